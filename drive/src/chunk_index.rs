@@ -1,0 +1,136 @@
+//! Which chunks a content feed already holds: leaf hash → block, 16 bytes an entry.
+//!
+//! Derived from the feed's leaves, never stored. It keeps eight bytes of each hash, so what it
+//! answers are candidates: compare the whole leaf hash before trusting one.
+
+use alloc::{vec, vec::Vec};
+
+use datnode_feed::{BlockIndex, Hash, Node};
+
+/// Chunks by their leaf hash, in an open table that is at most three quarters full.
+#[derive(Clone, Default)]
+pub struct ChunkIndex {
+    /// (first eight bytes of the hash, block + 1); block + 1 = 0 marks an empty slot.
+    slots: Vec<(u64, u64)>,
+    count: usize,
+}
+
+impl ChunkIndex {
+    /// Returns an empty index.
+    pub const fn new() -> Self {
+        Self { slots: Vec::new(), count: 0 }
+    }
+
+    /// Returns how many chunks are known.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Returns the blocks that may hold the chunk of this hash, usually none or one.
+    pub fn get(&self, hash: &Hash) -> impl Iterator<Item = BlockIndex> + '_ {
+        let tag = tag(hash);
+        let mut slot = self.slot_of(tag);
+        core::iter::from_fn(move || {
+            loop {
+                let &(found, block) = self.slots.get(slot)?;
+                let block = block.checked_sub(1)?;
+                slot = self.after(slot);
+                if found == tag {
+                    return Some(BlockIndex(block));
+                }
+            }
+        })
+    }
+
+    /// Adds a chunk. One that is known under the same block is not added again.
+    pub fn insert(&mut self, hash: &Hash, block: BlockIndex) {
+        if (self.count + 1) * 4 > self.slots.len() * 3 {
+            self.grow();
+        }
+        if self.get(hash).any(|known| known == block) {
+            return;
+        }
+        self.place(tag(hash), block.0 + 1);
+        self.count += 1;
+    }
+
+    fn grow(&mut self) {
+        let larger = (self.slots.len() * 2).max(64);
+        let old = core::mem::replace(&mut self.slots, vec![(0, 0); larger]);
+        for (tag, block) in old.into_iter().filter(|&(_, block)| block != 0) {
+            self.place(tag, block);
+        }
+    }
+
+    fn place(&mut self, tag: u64, block: u64) {
+        let mut slot = self.slot_of(tag);
+        while self.slots.get(slot).is_some_and(|&(_, block)| block != 0) {
+            slot = self.after(slot);
+        }
+        self.slots[slot] = (tag, block);
+    }
+
+    /// Returns where the search for a tag begins. The table's size is a power of two.
+    fn slot_of(&self, tag: u64) -> usize {
+        let mask = self.slots.len().wrapping_sub(1);
+        usize::try_from(tag & u64::try_from(mask).unwrap_or(u64::MAX)).unwrap_or(0)
+    }
+
+    const fn after(&self, slot: usize) -> usize {
+        (slot + 1) & self.slots.len().wrapping_sub(1)
+    }
+}
+
+impl FromIterator<(BlockIndex, Node)> for ChunkIndex {
+    fn from_iter<I: IntoIterator<Item = (BlockIndex, Node)>>(leaves: I) -> Self {
+        let mut index = Self::new();
+        index.extend(leaves);
+        index
+    }
+}
+
+impl Extend<(BlockIndex, Node)> for ChunkIndex {
+    fn extend<I: IntoIterator<Item = (BlockIndex, Node)>>(&mut self, leaves: I) {
+        for (block, leaf) in leaves {
+            self.insert(&leaf.hash, block);
+        }
+    }
+}
+
+fn tag(hash: &Hash) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash.0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[cfg(test)]
+mod tests {
+    use datnode_feed::leaf;
+
+    use super::*;
+
+    #[test]
+    fn every_inserted_chunk_is_a_candidate_and_others_are_not() {
+        let leaves = (0..5_000u64).map(|n| (BlockIndex(n), leaf(&n.to_le_bytes())));
+        let index: ChunkIndex = leaves.clone().collect();
+        assert_eq!(index.count(), 5_000);
+        for (block, node) in leaves {
+            assert!(index.get(&node.hash).eq([block]));
+        }
+        for n in 5_000..10_000u64 {
+            assert_eq!(index.get(&leaf(&n.to_le_bytes()).hash).count(), 0);
+        }
+    }
+
+    #[test]
+    fn hashes_that_share_their_beginning_are_all_candidates() {
+        let mut index = ChunkIndex::new();
+        assert_eq!(index.get(&Hash([7; 32])).count(), 0);
+        for n in 0..10 {
+            let mut hash = Hash([7; 32]);
+            hash.0[31] = u8::try_from(n).unwrap();
+            index.insert(&hash, BlockIndex(n));
+            index.insert(&hash, BlockIndex(n));
+        }
+        assert_eq!(index.get(&Hash([7; 32])).count(), 10);
+    }
+}

@@ -1,0 +1,111 @@
+//! Finds one key: a node a level.
+
+use alloc::{borrow::Cow, vec, vec::Vec};
+
+use datnode_feed::{BlockIndex, Hash};
+
+use super::{
+    node::{NodeView, Place, check_pointer},
+    value::resolve,
+};
+use crate::{
+    blocks::{Blocks, fetch, kind},
+    entry::Entry,
+    error::{Damage, Location, ReadError, Reading, Step},
+};
+
+/// The root of an index, and the position of the change that holds it.
+#[derive(Clone, Copy)]
+pub(crate) struct IndexRoot<'a> {
+    pub(crate) node: &'a [u8],
+    pub(crate) at: BlockIndex,
+}
+
+/// What a parent promises of a child.
+pub(crate) struct ChildRef<'k> {
+    pub(crate) at: Location,
+    pub(crate) hash: Hash,
+    pub(crate) level: u8,
+    pub(crate) first: &'k [u8],
+}
+
+impl ChildRef<'_> {
+    /// Reads the child's block and holds it against the promise. SPEC 8.4
+    pub(crate) fn fetch<'b, B: Blocks>(
+        &self,
+        blocks: &'b B,
+        own: BlockIndex,
+    ) -> Result<Option<Cow<'b, [u8]>>, ReadError<B::Error>> {
+        check_pointer(own, self.at)
+            .map_err(|damage| ReadError::damaged(Location::changes(own), damage))?;
+        let Some(block) = fetch(blocks, self.at, kind::NODE)? else {
+            return Ok(None);
+        };
+        self.check(&block).map_err(|damage| ReadError::damaged(self.at, damage))?;
+        Ok(Some(block))
+    }
+
+    fn check(&self, block: &[u8]) -> Result<(), Damage> {
+        let view = NodeView::parse(block)?;
+        if view.level != self.level {
+            return Err(Damage::WrongLevel);
+        }
+        if view.identity_hash() != self.hash {
+            return Err(Damage::WrongIdentity);
+        }
+        let mut entries = view.entries();
+        // A node with no key, or with another first key than promised, would let one subtree stand
+        // in many places; so every visit of a walk yields something.
+        if entries.next()?.is_none() || entries.key() != self.first {
+            return Err(Damage::OutOfRange);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the entry under a key.
+pub(crate) fn lookup<B: Blocks>(
+    blocks: &B,
+    root: IndexRoot<'_>,
+    key: &[u8],
+) -> Reading<Option<Entry>, B::Error> {
+    let mut block = Cow::Borrowed(root.node);
+    let mut own = root.at;
+    let mut first: Vec<u8> = Vec::new();
+    loop {
+        let damaged = |damage: Damage| ReadError::damaged(Location::changes(own), damage);
+        let view = NodeView::parse(&block).map_err(damaged)?;
+        let mut entries = view.entries();
+        let mut found = None;
+        while let Some(item) = entries.next().map_err(damaged)? {
+            if entries.key() > key {
+                break;
+            }
+            if view.level > 0 || entries.key() == key {
+                found = Some(item);
+                if view.level > 0 {
+                    first.clear();
+                    first.extend_from_slice(entries.key());
+                }
+            }
+        }
+        let Some(item) = found else {
+            return Ok(Step::Done(None));
+        };
+        let Place::At(at) = item.place else {
+            return Ok(resolve(blocks, own, item)?.map(Some));
+        };
+        if view.level == 0 {
+            return Ok(resolve(blocks, own, item)?.map(Some));
+        }
+        let hash = item.child_hash().map_err(damaged)?;
+        let child = ChildRef { at, hash, level: view.level - 1, first: &first };
+        match child.fetch(blocks, own)? {
+            None => return Ok(Step::Need(vec![at])),
+            Some(next) => {
+                block = next;
+                own = at.block;
+            }
+        }
+    }
+}

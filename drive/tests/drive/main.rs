@@ -1,0 +1,7 @@
+//! The drive from outside: bytes pinned, random histories, hostile blocks, figures at size.
+
+mod common;
+mod golden;
+mod hostile;
+mod model;
+mod scale;

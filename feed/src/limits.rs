@@ -1,0 +1,34 @@
+//! How much of anything a feed or a store takes. Each value says why it is what it is.
+
+/// The most bytes a block may have: one frame on the wire carries a whole block.
+pub const BLOCK_BYTES_MAX: usize = 1 << 20;
+
+/// Lengths of feeds are below this, so that sums and indexes cannot overflow.
+pub const LENGTH_END: u64 = 1 << 56;
+
+/// Byte lengths of feeds are below this, for the same reason.
+pub const BYTE_LENGTH_END: u64 = 1 << 56;
+
+/// A store holds blocks below this index only: its bitfield is dense and then takes at most 32 MiB.
+pub const HELD_END: u64 = 1 << 28;
+
+/// The most feeds in one store. A drive has two, and one or two more for each writer.
+pub const FEEDS_MAX: usize = 4096;
+
+/// The most bytes in the path of a working file, as most systems have it.
+pub const PATH_BYTES_MAX: usize = 4096;
+
+/// How many renames of one file are followed; more are taken for a damaged table.
+pub const RENAMES_MAX: usize = 1 << 16;
+
+/// The most bytes in the body of a journal record; a larger commit is split.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
+
+/// A commit that leaves the journal longer than this ends in a checkpoint.
+pub const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// Block bytes are handed to the storage in pieces of about this size.
+pub const DATA_PIECE_BYTES: usize = 1 << 20;
+
+/// Tables are read in pieces of this size when a store is opened.
+pub const TABLE_PIECE_BYTES: usize = 1 << 20;

@@ -1,0 +1,139 @@
+//! The journal: writes that must happen together, or not at all. SPEC 5.4.
+//!
+//! A record lists writes to tables as they are (physical redo), so that replaying it twice does no harm. Its checksum covers the
+//! one before, so that neither a torn tail nor what an older, longer journal left behind can pass for a record.
+//!
+//! ```text
+//! 0        4          20
+//! +--------+----------+------------------------------------------+
+//! | len u32| check 16 | len bytes: (file u8, slot u16, offset u64, n u32, n bytes)*
+//! +--------+----------+------------------------------------------+
+//! ```
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::StoreError;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::storage::{FeedSlot, FileId, Storage};
+
+const CONTEXT: &str = "datnode 2026 journal v1";
+const PREFIX_LEN: u64 = 20;
+
+/// A write to a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) file: FileId,
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Where the journal ends, and what the next record chains to.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    pub(super) len: u64,
+    check: [u8; 16],
+}
+
+impl Journal {
+    /// Appends one record; it counts once the journal is synced.
+    pub(super) fn append<S: Storage>(&mut self, storage: &mut S, writes: &[Write]) -> Result<(), StoreError> {
+        let mut body = Writer::new();
+        for Write { file, offset, bytes } in writes {
+            let (kind, slot) = number(*file);
+            let len = u32::try_from(bytes.len()).expect("a write fits a record");
+            body.u8(kind).u16(slot).u64(*offset).u32(len).raw(bytes);
+        }
+        let body = body.into_vec();
+        let check = chain(&self.check, &body);
+        let mut record = Writer::new();
+        record.u32(u32::try_from(body.len()).expect("a record is bounded")).raw(&check).raw(&body);
+        storage.write(FileId::Journal, self.len, record.as_slice())?;
+        self.len += PREFIX_LEN + body.len() as u64;
+        self.check = check;
+        Ok(())
+    }
+
+    /// Does again what the journal's records say; tells whether there were any.
+    pub(super) fn replay<S: Storage>(storage: &mut S) -> Result<bool, StoreError> {
+        let end = storage.len(FileId::Journal)?;
+        let mut journal = Self::default();
+        while let Some(body) = journal.read(storage, end)? {
+            // The chain holds: these are our own bytes, and a mistake in them is damage.
+            for write in writes(&body).map_err(|_| StoreError::Damaged("journal"))? {
+                storage.write(write.file, write.offset, &write.bytes)?;
+            }
+        }
+        Ok(journal.len > 0)
+    }
+
+    fn read<S: Storage>(&mut self, storage: &S, end: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.len + PREFIX_LEN > end {
+            return Ok(None);
+        }
+        let mut prefix = [0; PREFIX_LEN as usize];
+        storage.read(FileId::Journal, self.len, &mut prefix)?;
+        let mut reader = Reader::new(&prefix);
+        let (Ok(len), Ok(check)) = (reader.u32(), reader.array::<16>()) else { return Ok(None) };
+        let at = self.len + PREFIX_LEN;
+        if len as usize > 2 * RECORD_BYTES_MAX || at + u64::from(len) > end {
+            return Ok(None);
+        }
+        let mut body = vec![0; len as usize];
+        storage.read(FileId::Journal, at, &mut body)?;
+        if chain(&self.check, &body) != check {
+            return Ok(None);
+        }
+        self.len = at + u64::from(len);
+        self.check = check;
+        Ok(Some(body))
+    }
+
+    /// Starts anew; the tables must be synced.
+    pub(super) fn reset<S: Storage>(&mut self, storage: &mut S) -> Result<(), StoreError> {
+        storage.truncate(FileId::Journal, 0)?;
+        storage.sync(FileId::Journal)?;
+        *self = Self::default();
+        Ok(())
+    }
+}
+
+fn chain(before: &[u8; 16], body: &[u8]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+    hasher.update(before).update(body);
+    *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
+}
+
+fn writes(body: &[u8]) -> Result<Vec<Write>, DecodeError> {
+    let mut reader = Reader::new(body);
+    let mut writes = Vec::new();
+    while !reader.is_empty() {
+        let file = file(reader.u8()?, reader.u16()?)?;
+        let offset = reader.u64()?;
+        let len = reader.u32()? as usize;
+        writes.push(Write { file, offset, bytes: reader.take(len)?.to_vec() });
+    }
+    Ok(writes)
+}
+
+const fn number(file: FileId) -> (u8, u16) {
+    match file {
+        FileId::Meta => (0, 0),
+        FileId::Journal => (1, 0),
+        FileId::Data => (2, 0),
+        FileId::Names => (3, 0),
+        FileId::Tree(slot) => (4, slot.0),
+        FileId::Blocks(slot) => (5, slot.0),
+    }
+}
+
+const fn file(kind: u8, slot: u16) -> Result<FileId, DecodeError> {
+    match kind {
+        0 => Ok(FileId::Meta),
+        3 => Ok(FileId::Names),
+        4 => Ok(FileId::Tree(FeedSlot(slot))),
+        5 => Ok(FileId::Blocks(FeedSlot(slot))),
+        _ => Err(DecodeError::Invalid("file of a journal record")),
+    }
+}

@@ -1,0 +1,326 @@
+//! Several feeds over one storage, made durable together. SPEC 5.
+//!
+//! What changes is staged in memory, can be read at once, and becomes durable by [`Store::commit`]: bytes first, then one
+//! journal record, then the tables. Nothing a peer sent is staged before it is verified.
+//! Elsewhere: records (`journal`), layouts (`table`), writers (`write`), what peers send (`verify`), reading and proving
+//! (`read`), checking all (`audit`).
+
+mod audit;
+mod commit;
+mod journal;
+mod names;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod write;
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use thiserror::Error;
+
+use crate::bitfield::Bitfield;
+use crate::hash::Node;
+use crate::head::SignedHead;
+use crate::key::PublicKey;
+use crate::limits::{FEEDS_MAX, HELD_END, TABLE_PIECE_BYTES};
+use crate::position::{NodeIndex, peaks};
+use crate::storage::{FeedSlot, FileId, Storage, StorageError};
+use journal::Journal;
+use names::Names;
+use table::{Cell, Header, META_LEN, PLACE_LEN};
+
+pub use audit::Checked;
+pub use read::{Place, Seek};
+pub use table::FORMAT;
+pub use verify::{Upgraded, VerifyError};
+
+/// Why a store could not do something.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The storage said no.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A newer program wrote the store.
+    #[error("the store has format {found}; this program knows formats up to {known}")]
+    Newer {
+        /// The store's format.
+        found: u16,
+        /// Ours.
+        known: u16,
+    },
+    /// What is stored cannot be.
+    #[error("the store is damaged: {0}")]
+    Damaged(&'static str),
+    /// An earlier write or sync failed: what is on disk is not known until the store is opened again.
+    #[error("the store takes no writes until it is opened again, since one failed")]
+    Poisoned,
+    /// More than a limit allows.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// A block over the limit.
+    #[error("a block of {0} bytes is too long")]
+    BlockTooLong(usize),
+    /// Appending to a feed whose blocks beyond its head are not known here, or with the wrong key.
+    #[error("this feed cannot be appended to: {0}")]
+    NotWritable(&'static str),
+}
+
+/// A block that lives in a working file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InPlace<'a> {
+    /// The file, relative to the working folder, components joined by `/`.
+    pub path: &'a [u8],
+    /// Where in it the block begins.
+    pub offset: u64,
+}
+
+/// Feeds and their blocks, over a storage.
+#[derive(Debug)]
+pub struct Store<S> {
+    storage: S,
+    journal: Journal,
+    feeds: Vec<Feed>,
+    names: Names,
+    header: Header,
+    /// Bytes of blocks that were not handed to the storage yet; they end at `header.data_end`.
+    data: Vec<u8>,
+    unsynced: Unsynced,
+    header_dirty: bool,
+    poisoned: bool,
+}
+
+/// Which bytes must be synced before a commit may claim them.
+#[derive(Debug, Default)]
+struct Unsynced {
+    data: bool,
+    working: bool,
+}
+
+/// A feed, with what is staged for it.
+#[derive(Debug)]
+struct Feed {
+    key: PublicKey,
+    head: Option<SignedHead>,
+    /// Signed, and shown once committed.
+    signed: Option<SignedHead>,
+    have: Bitfield,
+    nodes: BTreeMap<NodeIndex, Node>,
+    places: BTreeMap<u64, Cell>,
+    appended: Appended,
+    dirty: bool,
+}
+
+/// Where the next append goes.
+#[derive(Clone, Debug, Default)]
+struct Appended {
+    length: u64,
+    bytes: u64,
+    peaks: Vec<(NodeIndex, Node)>,
+}
+
+impl<S: Storage> Store<S> {
+    /// Opens the store that is in `storage`, or begins one there.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] for a newer format, with nothing touched; otherwise what the storage says, or damage.
+    pub fn open(mut storage: S) -> Result<Self, StoreError> {
+        Self::read_header(&storage)?;
+        let replayed = Journal::replay(&mut storage)?;
+        let header = Self::read_header(&storage)?.unwrap_or_default();
+        if replayed {
+            sync_tables(&mut storage, header.feeds)?;
+        }
+        let mut store = Self {
+            storage,
+            journal: Journal::default(),
+            feeds: Vec::new(),
+            names: Names::default(),
+            header,
+            data: Vec::new(),
+            unsynced: Unsynced::default(),
+            header_dirty: false,
+            poisoned: false,
+        };
+        if store.storage.len(FileId::Journal)? > 0 {
+            store.journal.reset(&mut store.storage)?;
+        }
+        for slot in 0..header.feeds {
+            let feed = store.open_feed(FeedSlot(slot))?;
+            store.feeds.push(feed);
+            store.reset_appended(FeedSlot(slot))?;
+        }
+        Ok(store)
+    }
+
+    fn read_header(storage: &S) -> Result<Option<Header>, StoreError> {
+        if storage.len(FileId::Meta)? == 0 {
+            return Ok(None);
+        }
+        let mut bytes = [0; Header::LEN];
+        storage.read(FileId::Meta, 0, &mut bytes)?;
+        match Header::decode(&bytes) {
+            Ok(Ok(header)) => Ok(Some(header)),
+            Ok(Err(found)) => Err(StoreError::Newer { found, known: FORMAT }),
+            Err(_) => Err(StoreError::Damaged("header of meta")),
+        }
+    }
+
+    fn open_feed(&self, slot: FeedSlot) -> Result<Feed, StoreError> {
+        let mut record = [0; META_LEN as usize];
+        self.storage.read(FileId::Meta, (u64::from(slot.0) + 1) * META_LEN, &mut record)?;
+        let (key, head) =
+            table::decode_feed(&record).map_err(|_| StoreError::Damaged("record of a feed"))?;
+        if head.as_ref().is_some_and(|head| head.verify(&key).is_err()) {
+            return Err(StoreError::Damaged("head of a feed"));
+        }
+        let mut feed = Feed::new(key);
+        feed.have = self.read_have(slot, head.as_ref().map_or(0, |head| head.head.length))?;
+        feed.head = head;
+        Ok(feed)
+    }
+
+    /// Reads which blocks are here from the table of places.
+    fn read_have(&self, slot: FeedSlot, length: u64) -> Result<Bitfield, StoreError> {
+        let file = FileId::Blocks(slot);
+        let cells = length.min(self.storage.len(file)? / PLACE_LEN).min(HELD_END);
+        let mut have = Bitfield::new();
+        let mut piece = vec![0; TABLE_PIECE_BYTES];
+        let per_piece = TABLE_PIECE_BYTES as u64 / PLACE_LEN;
+        for first in (0..cells).step_by(TABLE_PIECE_BYTES / PLACE_LEN as usize) {
+            let count = per_piece.min(cells - first);
+            let len = usize::try_from(count * PLACE_LEN).expect("a piece is small");
+            let bytes = piece.get_mut(..len).expect("a piece is this long at least");
+            self.storage.read(file, first * PLACE_LEN, bytes)?;
+            for (block, cell) in (first..).zip(bytes.chunks_exact(PLACE_LEN as usize)) {
+                if cell.first() != Some(&0) {
+                    have.set(block);
+                }
+            }
+        }
+        Ok(have)
+    }
+
+    /// Returns the storage.
+    pub const fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// Returns the storage, to write working files to.
+    pub const fn storage_mut(&mut self) -> &mut S {
+        &mut self.storage
+    }
+
+    /// Gives the storage back; what was not committed is lost.
+    pub fn into_storage(self) -> S {
+        self.storage
+    }
+
+    /// Returns the feeds, in the order in which they were added.
+    pub fn feeds(&self) -> impl Iterator<Item = (FeedSlot, PublicKey)> + '_ {
+        (0..).map(FeedSlot).zip(self.feeds.iter().map(|feed| feed.key))
+    }
+
+    /// Returns the slot of a feed.
+    pub fn slot(&self, key: &PublicKey) -> Option<FeedSlot> {
+        self.feeds().find(|(_, other)| other == key).map(|(slot, _)| slot)
+    }
+
+    /// Adds a feed, or finds it; it stays with the next commit.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMany`] beyond [`FEEDS_MAX`].
+    pub fn add_feed(&mut self, key: PublicKey) -> Result<FeedSlot, StoreError> {
+        if let Some(slot) = self.slot(&key) {
+            return Ok(slot);
+        }
+        if self.feeds.len() >= FEEDS_MAX {
+            return Err(StoreError::TooMany("feeds"));
+        }
+        let slot = FeedSlot(self.header.feeds);
+        self.header.feeds += 1;
+        self.header_dirty = true;
+        let mut feed = Feed::new(key);
+        feed.dirty = true;
+        self.feeds.push(feed);
+        Ok(slot)
+    }
+
+    /// Returns the head of a feed: verified, and for a writer committed.
+    pub fn head(&self, feed: FeedSlot) -> Option<&SignedHead> {
+        self.feed(feed).head.as_ref()
+    }
+
+    /// Returns how many blocks the head has; 0 without one.
+    pub fn length(&self, feed: FeedSlot) -> u64 {
+        self.head(feed).map_or(0, |head| head.head.length)
+    }
+
+    /// Returns how many bytes the head has; 0 without one.
+    pub fn byte_length(&self, feed: FeedSlot) -> u64 {
+        self.head(feed).map_or(0, |head| head.head.byte_length)
+    }
+
+    /// Returns which blocks below the head are here.
+    pub fn have(&self, feed: FeedSlot) -> &Bitfield {
+        &self.feed(feed).have
+    }
+
+    fn feed(&self, slot: FeedSlot) -> &Feed {
+        self.feeds.get(usize::from(slot.0)).expect("slots come from this store")
+    }
+
+    fn feed_mut(&mut self, slot: FeedSlot) -> &mut Feed {
+        self.feeds.get_mut(usize::from(slot.0)).expect("slots come from this store")
+    }
+
+    /// Sets the place of the next append to the head's end.
+    fn reset_appended(&mut self, slot: FeedSlot) -> Result<(), StoreError> {
+        let (length, bytes) = (self.length(slot), self.byte_length(slot));
+        let peaks = self.read_peaks(slot, length)?;
+        let peaks = peaks.ok_or(StoreError::Damaged("peaks of a feed"))?;
+        self.feed_mut(slot).appended = Appended { length, bytes, peaks };
+        Ok(())
+    }
+
+    /// Returns the peaks of a length, if all of them are known.
+    fn read_peaks(&self, slot: FeedSlot, length: u64) -> Result<Option<Vec<(NodeIndex, Node)>>, StoreError> {
+        let known = |index| Ok(self.node(slot, index)?.map(|node| (index, node)));
+        peaks(length).map(known).collect()
+    }
+}
+
+impl Feed {
+    fn new(key: PublicKey) -> Self {
+        Self {
+            key,
+            head: None,
+            signed: None,
+            have: Bitfield::new(),
+            nodes: BTreeMap::new(),
+            places: BTreeMap::new(),
+            appended: Appended::default(),
+            dirty: false,
+        }
+    }
+}
+
+/// Makes all tables durable.
+fn sync_tables<S: Storage>(storage: &mut S, feeds: u16) -> Result<(), StoreError> {
+    storage.sync(FileId::Meta)?;
+    if storage.len(FileId::Names)? > 0 {
+        storage.sync(FileId::Names)?;
+    }
+    for slot in 0..feeds {
+        for file in [FileId::Tree(FeedSlot(slot)), FileId::Blocks(FeedSlot(slot))] {
+            if storage.len(file)? > 0 {
+                storage.sync(file)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The paths of working files: an append-only table, addressed by offset. SPEC 5.3.
+//!
+//! A rename appends the new path and points the old record at it, so that no place of a block changes.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::{Store, StoreError};
+use crate::codec::{Reader, Writer};
+use crate::limits::{PATH_BYTES_MAX, RENAMES_MAX};
+use crate::storage::{FileId, Storage};
+
+const PREFIX_LEN: u64 = 10;
+/// Where the first record is; so no record is at 0, which means "not renamed".
+pub(super) const NAMES_START: u64 = 8;
+
+/// What is staged for the table, and where paths are found.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Records that come at the table's end.
+    pub(super) staged: Vec<u8>,
+    /// Where records of the table point now.
+    pub(super) forwards: BTreeMap<u64, u64>,
+    /// Path to record, filled when first asked.
+    found: Option<BTreeMap<Vec<u8>, u64>>,
+}
+
+impl<S: Storage> Store<S> {
+    /// Returns the record of a path, which is made if there is none.
+    pub(super) fn name(&mut self, path: &[u8]) -> Result<u64, StoreError> {
+        if path.len() > PATH_BYTES_MAX {
+            return Err(StoreError::TooMany("bytes in a path"));
+        }
+        self.find_names()?;
+        if let Some(at) = self.names.found.as_ref().and_then(|found| found.get(path)) {
+            return Ok(*at);
+        }
+        let at = self.header.names_end + self.names.staged.len() as u64;
+        let mut writer = Writer::new();
+        writer.u64(0).u16(u16::try_from(path.len()).expect("bounded above")).raw(path);
+        self.names.staged.extend_from_slice(writer.as_slice());
+        if let Some(found) = &mut self.names.found {
+            found.insert(path.to_vec(), at);
+        }
+        Ok(at)
+    }
+
+    /// Says that the blocks recorded in the working file `from` live in `to` now.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn rename_working(&mut self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        self.find_names()?;
+        let old = self.names.found.as_mut().and_then(|found| found.remove(from));
+        let Some(old) = old else { return Ok(()) };
+        let new = self.name(to)?;
+        if let Some(at) = old.checked_sub(self.header.names_end) {
+            let at = usize::try_from(at).expect("what is staged fits memory");
+            let forward = self.names.staged.get_mut(at..at + 8).expect("a record begins with 8 bytes");
+            forward.copy_from_slice(&new.to_le_bytes());
+        } else {
+            self.names.forwards.insert(old, new);
+        }
+        Ok(())
+    }
+
+    /// Returns the path of a record, following renames.
+    pub(super) fn path(&self, name: u64) -> Result<Vec<u8>, StoreError> {
+        let mut at = name;
+        for _ in 0..RENAMES_MAX {
+            let (forward, path) = self.read_name(at)?;
+            match self.names.forwards.get(&at).copied().unwrap_or(forward) {
+                0 => return Ok(path),
+                next => at = next,
+            }
+        }
+        Err(StoreError::Damaged("names"))
+    }
+
+    fn read_name(&self, at: u64) -> Result<(u64, Vec<u8>), StoreError> {
+        let prefix = self.read_names(at, PREFIX_LEN)?;
+        let mut reader = Reader::new(&prefix);
+        let (Ok(forward), Ok(len)) = (reader.u64(), reader.u16()) else {
+            return Err(StoreError::Damaged("names"));
+        };
+        Ok((forward, self.read_names(at + PREFIX_LEN, u64::from(len))?))
+    }
+
+    fn read_names(&self, at: u64, len: u64) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; usize::try_from(len).expect("a record is small")];
+        match at.checked_sub(self.header.names_end) {
+            Some(at) => {
+                let at = usize::try_from(at).map_err(|_| StoreError::Damaged("names"))?;
+                let staged = self.names.staged.get(at..at + bytes.len());
+                bytes.copy_from_slice(staged.ok_or(StoreError::Damaged("names"))?);
+            }
+            None => self.storage.read(FileId::Names, at, &mut bytes)?,
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the whole table, once.
+    fn find_names(&mut self) -> Result<(), StoreError> {
+        if self.names.found.is_some() {
+            return Ok(());
+        }
+        let mut found = BTreeMap::new();
+        let mut at = NAMES_START;
+        while at < self.header.names_end {
+            let (forward, path) = self.read_name(at)?;
+            let next = at + PREFIX_LEN + path.len() as u64;
+            if forward == 0 {
+                found.insert(path, at);
+            }
+            at = next;
+        }
+        self.names.found = Some(found);
+        Ok(())
+    }
+}

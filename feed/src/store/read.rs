@@ -1,0 +1,228 @@
+//! Reading blocks, nodes and proofs.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::table::{Cell, NODE_LEN, PLACE_LEN, decode_node};
+use super::{Store, StoreError};
+use crate::hash::{Node, leaf};
+use crate::limits::BLOCK_BYTES_MAX;
+use crate::position::{BlockIndex, NodeIndex, peaks};
+use crate::proof::{BlockProof, UpgradeProof, upgrade_nodes};
+use crate::storage::{FeedSlot, FileId, Storage};
+
+/// Where a block's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the store's own data.
+    Data {
+        /// Where they begin.
+        offset: u64,
+    },
+    /// In a working file.
+    Working {
+        /// The file.
+        path: Vec<u8>,
+        /// Where they begin.
+        offset: u64,
+    },
+}
+
+/// Where a byte of a feed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// In this block, so far behind its start. The end of the feed is at the start of the block after the last.
+    Block {
+        /// The block.
+        block: BlockIndex,
+        /// The distance from its start, in bytes.
+        offset: u64,
+    },
+    /// Some sizes on the way are not known here.
+    Unknown,
+    /// Behind the end of the feed.
+    Beyond,
+}
+
+impl<S: Storage> Store<S> {
+    /// Returns a node of the tree, if it is known.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn node(&self, slot: FeedSlot, index: NodeIndex) -> Result<Option<Node>, StoreError> {
+        if let Some(node) = self.feed(slot).nodes.get(&index) {
+            return Ok(Some(*node));
+        }
+        let file = FileId::Tree(slot);
+        let Some(offset) = index.0.checked_mul(NODE_LEN) else { return Ok(None) };
+        if offset.checked_add(NODE_LEN).is_none_or(|end| self.storage.len(file).map_or(true, |len| end > len)) {
+            return Ok(None);
+        }
+        let mut bytes = [0; NODE_LEN as usize];
+        self.storage.read(file, offset, &mut bytes)?;
+        Ok(decode_node(&bytes))
+    }
+
+    /// Returns the leaf of a block, if it is known.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn leaf(&self, slot: FeedSlot, block: BlockIndex) -> Result<Option<Node>, StoreError> {
+        self.node(slot, block.node())
+    }
+
+    fn cell(&self, slot: FeedSlot, block: BlockIndex) -> Result<Cell, StoreError> {
+        if let Some(cell) = self.feed(slot).places.get(&block.0) {
+            return Ok(*cell);
+        }
+        let file = FileId::Blocks(slot);
+        let offset = block.0 * PLACE_LEN;
+        if self.storage.len(file)? < offset + PLACE_LEN {
+            return Ok(Cell::Absent);
+        }
+        let mut bytes = [0; PLACE_LEN as usize];
+        self.storage.read(file, offset, &mut bytes)?;
+        Cell::decode(&bytes).map_err(|_| StoreError::Damaged("place of a block"))
+    }
+
+    /// Returns where a block's bytes are, if they are here.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn where_is(&self, slot: FeedSlot, block: BlockIndex) -> Result<Option<Place>, StoreError> {
+        if !self.have(slot).contains(block.0) {
+            return Ok(None);
+        }
+        Ok(match self.cell(slot, block)? {
+            Cell::Absent => None,
+            Cell::Data { offset } => Some(Place::Data { offset }),
+            Cell::Working { name, offset } => Some(Place::Working { path: self.path(name)?, offset }),
+        })
+    }
+
+    /// Returns the bytes of a block, if they are here and still what was signed.
+    ///
+    /// The bytes are hashed each time. What does not match any more is dropped from what is here, and nothing is returned.
+    ///
+    /// # Errors
+    /// What the storage says of the store's own files; a working file that cannot be read counts as changed.
+    pub fn read(&mut self, slot: FeedSlot, block: BlockIndex) -> Result<Option<Vec<u8>>, StoreError> {
+        self.flush_data()?;
+        let Some(bytes) = self.peek(slot, block)? else {
+            self.forget(slot, block.0..block.0 + 1);
+            return Ok(None);
+        };
+        Ok(Some(bytes))
+    }
+
+    /// As [`read`](Self::read), but changes nothing. Data still on its way to the storage is not seen.
+    fn peek(&self, slot: FeedSlot, block: BlockIndex) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(place) = self.where_is(slot, block)? else { return Ok(None) };
+        let node = self.leaf(slot, block)?.ok_or(StoreError::Damaged("leaf of a block"))?;
+        let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
+        let mut bytes = vec![0; len.ok_or(StoreError::Damaged("size of a block"))?];
+        match place {
+            Place::Data { offset } => self.storage.read(FileId::Data, offset, &mut bytes)?,
+            Place::Working { path, offset } => {
+                if self.storage.read_working(&path, offset, &mut bytes).is_err() {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok((leaf(&bytes) == node).then_some(bytes))
+    }
+
+    /// Returns the proof of a block with so many siblings, if all nodes are known.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn prove(&self, slot: FeedSlot, block: BlockIndex, levels: u32) -> Result<Option<BlockProof>, StoreError> {
+        let mut index = block.node();
+        let Some(leaf) = self.node(slot, index)? else { return Ok(None) };
+        let mut siblings = Vec::new();
+        for _ in 0..levels {
+            let Some(sibling) = self.node(slot, index.sibling())? else { return Ok(None) };
+            siblings.push(sibling);
+            index = index.parent();
+        }
+        Ok(Some(BlockProof { block, leaf, siblings }))
+    }
+
+    /// Returns the proof that leads from a length to our head, if all nodes are known.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn prove_upgrade(&self, slot: FeedSlot, from: u64) -> Result<Option<UpgradeProof>, StoreError> {
+        let Some(head) = self.head(slot).copied().filter(|head| from < head.head.length) else {
+            return Ok(None);
+        };
+        let nodes = upgrade_nodes(from, head.head.length).map(|index| self.node(slot, index));
+        let nodes: Option<Vec<Node>> = nodes.collect::<Result<_, _>>()?;
+        Ok(nodes.map(|nodes| UpgradeProof { from, head, nodes }))
+    }
+
+    /// Tells whether all peaks of a length are known.
+    pub fn knows_peaks(&self, slot: FeedSlot, length: u64) -> bool {
+        length <= self.length(slot)
+            && peaks(length).all(|index| self.node(slot, index).is_ok_and(|node| node.is_some()))
+    }
+
+    /// Returns where a block begins in the feed, if the sizes left of it are known.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn byte_offset(&self, slot: FeedSlot, block: BlockIndex) -> Result<Option<u64>, StoreError> {
+        let mut offset = 0;
+        for peak in peaks(self.length(slot)) {
+            if !peak.blocks().contains(&block.0) {
+                match self.node(slot, peak)? {
+                    Some(node) if peak.blocks().end <= block.0 => offset += node.size,
+                    _ => return Ok(None),
+                }
+                continue;
+            }
+            let mut at = peak;
+            while let (Some(left), Some(right)) = (at.left_child(), at.right_child()) {
+                if left.blocks().contains(&block.0) {
+                    at = left;
+                } else {
+                    let Some(node) = self.node(slot, left)? else { return Ok(None) };
+                    offset += node.size;
+                    at = right;
+                }
+            }
+            return Ok(Some(offset));
+        }
+        Ok((block.0 == self.length(slot)).then_some(offset))
+    }
+
+    /// Returns which block holds a byte of the feed.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn seek(&self, slot: FeedSlot, byte: u64) -> Result<Seek, StoreError> {
+        let mut left = byte;
+        for peak in peaks(self.length(slot)) {
+            let Some(node) = self.node(slot, peak)? else { return Ok(Seek::Unknown) };
+            if left >= node.size {
+                left -= node.size;
+                continue;
+            }
+            let mut at = peak;
+            while let (Some(low), Some(high)) = (at.left_child(), at.right_child()) {
+                let Some(node) = self.node(slot, low)? else { return Ok(Seek::Unknown) };
+                if left < node.size {
+                    at = low;
+                } else {
+                    left -= node.size;
+                    at = high;
+                }
+            }
+            return Ok(Seek::Block { block: BlockIndex(at.blocks().start), offset: left });
+        }
+        if left > 0 {
+            return Ok(Seek::Beyond);
+        }
+        Ok(Seek::Block { block: BlockIndex(self.length(slot)), offset: 0 })
+    }
+}

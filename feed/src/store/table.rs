@@ -1,0 +1,123 @@
+//! What the tables hold: nodes, places, feeds, the store's header. SPEC 5.2, 5.3.
+
+use alloc::vec::Vec;
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::hash::{Hash, Node};
+use crate::head::SignedHead;
+use crate::key::PublicKey;
+
+/// The format that this code writes; newer ones are refused untouched.
+pub const FORMAT: u16 = 1;
+const MAGIC: &[u8; 8] = b"datstore";
+
+pub(super) const NODE_LEN: u64 = 40;
+pub(super) const PLACE_LEN: u64 = 16;
+pub(super) const META_LEN: u64 = 256;
+
+/// The first page of `meta`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) feeds: u16,
+    pub(super) data_end: u64,
+    pub(super) names_end: u64,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Self { feeds: 0, data_end: 0, names_end: super::names::NAMES_START }
+    }
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.raw(MAGIC).u16(FORMAT).u16(self.feeds).u32(0).u64(self.data_end).u64(self.names_end);
+        writer.into_vec()
+    }
+
+    /// Reads the header; `Err(version)` in the inner result for a newer format.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Result<Self, u16>, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        if &reader.array::<8>()? != MAGIC {
+            return Err(DecodeError::Invalid("magic of a store"));
+        }
+        let format = reader.u16()?;
+        if format > FORMAT {
+            return Ok(Err(format));
+        }
+        let feeds = reader.u16()?;
+        reader.u32()?;
+        Ok(Ok(Self { feeds, data_end: reader.u64()?, names_end: reader.u64()? }))
+    }
+
+    /// How many bytes [`encode`](Self::encode) makes.
+    pub(super) const LEN: usize = 32;
+}
+
+/// A feed's record in `meta`.
+pub(super) fn encode_feed(key: &PublicKey, head: Option<&SignedHead>) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.raw(key.as_bytes());
+    writer.bytes(&head.map(SignedHead::encode).unwrap_or_default());
+    let mut bytes = writer.into_vec();
+    bytes.resize(META_LEN as usize, 0);
+    bytes
+}
+
+pub(super) fn decode_feed(bytes: &[u8]) -> Result<(PublicKey, Option<SignedHead>), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let key = PublicKey::from_bytes(reader.array()?).map_err(|_| DecodeError::Invalid("key of a feed"))?;
+    let head = match reader.bytes(META_LEN as usize)? {
+        [] => None,
+        head => Some(SignedHead::decode(head)?),
+    };
+    Ok((key, head))
+}
+
+/// All zeros means unknown: no hash is zero.
+pub(super) fn encode_node(node: &Node) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.u64(node.size).hash(&node.hash);
+    writer.into_vec()
+}
+
+pub(super) fn decode_node(bytes: &[u8; NODE_LEN as usize]) -> Option<Node> {
+    let mut reader = Reader::new(bytes);
+    let node = Node { size: reader.u64().ok()?, hash: reader.hash().ok()? };
+    (node.hash != Hash([0; 32])).then_some(node)
+}
+
+/// Where a block's bytes are, as the table has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cell {
+    Absent,
+    Data { offset: u64 },
+    Working { name: u64, offset: u64 },
+}
+
+impl Cell {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let (kind, offset, name) = match self {
+            Self::Absent => (0, 0, 0),
+            Self::Data { offset } => (1, offset, 0),
+            Self::Working { name, offset } => (2, offset, name),
+        };
+        let mut writer = Writer::new();
+        // One byte of kind and seven of offset: offsets are below 2^56.
+        writer.u64(kind | offset << 8).u64(name);
+        writer.into_vec()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let (first, name) = (reader.u64()?, reader.u64()?);
+        let offset = first >> 8;
+        match first & 0xff {
+            0 => Ok(Self::Absent),
+            1 => Ok(Self::Data { offset }),
+            2 => Ok(Self::Working { name, offset }),
+            _ => Err(DecodeError::Invalid("place of a block")),
+        }
+    }
+}

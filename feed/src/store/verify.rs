@@ -1,0 +1,192 @@
+//! What peers send: nothing is staged before all of it is verified. SPEC 4.2, 4.3.
+
+use alloc::vec::Vec;
+
+use thiserror::Error;
+
+use super::table::Cell;
+use super::{InPlace, Store, StoreError};
+use crate::hash::{leaf, root};
+use crate::limits::HELD_END;
+use crate::position::{BlockIndex, NodeIndex};
+use crate::proof::{BlockProof, UpgradeProof};
+use crate::storage::{FeedSlot, Storage};
+
+/// Why something a peer sent was not taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The head's signature is wrong.
+    #[error("the head's signature is wrong")]
+    Signature,
+    /// A hash or a size is wrong, or the proof has not the form that its question takes.
+    #[error("the proof is wrong")]
+    Proof,
+    /// The bytes are not those of the leaf.
+    #[error("the bytes do not match the leaf")]
+    Bytes,
+    /// The proof ends below a node that is not known here; the peer may have counted on one that is.
+    #[error("the proof ends at an unknown node")]
+    Unreachable,
+    /// A valid head contradicts the one we hold: the writer signed two histories.
+    #[error("two heads of this feed contradict each other")]
+    Forked,
+    /// The proof starts where we are no longer, or not yet.
+    #[error("the proof starts at another length")]
+    Stale,
+    /// Our own storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl VerifyError {
+    /// Tells whether the peer is to blame.
+    pub const fn is_peers_fault(&self) -> bool {
+        matches!(self, Self::Signature | Self::Proof | Self::Bytes)
+    }
+}
+
+/// A head that moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The length before.
+    pub from: u64,
+    /// The length now.
+    pub to: u64,
+}
+
+impl<S: Storage> Store<S> {
+    /// Takes a longer head over, if its proof holds.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; nothing has changed then.
+    pub fn upgrade(&mut self, slot: FeedSlot, proof: &UpgradeProof) -> Result<Upgraded, VerifyError> {
+        self.writable()?;
+        let (from, head) = (self.length(slot), proof.head.head);
+        proof.head.verify(&self.feed(slot).key).map_err(|_| VerifyError::Signature)?;
+        if head.length <= from {
+            return self.compare(slot, proof).map(|()| Upgraded { from, to: from });
+        }
+        if proof.from != from {
+            return Err(VerifyError::Stale);
+        }
+        let old = self.read_peaks(slot, from)?.ok_or(StoreError::Damaged("peaks of a feed"))?;
+        let joined = proof.join(old).ok_or(VerifyError::Proof)?;
+        let computed = root(joined.peaks.iter().map(|(index, node)| (*index, node)));
+        if computed != head.root || joined.bytes != head.byte_length {
+            return Err(VerifyError::Proof);
+        }
+        let feed = self.feed_mut(slot);
+        feed.nodes.extend(joined.made);
+        feed.head = Some(proof.head);
+        feed.dirty = true;
+        feed.appended = super::Appended { length: head.length, bytes: head.byte_length, peaks: joined.peaks };
+        Ok(Upgraded { from, to: head.length })
+    }
+
+    /// Compares an older or equal head with ours, as far as its peaks are known here.
+    fn compare(&self, slot: FeedSlot, proof: &UpgradeProof) -> Result<(), VerifyError> {
+        let head = proof.head.head;
+        let Some(peaks) = self.read_peaks(slot, head.length)? else { return Ok(()) };
+        let ours = root(peaks.iter().map(|(index, node)| (*index, node)));
+        let same_fork = self.head(slot).is_some_and(|ours| ours.head.fork == head.fork);
+        if same_fork && ours != head.root { Err(VerifyError::Forked) } else { Ok(()) }
+    }
+
+    /// Checks a proof, and that the bytes are those of its leaf; changes nothing.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn verify(&self, slot: FeedSlot, proof: &BlockProof, bytes: Option<&[u8]>) -> Result<(), VerifyError> {
+        if bytes.is_some_and(|bytes| leaf(bytes) != proof.leaf) {
+            return Err(VerifyError::Bytes);
+        }
+        self.check_climb(slot, proof).map(drop)
+    }
+
+    /// Climbs a proof and returns what is new in it.
+    ///
+    /// Every node on the way that is known must be as the proof says, and the last one must be known.
+    fn check_climb(&self, slot: FeedSlot, proof: &BlockProof) -> Result<Vec<(NodeIndex, crate::hash::Node)>, VerifyError> {
+        if proof.block.0 >= self.length(slot) || proof.block.0 >= HELD_END {
+            return Err(VerifyError::Unreachable);
+        }
+        let nodes = proof.climb().ok_or(VerifyError::Proof)?;
+        let mut new = Vec::new();
+        let mut reached = false;
+        for (index, node) in nodes {
+            let known = self.node(slot, index)?;
+            if known.is_some_and(|known| known != node) {
+                return Err(VerifyError::Proof);
+            }
+            reached = known.is_some();
+            if !reached {
+                new.push((index, node));
+            }
+        }
+        if reached { Ok(new) } else { Err(VerifyError::Unreachable) }
+    }
+
+    /// Verifies a block and stages its nodes; returns where it begins in the feed.
+    ///
+    /// The block is here only after [`keep`](Self::keep) or [`place`](Self::place). With `None` for the bytes the caller has
+    /// hashed them into the proof's leaf, or has none.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; nothing has changed then.
+    pub fn accept(&mut self, slot: FeedSlot, proof: &BlockProof, bytes: Option<&[u8]>) -> Result<u64, VerifyError> {
+        self.writable()?;
+        if bytes.is_some_and(|bytes| leaf(bytes) != proof.leaf) {
+            return Err(VerifyError::Bytes);
+        }
+        let nodes = self.check_climb(slot, proof)?;
+        self.feed_mut(slot).nodes.extend(nodes);
+        let offset = self.byte_offset(slot, proof.block)?;
+        Ok(offset.ok_or(StoreError::Damaged("sizes left of a block"))?)
+    }
+
+    /// Keeps the bytes of an accepted block in the store.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn keep(&mut self, slot: FeedSlot, block: BlockIndex, bytes: &[u8]) -> Result<(), StoreError> {
+        self.writable()?;
+        let offset = self.write_data(bytes)?;
+        let feed = self.feed_mut(slot);
+        feed.places.insert(block.0, Cell::Data { offset });
+        feed.have.set(block.0);
+        Ok(())
+    }
+
+    /// Says that the bytes of an accepted or held block are in a working file.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn place(&mut self, slot: FeedSlot, block: BlockIndex, at: InPlace<'_>) -> Result<(), StoreError> {
+        self.writable()?;
+        let name = self.name(at.path)?;
+        self.unsynced.working = true;
+        let feed = self.feed_mut(slot);
+        feed.places.insert(block.0, Cell::Working { name, offset: at.offset });
+        feed.have.set(block.0);
+        Ok(())
+    }
+
+    /// Verifies a block and keeps it.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; nothing has changed then.
+    pub fn insert(&mut self, slot: FeedSlot, proof: &BlockProof, bytes: &[u8]) -> Result<u64, VerifyError> {
+        let offset = self.accept(slot, proof, Some(bytes))?;
+        self.keep(slot, proof.block, bytes)?;
+        Ok(offset)
+    }
+
+    /// Drops blocks from what is here; their proofs stay.
+    pub fn forget(&mut self, slot: FeedSlot, blocks: core::ops::Range<u64>) {
+        let feed = self.feed_mut(slot);
+        let held: Vec<u64> = feed.have.iter_ones(blocks.clone()).collect();
+        feed.places.extend(held.into_iter().map(|block| (block, Cell::Absent)));
+        feed.have.clear_range(blocks);
+    }
+}

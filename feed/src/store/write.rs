@@ -1,0 +1,135 @@
+//! What a writer does: append, sign, think better of it.
+//!
+//! Blocks behind the head do not show, not even after a commit, until a head over them is signed and committed: a head is
+//! announced only when it is durable. SPEC 5.5.
+
+use super::table::Cell;
+use super::{InPlace, Store, StoreError};
+use crate::hash::{leaf, root};
+use crate::head::{Head, SignedHead};
+use crate::key::SecretKey;
+use crate::limits::{BLOCK_BYTES_MAX, DATA_PIECE_BYTES, HELD_END};
+use crate::position::BlockIndex;
+use crate::proof::push_peak;
+use crate::storage::{FeedSlot, FileId, Storage};
+
+impl<S: Storage> Store<S> {
+    /// Appends a block behind what was appended before.
+    ///
+    /// # Errors
+    /// A block over the limit, a full feed, or what the storage says.
+    pub fn append(&mut self, feed: FeedSlot, block: &[u8]) -> Result<BlockIndex, StoreError> {
+        let index = self.grow(feed, block)?;
+        let offset = self.write_data(block)?;
+        self.feed_mut(feed).places.insert(index.0, Cell::Data { offset });
+        Ok(index)
+    }
+
+    /// Appends a block whose bytes are in a working file already.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn append_in_place(
+        &mut self,
+        feed: FeedSlot,
+        block: &[u8],
+        at: InPlace<'_>,
+    ) -> Result<BlockIndex, StoreError> {
+        let name = self.name(at.path)?;
+        let index = self.grow(feed, block)?;
+        self.unsynced.working = true;
+        self.feed_mut(feed).places.insert(index.0, Cell::Working { name, offset: at.offset });
+        Ok(index)
+    }
+
+    /// Adds the leaf of a block, and the parents that come with it.
+    fn grow(&mut self, slot: FeedSlot, block: &[u8]) -> Result<BlockIndex, StoreError> {
+        self.writable()?;
+        if block.len() > BLOCK_BYTES_MAX {
+            return Err(StoreError::BlockTooLong(block.len()));
+        }
+        let feed = self.feed_mut(slot);
+        if feed.appended.length >= HELD_END {
+            return Err(StoreError::TooMany("blocks"));
+        }
+        let index = BlockIndex(feed.appended.length);
+        let node = leaf(block);
+        feed.nodes.insert(index.node(), node);
+        let nodes = &mut feed.nodes;
+        push_peak(&mut feed.appended.peaks, index.node(), node, |index, node| {
+            nodes.insert(index, node);
+        });
+        feed.appended.length += 1;
+        feed.appended.bytes += node.size;
+        Ok(index)
+    }
+
+    /// Writes bytes behind the data; they go to the storage in large pieces.
+    pub(super) fn write_data(&mut self, bytes: &[u8]) -> Result<u64, StoreError> {
+        let offset = self.header.data_end;
+        self.data.extend_from_slice(bytes);
+        self.header.data_end += bytes.len() as u64;
+        self.header_dirty = true;
+        self.unsynced.data = true;
+        if self.data.len() >= DATA_PIECE_BYTES {
+            self.flush_data()?;
+        }
+        Ok(offset)
+    }
+
+    /// Hands the bytes that wait to the storage.
+    pub(super) fn flush_data(&mut self) -> Result<(), StoreError> {
+        if self.data.is_empty() {
+            return Ok(());
+        }
+        let start = self.header.data_end - self.data.len() as u64;
+        let written = self.storage.write(FileId::Data, start, &self.data);
+        self.data.clear();
+        self.guard(written.map_err(StoreError::from))
+    }
+
+    /// Returns the length in blocks and bytes, with what was appended and not signed.
+    pub fn appended(&self, feed: FeedSlot) -> (u64, u64) {
+        let appended = &self.feed(feed).appended;
+        (appended.length, appended.bytes)
+    }
+
+    /// Returns the head that [`sign`](Self::sign) would sign.
+    pub fn staged_head(&self, feed: FeedSlot) -> Head {
+        let feed = self.feed(feed);
+        let (fork, ancestor) =
+            feed.head.as_ref().map_or((0, None), |head| (head.head.fork, head.head.ancestor));
+        let appended = &feed.appended;
+        let root = root(appended.peaks.iter().map(|(index, node)| (*index, node)));
+        Head { fork, length: appended.length, byte_length: appended.bytes, root, ancestor }
+    }
+
+    /// Signs a head over everything appended; it shows once committed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotWritable`] with a key that is not the feed's.
+    pub fn sign(&mut self, feed: FeedSlot, key: &SecretKey) -> Result<SignedHead, StoreError> {
+        self.writable()?;
+        if key.public() != self.feed(feed).key {
+            return Err(StoreError::NotWritable("the secret key belongs to another feed"));
+        }
+        let head = SignedHead::sign(self.staged_head(feed), key);
+        let feed = self.feed_mut(feed);
+        feed.signed = Some(head);
+        feed.dirty = true;
+        Ok(head)
+    }
+
+    /// Forgets what was appended and not signed; the bytes are written over later.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn rollback(&mut self, slot: FeedSlot) -> Result<(), StoreError> {
+        let length = self.length(slot);
+        let feed = self.feed_mut(slot);
+        feed.signed = None;
+        feed.nodes.retain(|index, _| index.blocks().end <= length);
+        feed.places.retain(|block, _| *block < length);
+        self.reset_appended(slot)
+    }
+}

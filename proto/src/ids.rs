@@ -1,0 +1,60 @@
+//! Handles and times that the caller gives to the state machine.
+
+use core::time::Duration;
+
+/// A point in time: microseconds since an arbitrary start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// Returns the time that passed since `earlier`; zero if it lies in the future.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl core::ops::Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// One connection's stream, as the caller numbers them; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+/// A feed, as the caller numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeedId(pub u32);
+
+/// A want, as the replicator numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WantId(pub u64);
+
+/// A request of an asker, unique on its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// How urgent something is; higher comes first, zero is bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Priority(pub u8);
+
+/// What a feed is for; among equal priorities changes come before content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Bulk: the bytes of files.
+    Content,
+    /// The history and index of a drive.
+    Changes,
+}
+
+/// What the carrier authenticated about both ends of a stream: their peer ids, or random bytes they exchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Our end.
+    pub ours: alloc::vec::Vec<u8>,
+    /// The other end.
+    pub theirs: alloc::vec::Vec<u8>,
+}

@@ -1,0 +1,224 @@
+//! What the replicator asks of a store, and what it tells its caller.
+
+use core::ops::Range;
+
+use bytes::Bytes;
+use datnode_feed::{BlockIndex, BlockProof, Node, UpgradeProof};
+
+use crate::fault::Fault;
+use crate::ids::{FeedId, PeerId, Priority, RequestId, WantId};
+
+/// Work for a store. Jobs are executed in the order they are given; each has exactly one [`Done`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Read a block and the nodes of its proof, for a peer.
+    Read {
+        /// The peer that asked.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// The peer's request.
+        request: RequestId,
+        /// Its priority.
+        priority: Priority,
+        /// The block.
+        block: BlockIndex,
+        /// How many siblings the proof needs.
+        levels: u32,
+    },
+    /// Find the blocks that hold some bytes, for a peer.
+    Locate {
+        /// The peer that asked.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// The peer's request.
+        request: RequestId,
+        /// Its priority.
+        priority: Priority,
+        /// The head length the peer verifies against.
+        length: u64,
+        /// The bytes.
+        bytes: Range<u64>,
+    },
+    /// Prove our head to a peer whose head is shorter.
+    Prove {
+        /// The peer.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// The peer's length.
+        from: u64,
+    },
+    /// Verify a longer head and take it over.
+    Upgrade {
+        /// The peer it came from.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// The proof.
+        proof: UpgradeProof,
+    },
+    /// Verify a block and keep it.
+    Store {
+        /// The peer it came from.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// Which block it is said to be.
+        block: BlockIndex,
+        /// The siblings on the way up.
+        siblings: alloc::vec::Vec<Node>,
+        /// The bytes.
+        bytes: Bytes,
+    },
+}
+
+impl Job {
+    /// Returns the feed whose store executes this.
+    pub const fn feed(&self) -> FeedId {
+        match self {
+            Self::Read { feed, .. }
+            | Self::Locate { feed, .. }
+            | Self::Prove { feed, .. }
+            | Self::Upgrade { feed, .. }
+            | Self::Store { feed, .. } => *feed,
+        }
+    }
+}
+
+/// The answer to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// To [`Job::Read`]; `None` when the block is not here or cannot be proven.
+    Read {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// As in the job.
+        request: RequestId,
+        /// As in the job.
+        priority: Priority,
+        /// As in the job.
+        block: BlockIndex,
+        /// The block's proof and bytes.
+        answer: Option<(BlockProof, Bytes)>,
+    },
+    /// To [`Job::Locate`]; `None` when the tree here does not reach that far.
+    Located {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// As in the job.
+        request: RequestId,
+        /// As in the job.
+        priority: Priority,
+        /// As in the job.
+        length: u64,
+        /// The blocks.
+        blocks: Option<Range<u64>>,
+    },
+    /// To [`Job::Prove`]; `None` when nodes are missing here.
+    Proved {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// The proof.
+        proof: Option<UpgradeProof>,
+    },
+    /// To [`Job::Upgrade`]: our length now, or whether the peer is to blame.
+    Upgraded {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// What came of it.
+        result: Result<u64, Failure>,
+    },
+    /// To [`Job::Store`].
+    Stored {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// As in the job.
+        block: BlockIndex,
+        /// How many bytes the job carried.
+        len: u64,
+        /// Where the block begins in the feed, or who is to blame.
+        result: Result<u64, Failure>,
+    },
+}
+
+/// Why something a peer sent was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The peer sent something false.
+    Peer,
+    /// Our own disk failed, or the news is old: nobody is to blame.
+    Ours,
+}
+
+/// What the caller may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A feed's head moved.
+    Upgraded {
+        /// The feed.
+        feed: FeedId,
+        /// Its length now.
+        length: u64,
+    },
+    /// A block is here.
+    Stored {
+        /// The feed.
+        feed: FeedId,
+        /// The block.
+        block: BlockIndex,
+        /// Who sent it.
+        peer: PeerId,
+    },
+    /// Everything a want asked for is here.
+    WantDone {
+        /// The want.
+        want: WantId,
+    },
+    /// A feed is open with a peer.
+    Opened {
+        /// The peer.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+    },
+    /// A peer broke the protocol: its stream must be closed.
+    Fault {
+        /// The peer.
+        peer: PeerId,
+        /// What it did.
+        fault: Fault,
+    },
+    /// A peer speaks only a newer protocol.
+    NewerProtocol {
+        /// The peer.
+        peer: PeerId,
+        /// Its oldest version.
+        theirs: u16,
+    },
+}
+
+/// Whether a block can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It is here.
+    Here,
+    /// A connected peer holds it.
+    Connected,
+    /// Connected peers told what they hold, and it is not among it.
+    Nobody,
+    /// Nobody who knows the feed is connected, or none has told yet.
+    Unknown,
+}

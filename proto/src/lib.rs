@@ -1,0 +1,24 @@
+//! The replication protocol of datnode, without I/O.
+//!
+//! [`wire`] turns messages into frames and back; [`Replicator`] decides what is asked of whom and what is sent next. It is told
+//! (`handle_*`) and asked (`poll_*`); it knows no clock, socket, disk or thread, so that a run is a function of its inputs.
+//! Elsewhere: verification and storage (`datnode_feed::Store`, which executes the [`Job`]s), streams (the node).
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod capability;
+mod fault;
+mod ids;
+mod job;
+pub mod limits;
+mod replicator;
+pub mod wire;
+
+pub use fault::Fault;
+pub use ids::{Binding, Class, FeedId, Instant, PeerId, Priority, RequestId, WantId};
+pub use job::{Availability, Done, Event, Failure, Job};
+pub use replicator::{Order, PeerStatus, Replicator, Target, Want};
+pub use wire::Frame;

@@ -1,0 +1,54 @@
+//! What one peer may cost us, at most. Each bound has a test or an assertion that hits it.
+
+use core::time::Duration;
+
+/// The protocol versions we speak, oldest and newest.
+pub const VERSIONS: core::ops::RangeInclusive<u16> = 1..=1;
+/// The longest header of a frame: an announcement of [`RUNS_MAX`] runs, 16 bytes each, fits.
+pub const HEADER_BYTES_MAX: usize = 80 << 10;
+/// The longest payload of a frame: one block.
+pub const PAYLOAD_BYTES_MAX: usize = datnode_feed::limits::BLOCK_BYTES_MAX;
+/// The most runs of blocks in one message; more are told in further messages.
+pub const RUNS_MAX: usize = 4_096;
+/// The longest name a peer may give itself, in bytes.
+pub const AGENT_BYTES_MAX: usize = 128;
+/// The most feeds open with one peer.
+pub const CHANNELS_MAX: usize = 1_024;
+/// The most requests a peer may have open with us.
+pub const REQUESTS_MAX: usize = 512;
+/// How many of its requests a peer may see unanswered for want of the blocks, in a minute, before it is left alone.
+pub const MISSING_MAX: u32 = 32;
+/// The byte credit that a new peer gets; adapted to rate and round trip afterwards.
+pub const CREDIT_START: u64 = 1 << 20;
+/// The least byte credit: two large blocks and their company.
+pub const CREDIT_MIN: u64 = 128 << 10;
+/// The most byte credit: what a gigabit holds at 100 ms.
+pub const CREDIT_MAX: u64 = 16 << 20;
+/// How many received bytes may wait for the store before credit is held back.
+pub const BACKLOG_MAX: u64 = 8 << 20;
+/// How much of its rate a peer is leased.
+pub const LEASE_TIME: Duration = Duration::from_secs(2);
+/// The least lease, in bytes, while a peer's rate is not known.
+pub const LEASE_BYTES_MIN: u64 = 4 << 20;
+/// The most bytes leased to one peer.
+pub const LEASE_BYTES_MAX: u64 = 256 << 20;
+/// How many blocks a lease names at least.
+pub const LEASE_BLOCKS_MIN: u64 = 16;
+/// How many blocks are leased to one peer at most.
+pub const LEASE_BLOCKS_MAX: u64 = 65_536;
+/// How many answers to a peer may be under way between the store and the stream.
+pub const READS_MAX: usize = 64;
+/// How many bytes these may have, together; two large blocks are always allowed.
+pub const READ_BYTES_MAX: u64 = 512 << 10;
+/// The size that a block is taken for while a feed's average is not known.
+pub const BLOCK_BYTES_GUESS: u64 = 64 << 10;
+/// A peer that owes us blocks and sends none for this long loses its leases.
+pub const STALL: Duration = Duration::from_secs(5);
+/// How long a peer that stalled is asked for nothing.
+pub const STALL_PAUSE: Duration = Duration::from_secs(10);
+/// How long a feed waits after our own disk failed.
+pub const DISK_PAUSE: Duration = Duration::from_secs(1);
+/// How often new blocks are announced to a peer, at most.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(50);
+/// The size of a region in rarest-first order, in bytes: disks and proofs like runs.
+pub const REGION_BYTES: u64 = 4 << 20;

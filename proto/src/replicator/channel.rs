@@ -1,0 +1,154 @@
+//! One feed with one peer: who opened it, what was told, what was asked.
+//!
+//! Invariant: `asked` holds the blocks that the peer owes us; they are in the feed's `assigned` as well.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use datnode_feed::{Bitfield, UpgradeProof};
+
+use super::feed::Feed;
+use crate::ids::{Instant, RequestId, WantId};
+use crate::limits::{ANNOUNCE_EVERY, RUNS_MAX};
+use crate::wire::{Channel, Message, Runs};
+
+/// The state of a feed with a peer.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) ours: Channel,
+    pub(super) theirs: Option<Channel>,
+    /// Whether our Open was sent, and not rejected since.
+    pub(super) opened: bool,
+    pub(super) rejected: bool,
+    announced: Bitfield,
+    announced_length: Option<u64>,
+    announce_after: Instant,
+    /// The length of the head that we offered last, or are proving.
+    pub(super) offered: u64,
+    pub(super) upgrade: Option<UpgradeProof>,
+    pub(super) asked: Bitfield,
+    pub(super) asked_blocks: u64,
+    /// Blocks that were asked for once and may still come.
+    pub(super) cancelled: Bitfield,
+    pub(super) byte_requests: BTreeMap<RequestId, WantId>,
+    /// Requests for bytes that were withdrawn; their answers may still come.
+    pub(super) late_requests: BTreeSet<RequestId>,
+    pub(super) cancels: Vec<RequestId>,
+    /// The requests that blocks are owed under, and how many.
+    pub(super) requests: BTreeMap<RequestId, u64>,
+    pub(super) missing: Vec<(RequestId, Runs)>,
+    /// What was sent on this stream: its proofs' nodes are known to the peer.
+    pub(super) sent: Bitfield,
+    /// What is being read, and will have been sent before anything that is no more urgent.
+    pub(super) reading: Bitfield,
+}
+
+impl Link {
+    pub(super) fn new(ours: Channel) -> Self {
+        Self {
+            ours,
+            theirs: None,
+            opened: false,
+            rejected: false,
+            announced: Bitfield::default(),
+            announced_length: None,
+            announce_after: Instant::default(),
+            offered: 0,
+            upgrade: None,
+            asked: Bitfield::default(),
+            asked_blocks: 0,
+            cancelled: Bitfield::default(),
+            byte_requests: BTreeMap::new(),
+            late_requests: BTreeSet::new(),
+            cancels: Vec::new(),
+            requests: BTreeMap::new(),
+            missing: Vec::new(),
+            sent: Bitfield::default(),
+            reading: Bitfield::default(),
+        }
+    }
+
+    /// Tells whether both sides opened the feed.
+    pub(super) fn is_live(&self) -> bool {
+        self.opened && self.theirs.is_some()
+    }
+
+    /// Returns what we hold and did not say yet, if it is time to say so.
+    pub(super) fn announce(&mut self, now: Instant, feed: &Feed) -> Option<Message> {
+        if now < self.announce_after && self.announced_length == Some(feed.length) {
+            return None;
+        }
+        let held = difference(&feed.have, &self.announced);
+        let lost = difference(&self.announced, &feed.have);
+        self.announce_after = now + ANNOUNCE_EVERY;
+        if held.is_empty() && lost.is_empty() && self.announced_length == Some(feed.length) {
+            return None;
+        }
+        held.iter().for_each(|run| self.announced.set_range(run.clone()));
+        lost.iter().for_each(|run| self.announced.clear_range(run.clone()));
+        self.announced_length = Some(feed.length);
+        Some(Message::Have { channel: self.ours, length: feed.length, held, lost })
+    }
+
+    /// Returns when something is to be announced, if anything is.
+    pub(super) fn announce_at(&self, feed: &Feed) -> Option<Instant> {
+        let behind = self.announced_length != Some(feed.length) || self.announced != feed.have;
+        (self.is_live() && behind).then_some(self.announce_after)
+    }
+
+    /// Takes back everything that was asked of the peer; returns it.
+    pub(super) fn revoke(&mut self) -> Runs {
+        let runs: Runs = self.asked.runs().collect();
+        runs.iter().for_each(|run| self.cancelled.set_range(run.clone()));
+        self.asked = Bitfield::default();
+        self.asked_blocks = 0;
+        self.cancels.extend(core::mem::take(&mut self.requests).into_keys());
+        let byte_requests = core::mem::take(&mut self.byte_requests);
+        self.late_requests.extend(byte_requests.keys());
+        self.cancels.extend(byte_requests.into_keys());
+        runs
+    }
+
+    /// Notes that the peer delivered a block it owed.
+    pub(super) fn settle(&mut self, request: RequestId, block: u64) {
+        self.asked.clear(block);
+        self.asked_blocks -= 1;
+        if let Some(left) = self.requests.get_mut(&request) {
+            *left -= 1;
+            if *left == 0 {
+                self.requests.remove(&request);
+            }
+        }
+    }
+
+    /// Tells whether the peer will know the path of some block within `range` when it gets the next answer.
+    ///
+    /// An answer that may overtake others cannot count on what is still being read for them.
+    pub(super) fn knows(&self, theirs: &Bitfield, overtakes: bool, range: Range<u64>) -> bool {
+        self.sent.any(range.clone())
+            || theirs.any(range.clone())
+            || !overtakes && self.reading.any(range)
+    }
+}
+
+/// Returns up to [`RUNS_MAX`] runs of what is in `all` and not in `known`.
+fn difference(all: &Bitfield, known: &Bitfield) -> Runs {
+    let mut runs = Runs::new();
+    for run in all.runs() {
+        let mut at = run.start;
+        while at < run.end {
+            let start = known.first_clear(at);
+            if start >= run.end {
+                break;
+            }
+            let end = known.iter_ones(start..run.end).next().unwrap_or(run.end);
+            runs.push(start..end);
+            if runs.len() == RUNS_MAX {
+                return runs;
+            }
+            at = end;
+        }
+    }
+    runs
+}

@@ -1,0 +1,146 @@
+//! One peer: its stream's state, over all feeds.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::channel::Link;
+use super::rate::Rate;
+use super::upload::Upload;
+use crate::ids::{Binding, FeedId, Instant, PeerId};
+use crate::limits::{BACKLOG_MAX, CREDIT_START, MISSING_MAX};
+use crate::wire::{Channel, Message};
+
+/// The state of one stream.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) binding: Binding,
+    pub(super) hello_sent: bool,
+    pub(super) agent: Option<String>,
+    /// After a fault nothing is taken or sent any more.
+    pub(super) faulted: bool,
+    pub(super) links: BTreeMap<FeedId, Link>,
+    pub(super) theirs: BTreeMap<Channel, FeedId>,
+    next_channel: u32,
+    pub(super) next_request: u64,
+    pub(super) rejects: Vec<Channel>,
+    pub(super) upload: Upload,
+    pub(super) rate: Rate,
+    /// The total that we granted, and what arrived and waits for the store.
+    pub(super) granted: u64,
+    pub(super) arrived: u64,
+    pub(super) backlog: u64,
+    /// The total that the peer granted, and what was sent.
+    pub(super) their_grant: u64,
+    pub(super) sent: u64,
+    pub(super) blocks_in: u64,
+    pub(super) blocks_out: u64,
+    /// When the peer last sent something that it owed, or began to owe it.
+    pub(super) last_progress: Instant,
+    pub(super) asked_at: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
+    missing_since: Instant,
+    missing: u32,
+}
+
+/// A peer, as the caller may show it.
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// What it calls itself.
+    pub agent: Option<String>,
+    /// Payload bytes received from it.
+    pub bytes_in: u64,
+    /// Payload bytes sent to it.
+    pub bytes_out: u64,
+    /// Blocks received from it.
+    pub blocks_in: u64,
+    /// Blocks sent to it.
+    pub blocks_out: u64,
+    /// Its rate, in bytes a second.
+    pub rate_in: u64,
+    /// The least round trip seen.
+    pub rtt: Option<core::time::Duration>,
+    /// How many feeds are open with it.
+    pub feeds: usize,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, binding: Binding) -> Self {
+        Self {
+            binding,
+            hello_sent: false,
+            agent: None,
+            faulted: false,
+            links: BTreeMap::new(),
+            theirs: BTreeMap::new(),
+            next_channel: 0,
+            next_request: 0,
+            rejects: Vec::new(),
+            upload: Upload::default(),
+            rate: Rate::default(),
+            granted: CREDIT_START,
+            arrived: 0,
+            backlog: 0,
+            their_grant: 0,
+            sent: 0,
+            blocks_in: 0,
+            blocks_out: 0,
+            last_progress: now,
+            asked_at: None,
+            paused_until: None,
+            missing_since: now,
+            missing: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, feed: FeedId) {
+        let channel = Channel(self.next_channel);
+        self.next_channel += 1;
+        self.links.insert(feed, Link::new(channel));
+    }
+
+    /// Returns how many blocks the peer owes us.
+    pub(super) fn owed(&self) -> u64 {
+        self.links.values().map(|link| link.asked_blocks + link.byte_requests.len() as u64).sum()
+    }
+
+    /// Returns a grant, when so much of the last one is used that a new one is worth a frame.
+    ///
+    /// Credit is renewed as bytes leave the stream, but held back while too many wait for the store.
+    pub(super) fn grant(&mut self) -> Option<Message> {
+        let credit = self.rate.credit();
+        let free = self.arrived.saturating_sub(self.backlog.saturating_sub(BACKLOG_MAX));
+        let total = free + credit;
+        if total < self.granted + credit / 4 {
+            return None;
+        }
+        self.granted = total;
+        Some(Message::Credit { total })
+    }
+
+    /// Counts a refusal; tells whether the peer should be left alone for a while.
+    pub(super) fn refused(&mut self, now: Instant) -> bool {
+        const MINUTE: core::time::Duration = core::time::Duration::from_secs(60);
+        if now.since(self.missing_since) > MINUTE {
+            (self.missing_since, self.missing) = (now, 0);
+        }
+        self.missing += 1;
+        self.missing > MISSING_MAX
+    }
+
+    pub(super) fn status(&self, peer: PeerId) -> PeerStatus {
+        PeerStatus {
+            peer,
+            agent: self.agent.clone(),
+            bytes_in: self.arrived,
+            bytes_out: self.sent,
+            blocks_in: self.blocks_in,
+            blocks_out: self.blocks_out,
+            rate_in: self.rate.bytes_per_second(),
+            rtt: self.rate.rtt_min(),
+            feeds: self.links.values().filter(|link| link.is_live()).count(),
+        }
+    }
+}

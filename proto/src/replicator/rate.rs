@@ -1,0 +1,72 @@
+//! How fast a peer delivers, and how far away it is.
+
+use core::time::Duration;
+
+use crate::ids::Instant;
+use crate::limits::{CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_MAX, LEASE_BYTES_MIN, LEASE_TIME};
+
+/// How long bytes are counted before they become a sample.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+/// A moving average of received bytes, and the least round trip seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rate {
+    /// Bytes a second; zero until the first sample.
+    bytes_per_second: u64,
+    rtt_min: Option<Duration>,
+    since: Option<Instant>,
+    bytes: u64,
+}
+
+impl Rate {
+    pub(super) fn received(&mut self, now: Instant, bytes: u64) {
+        let since = *self.since.get_or_insert(now);
+        self.bytes += bytes;
+        let span = now.since(since);
+        if span >= SAMPLE {
+            let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+            let sample = self.bytes.saturating_mul(1_000_000) / micros;
+            self.bytes_per_second = match self.bytes_per_second {
+                0 => sample,
+                old => old / 2 + sample / 2,
+            };
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+    }
+
+    /// Nothing is asked for: the time until the next answer says nothing about the rate.
+    pub(super) fn idle(&mut self) {
+        (self.since, self.bytes) = (None, 0);
+    }
+
+    pub(super) fn answered(&mut self, after: Duration) {
+        let least = self.rtt_min.map_or(after, |least| least.min(after));
+        self.rtt_min = Some(least);
+    }
+
+    pub(super) fn bytes_per_second(&self) -> u64 {
+        self.bytes_per_second
+    }
+
+    pub(super) fn rtt_min(&self) -> Option<Duration> {
+        self.rtt_min
+    }
+
+    /// Returns how many bytes may be on the way to us: 1.25 × rate × least round trip, within bounds.
+    pub(super) fn credit(&self) -> u64 {
+        match self.rtt_min {
+            Some(rtt) if self.bytes_per_second > 0 => {
+                let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+                let product = self.bytes_per_second.saturating_mul(micros) / 800_000;
+                product.clamp(CREDIT_MIN, CREDIT_MAX)
+            }
+            _ => CREDIT_START,
+        }
+    }
+
+    /// Returns how many bytes to lease to this peer.
+    pub(super) fn lease(&self) -> u64 {
+        let bytes = self.bytes_per_second.saturating_mul(LEASE_TIME.as_secs());
+        bytes.clamp(LEASE_BYTES_MIN, LEASE_BYTES_MAX)
+    }
+}

@@ -1,0 +1,275 @@
+//! What a peer's messages mean.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use datnode_feed::{BlockIndex, Node};
+
+use super::Replicator;
+use super::feed::Holder;
+use crate::capability;
+use crate::fault::Fault;
+use crate::ids::{FeedId, Instant, PeerId, RequestId};
+use crate::job::{Event, Job};
+use crate::limits::{CHANNELS_MAX, REQUESTS_MAX, STALL_PAUSE, VERSIONS};
+use crate::wire::{self, Channel, Hello, Message, Request, Runs, Wanted};
+
+impl Replicator {
+    /// Tells that a frame arrived.
+    pub fn handle_frame(&mut self, now: Instant, id: PeerId, header: &[u8], payload: Bytes) {
+        let Some(peer) = self.peers.get(&id).filter(|peer| !peer.faulted) else { return };
+        let greeted = peer.agent.is_some();
+        let taken = match wire::decode(header, &payload) {
+            Ok(Message::Hello(hello)) if !greeted => self.hello(id, hello),
+            Ok(Message::Hello(_)) => Err(Fault::Unexpected("hello")),
+            Ok(_) if !greeted => Err(Fault::Unexpected("message before hello")),
+            Ok(message) => self.message(now, id, message, payload),
+            Err(fault) => Err(fault),
+        };
+        self.check(id, taken);
+    }
+
+    fn hello(&mut self, id: PeerId, hello: Hello) -> Result<(), Fault> {
+        if hello.version_min > *VERSIONS.end() {
+            self.events.push_back(Event::NewerProtocol { peer: id, theirs: hello.version_min });
+            return Err(Fault::Version(hello.version_min));
+        }
+        if hello.version_max < *VERSIONS.start() {
+            return Err(Fault::Version(hello.version_max));
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.agent = Some(hello.agent);
+            peer.their_grant = hello.credit;
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, now: Instant, id: PeerId, message: Message, payload: Bytes) -> Result<(), Fault> {
+        match message {
+            Message::Hello(_) => Err(Fault::Unexpected("hello")),
+            Message::Open { channel, nonce, tag } => self.open(id, channel, &nonce, &tag),
+            Message::Reject { channel } => self.rejected(id, channel),
+            Message::Credit { total } => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.their_grant = peer.their_grant.max(total);
+                }
+                Ok(())
+            }
+            Message::Close { channel } => self.close(id, channel),
+            Message::Have { channel, length, held, lost } => {
+                let feed = self.feed_of(id, channel)?;
+                self.holds(id, feed, length, held, lost);
+                Ok(())
+            }
+            Message::Upgrade { channel, proof } => {
+                let feed = self.feed_of(id, channel)?;
+                self.jobs.push_back(Job::Upgrade { peer: id, feed, proof });
+                Ok(())
+            }
+            Message::Request { channel, request } => {
+                let feed = self.feed_of(id, channel)?;
+                self.requested(id, feed, request)
+            }
+            Message::Cancel { channel, id: request, blocks } => {
+                self.feed_of(id, channel)?;
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.upload.cancel(request, &blocks);
+                }
+                Ok(())
+            }
+            Message::Missing { channel, id: request, blocks } => {
+                let feed = self.feed_of(id, channel)?;
+                self.missing(now, id, feed, request, &blocks);
+                Ok(())
+            }
+            Message::Block { channel, id: request, block, siblings } => {
+                let feed = self.feed_of(id, channel)?;
+                self.arrived(now, id, feed, request, block, siblings, payload)
+            }
+        }
+    }
+
+    /// Returns the feed that a peer opened under this number, which must be open on our side as well.
+    fn feed_of(&self, id: PeerId, channel: Channel) -> Result<FeedId, Fault> {
+        let peer = self.peers.get(&id).ok_or(Fault::UnknownChannel)?;
+        let feed = peer.theirs.get(&channel).ok_or(Fault::UnknownChannel)?;
+        let live = peer.links.get(feed).is_some_and(super::channel::Link::is_live);
+        if live { Ok(*feed) } else { Err(Fault::UnknownChannel) }
+    }
+
+    fn open(&mut self, id: PeerId, channel: Channel, nonce: &[u8; 16], tag: &[u8; 32]) -> Result<(), Fault> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if peer.theirs.len() + peer.rejects.len() >= CHANNELS_MAX {
+            return Err(Fault::TooMany("feeds"));
+        }
+        if peer.theirs.contains_key(&channel) {
+            return Err(Fault::Unexpected("second open of a channel"));
+        }
+        let matching = |feed: &super::feed::Feed| capability::matches(&feed.key, &peer.binding, nonce, tag);
+        let found = self.feeds.iter().find(|(_, feed)| matching(feed)).map(|(id, _)| *id);
+        let Some(feed) = found else {
+            // The same answer as for a feed that nobody has: a stranger learns nothing.
+            peer.rejects.push(channel);
+            return Ok(());
+        };
+        let Some(link) = peer.links.get_mut(&feed) else { return Ok(()) };
+        if link.theirs.is_some() {
+            return Err(Fault::Unexpected("second open of a feed"));
+        }
+        link.theirs = Some(channel);
+        // Whoever rejected our Open knows the feed now: it is opened anew.
+        if core::mem::take(&mut link.rejected) {
+            link.opened = false;
+        }
+        peer.theirs.insert(channel, feed);
+        if let Some(feed) = self.feeds.get_mut(&feed) {
+            feed.holders.insert(id, Holder::default());
+        }
+        self.events.push_back(Event::Opened { peer: id, feed });
+        Ok(())
+    }
+
+    fn rejected(&mut self, id: PeerId, channel: Channel) -> Result<(), Fault> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        match peer.links.values_mut().find(|link| link.ours == channel && link.opened) {
+            // They may have opened it themselves since: then our next Open fits.
+            Some(link) => {
+                link.rejected = link.theirs.is_none();
+                link.opened = link.rejected;
+                Ok(())
+            }
+            None => Err(Fault::UnknownChannel),
+        }
+    }
+
+    fn close(&mut self, id: PeerId, channel: Channel) -> Result<(), Fault> {
+        let feed = self.feed_of(id, channel)?;
+        self.revoke_feed(id, feed);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.theirs.remove(&channel);
+            peer.upload.close(feed);
+            if let Some(link) = peer.links.get_mut(&feed) {
+                link.theirs = None;
+            }
+        }
+        if let Some(feed) = self.feeds.get_mut(&feed) {
+            feed.holders.remove(&id);
+        }
+        Ok(())
+    }
+
+    fn holds(&mut self, id: PeerId, feed: FeedId, length: u64, held: Runs, lost: Runs) {
+        let holder = self.feeds.get_mut(&feed).and_then(|feed| feed.holders.get_mut(&id));
+        let Some(holder) = holder else { return };
+        holder.heard = true;
+        holder.length = holder.length.max(length);
+        // Blocks beyond the peer's own head cannot be held; a bound on what a liar can make us keep.
+        let within = |run: core::ops::Range<u64>| run.start..run.end.min(length);
+        held.into_iter().map(within).filter(|run| !run.is_empty()).for_each(|run| holder.have.set_range(run));
+        lost.into_iter().map(within).filter(|run| !run.is_empty()).for_each(|run| holder.have.clear_range(run));
+    }
+
+    fn requested(&mut self, id: PeerId, feed_id: FeedId, request: Request) -> Result<(), Fault> {
+        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get(&feed_id)) else {
+            return Ok(());
+        };
+        let Request { id: name, length, priority, wanted } = request;
+        match wanted {
+            Wanted::Blocks(runs) => {
+                let end = runs.last().map_or(0, |run| run.end);
+                if end > length {
+                    return Err(Fault::Unexpected("request beyond its length"));
+                }
+                if length > feed.length {
+                    if let Some(link) = peer.links.get_mut(&feed_id) {
+                        link.missing.push((name, Vec::new()));
+                    }
+                    return Ok(());
+                }
+                peer.upload.request(feed_id, feed.class, name, priority, length, runs)
+            }
+            Wanted::Bytes(bytes) => {
+                if self.jobs.len() > REQUESTS_MAX {
+                    return Err(Fault::TooMany("requests"));
+                }
+                let job = Job::Locate { peer: id, feed: feed_id, request: name, priority, length, bytes };
+                self.jobs.push_back(job);
+                Ok(())
+            }
+        }
+    }
+
+    fn missing(&mut self, now: Instant, id: PeerId, feed_id: FeedId, request: RequestId, blocks: &Runs) {
+        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id)) else {
+            return;
+        };
+        let pause = peer.refused(now);
+        let Some(link) = peer.links.get_mut(&feed_id) else { return };
+        if let Some(want) = link.byte_requests.remove(&request) {
+            if let Some(want) = feed.wants.iter_mut().find(|open| open.id == want) {
+                want.tried.insert(id);
+                want.asked = None;
+            }
+        } else if blocks.is_empty() {
+            // The peer's head is shorter than we thought; what it owes is asked elsewhere.
+            link.revoke().into_iter().for_each(|run| feed.assigned.clear_range(run));
+        }
+        for run in blocks {
+            if let Some(holder) = feed.holders.get_mut(&id) {
+                holder.have.clear_range(run.clone());
+            }
+            for block in run.clone().filter(|block| link.asked.contains(*block)).collect::<Vec<_>>() {
+                link.settle(request, block);
+                feed.assigned.clear(block);
+            }
+        }
+        if pause {
+            peer.paused_until = Some(now + STALL_PAUSE);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one message's fields")]
+    fn arrived(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        feed_id: FeedId,
+        request: RequestId,
+        block: BlockIndex,
+        siblings: Vec<Node>,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id)) else {
+            return Ok(());
+        };
+        let Some(link) = peer.links.get_mut(&feed_id) else { return Ok(()) };
+        let len = bytes.len() as u64;
+        peer.arrived += len;
+        if peer.arrived > peer.granted {
+            return Err(Fault::Credit);
+        }
+        peer.rate.received(now, len);
+        peer.last_progress = now;
+        if let Some(asked) = peer.asked_at.take() {
+            peer.rate.answered(now.since(asked));
+        }
+        let owed = link.asked.contains(block.0);
+        let by_bytes = link.byte_requests.contains_key(&request) || link.late_requests.contains(&request);
+        if owed {
+            link.settle(request, block.0);
+        } else if !by_bytes && !link.cancelled.contains(block.0) {
+            return Err(Fault::Unexpected("block nobody asked for"));
+        }
+        // A block that was cancelled too late is kept all the same: its proof's nodes are known from now on, as the peer believes.
+        link.cancelled.clear(block.0);
+        peer.blocks_in += 1;
+        if feed.have.contains(block.0) {
+            feed.assigned.clear(block.0);
+            return Ok(());
+        }
+        feed.assigned.set(block.0);
+        peer.backlog += len;
+        self.jobs.push_back(Job::Store { peer: id, feed: feed_id, block, siblings, bytes });
+        Ok(())
+    }
+}

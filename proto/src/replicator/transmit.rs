@@ -1,0 +1,126 @@
+//! What is sent to a peer next: derived from what is true and not told yet.
+//!
+//! Order: greetings, then what unblocks the other side, then what we ask, then blocks as far as credit goes.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use datnode_feed::levels;
+
+use super::Replicator;
+use super::upload::Answer;
+use crate::capability;
+use crate::ids::{FeedId, Instant, PeerId};
+use crate::job::Job;
+use crate::limits::{CREDIT_START, VERSIONS};
+use crate::wire::{Frame, Hello, Message, encode};
+
+impl Replicator {
+    /// Returns the next frame for a peer, or nothing until something changes.
+    pub fn poll_transmit(&mut self, now: Instant, id: PeerId) -> Option<Frame> {
+        if self.peers.get(&id)?.faulted {
+            return None;
+        }
+        let control = self.greet(id).or_else(|| self.tell(now, id)).or_else(|| self.next_request(now, id));
+        match control {
+            Some(message) => Some(Frame { header: encode(&message), payload: Bytes::new() }),
+            None => self.next_block(id),
+        }
+    }
+
+    fn greet(&mut self, id: PeerId) -> Option<Message> {
+        let peer = self.peers.get_mut(&id)?;
+        if !core::mem::replace(&mut peer.hello_sent, true) {
+            return Some(Message::Hello(Hello {
+                version_min: *VERSIONS.start(),
+                version_max: *VERSIONS.end(),
+                features: 0,
+                agent: String::from(concat!("datnode/", env!("CARGO_PKG_VERSION"))),
+                credit: CREDIT_START,
+            }));
+        }
+        if let Some(channel) = peer.rejects.pop() {
+            return Some(Message::Reject { channel });
+        }
+        let feed_id = *peer.links.iter().find(|(_, link)| !link.opened)?.0;
+        let nonce = self.draw();
+        let peer = self.peers.get_mut(&id)?;
+        let key = &self.feeds.get(&feed_id)?.key;
+        let tag = *capability::tag(key, &peer.binding.ours, &peer.binding.theirs, &nonce).as_bytes();
+        let link = peer.links.get_mut(&feed_id)?;
+        link.opened = true;
+        Some(Message::Open { channel: link.ours, nonce, tag })
+    }
+
+    /// Returns what the peer should know: credit, longer heads, what we hold, what we do not want or have.
+    fn tell(&mut self, now: Instant, id: PeerId) -> Option<Message> {
+        let peer = self.peers.get_mut(&id)?;
+        if let Some(grant) = peer.grant() {
+            return Some(grant);
+        }
+        for (feed_id, link) in peer.links.iter_mut().filter(|(_, link)| link.is_live()) {
+            let feed = self.feeds.get(feed_id)?;
+            let channel = link.ours;
+            if let Some(proof) = link.upgrade.take() {
+                return Some(Message::Upgrade { channel, proof });
+            }
+            if let Some(have) = link.announce(now, feed) {
+                return Some(have);
+            }
+            if let Some(request) = link.cancels.pop() {
+                return Some(Message::Cancel { channel, id: request, blocks: Vec::new() });
+            }
+            if let Some((request, blocks)) = link.missing.pop() {
+                return Some(Message::Missing { channel, id: request, blocks });
+            }
+            let theirs = feed.holders.get(&id).filter(|holder| holder.heard).map(|holder| holder.length);
+            if let Some(from) = theirs.filter(|&theirs| theirs < feed.length && link.offered < feed.length) {
+                link.offered = feed.length;
+                self.jobs.push_back(Job::Prove { peer: id, feed: *feed_id, from });
+            }
+        }
+        None
+    }
+
+    /// Returns the most urgent block that was read, if the peer granted room for it.
+    fn next_block(&mut self, id: PeerId) -> Option<Frame> {
+        let peer = self.peers.get_mut(&id)?;
+        let bytes = peer.upload.peek()?;
+        if peer.sent + bytes > peer.their_grant {
+            return None;
+        }
+        let Answer { feed, request, proof, bytes } = peer.upload.pop()?;
+        peer.sent += bytes.len() as u64;
+        peer.blocks_out += 1;
+        let link = peer.links.get_mut(&feed)?;
+        let block = proof.block;
+        link.reading.clear(block.0);
+        link.sent.set(block.0);
+        let message =
+            Message::Block { channel: link.ours, id: request, block, siblings: proof.siblings };
+        Some(Frame { header: encode(&message), payload: bytes })
+    }
+
+    /// Turns requests into reads, as many as may be under way.
+    pub(super) fn read_ahead(&mut self) {
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in peers {
+            while let Some(job) = self.next_read(id) {
+                self.jobs.push_back(job);
+            }
+        }
+    }
+
+    fn next_read(&mut self, id: PeerId) -> Option<Job> {
+        let peer = self.peers.get_mut(&id).filter(|peer| !peer.faulted)?;
+        let read = peer.upload.next_read()?;
+        let (feed, block): (FeedId, _) = (read.feed, read.block);
+        let link = peer.links.get_mut(&feed)?;
+        let holder = self.feeds.get(&feed)?.holders.get(&id)?;
+        let known = |range| link.knows(&holder.have, read.overtakes, range);
+        let levels = levels(block, read.length, known)?;
+        link.reading.set(block.0);
+        Some(Job::Read { peer: id, feed, request: read.request, priority: read.priority, block, levels })
+    }
+}

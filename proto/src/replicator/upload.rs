@@ -1,0 +1,219 @@
+//! What a peer asked of us, and which block is read for it next.
+//!
+//! Order: priority, class, age. Answers wait here only between the store and the stream, a bounded few; a more urgent
+//! answer overtakes those that wait.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use bytes::Bytes;
+use datnode_feed::{BlockIndex, BlockProof};
+
+use crate::fault::Fault;
+use crate::ids::{Class, FeedId, Priority, RequestId};
+use crate::limits::{READ_BYTES_MAX, READS_MAX, REQUESTS_MAX};
+use crate::wire::Runs;
+
+/// Most urgent first: the map's smallest key.
+type Urgency = (Reverse<Priority>, Reverse<Class>, RequestId);
+
+/// The requests of one peer.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    queue: BTreeMap<Urgency, Lease>,
+    ready: BTreeMap<(Reverse<Priority>, u64), Answer>,
+    /// The priorities of the reads under way, with their number.
+    reading: BTreeMap<Priority, usize>,
+    waiting_bytes: u64,
+    /// The size of the last answer, for which the next ones are taken.
+    answer_bytes: u64,
+    sequence: u64,
+}
+
+/// A request that we are answering.
+#[derive(Debug)]
+struct Lease {
+    feed: FeedId,
+    length: u64,
+    /// Runs still to be read, the next one last.
+    rest: Runs,
+}
+
+/// A block on its way out.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) feed: FeedId,
+    pub(super) request: RequestId,
+    pub(super) proof: BlockProof,
+    pub(super) bytes: Bytes,
+}
+
+/// A block to be read for the peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    pub(super) feed: FeedId,
+    pub(super) request: RequestId,
+    pub(super) priority: Priority,
+    pub(super) block: BlockIndex,
+    pub(super) length: u64,
+    /// Whether the answer may go out before others that are under way.
+    pub(super) overtakes: bool,
+}
+
+impl Upload {
+    /// Takes a request whose blocks are known.
+    pub(super) fn request(
+        &mut self,
+        feed: FeedId,
+        class: Class,
+        id: RequestId,
+        priority: Priority,
+        length: u64,
+        mut runs: Runs,
+    ) -> Result<(), Fault> {
+        if self.queue.len() >= REQUESTS_MAX {
+            return Err(Fault::TooMany("requests"));
+        }
+        runs.reverse();
+        self.queue.insert((Reverse(priority), Reverse(class), id), Lease { feed, length, rest: runs });
+        Ok(())
+    }
+
+    /// Forgets a request, or some of its blocks.
+    pub(super) fn cancel(&mut self, id: RequestId, blocks: &Runs) {
+        let Some(key) = self.queue.keys().find(|(_, _, other)| *other == id).copied() else {
+            return;
+        };
+        if blocks.is_empty() {
+            self.queue.remove(&key);
+        } else if let Some(lease) = self.queue.get_mut(&key) {
+            lease.rest = lease.rest.iter().rev().flat_map(|run| without(run.clone(), blocks)).collect();
+            lease.rest.reverse();
+        }
+    }
+
+    /// Forgets all requests for a feed.
+    pub(super) fn close(&mut self, feed: FeedId) {
+        self.queue.retain(|_, lease| lease.feed != feed);
+        self.ready.retain(|_, answer| answer.feed != feed);
+    }
+
+    /// Returns the next block to read, while few enough answers are under way.
+    pub(super) fn next_read(&mut self) -> Option<Read> {
+        let reading: usize = self.reading.values().sum();
+        let under_way = reading + self.ready.len();
+        let bytes = self.waiting_bytes + reading as u64 * self.answer_bytes;
+        if under_way >= READS_MAX || under_way >= 2 && bytes >= READ_BYTES_MAX {
+            return None;
+        }
+        let mut entry = self.queue.first_entry()?;
+        let (Reverse(priority), _, request) = *entry.key();
+        let lease = entry.get_mut();
+        let (feed, length) = (lease.feed, lease.length);
+        let run = lease.rest.last_mut().expect("a lease with nothing left is removed");
+        let block = BlockIndex(run.start);
+        run.start += 1;
+        if run.is_empty() {
+            lease.rest.pop();
+        }
+        if lease.rest.is_empty() {
+            entry.remove();
+        }
+        let lowest_reading = self.reading.first_key_value().map(|(priority, _)| *priority);
+        let lowest_ready = self.ready.last_key_value().map(|((Reverse(priority), _), _)| *priority);
+        let overtakes = lowest_reading.into_iter().chain(lowest_ready).any(|other| other < priority);
+        *self.reading.entry(priority).or_default() += 1;
+        Some(Read { feed, request, priority, block, length, overtakes })
+    }
+
+    /// Notes what a read brought.
+    pub(super) fn read(&mut self, priority: Priority, answer: Option<Answer>) {
+        if let Some(reading) = self.reading.get_mut(&priority) {
+            *reading -= 1;
+            if *reading == 0 {
+                self.reading.remove(&priority);
+            }
+        }
+        if let Some(answer) = answer {
+            self.answer_bytes = answer.bytes.len() as u64;
+            self.waiting_bytes += self.answer_bytes;
+            self.sequence += 1;
+            self.ready.insert((Reverse(priority), self.sequence), answer);
+        }
+    }
+
+    /// Returns how many bytes the next answer has.
+    pub(super) fn peek(&self) -> Option<u64> {
+        self.ready.first_key_value().map(|(_, answer)| answer.bytes.len() as u64)
+    }
+
+    /// Takes the next answer.
+    pub(super) fn pop(&mut self) -> Option<Answer> {
+        let (_, answer) = self.ready.pop_first()?;
+        self.waiting_bytes -= answer.bytes.len() as u64;
+        Some(answer)
+    }
+}
+
+/// Returns what is left of a run without `blocks`.
+fn without(run: core::ops::Range<u64>, blocks: &Runs) -> Runs {
+    let mut rest = Vec::new();
+    let mut at = run.start;
+    for cut in blocks.iter().filter(|cut| cut.start < run.end && run.start < cut.end) {
+        if at < cut.start {
+            rest.push(at..cut.start);
+        }
+        at = at.max(cut.end);
+    }
+    if at < run.end {
+        rest.push(at..run.end);
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urgent_reads_and_answers_come_first() {
+        let mut upload = Upload::default();
+        let feed = FeedId(1);
+        let bulk = Priority(0);
+        upload.request(feed, Class::Content, RequestId(1), bulk, 100, alloc::vec![0..50]).unwrap();
+        assert_eq!(upload.next_read().unwrap().block, BlockIndex(0));
+        let urgent = Priority(9);
+        upload.request(feed, Class::Content, RequestId(2), urgent, 100, alloc::vec![70..72]).unwrap();
+        upload.request(feed, Class::Changes, RequestId(3), bulk, 100, alloc::vec![3..4]).unwrap();
+        let next: Vec<u64> = (0..4).map(|_| upload.next_read().unwrap().block.0).collect();
+        assert_eq!(next, [70, 71, 3, 1]);
+    }
+
+    #[test]
+    fn cancelled_blocks_are_not_read() {
+        let mut upload = Upload::default();
+        let runs = alloc::vec![0..4, 8..10];
+        upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
+        upload.cancel(RequestId(1), &alloc::vec![1..3, 9..20]);
+        let mut blocks = Vec::new();
+        while let Some(read) = upload.next_read() {
+            blocks.push(read.block.0);
+        }
+        assert_eq!(blocks, [0, 3, 8]);
+    }
+
+    #[test]
+    fn few_answers_wait_and_requests_are_bounded() {
+        let mut upload = Upload::default();
+        for id in 0..REQUESTS_MAX as u64 {
+            let runs = alloc::vec![0..1_000];
+            let (feed, id) = (FeedId(1), RequestId(id));
+            upload.request(feed, Class::Content, id, Priority(0), 1_000, runs).unwrap();
+        }
+        let more = upload.request(FeedId(1), Class::Content, RequestId(9_999), Priority(0), 1, Runs::new());
+        assert_eq!(more, Err(Fault::TooMany("requests")));
+        let reads = core::iter::from_fn(|| upload.next_read()).count();
+        assert_eq!(reads, READS_MAX);
+    }
+}

@@ -1,0 +1,139 @@
+//! The messages, as our own checked types. SPEC 6.3.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use datnode_feed::{BlockIndex, Node, UpgradeProof};
+
+use crate::capability::NONCE_LEN;
+use crate::ids::{Priority, RequestId};
+
+/// The number under which the *sender* of a message opened a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Channel(pub u32);
+
+/// Blocks as ascending, disjoint, non-empty runs.
+pub type Runs = Vec<Range<u64>>;
+
+/// One message; a block's bytes travel behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The first message of each side.
+    Hello(Hello),
+    /// Opens a feed, with proof that the sender knows its key.
+    Open {
+        /// The sender's number for it.
+        channel: Channel,
+        /// Random bytes that make the tag unique.
+        nonce: [u8; NONCE_LEN],
+        /// The proof.
+        tag: [u8; 32],
+    },
+    /// The answer to an Open that fits no feed here.
+    Reject {
+        /// The receiver's number, from its Open.
+        channel: Channel,
+    },
+    /// The sender replicates this feed no longer.
+    Close {
+        /// The sender's number.
+        channel: Channel,
+    },
+    /// What the sender holds, or what changed since it last said so.
+    Have {
+        /// The sender's number.
+        channel: Channel,
+        /// The length of its head.
+        length: u64,
+        /// Blocks it holds now.
+        held: Runs,
+        /// Blocks it holds no longer.
+        lost: Runs,
+    },
+    /// A longer head, with its proof.
+    Upgrade {
+        /// The sender's number.
+        channel: Channel,
+        /// The proof.
+        proof: UpgradeProof,
+    },
+    /// A lease: blocks that the receiver should send.
+    Request {
+        /// The sender's number.
+        channel: Channel,
+        /// What is asked.
+        request: Request,
+    },
+    /// Blocks of a request that need not be sent any more.
+    Cancel {
+        /// The sender's number.
+        channel: Channel,
+        /// The request.
+        id: RequestId,
+        /// The blocks; none means all that is left.
+        blocks: Runs,
+    },
+    /// Blocks of a request that the sender does not have.
+    Missing {
+        /// The sender's number.
+        channel: Channel,
+        /// The request.
+        id: RequestId,
+        /// The blocks; none means the whole request.
+        blocks: Runs,
+    },
+    /// A block with its proof; its bytes are the frame's payload.
+    Block {
+        /// The sender's number.
+        channel: Channel,
+        /// The request it answers.
+        id: RequestId,
+        /// Which block it is.
+        block: BlockIndex,
+        /// The siblings on the way up, bottom first; the leaf is the hash of the payload.
+        siblings: Vec<Node>,
+    },
+    /// How many payload bytes the receiver may send on this stream in all.
+    Credit {
+        /// The total since the stream began.
+        total: u64,
+    },
+}
+
+/// Who the sender is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The oldest version it speaks.
+    pub version_min: u16,
+    /// The newest.
+    pub version_max: u16,
+    /// Optional features, a bit each; unknown bits are ignored.
+    pub features: u64,
+    /// Its name and version, for people.
+    pub agent: String,
+    /// The first byte credit it grants.
+    pub credit: u64,
+}
+
+/// What a lease asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Names the request on this stream.
+    pub id: RequestId,
+    /// The head length that the asker verifies against.
+    pub length: u64,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Blocks, or the bytes whose blocks are wanted.
+    pub wanted: Wanted,
+}
+
+/// Blocks or bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// These blocks.
+    Blocks(Runs),
+    /// The blocks that hold these bytes of the feed.
+    Bytes(Range<u64>),
+}
