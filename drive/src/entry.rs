@@ -372,6 +372,15 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_of_a_chunk_list_is_pinned() {
+        // Golden: SPEC 8.5.
+        let mut list = ChunkList::default();
+        list.push(&Hash([1; 32]));
+        list.push(&Hash([2; 32]));
+        assert_eq!(list.finish(), Hash([0; 32]));
+    }
+
+    #[test]
     fn zigzag_is_reversible() {
         for value in [0, 1, -1, 2, i64::MIN, i64::MAX] {
             assert_eq!(unzigzag(zigzag(value)), value);

@@ -1,152 +1,158 @@
-//! Proofs: the nodes that lead from what is asked for to what the asker knows.
+//! Proofs: what connects a block or a longer head to what the asker knows. SPEC 4.
 //!
-//! The indexes of the nodes follow from the question and are never carried, so that to one question there is one
-//! proof. Everything here is pure. Elsewhere: what a store knows, and what it does with a proof (`store::verify`).
+//! Node indexes are never carried. They follow from the question, so that there is one proof for a question and nothing in it
+//! can be swapped. Elsewhere: who makes and checks them against stored nodes (`store`).
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::hash::{self, Node};
+use crate::hash::{Node, parent};
 use crate::head::SignedHead;
-use crate::limits;
-use crate::position::{self, BlockIndex, NodeIndex};
+use crate::limits::BYTE_LENGTH_END;
+use crate::position::{BlockIndex, NodeIndex, peaks, subtrees};
 
-/// The leaf of a block, and the siblings on the way up.
-///
-/// `siblings.len()` levels above the leaf there is a node that the asker knows.
+/// The most siblings on the way from a leaf to a peak: lengths are below 2^56.
+pub const LEVELS_MAX: usize = 56;
+/// The most nodes in an upgrade proof: up one side of the tree and down the other.
+pub const UPGRADE_NODES_MAX: usize = 2 * LEVELS_MAX;
+
+/// Shows that a block's leaf hangs below a node that the asker knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockProof {
-    /// The block that is proven.
+    /// The block.
     pub block: BlockIndex,
     /// Its leaf.
     pub leaf: Node,
-    /// The sibling of each node on the way up, bottom first.
+    /// The siblings on the way up, bottom first; so many levels up there is a node that the asker knows.
     pub siblings: Vec<Node>,
 }
 
-/// The nodes that, with the peaks of `from`, make the peaks of the head.
+/// Shows that a feed grew from `from` blocks to a signed head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeProof {
-    /// The length that the asker has.
+    /// The length that the asker knows the peaks of.
     pub from: u64,
-    /// The head that it gets.
+    /// The longer head.
     pub head: SignedHead,
-    /// The nodes that [`upgrade_nodes`] names, in order.
+    /// The nodes that, with the peaks of `from`, make the peaks of the head: [`upgrade_nodes`].
     pub nodes: Vec<Node>,
 }
 
-/// Returns the nodes of the proof that leads from one length to a longer one, left to right.
-///
-/// ```
-/// use datnode_feed::{NodeIndex, upgrade_nodes};
-/// let nodes: Vec<_> = upgrade_nodes(1, 10).collect();
-/// assert_eq!(nodes, [NodeIndex(2), NodeIndex(5), NodeIndex(11), NodeIndex(17)]);
-/// ```
+/// What an upgrade proof amounts to.
+pub(crate) struct Joined {
+    pub(crate) peaks: Vec<(NodeIndex, Node)>,
+    pub(crate) made: Vec<(NodeIndex, Node)>,
+    pub(crate) bytes: u64,
+}
+
+/// Returns where the nodes of an upgrade proof stand: the fewest subtrees over the new blocks, left to right.
 pub fn upgrade_nodes(from: u64, to: u64) -> impl Iterator<Item = NodeIndex> + Clone {
-    position::subtrees(from, to) // SPEC 4.4
+    subtrees(from, to) // SPEC 4.3
 }
 
-/// Returns how many siblings a proof of `block` needs; `None` if the block is not below `length`.
+/// Returns how many siblings a proof of `block` needs at least, or `None` beyond `length`.
 ///
-/// The asker knows the peaks of `length`, and everything that proofs of other blocks brought along. `known` says
-/// whether the asker holds (or was sent) any block of a range.
-pub fn levels(
-    block: BlockIndex,
-    length: u64,
-    known: impl Fn(Range<u64>) -> bool,
-) -> Option<u32> {
-    // SPEC 4.2
-    let height = peak_height(block, length)?;
-    let mut node = block.node();
-    for level in 0..height {
-        // A known block brought its path along, and the siblings of that path: whatever has a known block below
-        // its parent is itself known.
-        node = node.parent();
-        if known(node.blocks()) {
-            return Some(level);
-        }
-    }
-    Some(height)
-}
-
-/// Returns the height of the peak above `block` in a tree of `length`; `None` if the block is not in it.
-pub(crate) fn peak_height(block: BlockIndex, length: u64) -> Option<u32> {
-    position::peaks(length)
-        .find(|peak| peak.blocks().contains(&block.0))
-        .map(NodeIndex::height)
-}
-
-/// Computes every node that a block's proof speaks of, from the leaf up; the last one is its top.
-///
-/// `None` if a size is impossible, so that no sum can overflow.
-pub(crate) fn climb(proof: &BlockProof) -> Option<Vec<(NodeIndex, Node)>> {
-    if proof.leaf.size > limits::BLOCK_BYTES_MAX as u64 {
+/// The asker verifies against the peaks of `length`, and knows every node on the paths of some blocks, with their siblings;
+/// `known` tells whether a range holds one of these blocks. A node is known if one of them lies below its parent. SPEC 4.2.
+pub fn levels(block: BlockIndex, length: u64, known: impl Fn(Range<u64>) -> bool) -> Option<u32> {
+    if block.0 >= length {
         return None;
     }
-    let (mut index, mut node) = (proof.block.node(), proof.leaf);
-    let mut nodes = Vec::with_capacity(2 * proof.siblings.len() + 1);
-    for sibling in &proof.siblings {
+    let mut node = block.node();
+    let mut levels = 0;
+    loop {
+        let above = node.parent();
+        if above.blocks().end > length || known(above.blocks()) {
+            return Some(levels);
+        }
+        node = above;
+        levels += 1;
+    }
+}
+
+impl BlockProof {
+    /// Returns the nodes on the way up that this proof claims, the leaf first, each with its sibling.
+    ///
+    /// `None` if sizes go over the limit.
+    pub(crate) fn climb(&self) -> Option<Vec<(NodeIndex, Node)>> {
+        let (mut index, mut node) = (self.block.node(), self.leaf);
+        let mut nodes = Vec::with_capacity(2 * self.siblings.len() + 1);
         nodes.push((index, node));
-        nodes.push((index.sibling(), *sibling));
-        let size = node.size.checked_add(sibling.size)?;
-        if size >= limits::BYTE_LENGTH_END {
+        for sibling in &self.siblings {
+            node.size.checked_add(sibling.size).filter(|&size| size < BYTE_LENGTH_END)?;
+            nodes.push((index.sibling(), *sibling));
+            node = if index.is_left() { parent(&node, sibling) } else { parent(sibling, &node) };
+            index = index.parent();
+            nodes.push((index, node));
+        }
+        Some(nodes)
+    }
+}
+
+impl UpgradeProof {
+    /// Joins the peaks of `from` with the proof's nodes; gives the peaks of the head and all nodes that came up.
+    ///
+    /// `None` if the proof has another number of nodes than this question takes, or sizes go over the limit.
+    pub(crate) fn join(&self, old: Vec<(NodeIndex, Node)>) -> Option<Joined> {
+        let indexes: Vec<NodeIndex> = upgrade_nodes(self.from, self.head.head.length).collect();
+        if indexes.len() != self.nodes.len() {
             return None;
         }
-        let (left, right) = if index.is_left() { (&node, sibling) } else { (sibling, &node) };
-        node = hash::parent(left, right);
-        index = index.parent();
+        let mut sizes = old.iter().map(|(_, node)| node.size).chain(self.nodes.iter().map(|node| node.size));
+        let bytes = sizes.try_fold(0_u64, u64::checked_add).filter(|&bytes| bytes < BYTE_LENGTH_END)?;
+        let mut joined = Joined { peaks: old, made: Vec::new(), bytes };
+        for (index, node) in indexes.into_iter().zip(&self.nodes) {
+            joined.made.push((index, *node));
+            let made = &mut joined.made;
+            push_peak(&mut joined.peaks, index, *node, |index, node| made.push((index, node)));
+        }
+        let right = peaks(self.head.head.length);
+        joined.peaks.iter().map(|(index, _)| *index).eq(right).then_some(joined)
     }
-    nodes.push((index, node));
-    Some(nodes)
+}
+
+/// Appends a node to peaks, joining equal heights; `made` sees each parent that comes up.
+pub(crate) fn push_peak(
+    peaks: &mut Vec<(NodeIndex, Node)>,
+    index: NodeIndex,
+    node: Node,
+    mut made: impl FnMut(NodeIndex, Node),
+) {
+    let (mut index, mut node) = (index, node);
+    while let Some((left, below)) = peaks.last().copied() {
+        if left.parent() != index.parent() {
+            break;
+        }
+        peaks.pop();
+        (index, node) = (index.parent(), parent(&below, &node));
+        made(index, node);
+    }
+    peaks.push((index, node));
 }
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-    use std::collections::BTreeSet;
-
     use super::*;
 
-    fn indexes(nodes: impl Iterator<Item = NodeIndex>) -> Vec<u64> {
-        nodes.map(|node| node.0).collect()
+    #[test]
+    fn upgrades_carry_what_lies_between() {
+        let indexes = |from, to| upgrade_nodes(from, to).map(|node| node.0).collect::<Vec<_>>();
+        assert_eq!(indexes(1, 10), [2, 5, 11, 17]);
+        assert_eq!(indexes(0, 10), [7, 17]);
+        assert_eq!(indexes(1, 6), [2, 5, 9]);
+        assert_eq!(indexes(6, 6), []);
     }
 
     #[test]
-    fn upgrades_have_the_known_nodes() {
-        assert_eq!(indexes(upgrade_nodes(0, 10)), [7, 17]);
-        assert_eq!(indexes(upgrade_nodes(1, 10)), [2, 5, 11, 17]);
-        assert_eq!(indexes(upgrade_nodes(1, 6)), [2, 5, 9]);
-        assert_eq!(indexes(upgrade_nodes(6, 10)), [13, 17]);
-        assert_eq!(indexes(upgrade_nodes(10, 10)), [0u64; 0]);
-        assert_eq!(indexes(upgrade_nodes(11, 10)), [0u64; 0]);
-    }
-
-    #[test]
-    fn levels_equal_the_nodes_an_asker_collected() {
-        // What an asker knows by definition: peaks, and for each block its path and the siblings of it.
-        for length in 1..20u64 {
-            for seed in 0..60u64 {
-                let held = |block: u64| (block * 7 + seed * 13) % 11 < seed % 5;
-                let peaks: BTreeSet<_> = position::peaks(length).collect();
-                let mut known = peaks.clone();
-                for block in (0..length).filter(|&block| held(block)) {
-                    let mut node = BlockIndex(block).node();
-                    while !peaks.contains(&node) {
-                        known.extend([node, node.sibling()]);
-                        node = node.parent();
-                    }
-                }
-                for block in 0..length {
-                    let (mut node, mut expected) = (BlockIndex(block).node(), 0);
-                    while !known.contains(&node) {
-                        node = node.parent();
-                        expected += 1;
-                    }
-                    let found = levels(BlockIndex(block), length, |mut range| range.any(held));
-                    assert_eq!(found, Some(expected), "block {block} of {length}, seed {seed}");
-                }
-                assert_eq!(levels(BlockIndex(length), length, |_| true), None);
-            }
-        }
+    fn a_proof_stops_at_what_is_known() {
+        let nobody = |_| false;
+        assert_eq!(levels(BlockIndex(4), 10, nobody), Some(3));
+        assert_eq!(levels(BlockIndex(9), 10, nobody), Some(1));
+        assert_eq!(levels(BlockIndex(8), 9, nobody), Some(0));
+        assert_eq!(levels(BlockIndex(10), 10, nobody), None);
+        let knows = |block: u64| move |range: Range<u64>| range.contains(&block);
+        assert_eq!(levels(BlockIndex(4), 10, knows(5)), Some(0));
+        assert_eq!(levels(BlockIndex(4), 10, knows(6)), Some(1));
+        assert_eq!(levels(BlockIndex(4), 10, knows(0)), Some(2));
     }
 }

@@ -34,8 +34,8 @@ mod tests {
 
     #[test]
     fn a_tag_is_for_one_feed_one_direction_and_one_stream() {
-        let key = SecretKey::from_bytes(&[1; 32]).public();
-        let other = SecretKey::from_bytes(&[2; 32]).public();
+        let key = SecretKey::from_bytes([1; 32]).public();
+        let other = SecretKey::from_bytes([2; 32]).public();
         let nonce = [7; NONCE_LEN];
         let shown = *tag(&key, b"alice", b"bob", &nonce).as_bytes();
         let binding = |ours: &[u8], theirs: &[u8]| Binding { ours: ours.into(), theirs: theirs.into() };

@@ -48,3 +48,44 @@ pub(crate) fn first_node(marks: impl ExactSizeIterator<Item = Mark>) -> usize {
         _ => count,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn mark(weight: usize, hash: u64) -> Mark {
+        Mark { weight, hash }
+    }
+
+    #[test]
+    fn the_hash_of_a_key_is_pinned() {
+        // Golden: SPEC 8.4.
+        assert_eq!(Mark::of(b"a\0b").hash, 0);
+        assert_eq!(Mark::of(b"a\0b").weight, 67);
+    }
+
+    #[test]
+    fn the_last_node_takes_what_weighs_less_than_24_kib() {
+        assert_eq!(first_node([mark(24 * 1024 - 1, 0)].into_iter()), 1);
+        assert_eq!(first_node([mark(12 * 1024, 9), mark(12 * 1024 - 1, 0)].into_iter()), 2);
+        assert_eq!(first_node([mark(12 * 1024, 9), mark(12 * 1024, 9)].into_iter()), 1);
+    }
+
+    #[test]
+    fn the_least_hash_between_the_bounds_begins_the_next_node() {
+        let kib = |hashes: &[u64]| -> usize {
+            first_node(hashes.iter().map(|&hash| mark(1_024, hash)).collect::<Vec<_>>().into_iter())
+        };
+        // Keys 8 to 23 are candidates; 0 to 7 and 24 are not.
+        let mut hashes = [9; 30];
+        hashes[7] = 0;
+        hashes[24] = 0;
+        assert_eq!(kib(&hashes), 8);
+        hashes[23] = 1;
+        assert_eq!(kib(&hashes), 23);
+        hashes[12] = 1;
+        assert_eq!(kib(&hashes), 12);
+    }
+}

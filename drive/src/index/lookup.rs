@@ -1,6 +1,6 @@
 //! Finds one key: a node a level.
 
-use alloc::{borrow::Cow, vec, vec::Vec};
+use alloc::{borrow::Cow, vec};
 
 use datnode_feed::{BlockIndex, Hash};
 
@@ -71,35 +71,23 @@ pub(crate) fn lookup<B: Blocks>(
 ) -> Reading<Option<Entry>, B::Error> {
     let mut block = Cow::Borrowed(root.node);
     let mut own = root.at;
-    let mut first: Vec<u8> = Vec::new();
     loop {
         let damaged = |damage: Damage| ReadError::damaged(Location::changes(own), damage);
         let view = NodeView::parse(&block).map_err(damaged)?;
-        let mut entries = view.entries();
-        let mut found = None;
-        while let Some(item) = entries.next().map_err(damaged)? {
-            if entries.key() > key {
-                break;
-            }
-            if view.level > 0 || entries.key() == key {
-                found = Some(item);
-                if view.level > 0 {
-                    first.clear();
-                    first.extend_from_slice(entries.key());
-                }
-            }
-        }
-        let Some(item) = found else {
+        let Some(floor) = view.floor(key).map_err(damaged)? else {
             return Ok(Step::Done(None));
         };
-        let Place::At(at) = item.place else {
-            return Ok(resolve(blocks, own, item)?.map(Some));
-        };
         if view.level == 0 {
-            return Ok(resolve(blocks, own, item)?.map(Some));
+            if !floor.is_equal {
+                return Ok(Step::Done(None));
+            }
+            return Ok(resolve(blocks, own, floor.item)?.map(Some));
         }
-        let hash = item.child_hash().map_err(damaged)?;
-        let child = ChildRef { at, hash, level: view.level - 1, first: &first };
+        let Place::At(at) = floor.item.place else {
+            return Err(damaged(Damage::WrongLevel));
+        };
+        let hash = floor.item.child_hash().map_err(damaged)?;
+        let child = ChildRef { at, hash, level: view.level - 1, first: &floor.key };
         match child.fetch(blocks, own)? {
             None => return Ok(Step::Need(vec![at])),
             Some(next) => {

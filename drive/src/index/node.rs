@@ -78,6 +78,11 @@ impl<'a> NodeView<'a> {
         Hash::of(self.identity)
     }
 
+    /// Returns the last entry whose key is not greater than `target`; none if all are greater.
+    pub(crate) fn floor(&self, target: &[u8]) -> Result<Option<Floor<'a>>, Damage> {
+        self.entries().floor(target)
+    }
+
     /// Returns the entries.
     pub(crate) fn entries(&self) -> Entries<'a> {
         Entries {
@@ -88,6 +93,13 @@ impl<'a> NodeView<'a> {
             locations: self.locations.clone(),
         }
     }
+}
+
+/// The entry under a key, or the last one before it.
+pub(crate) struct Floor<'a> {
+    pub(crate) key: Vec<u8>,
+    pub(crate) is_equal: bool,
+    pub(crate) item: Item<'a>,
 }
 
 /// The entries of a node, one after the other.
@@ -113,19 +125,76 @@ impl<'a> Entries<'a> {
             return Ok(None);
         }
         self.left -= 1;
-        self.read_key()?;
-        if !self.is_leaf {
-            let identity = self.identities.take(32)?;
-            return Ok(Some(Item { identity, place: Place::At(self.location()?) }));
-        }
-        let identity = self.identities.bytes(INLINE_IDENTITY_BYTES_MAX)?;
-        let inline = self.locations.bytes(INLINE_VALUE_BYTES_MAX - identity.len())?;
-        let place =
-            if inline.is_empty() { Place::At(self.location()?) } else { Place::Inline(inline) };
-        Ok(Some(Item { identity, place }))
+        let (shared, suffix) = self.read_suffix()?;
+        self.apply(shared, suffix);
+        let identity = self.read_identity()?;
+        Ok(Some(Item { identity, place: self.read_place(identity)? }))
     }
 
-    fn read_key(&mut self) -> Result<(), Damage> {
+    /// Moves to the last entry whose key is not greater than `target`; none if all are greater.
+    ///
+    /// Keys are not compared but followed: what an entry shares with the one before it says how it
+    /// stands to the target, unless it parts exactly where the target did.
+    fn floor(mut self, target: &[u8]) -> Result<Option<Floor<'a>>, Damage> {
+        let mut found = None;
+        let mut matched = 0;
+        for index in 0..self.left {
+            let (shared, suffix) = self.read_suffix()?;
+            if shared < matched {
+                break;
+            }
+            if shared == matched {
+                let rest = target.get(matched..).unwrap_or_default();
+                let common = suffix.iter().zip(rest).take_while(|(key, want)| key == want).count();
+                let is_greater = match (suffix.get(common), rest.get(common)) {
+                    (Some(key), Some(want)) => key > want,
+                    (Some(_), None) => true,
+                    (None, _) => false,
+                };
+                if is_greater {
+                    break;
+                }
+                matched += common;
+            }
+            self.apply(shared, suffix);
+            found = Some((index, self.read_identity()?));
+            if self.key.len() == matched && matched == target.len() {
+                break;
+            }
+        }
+        let Some((index, identity)) = found else {
+            return Ok(None);
+        };
+        for _ in 0..index {
+            // The identities before are sound, so their places are no longer than a value may be.
+            self.read_place(&[])?;
+        }
+        let place = self.read_place(identity)?;
+        let is_equal = self.key == target;
+        Ok(Some(Floor { key: self.key, is_equal, item: Item { identity, place } }))
+    }
+
+    fn read_identity(&mut self) -> Result<&'a [u8], Damage> {
+        if self.is_leaf {
+            Ok(self.identities.bytes(INLINE_IDENTITY_BYTES_MAX)?)
+        } else {
+            Ok(self.identities.take(32)?)
+        }
+    }
+
+    fn read_place(&mut self, identity: &[u8]) -> Result<Place<'a>, Damage> {
+        if self.is_leaf {
+            let limit = INLINE_VALUE_BYTES_MAX.saturating_sub(identity.len());
+            let inline = self.locations.bytes(limit)?;
+            if !inline.is_empty() {
+                return Ok(Place::Inline(inline));
+            }
+        }
+        Ok(Place::At(self.location()?))
+    }
+
+    /// Reads the next key, as what it shares with the one before it and what is new.
+    fn read_suffix(&mut self) -> Result<(usize, &'a [u8]), Damage> {
         let shared = usize::try_from(self.identities.varint()?).unwrap_or(usize::MAX);
         let suffix = self.identities.bytes(KEY_BYTES_MAX)?;
         // Ascending means: longer than the shared part, and greater where they part. SPEC 8.4
@@ -138,9 +207,12 @@ impl<'a> Entries<'a> {
         if shared + suffix.len() > KEY_BYTES_MAX {
             return Err(DecodeError::TooLong(KEY_BYTES_MAX).into());
         }
+        Ok((shared, suffix))
+    }
+
+    fn apply(&mut self, shared: usize, suffix: &[u8]) {
         self.key.truncate(shared);
         self.key.extend_from_slice(suffix);
-        Ok(())
     }
 
     fn location(&mut self) -> Result<Location, Damage> {

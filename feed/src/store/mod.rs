@@ -11,8 +11,6 @@ mod journal;
 mod names;
 mod read;
 mod table;
-#[cfg(test)]
-mod tests;
 mod verify;
 mod write;
 

@@ -60,9 +60,8 @@ pub(super) fn encode_feed(key: &PublicKey, head: Option<&SignedHead>) -> Vec<u8>
     let mut writer = Writer::new();
     writer.raw(key.as_bytes());
     writer.bytes(&head.map(SignedHead::encode).unwrap_or_default());
-    let mut bytes = writer.into_vec();
-    bytes.resize(META_LEN as usize, 0);
-    bytes
+    writer.pad(META_LEN as usize);
+    writer.into_vec()
 }
 
 pub(super) fn decode_feed(bytes: &[u8]) -> Result<(PublicKey, Option<SignedHead>), DecodeError> {
