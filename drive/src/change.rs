@@ -339,9 +339,21 @@ impl Change {
         if number == 0 || parents.is_empty() || nanos >= 1_000_000_000 {
             return Err(DecodeError::Invalid("change"));
         }
+        if ops.as_ref().is_some_and(|ops| !is_batch(ops, &feeds)) {
+            return Err(DecodeError::Invalid("batch"));
+        }
         let time = Mtime { seconds, nanos };
         Ok(Self { number, parents, feeds, roots, ops, counts, time, message, skips })
     }
+}
+
+/// Returns whether ops are sorted by key, each path once, with blocks of the table. SPEC 8.3
+fn is_batch(ops: &[Op], feeds: &[FeedRef]) -> bool {
+    let is_within = |op: &Op| match op {
+        Op::Put(_, entry) => covers(feeds, entry),
+        Op::Delete(_) => true,
+    };
+    ops.is_sorted_by(|a, b| a.path().key() < b.path().key()) && ops.iter().all(is_within)
 }
 
 fn write_list<T>(out: &mut Writer, items: &[T], write: impl Fn(&T, &mut Writer)) {
@@ -362,4 +374,40 @@ fn read_list<T>(
         return Err(DecodeError::TooLong(limit));
     }
     (0..count).map(|_| read(input)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn change(ops: Vec<Op>) -> Change {
+        let parent = Parent { slot: 0, position: 0, version: Hash([0; 32]) };
+        Change {
+            number: 1,
+            parents: vec![parent],
+            ops: Some(ops),
+            skips: Skips::default().of_next(0, 0),
+            ..Change::default()
+        }
+    }
+
+    #[test]
+    fn batches_out_of_order_or_outside_of_the_table_are_refused() {
+        let path = |text: &str| DrivePath::from_bytes(text).unwrap();
+        let [a, b] = [Op::Delete(path("a")), Op::Delete(path("b"))];
+        let sound = change(vec![a.clone(), b.clone()]);
+        assert_eq!(Change::decode(&sound.encode()), Ok(sound));
+        let mut entry = Entry::directory(0o644, Mtime::default());
+        entry.kind = Kind::File;
+        entry.size = 1;
+        entry.change = 1;
+        entry.extents =
+            vec![crate::Extent { slot: 1, first_block: 0, count: 1, first_byte: 0, bytes: 1 }];
+        for ops in [vec![b, a.clone()], vec![a.clone(), a], vec![Op::Put(path("f"), entry)]] {
+            let refused = Change::decode(&change(ops).encode());
+            assert_eq!(refused, Err(DecodeError::Invalid("batch")));
+        }
+    }
 }

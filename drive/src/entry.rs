@@ -299,11 +299,11 @@ pub(crate) const fn unzigzag(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
+    use alloc::{string::ToString, vec};
 
     use super::*;
 
-    pub(crate) fn file() -> Entry {
+    fn file() -> Entry {
         Entry {
             kind: Kind::File,
             size: 300,
@@ -377,7 +377,8 @@ mod tests {
         let mut list = ChunkList::default();
         list.push(&Hash([1; 32]));
         list.push(&Hash([2; 32]));
-        assert_eq!(list.finish(), Hash([0; 32]));
+        let expected = "8da329f5a371917fdc580a609a7ed4bcb38913e409f682d1127dc330521a4c67";
+        assert_eq!(list.finish().to_string(), expected);
     }
 
     #[test]

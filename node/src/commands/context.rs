@@ -1,0 +1,195 @@
+//! What commands share: opening a drive, wherever it is, and knowing when to stop.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use datnode_drive::DrivePath;
+use datnode_feed::{MemoryStorage, PublicKey, Store};
+use libp2p::Multiaddr;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::address::{self, Address, Link, VersionSpec};
+use crate::cli::Network as NetworkArgs;
+use crate::cli::output::Out;
+use crate::dirs::Dirs;
+use crate::disk::{DRIVE_FOLDER, DiskError, DiskStorage};
+use crate::engine::{AnyStore, Drive, Hub, Network, NetworkOptions, Patience, Snapshot, start};
+use crate::error::{Code, Error};
+use crate::keys::random;
+use crate::runtime;
+
+/// The name of the file in a drive's folder that says which drive it is.
+const KEY_FILE: &str = "key";
+
+/// A drive that is read, and where in it.
+pub(super) struct Opened {
+    pub(super) drive: Drive,
+    pub(super) path: DrivePath,
+    pub(super) version: VersionSpec,
+    /// Held for as long as the drive is used; none for a drive in a folder.
+    _network: Option<Network>,
+}
+
+impl Opened {
+    /// Returns the version that was asked for.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.drive.version(&self.version).await
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(super) async fn asked_to_stop() {
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be set");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Starts a hub with its driver.
+pub(super) fn hub() -> Result<Hub, Error> {
+    let (hub, driver) = Hub::new(*random()?);
+    tokio::spawn(driver);
+    Ok(hub)
+}
+
+/// Starts the network of a command.
+pub(super) async fn network(
+    hub: &Hub,
+    dirs: &Dirs,
+    args: &NetworkArgs,
+    drive: PublicKey,
+    peers: Vec<Multiaddr>,
+) -> Result<Network, Error> {
+    let options = NetworkOptions {
+        listen: crate::swarm::listen_addresses_for(args.listen, args.port),
+        peers: args.peer.iter().cloned().chain(peers).collect(),
+        data: dirs.data.clone(),
+        run: dirs.run.clone(),
+    };
+    let network = Network::start(hub, &options).await?;
+    network.find_locally(&dirs.run, drive);
+    Ok(network)
+}
+
+/// Returns how patient a command is.
+pub(super) fn patience(args: &NetworkArgs, key: &PublicKey, peers: usize) -> Patience {
+    Patience { wait: args.wait.0, link: Link(key).to_string(), tried: peers + args.peer.len() }
+}
+
+/// Opens a drive to read from: in a folder, or from peers without keeping it.
+pub(super) async fn open(
+    address: Option<&OsStr>,
+    at: Option<&VersionSpec>,
+    args: &NetworkArgs,
+    out: &Out,
+) -> Result<Opened, Error> {
+    let here = std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
+    let Address { drive, version, path } = match address {
+        Some(text) => Address::parse(text, &here)?,
+        None => Address::here(&here)?,
+    };
+    let path = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
+    let version = at.cloned().or(version).unwrap_or(VersionSpec::Latest);
+    let hub = hub()?;
+    let dirs = Dirs::open()?;
+    let (drive, network) = match drive {
+        address::Drive::Folder(folder) => (open_folder(&hub, &dirs, &folder, args).await?, None),
+        address::Drive::Key(key) => open_remote(&hub, &dirs, key, Vec::new(), args).await?,
+        address::Drive::Ticket(ticket) => open_remote(&hub, &dirs, ticket.key, ticket.addresses, args).await?,
+    };
+    out.detail(format_args!("reading {}", Link(&drive.key)));
+    Ok(Opened { drive, path, version, _network: network })
+}
+
+async fn open_remote(
+    hub: &Hub,
+    dirs: &Dirs,
+    key: PublicKey,
+    peers: Vec<Multiaddr>,
+    args: &NetworkArgs,
+) -> Result<(Drive, Option<Network>), Error> {
+    let patience = patience(args, &key, peers.len());
+    let store = start(memory()?, hub.answers());
+    let drive = Drive::open(hub, store, key, patience).await?;
+    // A command that only reads needs no fixed port.
+    let args = NetworkArgs { port: 0, ..args.clone() };
+    let network = network(hub, dirs, &args, key, peers).await?;
+    Ok((drive, Some(network)))
+}
+
+/// Opens the drive in a folder: its store, or, when another process has that, through its control socket.
+async fn open_folder(hub: &Hub, dirs: &Dirs, folder: &Path, args: &NetworkArgs) -> Result<Drive, Error> {
+    let key = read_key(folder)?.ok_or_else(|| Error::not_drive(folder))?;
+    let patience = patience(args, &key, 0);
+    let locked = match disk(folder, false) {
+        Ok(store) => return Drive::open(hub, start(store, hub.answers()), key, patience).await,
+        Err(error) if error.code() == Code::Locked => error,
+        Err(error) => return Err(error),
+    };
+    let owner = runtime::find(&dirs.run, &key).into_iter().next().ok_or(locked)?;
+    let store = start(memory()?, hub.answers());
+    let drive = Drive::open(hub, store, key, patience).await?;
+    crate::engine::connect_locally(hub, &owner.socket).await?;
+    Ok(drive)
+}
+
+/// Opens a store in memory, for a drive that nobody keeps.
+pub(super) fn memory() -> Result<AnyStore, Error> {
+    Store::open(Box::new(MemoryStorage::new()) as Box<_>).map_err(Error::store)
+}
+
+/// Opens the store in a folder.
+pub(super) fn disk(folder: &Path, create: bool) -> Result<AnyStore, Error> {
+    let storage = DiskStorage::open(folder, create).map_err(|error| match error {
+        DiskError::Locked { pid, command, .. } => Error::locked(folder, pid, Some(&command).filter(|c| !c.is_empty()).map(String::as_str)),
+        DiskError::NotADrive(_) => Error::not_drive(folder),
+        DiskError::Io { op, path, source } => Error::io(op, &path, &source),
+    })?;
+    Store::open(Box::new(storage) as Box<_>).map_err(|error| match error {
+        datnode_feed::StoreError::Newer { found, known } => Error::newer_format(folder, found.into(), known.into()),
+        other => Error::store(other),
+    })
+}
+
+/// Returns the key of the drive in a folder, if there is one.
+pub(super) fn read_key(folder: &Path) -> Result<Option<PublicKey>, Error> {
+    let path = folder.join(DRIVE_FOLDER).join(KEY_FILE);
+    let damaged = || Error::verify(format!("{} holds no key", path.display()));
+    match std::fs::read(&path) {
+        Ok(hex) => {
+            let bytes = data_encoding::HEXLOWER.decode(hex.trim_ascii()).map_err(|_| damaged())?;
+            let key = bytes.try_into().ok().and_then(|bytes| PublicKey::from_bytes(bytes).ok());
+            Ok(Some(key.ok_or_else(damaged)?))
+        }
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(Error::io("read", &path, &error)),
+    }
+}
+
+/// Says which drive a folder holds.
+pub(super) fn write_key(folder: &Path, key: &PublicKey) -> Result<(), Error> {
+    let path: PathBuf = folder.join(DRIVE_FOLDER).join(KEY_FILE);
+    let temporary = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        std::fs::write(&temporary, format!("{}\n", crate::address::key::hex(key)))?;
+        std::fs::File::open(&temporary)?.sync_all()?;
+        std::fs::rename(&temporary, &path)?;
+        std::fs::File::open(folder.join(DRIVE_FOLDER))?.sync_all()
+    };
+    write().map_err(|error| Error::io("write", &path, &error))
+}
+
+/// Returns a name as JSON: escaped, and exactly in base64 when it is not UTF-8.
+pub(super) fn json_path(record: &mut serde_json::Value, path: &[u8]) {
+    record["path"] = crate::cli::escape::bytes(path).into();
+    if std::str::from_utf8(path).is_err() {
+        record["path_b64"] = data_encoding::BASE64.encode(path).into();
+    }
+}
+
+/// Returns a path as the system takes it.
+pub(super) fn os(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}

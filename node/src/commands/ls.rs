@@ -1,0 +1,71 @@
+//! `datnode ls`
+
+use datnode_drive::{DrivePath, Entry, Kind};
+use serde_json::json;
+
+use super::context::{json_path, open};
+use crate::cli::Ls;
+use crate::cli::escape;
+use crate::cli::output::Out;
+use crate::cli::units::Size;
+use crate::error::Error;
+
+pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
+    let opened = open(args.address.as_deref(), args.at.as_ref(), &args.network, out).await?;
+    let snapshot = opened.snapshot().await?;
+    let folder = &opened.path;
+    let entry = if folder.is_root() { None } else { Some(snapshot.entry(folder).await?) };
+    match entry {
+        Some(None) => return Err(missing(folder)),
+        Some(Some(entry)) if entry.kind != Kind::Directory => return show(out, folder, folder, &entry, args.long),
+        _ => {}
+    }
+    let print = |path: DrivePath, entry: Entry| match args.recursive && !path.is_within(folder) {
+        true => Ok(()),
+        false => show(out, folder, &path, &entry, args.long),
+    };
+    if args.recursive { snapshot.walk(print).await } else { snapshot.list(folder, print).await }
+}
+
+/// Says that a path is not there.
+pub(super) fn missing(path: &DrivePath) -> Error {
+    Error::not_found::<&[u8]>(format!("there is no {} in this version", escape::bytes(path.as_bytes())), &[])
+        .hint("datnode ls shows what there is")
+}
+
+fn show(out: &Out, folder: &DrivePath, path: &DrivePath, entry: &Entry, long: bool) -> Result<(), Error> {
+    if out.json {
+        let kind = match entry.kind {
+            Kind::File => "file",
+            Kind::Symlink => "symlink",
+            Kind::Directory => "directory",
+        };
+        let mut record = json!({
+            "type": kind, "size": entry.size, "mode": format!("{:04o}", entry.mode),
+            "mtime": time(entry), "change": entry.change,
+        });
+        json_path(&mut record, path.as_bytes());
+        if entry.kind == Kind::Symlink {
+            record["target"] = escape::bytes(&entry.target).into();
+        }
+        return out.record(&record);
+    }
+    let name = path.as_bytes().get(folder.as_bytes().len()..).unwrap_or_default();
+    let name = escape::bytes(name.strip_prefix(b"/").unwrap_or(name));
+    let name = if name.is_empty() { escape::bytes(path.as_bytes()) } else { name };
+    let name = match entry.kind {
+        Kind::Directory => format!("{name}/"),
+        Kind::Symlink if long => format!("{name} -> {}", escape::bytes(&entry.target)),
+        _ => name,
+    };
+    if !long {
+        return out.data(format!("{name}\n").as_bytes());
+    }
+    let size = if entry.kind == Kind::File { Size(entry.size).to_string() } else { "–".to_owned() };
+    out.data(format!("{size:>10}  {}  {:>6}  {name}\n", time(entry), entry.change).as_bytes())
+}
+
+/// Returns when an entry changed, as RFC 3339 in whole seconds.
+fn time(entry: &Entry) -> String {
+    jiff::Timestamp::from_second(entry.mtime.seconds).map_or_else(|_| "–".into(), |time| time.to_string())
+}

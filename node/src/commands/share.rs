@@ -1,0 +1,159 @@
+//! `datnode share`: take a folder in, then serve it until asked to stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datnode_drive::{Step, Version};
+use datnode_feed::{BlockIndex, PublicKey};
+use serde_json::json;
+
+use super::context::{asked_to_stop, disk, hub, network, patience, read_key, write_key};
+use crate::address::{Link, Ticket, key::hex};
+use crate::cli::Share;
+use crate::cli::output::{Meter, Out};
+use crate::cli::units::{Count, Size};
+use crate::dirs::Dirs;
+use crate::engine::{AnyStore, Drive, listen_locally, start};
+use crate::error::{Code, Error};
+use crate::import::{Imported, Rules, Writer, create, import};
+use crate::keys::DriveKeys;
+use crate::runtime;
+use crate::view::View;
+
+pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
+    let folder = std::fs::canonicalize(&args.folder).map_err(|error| Error::io("open", &args.folder, &error))?;
+    if !folder.is_dir() {
+        return Err(Error::usage(format!("{} is no folder", args.folder.display())));
+    }
+    let dirs = Dirs::open()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = { let stop = stop.clone(); async move { asked_to_stop().await; stop.store(true, Ordering::Relaxed); } };
+    let taking = {
+        let (args, dirs, out, folder, stop) = (Arc::new(args), dirs.clone(), out.clone(), folder.clone(), stop.clone());
+        let shared = args.clone();
+        (args, tokio::task::spawn_blocking(move || take(&shared, &dirs, &folder, &out, &stop)))
+    };
+    let (args, taken) = taking;
+    tokio::pin!(asked);
+    let (store, key, version) = tokio::select! {
+        taken = taken => taken.map_err(|error| Error::new(Code::Io, error.to_string()))??,
+        () = &mut asked => return Err(Error::interrupted()),
+    };
+    let hub = hub()?;
+    let (counts, number, id) = (version.change.counts, version.number, version.id.to_string());
+    let drive = Drive::open(&hub, start(store, hub.answers()), key, patience(&args.network, &key, 0)).await?;
+    drive.latest().await?;
+    let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
+    let addresses = network.swarm.dialable_addresses();
+    let _announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
+        .map_err(|error| Error::io("write", &dirs.run, &error))?;
+    listen_locally(&hub, &runtime::socket(&dirs.run))?;
+    let ticket = Ticket::new(key, addresses.clone()).to_string();
+    if out.json {
+        out.record(&json!({
+            "type": "ready", "drive": { "key": hex(&key), "link": Link(&key).to_string() }, "ticket": ticket,
+            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "change": number, "version": id, "files": counts.files, "bytes": counts.bytes,
+        }))?;
+    }
+    let word = if args.ticket { ticket } else { Link(&key).to_string() };
+    out.say(format_args!("\n    datnode clone {word}\n\nAnyone with this {} can read the drive.   Ctrl-C stops", if args.ticket { "ticket" } else { "key" }));
+    asked.await;
+    network.swarm.close().await;
+    Ok(())
+}
+
+/// Opens the drive of a folder and takes in what changed; gives the store, ready to be served.
+fn take(
+    args: &Share,
+    dirs: &Dirs,
+    folder: &Path,
+    out: &Out,
+    stop: &AtomicBool,
+) -> Result<(AnyStore, PublicKey, Version), Error> {
+    let known = read_key(folder)?;
+    let mut store = disk(folder, true)?;
+    let keys = match known {
+        Some(key) => match DriveKeys::load(dirs, &key)? {
+            Some(keys) => keys,
+            None => {
+                out.say("The secret key of this drive is not here: serving what there is, taking nothing in.");
+                return serve_only(store, key);
+            }
+        },
+        None => DriveKeys::create(dirs)?,
+    };
+    let key = keys.changes.public();
+    let (changes, content) = (
+        store.add_feed(key).map_err(Error::store)?,
+        store.add_feed(keys.content.public()).map_err(Error::store)?,
+    );
+    let writer = Writer { changes: (changes, &keys.changes), content: (content, &keys.content) };
+    if store.length(changes) == 0 {
+        let name = args.name.clone().or_else(|| folder.file_name().map(|name| name.to_string_lossy().into_owned()));
+        create(&mut store, &writer, &name.unwrap_or_default()).map_err(Error::store)?;
+    }
+    if known.is_none() {
+        write_key(folder, &key)?;
+    }
+    let base = latest(&mut store, changes)?;
+    if args.no_import {
+        return Ok((store, key, base));
+    }
+    let rules = Rules { hidden: args.hidden, no_ignore: args.no_ignore, ignore: args.ignore.clone() };
+    let mut meter = Meter::new(out, "Import");
+    let mut progress = |now: crate::import::Progress| meter.show(now.bytes, now.bytes, 0);
+    let imported = import(&mut store, &writer, &base, folder, &rules, &args.message, stop, &mut progress)?;
+    meter.end();
+    describe(out, &imported);
+    Ok((store, key, imported.version))
+}
+
+fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<(AnyStore, PublicKey, Version), Error> {
+    let changes = store.add_feed(key).map_err(Error::store)?;
+    if store.length(changes) == 0 {
+        return Err(Error::read_only(&Link(&key).to_string()).hint("datnode clone fetches the drive first"));
+    }
+    let version = latest(&mut store, changes)?;
+    Ok((store, key, version))
+}
+
+fn latest(store: &mut AnyStore, changes: datnode_feed::FeedSlot) -> Result<Version, Error> {
+    let last = BlockIndex(store.length(changes).saturating_sub(1));
+    match Version::open(&View::new(store, changes, None), last).map_err(Error::damaged)? {
+        Step::Done(version) => Ok(version),
+        Step::Need(_) => Err(Error::verify("the latest change is not here")),
+    }
+}
+
+fn describe(out: &Out, imported: &Imported) {
+    let counts = imported.version.change.counts;
+    out.say(format_args!("Scanned   {} files, {}", Count(counts.files), Size(counts.bytes)));
+    if imported.walked.hidden > 0 {
+        out.say(format_args!("          {} hidden names left out (--hidden takes them)", imported.walked.hidden));
+    }
+    let list = |what: &str, names: Vec<String>| {
+        for name in names.iter().take(10) {
+            out.say(format_args!("          {what}: {name}"));
+        }
+        if names.len() > 10 {
+            out.say(format_args!("          {what}: and {} more", names.len() - 10));
+        }
+    };
+    let escaped = |name: &Vec<u8>| crate::cli::escape::bytes(name);
+    list("no file, left out", imported.walked.special.iter().map(escaped).collect());
+    list("kept changing, left as it was", imported.unsteady.iter().map(escaped).collect());
+    let unreadable = imported.walked.unreadable.iter();
+    list("cannot be read", unreadable.map(|(name, why)| format!("{} ({why})", escaped(name))).collect());
+    out.say(format_args!(
+        "Imported  {} set, {} removed    {} new, {} already known",
+        imported.put,
+        imported.deleted,
+        Size(imported.bytes_new),
+        Size(imported.bytes_known)
+    ));
+    let id = imported.version.id.to_string();
+    let note = if imported.changed { "" } else { "   nothing changed" };
+    out.say(format_args!("Version   {} · {}{note}", imported.version.number, &id[..6]));
+}

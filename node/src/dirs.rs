@@ -1,0 +1,53 @@
+//! Where datnode keeps what is not in a drive's folder.
+//!
+//! `DATNODE_HOME` moves everything; else the XDG directories are used. All are made with mode 0700.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy as _;
+
+use crate::error::Error;
+
+/// The directories of one user.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// Secret keys, and the node's own key.
+    pub data: PathBuf,
+    /// Where processes of this user find each other.
+    pub run: PathBuf,
+}
+
+impl Dirs {
+    /// Finds the directories, and makes them.
+    ///
+    /// # Errors
+    /// E-IO when there is no home, or it cannot be written.
+    pub fn open() -> Result<Self, Error> {
+        let dirs = match std::env::var_os("DATNODE_HOME").filter(|home| !home.is_empty()) {
+            Some(home) => {
+                let home = std::path::absolute(home).map_err(|error| Error::io("find", Path::new("DATNODE_HOME"), &error))?;
+                Self { data: home.clone(), run: home.join("run") }
+            }
+            None => Self::xdg()?,
+        };
+        for dir in [&dirs.data, &dirs.run] {
+            make_private(dir).map_err(|error| Error::io("create", dir, &error))?;
+        }
+        Ok(dirs)
+    }
+
+    fn xdg() -> Result<Self, Error> {
+        let base = etcetera::choose_base_strategy()
+            .map_err(|error| Error::new(crate::error::Code::Io, format!("there is no home directory: {error}")))?;
+        let run = base.runtime_dir().or_else(|| base.state_dir()).unwrap_or_else(|| base.data_dir());
+        Ok(Self { data: base.data_dir().join("datnode"), run: run.join("datnode") })
+    }
+}
+
+/// Makes a directory that only its owner may enter.
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}

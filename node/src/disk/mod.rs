@@ -1,0 +1,215 @@
+//! A drive's store on disk: the files under `.dat/store/` of a working folder, and the working files themselves.
+//!
+//! Invariant: one process has the store, by the lock; so tables may be mapped and lengths remembered.
+//! Elsewhere: what the files mean (`datnode_feed::Store`), opening without leaving the folder (`beneath`).
+
+pub mod beneath;
+mod lock;
+mod map;
+mod working;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use datnode_feed::{FileId, Storage, StorageError};
+use thiserror::Error;
+
+use beneath::Beneath;
+use lock::Lock;
+use map::Map;
+use working::WorkingFiles;
+
+/// The folder inside a working folder that holds the drive's own files.
+pub const DRIVE_FOLDER: &str = ".dat";
+
+/// Why a store could not be opened.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// Another process has it.
+    #[error("another process has the store")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who has it, as far as the lock says.
+        pid: Option<u32>,
+        /// Its command line.
+        command: String,
+    },
+    /// There is no store in the folder.
+    #[error("there is no drive in {}", .0.display())]
+    NotADrive(PathBuf),
+    /// The system said no.
+    #[error("cannot {op} {}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl DiskError {
+    fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { op, path: path.to_owned(), source }
+    }
+}
+
+/// The storage of one drive, locked.
+#[derive(Debug)]
+pub struct DiskStorage {
+    store: PathBuf,
+    folder: Beneath,
+    files: RefCell<BTreeMap<FileId, Open>>,
+    working: RefCell<WorkingFiles>,
+    /// Held for as long as the storage lives.
+    _lock: Lock,
+}
+
+/// A file of the store; `file` is absent while it was never written.
+#[derive(Debug)]
+struct Open {
+    file: Option<File>,
+    len: u64,
+    map: Option<Map>,
+}
+
+impl DiskStorage {
+    /// Opens the store of the working folder `root`, alone; with `create` one is made if there is none.
+    ///
+    /// # Errors
+    /// [`DiskError::Locked`] at once if another process has it, [`DiskError::NotADrive`] without a store.
+    pub fn open(root: &Path, create: bool) -> Result<Self, DiskError> {
+        let store = root.join(DRIVE_FOLDER).join("store");
+        if create {
+            fs::create_dir_all(&store).map_err(|source| DiskError::io("create", &store, source))?;
+        } else if !store.is_dir() {
+            return Err(DiskError::NotADrive(root.to_owned()));
+        }
+        let lock = Lock::take(&root.join(DRIVE_FOLDER).join("lock"))?;
+        let folder = Beneath::open(root).map_err(|source| DiskError::io("open", root, source))?;
+        let (files, working) = Default::default();
+        Ok(Self { store, folder, files, working, _lock: lock })
+    }
+
+    /// Runs `act` with an open file, opening it on first use; with `create` it is made if need be.
+    fn with<T>(
+        &self,
+        id: FileId,
+        create: bool,
+        act: impl FnOnce(&mut Open) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut files = self.files.borrow_mut();
+        let open = match files.entry(id) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.look(id)?),
+        };
+        if create && open.file.is_none() {
+            let path = self.store.join(id.to_string());
+            open.file = Some(options().create(true).truncate(false).open(path)?);
+            File::open(&self.store)?.sync_all()?;
+        }
+        act(open)
+    }
+
+    fn look(&self, id: FileId) -> io::Result<Open> {
+        match options().open(self.store.join(id.to_string())) {
+            Ok(file) => Ok(Open { len: file.metadata()?.len(), file: Some(file), map: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Open { file: None, len: 0, map: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Open {
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Reads through a map where one pays: tables are read in many small pieces.
+    fn read(&mut self, id: FileId, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(into.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        if !matches!(id, FileId::Tree(_) | FileId::Blocks(_)) {
+            return self.file()?.read_exact_at(into, offset);
+        }
+        if self.map.as_ref().is_some_and(|map| map.read(offset, into)) {
+            return Ok(());
+        }
+        let map = Map::new(self.file()?, self.len)?;
+        let read = map.read(offset, into);
+        self.map = Some(map);
+        if read { Ok(()) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) }
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options
+}
+
+impl Storage for DiskStorage {
+    fn len(&self, file: FileId) -> Result<u64, StorageError> {
+        let len = self.with(file, false, |open| Ok(open.len));
+        len.map_err(|source| StorageError::new("stat", file, 0, 0, source))
+    }
+
+    fn read(&self, file: FileId, offset: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        let len = into.len();
+        let read = self.with(file, false, |open| open.read(file, offset, into));
+        read.map_err(|source| StorageError::new("read", file, offset, len, source))
+    }
+
+    fn write(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let written = self.with(file, true, |open| {
+            open.file()?.write_all_at(bytes, offset)?;
+            open.len = open.len.max(offset + bytes.len() as u64);
+            Ok(())
+        });
+        written.map_err(|source| StorageError::new("write", file, offset, bytes.len(), source))
+    }
+
+    fn truncate(&mut self, file: FileId, len: u64) -> Result<(), StorageError> {
+        let cut = self.with(file, false, |open| {
+            if len < open.len {
+                // No map may reach beyond the end of its file.
+                open.map = None;
+                open.file()?.set_len(len)?;
+                open.len = len;
+            }
+            Ok(())
+        });
+        cut.map_err(|source| StorageError::new("truncate", file, len, 0, source))
+    }
+
+    fn sync(&mut self, file: FileId) -> Result<(), StorageError> {
+        let synced = self.with(file, false, |open| match &open.file {
+            Some(file) => file.sync_data(),
+            None => Ok(()),
+        });
+        synced.map_err(|source| StorageError::new("sync", file, 0, 0, source))
+    }
+
+    fn read_working(&self, path: &[u8], offset: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        let len = into.len();
+        let read = self.working.borrow_mut().read(&self.folder, path, offset, into);
+        let name = || String::from_utf8_lossy(path).into_owned();
+        read.map_err(|source| StorageError::new("read", name(), offset, len, source))
+    }
+
+    fn sync_working(&mut self) -> Result<(), StorageError> {
+        // One flush for all files that landed: one per file would take longer than the files themselves.
+        let synced = File::open(&self.store).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        synced.map_err(|source| StorageError::new("sync", "the working files", 0, 0, source))
+    }
+}

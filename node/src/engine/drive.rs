@@ -1,0 +1,171 @@
+//! A drive as programs use it: asynchronous reads over a store that may hold only part of it.
+//!
+//! `datnode_drive` never waits: its functions say which blocks they need. Here those blocks are wanted from peers at high
+//! priority, and the function is asked again when they are here.
+//! Elsewhere: reading one version (`snapshot`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use datnode_drive::{Reading, Step, Version};
+use datnode_feed::{BlockIndex, FeedSlot, PublicKey, Storage, StoreError};
+use datnode_proto::{Class, FeedId, Order, Priority, Target, Want};
+use tokio::sync::watch;
+
+use super::hub::{Hub, News};
+use super::patience::Patience;
+use super::snapshot::Snapshot;
+use super::worker::StoreHandle;
+use crate::address::VersionSpec;
+use crate::error::Error;
+use crate::view::View;
+
+/// The priority of blocks that somebody waits for; bulk has zero.
+pub const URGENT: Priority = Priority(200);
+
+/// A store's own view, as queries get it.
+pub type StoreView<'a> = View<'a, Box<dyn Storage + Send>>;
+
+/// A feed of a drive, replicated by the hub.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The hub's handle of the feed.
+    pub id: FeedId,
+    /// The store's.
+    pub slot: FeedSlot,
+    /// How far it is.
+    pub news: watch::Receiver<News>,
+}
+
+/// An open drive: a store, replicated by a hub.
+#[derive(Clone)]
+pub struct Drive {
+    /// The drive's key, which is that of its changes feed.
+    pub key: PublicKey,
+    /// The hub.
+    pub hub: Hub,
+    /// The thread that owns the store.
+    pub store: StoreHandle,
+    /// The changes feed.
+    pub changes: Link,
+    /// How long reads wait for peers.
+    pub patience: Patience,
+    /// Content feeds that are replicated already.
+    linked: Arc<Mutex<BTreeMap<PublicKey, Link>>>,
+}
+
+impl Drive {
+    /// Replicates the drive whose store is given, beginning with its changes feed.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn open(hub: &Hub, store: StoreHandle, key: PublicKey, patience: Patience) -> Result<Self, Error> {
+        let changes = link(hub, &store, key, Class::Changes).await?;
+        let linked = Arc::default();
+        Ok(Self { key, hub: hub.clone(), store, changes, patience, linked })
+    }
+
+    /// Waits until a head of the drive is known, and returns the latest version it has.
+    ///
+    /// # Errors
+    /// Those of [`Patience::wait`], and a damaged drive.
+    pub async fn latest(&self) -> Result<Snapshot, Error> {
+        let mut news = self.changes.news.clone();
+        let known = async { news.wait_for(|news| news.length > 0).await.map(|news| news.length) };
+        let length = self.patience.wait(&self.hub, known).await?.unwrap_or_default();
+        let position = BlockIndex(length.saturating_sub(1));
+        let version = self.ask(None, move |view| Version::open(view, position)).await?;
+        self.snapshot(version).await
+    }
+
+    /// Returns the version that `spec` names.
+    ///
+    /// # Errors
+    /// E-NOTFOUND if there is none, and those of [`latest`](Self::latest).
+    pub async fn version(&self, spec: &VersionSpec) -> Result<Snapshot, Error> {
+        let latest = self.latest().await?;
+        let found = match spec {
+            VersionSpec::Latest => return Ok(latest),
+            VersionSpec::Number(number) => {
+                let (from, number) = (latest.version.clone(), *number);
+                self.ask(None, move |view| from.find(view, number)).await?
+            }
+            VersionSpec::Id(_) => self.search(&latest, |version| spec.matches(&version.id.0)).await?,
+            VersionSpec::AsOf(time) => {
+                self.search(&latest, |version| version.change.time.seconds <= time.as_second()).await?
+            }
+        };
+        let none = || {
+            let newest = latest.version.number;
+            Error::not_found::<&[u8]>(format!("there is no version {spec}; the latest is {newest}"), &[])
+        };
+        self.snapshot(found.ok_or_else(none)?).await
+    }
+
+    /// Goes back through the history to the first version that fits.
+    async fn search(&self, from: &Snapshot, fits: impl Fn(&Version) -> bool) -> Result<Option<Version>, Error> {
+        let mut at = Some(Version::clone(&from.version));
+        while let Some(version) = at {
+            if fits(&version) {
+                return Ok(Some(version));
+            }
+            at = self.ask(None, move |view| version.previous(view)).await?;
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn snapshot(&self, version: Version) -> Result<Snapshot, Error> {
+        let content = match version.change.feeds.first() {
+            Some(feed) => Some(self.content(feed.key).await?),
+            None => None,
+        };
+        Ok(Snapshot { drive: self.clone(), version: Arc::new(version), content })
+    }
+
+    async fn content(&self, key: PublicKey) -> Result<Link, Error> {
+        let known = self.linked.lock().expect("no code panics while it holds this").get(&key).cloned();
+        if let Some(link) = known {
+            return Ok(link);
+        }
+        let made = link(&self.hub, &self.store, key, Class::Content).await?;
+        let mut linked = self.linked.lock().expect("no code panics while it holds this");
+        Ok(linked.entry(key).or_insert(made).clone())
+    }
+
+    /// Runs a reading function of `datnode_drive`, fetching what it needs.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        content: Option<&Link>,
+        read: impl Fn(&StoreView<'_>) -> Reading<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, Error> {
+        let (changes, content) = (self.changes.slot, content.map(|link| link.slot));
+        let read = Arc::new(read);
+        loop {
+            let run = read.clone();
+            let step = self.store.query(move |worker| run(&View::new(&mut worker.store, changes, content))).await;
+            match step.map_err(Error::damaged)? {
+                Step::Done(value) => return Ok(value),
+                Step::Need(blocks) => self.fetch(blocks.into_iter().map(|at| at.block)).await?,
+            }
+        }
+    }
+
+    /// Fetches blocks of the changes feed, where all of the index is, and waits for them.
+    async fn fetch(&self, blocks: impl Iterator<Item = BlockIndex>) -> Result<(), Error> {
+        let runs = blocks.map(|block| block.0..block.0 + 1).collect();
+        let want = Want { target: Target::Blocks(runs), priority: URGENT, order: Order::Linear };
+        let mut wanted = self.hub.want(self.changes.id, want);
+        self.patience.wait(&self.hub, wanted.done()).await
+    }
+}
+
+/// Replicates a feed of a store, which is added to it if it is new.
+async fn link(hub: &Hub, store: &StoreHandle, key: PublicKey, class: Class) -> Result<Link, Error> {
+    let known = store.query(move |worker| {
+        let slot = worker.store.add_feed(key)?;
+        Ok::<_, StoreError>((slot, worker.store.length(slot), worker.store.have(slot).clone()))
+    });
+    let (slot, length, have) = known.await.map_err(Error::store)?;
+    let (id, news) = hub.add_feed(key, class, store.clone(), slot, length, have);
+    Ok(Link { id, slot, news })
+}

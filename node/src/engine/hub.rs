@@ -1,0 +1,335 @@
+//! Where peers, feeds and stores meet: one replicator, asked and told by everybody.
+//!
+//! Whoever has news locks the hub, tells the replicator, and *settles*: jobs go to the stores, events to those who wait,
+//! and the peers' writers are woken to ask for their next frame. Nothing is queued here; no lock is held across an await.
+//! Elsewhere: the decisions (`datnode_proto`), the bytes of a stream (`session`), stores (`worker`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant as Clock;
+
+use datnode_feed::{BlockIndex, FeedSlot, PublicKey};
+use datnode_proto::{
+    Availability, Binding, Class, Done, Event, FeedId, Instant, PeerId, PeerStatus, Replicator,
+    Want, WantId,
+};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::{Notify, oneshot, watch};
+use tracing::{debug, info};
+
+use super::worker::StoreHandle;
+
+/// A handle on the hub of this process; clones share it.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    timer: Notify,
+    answers: UnboundedSender<Done>,
+}
+
+pub(super) struct State {
+    pub(super) replicator: Replicator,
+    started: Clock,
+    feeds: BTreeMap<FeedId, Feed>,
+    peers: BTreeMap<PeerId, Peer>,
+    wants: BTreeMap<WantId, oneshot::Sender<()>>,
+    next_feed: u32,
+    next_peer: u64,
+    /// The newest protocol version that a peer offered and we do not speak.
+    newer_protocol: Option<u16>,
+}
+
+struct Feed {
+    store: StoreHandle,
+    slot: FeedSlot,
+    news: watch::Sender<News>,
+}
+
+struct Peer {
+    about: About,
+    wake: Arc<Notify>,
+    close: Arc<Notify>,
+    fault: Option<String>,
+}
+
+/// How far a feed is, as its watchers see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The length of the verified head, in blocks.
+    pub length: u64,
+    /// How many blocks were stored since the feed was added.
+    pub stored: u64,
+}
+
+/// Who is at the other end of a session, in words.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The node id, or what stands for it on a local socket.
+    pub name: String,
+    /// The address it was reached by.
+    pub address: String,
+}
+
+/// A peer, as commands show it.
+#[derive(Clone, Debug)]
+pub struct PeerReport {
+    /// Who it is.
+    pub about: About,
+    /// What the replicator counts for it.
+    pub status: PeerStatus,
+}
+
+/// A want that is withdrawn when this is dropped.
+pub struct Wanted {
+    hub: Hub,
+    id: WantId,
+    done: oneshot::Receiver<()>,
+}
+
+impl Wanted {
+    /// Waits until everything that was asked for is here.
+    pub async fn done(&mut self) {
+        // The sender goes away only with the want itself, that is, when the feed was removed: nobody waits then.
+        let _ = (&mut self.done).await;
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.wants.remove(&self.id);
+        state.replicator.unwant(self.id);
+        self.hub.settle(state);
+    }
+}
+
+impl Hub {
+    /// Makes a hub; the returned future runs its timers and the stores' answers, and must be spawned.
+    pub fn new(seed: [u8; 32]) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (answers, inbox) = mpsc::unbounded_channel();
+        let state = State {
+            replicator: Replicator::new(seed),
+            started: Clock::now(),
+            feeds: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            next_feed: 0,
+            next_peer: 0,
+            newer_protocol: None,
+        };
+        let shared = Shared { state: Mutex::new(state), timer: Notify::new(), answers };
+        let hub = Self { shared: Arc::new(shared) };
+        let driver = hub.clone();
+        (hub, async move { driver.drive(inbox).await })
+    }
+
+    /// Returns where stores send their answers.
+    pub fn answers(&self) -> UnboundedSender<Done> {
+        self.shared.answers.clone()
+    }
+
+    /// Replicates a feed of `store`; the news tell how it gets on.
+    pub fn add_feed(
+        &self,
+        key: PublicKey,
+        class: Class,
+        store: StoreHandle,
+        slot: FeedSlot,
+        length: u64,
+        have: datnode_feed::Bitfield,
+    ) -> (FeedId, watch::Receiver<News>) {
+        let mut state = self.lock();
+        let id = FeedId(state.next_feed);
+        state.next_feed += 1;
+        let (news, watcher) = watch::channel(News { length, stored: 0 });
+        state.feeds.insert(id, Feed { store, slot, news });
+        state.replicator.add_feed(id, key, class, length, have);
+        self.settle(state);
+        (id, watcher)
+    }
+
+    /// Asks for blocks or bytes of a feed.
+    pub fn want(&self, feed: FeedId, want: Want) -> Wanted {
+        let mut state = self.lock();
+        let id = state.replicator.want(feed, want);
+        let (reply, done) = oneshot::channel();
+        state.wants.insert(id, reply);
+        self.settle(state);
+        Wanted { hub: self.clone(), id, done }
+    }
+
+    /// Tells whether a block is here, or with somebody connected.
+    pub fn availability(&self, feed: FeedId, block: BlockIndex) -> Availability {
+        self.lock().replicator.availability(feed, block)
+    }
+
+    /// Tells that blocks are here that no job brought.
+    pub fn have(&self, feed: FeedId, blocks: std::ops::Range<u64>) {
+        let mut state = self.lock();
+        state.replicator.handle_have(feed, blocks);
+        self.settle(state);
+    }
+
+    /// Returns a number that changes whenever something moves: bytes, blocks, peers.
+    pub fn progress(&self) -> u64 {
+        let state = self.lock();
+        let peers = state.replicator.peers().map(|peer| peer.bytes_in + 1).sum::<u64>();
+        let feeds = state.feeds.values().map(|feed| feed.news.borrow().length + feed.news.borrow().stored);
+        peers + feeds.sum::<u64>()
+    }
+
+    /// Returns the connected peers.
+    pub fn peers(&self) -> Vec<PeerReport> {
+        let state = self.lock();
+        let report = |status: PeerStatus| {
+            let peer = state.peers.get(&status.peer)?;
+            Some(PeerReport { about: peer.about.clone(), status })
+        };
+        let reports = state.replicator.peers().filter_map(report);
+        reports.collect()
+    }
+
+    /// Returns the version of the newest protocol that some peer spoke, if no common version was found.
+    pub fn newer_protocol(&self) -> Option<u16> {
+        self.lock().newer_protocol
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().expect("no code panics while it holds the hub")
+    }
+
+    /// Passes on what followed from the last news.
+    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>) {
+        state.dispatch_jobs();
+        state.route_events();
+        for peer in state.peers.values() {
+            peer.wake.notify_one();
+        }
+        drop(state);
+        self.shared.timer.notify_one();
+    }
+
+    /// Passes on jobs and events that followed from asking for a frame, which gives other writers nothing new to send.
+    pub(super) fn settle_quietly(&self, mut state: MutexGuard<'_, State>) {
+        state.dispatch_jobs();
+        state.route_events();
+    }
+
+    /// Runs timers and takes the stores' answers, for ever.
+    async fn drive(self, mut inbox: mpsc::UnboundedReceiver<Done>) {
+        loop {
+            let due = {
+                let state = self.lock();
+                state.replicator.poll_timeout().map(|at| state.clock(at))
+            };
+            let sleep = async {
+                match due {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                done = inbox.recv() => {
+                    let Some(done) = done else { return };
+                    let mut state = self.lock();
+                    state.take_answers(done, &mut inbox);
+                    self.settle(state);
+                }
+                () = self.shared.timer.notified() => {}
+                () = sleep => {
+                    let mut state = self.lock();
+                    let now = state.now();
+                    state.replicator.handle_timeout(now);
+                    self.settle(state);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    pub(super) fn now(&self) -> Instant {
+        let micros = self.started.elapsed().as_micros();
+        Instant(u64::try_from(micros).expect("a process does not run for half a million years"))
+    }
+
+    fn clock(&self, at: Instant) -> Clock {
+        self.started + std::time::Duration::from_micros(at.0)
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        about: About,
+        binding: Binding,
+    ) -> (PeerId, Arc<Notify>, Arc<Notify>) {
+        let id = PeerId(self.next_peer);
+        self.next_peer += 1;
+        let (wake, close) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        info!(peer = %about.name, address = %about.address, "connected");
+        let peer = Peer { about, wake: wake.clone(), close: close.clone(), fault: None };
+        self.peers.insert(id, peer);
+        let now = self.now();
+        self.replicator.handle_connected(now, id, binding);
+        (id, wake, close)
+    }
+
+    pub(super) fn disconnect(&mut self, id: PeerId) -> Option<String> {
+        self.replicator.handle_disconnected(id);
+        let peer = self.peers.remove(&id)?;
+        info!(peer = %peer.about.name, fault = peer.fault.as_deref(), "disconnected");
+        peer.fault
+    }
+
+    /// Takes one answer and those that came meanwhile, so that a burst is settled once.
+    fn take_answers(&mut self, first: Done, inbox: &mut mpsc::UnboundedReceiver<Done>) {
+        const BURST: usize = 64;
+        let now = self.now();
+        self.replicator.handle_done(now, first);
+        for _ in 1..BURST {
+            let Ok(done) = inbox.try_recv() else { return };
+            self.replicator.handle_done(now, done);
+        }
+    }
+
+    fn dispatch_jobs(&mut self) {
+        while let Some(job) = self.replicator.poll_job() {
+            let feed = self.feeds.get(&job.feed()).expect("jobs are for feeds that were added");
+            feed.store.job(feed.slot, job);
+        }
+    }
+
+    fn route_events(&mut self) {
+        while let Some(event) = self.replicator.poll_event() {
+            match event {
+                Event::Upgraded { feed, length } => {
+                    self.tell(feed, |news| news.length = length);
+                }
+                Event::Stored { feed, .. } => self.tell(feed, |news| news.stored += 1),
+                Event::WantDone { want } => {
+                    if let Some(reply) = self.wants.remove(&want) {
+                        let _ = reply.send(());
+                    }
+                }
+                Event::Fault { peer, fault } => {
+                    if let Some(peer) = self.peers.get_mut(&peer) {
+                        info!(peer = %peer.about.name, %fault, "a peer broke the protocol");
+                        peer.fault = Some(fault.to_string());
+                        peer.close.notify_one();
+                    }
+                }
+                Event::NewerProtocol { theirs, .. } => self.newer_protocol = Some(theirs),
+                other => debug!(?other, "event"),
+            }
+        }
+    }
+
+    fn tell(&mut self, feed: FeedId, change: impl FnOnce(&mut News)) {
+        if let Some(feed) = self.feeds.get(&feed) {
+            feed.news.send_modify(change);
+        }
+    }
+}

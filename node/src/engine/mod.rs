@@ -1,0 +1,21 @@
+//! Brings stores, peers and drives together.
+//!
+//! Data flows one way: a peer's frames go to the hub, jobs from the hub to a store's thread, its answers back to the hub.
+
+mod drive;
+mod hub;
+mod jobs;
+mod network;
+mod patience;
+mod session;
+mod snapshot;
+mod worker;
+
+pub use drive::{Drive, Link, URGENT};
+pub use hub::{About, Hub, News, PeerReport, Wanted};
+pub(crate) use network::{connect_locally, listen_locally};
+pub use network::{Network, NetworkOptions};
+pub use patience::Patience;
+pub use session::Ended;
+pub use snapshot::Snapshot;
+pub use worker::{AnyStore, StoreHandle, Worker, start};

@@ -1,0 +1,171 @@
+//! Connects a hub to peers: over libp2p, and to processes of the same user over their control sockets.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datnode_feed::PublicKey;
+use datnode_proto::Binding;
+use libp2p::Multiaddr;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tracing::{debug, info};
+
+use super::hub::{About, Hub};
+use crate::error::Error;
+use crate::keys::random;
+use crate::runtime;
+use crate::swarm::identity::Identity;
+use crate::swarm::{self, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent};
+
+/// How often the runtime folder is looked at for processes that serve a drive.
+const LOOK: Duration = Duration::from_millis(250);
+/// What both ends of a control socket send first, before 32 random bytes.
+const GREETING: &[u8; 16] = b"datnode-local/1\n";
+
+/// How to take part in the network.
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// Peers to connect to.
+    pub peers: Vec<Multiaddr>,
+    /// Where the node's key is kept.
+    pub data: PathBuf,
+    /// Where processes of this user find each other.
+    pub run: PathBuf,
+}
+
+/// A hub's connections. Everything ends with the runtime that it was started in.
+#[derive(Debug)]
+pub struct Network {
+    /// The swarm.
+    pub swarm: Swarm,
+    /// Keeps the node's key ours.
+    _identity: Arc<Identity>,
+}
+
+impl Network {
+    /// Starts listening and dialing.
+    ///
+    /// # Errors
+    /// E-PORT when an address cannot be listened on, E-IO when there is no node key.
+    pub async fn start(hub: &Hub, options: &NetworkOptions) -> Result<Self, Error> {
+        let identity = Identity::open(&options.data)
+            .map_err(|error| Error::new(crate::error::Code::Io, error.to_string()))?;
+        let config = SwarmConfig::new(identity.keypair().clone(), options.listen.clone());
+        let (swarm, mut events, driver) = swarm::start(config).or_else(|error| match error {
+            // Somebody has the port: any free one serves as well, and is told in tickets.
+            SwarmError::PortTaken { .. } => {
+                let listen = options.listen.iter().map(any_port).collect();
+                swarm::start(SwarmConfig::new(identity.keypair().clone(), listen))
+            }
+            other => Err(other),
+        })
+        .map_err(|error| Error::new(crate::error::Code::Port, error.to_string()))?;
+        tokio::spawn(driver);
+        let (hub, local) = (hub.clone(), swarm.local_peer_id());
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                match event {
+                    SwarmEvent::Session(session) => {
+                        tokio::spawn(serve(hub.clone(), local, session));
+                    }
+                    SwarmEvent::DialFailed(failed) => info!(reason = %failed.reason, "cannot reach a peer"),
+                    other => debug!(?other, "network"),
+                }
+            }
+        });
+        for peer in &options.peers {
+            swarm.keep(vec![peer.clone()]).await;
+        }
+        swarm.listening().await;
+        Ok(Self { swarm, _identity: Arc::new(identity) })
+    }
+
+    /// Looks for processes of this user that serve a drive, and connects to them, for as long as the runtime lives.
+    pub fn find_locally(&self, run: &Path, drive: PublicKey) {
+        let (swarm, run) = (self.swarm.clone(), run.to_owned());
+        tokio::spawn(async move {
+            let mut known = Vec::new();
+            loop {
+                for found in runtime::find(&run, &drive) {
+                    if !known.contains(&found.pid) {
+                        known.push(found.pid);
+                        swarm.keep(found.addresses).await;
+                    }
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+    }
+}
+
+fn any_port(address: &Multiaddr) -> Multiaddr {
+    use libp2p::multiaddr::Protocol;
+    let free = |part: Protocol<'static>| match part {
+        Protocol::Tcp(_) => Protocol::Tcp(0),
+        Protocol::Udp(_) => Protocol::Udp(0),
+        other => other,
+    };
+    address.iter().map(|part| free(part.acquire())).collect()
+}
+
+async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {
+    let binding = Binding { ours: local.to_bytes(), theirs: session.peer.to_bytes() };
+    let about = About { name: session.peer.to_string(), address: session.address.to_string() };
+    let (read, write) = tokio::io::split(session.stream);
+    let ended = hub.replicate(read, write, binding, about).await;
+    debug!(?ended, "session over");
+}
+
+/// Serves a hub's drives on a control socket.
+///
+/// # Errors
+/// E-IO when the socket cannot be made.
+pub(crate) fn listen_locally(hub: &Hub, socket: &Path) -> Result<(), Error> {
+    let _ = std::fs::remove_file(socket);
+    let listener = UnixListener::bind(socket).map_err(|error| Error::io("listen on", socket, &error))?;
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let hub = hub.clone();
+            tokio::spawn(async move {
+                if let Err(error) = local_session(&hub, stream).await {
+                    debug!(%error, "local session");
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Connects to the control socket of another process of this user.
+///
+/// # Errors
+/// E-IO when nobody listens there.
+pub(crate) async fn connect_locally(hub: &Hub, socket: &Path) -> Result<(), Error> {
+    let said = |error| Error::io("connect to", socket, &error);
+    let stream = UnixStream::connect(socket).await.map_err(said)?;
+    let hub = hub.clone();
+    tokio::spawn(async move { local_session(&hub, stream).await });
+    Ok(())
+}
+
+/// Greets, exchanges randoms, which stand for the peer ids, and replicates.
+async fn local_session(hub: &Hub, mut stream: UnixStream) -> std::io::Result<()> {
+    let ours = random().map_err(|error| std::io::Error::other(error.message().to_owned()))?;
+    stream.write_all(GREETING).await?;
+    stream.write_all(&*ours).await?;
+    let (mut greeting, mut theirs) = ([0; GREETING.len()], [0; 32]);
+    stream.read_exact(&mut greeting).await?;
+    stream.read_exact(&mut theirs).await?;
+    if &greeting != GREETING {
+        return Err(std::io::Error::other("not a datnode of this version"));
+    }
+    let binding = Binding { ours: ours.to_vec(), theirs: theirs.to_vec() };
+    let about = About { name: "this computer".into(), address: "control socket".into() };
+    let (read, write) = tokio::io::split(stream);
+    hub.replicate(read, write, binding, about).await;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! How long to wait for peers, and what to say when it was in vain.
+
+use std::time::{Duration, Instant};
+
+use super::hub::Hub;
+use crate::error::Error;
+
+/// Waits that must see progress every so often.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// The longest time without progress; nothing waits for ever.
+    pub wait: Option<Duration>,
+    /// The drive, for the error that says that nobody offers it.
+    pub link: String,
+    /// How many addresses were tried.
+    pub tried: usize,
+}
+
+/// How often progress is looked at while waiting.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Patience {
+    /// Waits for `done`, as long as something moves.
+    ///
+    /// # Errors
+    /// E-NOPEERS when nobody was connected, E-NODATA when somebody was and nothing came, E-VERSION when the only peers speak
+    /// a newer protocol.
+    pub async fn wait<T>(&self, hub: &Hub, done: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::pin!(done);
+        let mut mark = hub.progress();
+        let mut moved = Instant::now();
+        loop {
+            if let Ok(value) = tokio::time::timeout(LOOK, &mut done).await {
+                return Ok(value);
+            }
+            let now = hub.progress();
+            if now != mark {
+                (mark, moved) = (now, Instant::now());
+            }
+            if self.wait.is_some_and(|wait| moved.elapsed() >= wait) {
+                return Err(self.verdict(hub, moved.elapsed()));
+            }
+        }
+    }
+
+    fn verdict(&self, hub: &Hub, waited: Duration) -> Error {
+        let peers = hub.peers();
+        let serving = peers.iter().any(|peer| peer.status.feeds > 0);
+        match hub.newer_protocol() {
+            Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
+            _ if serving => Error::no_data("what is missing", peers.len(), waited),
+            _ => Error::no_peers(&self.link, waited, self.tried),
+        }
+    }
+}

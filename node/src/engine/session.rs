@@ -1,0 +1,93 @@
+//! One peer's stream: frames in, frames out, until one side has had enough.
+//!
+//! The reader hands each frame to the replicator at once; byte credit bounds what can arrive. The writer asks the
+//! replicator for the next frame whenever the stream can take one, so that the most urgent one is always next.
+
+use std::sync::Arc;
+
+use datnode_proto::{Binding, Frame, PeerId};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+
+use super::hub::{About, Hub};
+use crate::swarm::frames::{FrameReader, FrameWriter};
+
+/// Why a session ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The peer closed the stream, or it broke.
+    Gone(String),
+    /// The peer broke the protocol.
+    Fault(String),
+}
+
+impl Hub {
+    /// Replicates with a peer over a stream until it ends.
+    ///
+    /// `binding` holds what the carrier authenticated about both ends.
+    pub async fn replicate<R, W>(&self, read: R, write: W, binding: Binding, about: About) -> Ended
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let (peer, wake, close) = {
+            let mut state = self.lock();
+            let connected = state.connect(about, binding);
+            self.settle(state);
+            connected
+        };
+        let gone = tokio::select! {
+            reason = self.read(peer, FrameReader::new(read)) => reason,
+            reason = self.write(peer, FrameWriter::new(write), &wake) => reason,
+            () = close.notified() => String::from("closed"),
+        };
+        let mut state = self.lock();
+        let fault = state.disconnect(peer);
+        self.settle(state);
+        fault.map_or(Ended::Gone(gone), Ended::Fault)
+    }
+
+    async fn read<R: AsyncRead + Unpin>(&self, peer: PeerId, mut frames: FrameReader<R>) -> String {
+        loop {
+            match frames.read().await {
+                Ok(Some(Frame { header, payload })) => {
+                    let mut state = self.lock();
+                    let now = state.now();
+                    state.replicator.handle_frame(now, peer, &header, payload);
+                    self.settle(state);
+                }
+                Ok(None) => return String::from("closed by the peer"),
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+
+    async fn write<W: AsyncWrite + Unpin>(
+        &self,
+        peer: PeerId,
+        mut frames: FrameWriter<W>,
+        wake: &Arc<Notify>,
+    ) -> String {
+        loop {
+            let next = self.next_frame(peer);
+            let written = match &next {
+                Some(frame) => frames.write(frame).await,
+                None => frames.flush().await,
+            };
+            if let Err(error) = written {
+                return error.to_string();
+            }
+            if next.is_none() {
+                wake.notified().await;
+            }
+        }
+    }
+
+    fn next_frame(&self, peer: PeerId) -> Option<Frame> {
+        let mut state = self.lock();
+        let now = state.now();
+        let frame = state.replicator.poll_transmit(now, peer);
+        self.settle_quietly(state);
+        frame
+    }
+}

@@ -1,0 +1,192 @@
+//! Reading one version of a drive: entries, listings, the bytes of a file.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datnode_drive::{DrivePath, Entry, FeedRange, Version, byte_ranges};
+use datnode_feed::{FeedSlot, Seek, StoreError};
+use datnode_proto::{Order, Target, Want};
+
+use super::drive::{Drive, Link, StoreView, URGENT};
+use super::hub::Wanted;
+use super::worker::Worker;
+use crate::error::Error;
+
+/// How many entries a listing asks for at a time.
+const PAGE: usize = 1_000;
+/// How far ahead of the cursor a reader asks, in bytes.
+const READ_AHEAD: u64 = 8 << 20;
+
+/// A version of a drive with the feed that holds its content; reads go through it.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The drive.
+    pub drive: Drive,
+    /// The version.
+    pub version: Arc<Version>,
+    /// The content feed; `None` for the empty version 0, which names none.
+    pub content: Option<Link>,
+}
+
+impl Snapshot {
+    /// Returns the version before this one.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`].
+    pub async fn previous(&self) -> Result<Option<Self>, Error> {
+        let version = self.version.clone();
+        match self.drive.ask(None, move |view| version.previous(view)).await? {
+            Some(version) => Ok(Some(self.drive.snapshot(version).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the entry of a path.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`].
+    pub async fn entry(&self, path: &DrivePath) -> Result<Option<Entry>, Error> {
+        let (version, path) = (self.version.clone(), path.clone());
+        self.drive.ask(None, move |view| version.entry(view, &path)).await
+    }
+
+    /// Calls `each` for the entries of one folder, in order of their names.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`], and what `each` says.
+    pub async fn list(
+        &self,
+        folder: &DrivePath,
+        mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let (version, dir, from) = (self.version.clone(), folder.clone(), after.take());
+            let read = move |view: &StoreView<'_>| version.list(view, &dir, from.as_deref(), PAGE);
+            let page = self.drive.ask(None, read).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (name, entry) in page {
+                let path = folder.join(&name).map_err(|error| Error::verify(error.to_string()))?;
+                each(path, entry)?;
+            }
+        }
+    }
+
+    /// Calls `each` for every entry of the drive, in key order.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`], and what `each` says.
+    pub async fn walk(&self, mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>) -> Result<(), Error> {
+        let version = self.version.clone();
+        self.drive.ask(None, move |view| version.needed(view)).await?;
+        let mut after: Option<DrivePath> = None;
+        loop {
+            let (version, from) = (self.version.clone(), after.take().map(|path| path.key()));
+            let read = move |view: &StoreView<'_>| version.walk(view, from.as_ref(), PAGE);
+            let page = self.drive.ask(None, read).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (path, entry) in page {
+                each(path, entry)?;
+            }
+        }
+    }
+
+    /// Gives the bytes of `range` of a file to `each`, in order, as they become available.
+    ///
+    /// Only the blocks that hold them are fetched. With `keep` unset, blocks are dropped again once they were read.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`], and what `each` says.
+    pub async fn read(
+        &self,
+        entry: &Entry,
+        range: Range<u64>,
+        keep: bool,
+        mut each: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(content) = &self.content else { return Ok(()) };
+        for part in byte_ranges(entry, range) {
+            self.read_part(content, part, keep, &mut each).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_part(
+        &self,
+        content: &Link,
+        part: FeedRange,
+        keep: bool,
+        each: &mut impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (mut at, end) = (part.bytes.start, part.bytes.end);
+        let mut news = content.news.clone();
+        let mut window = Window { asked: at, end, wants: Vec::new() };
+        while at < end {
+            // Seen before looking: news that come while we look wake us up afterwards.
+            news.borrow_and_update();
+            let slot = content.slot;
+            let found = self.drive.store.query(move |worker| worker.bytes_at(slot, at..end, keep)).await;
+            if let Some(bytes) = found.map_err(Error::store)? {
+                at += bytes.len() as u64;
+                each(&bytes)?;
+                if window.is_open() {
+                    window.follow(self, content, at);
+                }
+                continue;
+            }
+            window.follow(self, content, at);
+            let changed = async { news.changed().await.is_ok() };
+            if !self.drive.patience.wait(&self.drive.hub, changed).await? {
+                return Err(Error::interrupted());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The wants ahead of a cursor: at most two windows, so that one is under way while the other is read.
+struct Window {
+    asked: u64,
+    end: u64,
+    wants: Vec<Wanted>,
+}
+
+impl Window {
+    fn is_open(&self) -> bool {
+        !self.wants.is_empty()
+    }
+
+    fn follow(&mut self, snapshot: &Snapshot, content: &Link, at: u64) {
+        if self.asked >= self.end || self.asked > at + READ_AHEAD / 2 {
+            return;
+        }
+        let start = self.asked.max(at);
+        let end = self.end.min(start + READ_AHEAD);
+        let want = Want { target: Target::Bytes(start..end), priority: URGENT, order: Order::Linear };
+        self.wants.push(snapshot.drive.hub.want(content.id, want));
+        if self.wants.len() > 2 {
+            self.wants.remove(0);
+        }
+        self.asked = end;
+    }
+}
+
+impl Worker {
+    /// Returns the first of some bytes of a feed that are here, up to the end of their block.
+    fn bytes_at(&mut self, slot: FeedSlot, range: Range<u64>, keep: bool) -> Result<Option<Vec<u8>>, StoreError> {
+        let Seek::Block { block, offset } = self.store.seek(slot, range.start)? else { return Ok(None) };
+        if !self.store.have(slot).contains(block.0) {
+            return Ok(None);
+        }
+        let Some(mut bytes) = self.store.read(slot, block)? else { return Ok(None) };
+        let start = usize::try_from(offset).expect("an offset within a block is small").min(bytes.len());
+        bytes.drain(..start);
+        bytes.truncate(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
+        if !keep && range.end > range.start + bytes.len() as u64 {
+            self.store.forget(slot, block.0..block.0 + 1);
+        }
+        Ok(Some(bytes))
+    }
+}

@@ -1,0 +1,159 @@
+//! The store thread: the only place that touches an open store.
+//!
+//! It executes the replicator's jobs and the drive's queries in the order they come, and commits in groups. Each
+//! answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
+//! Elsewhere: what is asked for and why (`hub`), how blocks become files (`folder::landing`).
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use datnode_feed::{FeedSlot, Storage, Store};
+use datnode_proto::{Done, Job};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::warn;
+
+use crate::error::Error;
+use crate::landing::Landing;
+
+/// A store over whichever storage: the disk's, or memory's for a drive that is only read.
+pub type AnyStore = Store<Box<dyn Storage + Send>>;
+
+/// How long what is staged may wait for the next group commit.
+const COMMIT_AGE_MAX: Duration = Duration::from_secs(5);
+/// How many payload bytes may be staged before a group commit.
+const COMMIT_BYTES: u64 = 256 << 20;
+/// How many bytes of journal records may be staged in memory before a group commit.
+const COMMIT_STAGED_BYTES: usize = 8 << 20;
+
+type Query = Box<dyn FnOnce(&mut Worker) + Send>;
+
+enum Task {
+    Job { slot: FeedSlot, job: Job },
+    Query(Query),
+}
+
+/// A handle on a store thread; the thread commits and ends when the last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct StoreHandle {
+    tasks: mpsc::Sender<Task>,
+}
+
+/// What the store thread owns.
+pub struct Worker {
+    /// The store itself.
+    pub store: AnyStore,
+    /// Where blocks of a clone land; without one they stay in the store.
+    pub landing: Option<(Landing, FeedSlot)>,
+    answers: UnboundedSender<Done>,
+    pub(super) uncommitted_bytes: u64,
+    dirty_since: Option<Instant>,
+    failure: Option<Error>,
+}
+
+/// Starts the thread of a store; its answers to jobs go to `answers`.
+pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
+    let (tasks, inbox) = mpsc::channel();
+    let worker = Worker {
+        store,
+        landing: None,
+        answers,
+        uncommitted_bytes: 0,
+        dirty_since: None,
+        failure: None,
+    };
+    thread::Builder::new()
+        .name("store".into())
+        .spawn(move || worker.run(&inbox))
+        .expect("the system has room for one more thread");
+    StoreHandle { tasks }
+}
+
+impl StoreHandle {
+    /// Gives the thread a job of the replicator; the answer comes by the channel given to [`start`].
+    pub fn job(&self, slot: FeedSlot, job: Job) {
+        // The thread ends only after the last handle, so a failed send means that it died: its panic was printed.
+        let _ = self.tasks.send(Task::Job { slot, job });
+    }
+
+    /// Runs `query` on the thread and gives its result.
+    pub async fn query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&mut Worker) -> T + Send + 'static,
+    ) -> T {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let run = move |worker: &mut Worker| {
+            let _ = reply.send(query(worker));
+        };
+        let _ = self.tasks.send(Task::Query(Box::new(run)));
+        answer.await.expect("the store thread lives as long as its handles")
+    }
+}
+
+impl Worker {
+    fn run(mut self, inbox: &mpsc::Receiver<Task>) {
+        loop {
+            let task = match self.dirty_since {
+                None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                Some(since) => inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed())),
+            };
+            match task {
+                Ok(Task::Job { slot, job }) => self.execute(slot, job),
+                Ok(Task::Query(query)) => query(&mut self),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.commit_or_warn(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+            self.commit_if_due();
+        }
+        self.commit_or_warn();
+        if let Err(error) = self.store.checkpoint() {
+            warn!(%error, "the journal could not be emptied");
+        }
+    }
+
+    /// Makes all that was stored so far durable.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn commit(&mut self) -> Result<(), Error> {
+        self.store.commit().map_err(Error::store)?;
+        self.uncommitted_bytes = 0;
+        self.dirty_since = None;
+        Ok(())
+    }
+
+    /// Takes the last error of the disk, if there was one since the last call.
+    pub fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    pub(super) fn fail(&mut self, error: Error) {
+        warn!(error = error.message(), "the store cannot go on");
+        self.failure.get_or_insert(error);
+    }
+
+    pub(super) fn answer(&self, done: Done) {
+        // Without a listener the hub is gone, and nobody waits.
+        let _ = self.answers.send(done);
+    }
+
+    fn commit_if_due(&mut self) {
+        if self.store.is_dirty() && self.dirty_since.is_none() {
+            self.dirty_since = Some(Instant::now());
+        }
+        let old = self.dirty_since.is_some_and(|since| since.elapsed() >= COMMIT_AGE_MAX);
+        let large = self.uncommitted_bytes >= COMMIT_BYTES
+            || self.store.staged_bytes() >= COMMIT_STAGED_BYTES;
+        if old || large {
+            self.commit_or_warn();
+        }
+    }
+
+    fn commit_or_warn(&mut self) {
+        if let Err(error) = self.commit() {
+            self.fail(error);
+            self.uncommitted_bytes = 0;
+            self.dirty_since = None;
+        }
+    }
+}

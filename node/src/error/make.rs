@@ -1,0 +1,308 @@
+//! The errors that several commands need, each worded once.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Code, Error};
+use crate::cli::escape;
+use crate::cli::units::{Size, Span};
+
+/// How many names an error lists before it counts the rest.
+const NAMES_MAX: usize = 5;
+
+impl Error {
+    /// The command line cannot be understood.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    /// Nobody offers the drive: `link` was looked for during `waited`, and `tried` addresses did not help.
+    pub fn no_peers(link: &str, waited: Duration, tried: usize) -> Self {
+        let addresses = if tried == 1 { "address" } else { "addresses" };
+        Self::new(Code::NoPeers, "nobody is offering this drive at the moment")
+            .context(format!(
+                "tried: {tried} {addresses} and the processes of this user, for {}",
+                Span(waited)
+            ))
+            .hint("is `datnode share` running on the other side? Ask for a ticket, it contains addresses")
+            .hint("give an address with --peer, or wait longer: --wait 5m (--wait 0 = no limit)")
+            .field("drive", link)
+            .field("tried", json!({ "addresses": tried }))
+            .field("waited_s", waited.as_secs_f64())
+    }
+
+    /// Peers are there, but none of them has `what`.
+    pub fn no_data(what: impl Display, peers: usize, waited: Duration) -> Self {
+        let are = if peers == 1 { "peer is" } else { "peers are" };
+        Self::new(Code::NoData, format!("nobody who is connected has {what}"))
+            .context(format!("tried: {peers} {are} connected, waited {}", Span(waited)))
+            .hint("run the same command again when more people are online; what is here is kept")
+            .field("peers", peers)
+    }
+
+    /// What a store says; a full disk has a code of its own.
+    pub fn store(error: datnode_feed::StoreError) -> Self {
+        use datnode_feed::StoreError;
+        match error {
+            StoreError::Newer { found, known } => {
+                Self::newer_format(Path::new("this folder"), found.into(), known.into())
+            }
+            StoreError::Damaged(_) => Self::verify(error.to_string()),
+            other => {
+                let code = if is_full(&other) { Code::Space } else { Code::Io };
+                let cause = std::error::Error::source(&other).map(|source| format!(": {source}"));
+                Self::new(code, format!("{other}{}", cause.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// A drive whose own blocks are wrong, or cannot be read.
+    pub fn damaged(error: datnode_drive::ReadError<datnode_feed::StoreError>) -> Self {
+        match error {
+            datnode_drive::ReadError::Source(error) => Self::store(error),
+            other => Self::verify(other.to_string()),
+        }
+    }
+
+    /// The command took longer than `--timeout`.
+    pub fn timeout(limit: Duration, doing: impl Display) -> Self {
+        Self::new(Code::Timeout, format!("this took longer than {}", Span(limit)))
+            .context(format!("last: {doing}"))
+            .hint("give it more time with --timeout, or 0 for no limit")
+    }
+
+    /// The user or the system asked the process to end.
+    pub fn interrupted() -> Self {
+        Self::new(Code::Interrupted, "interrupted")
+    }
+
+    /// Nobody reads the output any more.
+    pub fn pipe() -> Self {
+        Self::new(Code::Pipe, "the reader of the output is gone")
+    }
+
+    /// Another process holds the store of `folder`.
+    pub fn locked(folder: &Path, pid: Option<u32>, command: Option<&str>) -> Self {
+        let owner = match (pid, command) {
+            (Some(pid), Some(command)) => {
+                format!("process {pid} (datnode {})", escape::text(command))
+            }
+            (Some(pid), None) => format!("process {pid}"),
+            (None, _) => "another process".to_owned(),
+        };
+        let error = Self::new(
+            Code::Locked,
+            format!("{} is in use by {owner}", escape::path(folder)),
+        );
+        let error = match pid {
+            Some(pid) => error.hint(format!("end it first: kill {pid}")).field("pid", pid),
+            None => error,
+        };
+        match command {
+            Some(command) => error.field("command", command),
+            None => error,
+        }
+    }
+
+    /// Files in the way hold something else.
+    pub fn dirty<P: AsRef<[u8]>>(what: impl Into<String>, paths: &[P]) -> Self {
+        Self::new(Code::Dirty, what)
+            .context(names(paths))
+            .hint("move them away, choose another folder, or overwrite them with --force")
+            .field("paths", paths.iter().map(|path| escape::bytes(path.as_ref())).collect::<Vec<_>>())
+    }
+
+    /// `what` (a path, a version) does not exist; `near` are the names most like it.
+    pub fn not_found<P: AsRef<[u8]>>(what: impl Into<String>, near: &[P]) -> Self {
+        let error = Self::new(Code::NotFound, what);
+        if near.is_empty() {
+            return error;
+        }
+        let shown: Vec<String> =
+            near.iter().take(3).map(|name| escape::bytes(name.as_ref())).collect();
+        error
+            .hint(format!("did you mean {}?", shown.join(" or ")))
+            .field("near", shown)
+    }
+
+    /// Neither `folder` nor a folder above it is a drive.
+    pub fn not_drive(folder: &Path) -> Self {
+        let above: Vec<String> =
+            folder.ancestors().skip(1).take(NAMES_MAX).map(escape::path).collect();
+        let error = Self::new(Code::NotDrive, format!("{} is not a drive", escape::path(folder)));
+        let error = if above.is_empty() {
+            error
+        } else {
+            error.context(format!("also looked in {}", above.join(", ")))
+        };
+        error
+            .hint("share a folder:  datnode share DIR")
+            .hint("or get one:      datnode clone KEY [DIR]")
+    }
+
+    /// The secret key of the drive is not here.
+    pub fn read_only(link: &str) -> Self {
+        Self::new(Code::ReadOnly, "the secret key of this drive is not on this computer")
+            .context(format!("drive: {link}"))
+            .hint("only the computer that shared the drive first can change it")
+            .field("drive", link)
+    }
+
+    /// A hash or signature is wrong.
+    pub fn verify(message: impl Into<String>) -> Self {
+        Self::new(Code::Verify, message)
+    }
+
+    /// The store of `folder` has a format this version does not know.
+    pub fn newer_format(folder: &Path, found: u64, known: u64) -> Self {
+        Self::new(
+            Code::Format,
+            format!("{} was written by a newer datnode", escape::path(folder)),
+        )
+        .context(format!("its format is {found}, this version knows {known}; nothing was changed"))
+        .hint("update datnode on this computer")
+        .field("found", found)
+        .field("known", known)
+    }
+
+    /// The other side speaks only a newer protocol.
+    pub fn newer_protocol(theirs: impl Display, ours: impl Display) -> Self {
+        Self::new(Code::Version, "the other side speaks a newer protocol")
+            .context(format!("it speaks version {theirs}, this program speaks {ours}"))
+            .hint("update datnode on this computer")
+            .field("theirs", theirs.to_string())
+            .field("ours", ours.to_string())
+    }
+
+    /// The disk has too little room.
+    pub fn space(folder: &Path, needed: u64, free: u64) -> Self {
+        Self::new(
+            Code::Space,
+            format!("there is too little room on the disk of {}", escape::path(folder)),
+        )
+        .context(format!("needed: {}, free: {}; nothing was changed", Size(needed), Size(free)))
+        .field("needed", needed)
+        .field("free", free)
+    }
+
+    /// Files kept changing while they were read.
+    pub fn changed<P: AsRef<[u8]>>(paths: &[P]) -> Self {
+        let files = if paths.len() == 1 { "file" } else { "files" };
+        Self::new(
+            Code::Changed,
+            format!("{} {files} kept changing while being read and were left out", paths.len()),
+        )
+        .context(names(paths))
+        .hint("run the command again when nothing writes to them")
+        .field("paths", paths.iter().map(|path| escape::bytes(path.as_ref())).collect::<Vec<_>>())
+    }
+
+    /// Only a part of the files could be read or written; `details` names each with its reason.
+    pub fn partial(message: impl Into<String>, details: &[String]) -> Self {
+        let mut error = Self::new(Code::Partial, message);
+        for line in details.iter().take(NAMES_MAX) {
+            error = error.context(line.clone());
+        }
+        if details.len() > NAMES_MAX {
+            error = error.context(format!("and {} more", details.len() - NAMES_MAX));
+        }
+        error
+    }
+
+    /// A name from a drive that must not be written here.
+    pub fn path(name: &[u8], why: impl Display) -> Self {
+        Self::new(
+            Code::Path,
+            format!("the name “{}” cannot be written here: {why}", escape::bytes(name)),
+        )
+        .field("path", escape::bytes(name))
+    }
+
+    /// An address to listen on cannot be used.
+    pub fn port(address: impl Display, source: &io::Error) -> Self {
+        Self::new(Code::Port, format!("cannot listen on {address}: {}", reason(source)))
+            .hint("choose another port with --port, or any free one with --port 0")
+    }
+
+    /// Reading or writing `path` failed while trying to `doing` (a verb phrase: "read", "create the folder").
+    pub fn io(doing: impl Display, path: &Path, source: &io::Error) -> Self {
+        let message = format!("cannot {doing} {}: {}", escape::path(path), reason(source));
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::new(Code::Space, message).hint("free some room and run the command again")
+            }
+            io::ErrorKind::BrokenPipe => Self::pipe(),
+            _ => Self::new(Code::Io, message),
+        }
+    }
+}
+
+/// Returns the reason of an I/O error as a lowercase fragment without the system's number.
+pub(crate) fn reason(source: &io::Error) -> String {
+    let text = source.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        // "No such file" → "no such file", but "I/O error" stays.
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn names<P: AsRef<[u8]>>(paths: &[P]) -> String {
+    let mut shown: Vec<String> =
+        paths.iter().take(NAMES_MAX).map(|path| escape::bytes(path.as_ref())).collect();
+    if paths.len() > NAMES_MAX {
+        shown.push(format!("and {} more", paths.len() - NAMES_MAX));
+    }
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_its_own_kind() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(Error::io("write", Path::new("x"), &full).code(), Code::Space);
+        let denied = io::Error::from_raw_os_error(13);
+        let error = Error::io("read", Path::new("a\nb"), &denied);
+        assert_eq!(error.code(), Code::Io);
+        assert_eq!(error.message(), "cannot read a\\nb: permission denied");
+    }
+
+    #[test]
+    fn long_lists_of_names_are_counted() {
+        let paths: Vec<Vec<u8>> = (0..9).map(|n| format!("f{n}").into_bytes()).collect();
+        let text = Error::dirty("9 files are in the way", &paths).to_string();
+        assert!(text.contains("f0, f1, f2, f3, f4, and 4 more"), "{text}");
+    }
+
+    #[test]
+    fn the_owner_of_a_lock_is_named() {
+        let error = Error::locked(Path::new("./flights"), Some(4711), Some("share"));
+        assert_eq!(error.message(), "./flights is in use by process 4711 (datnode share)");
+        assert_eq!(error.exit(), 9);
+        assert_eq!(error.to_json()["pid"], 4711);
+    }
+}
+
+/// Tells whether the reason behind an error is a full disk.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        at = error.source();
+    }
+    false
+}

@@ -1,0 +1,158 @@
+//! Writing one file beneath a folder: temporary name, bytes, mode, time, rename.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use datnode_drive::{Entry, Mtime, TEMPORARY_PREFIX};
+use datnode_feed::Hash;
+use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+
+use super::same_chunks;
+use crate::disk::beneath::{Beneath, join, split};
+
+/// Files at least this long get their room before they are written.
+const PREALLOCATE: u64 = 1 << 20;
+
+/// The working folder, held by its handle.
+pub(super) struct Folder {
+    beneath: Beneath,
+    umask: u32,
+}
+
+/// What is at a path.
+#[derive(Debug)]
+pub(super) struct There {
+    pub(super) file: bool,
+    pub(super) size: u64,
+    pub(super) mtime: Mtime,
+    pub(super) target: Option<Vec<u8>>,
+}
+
+/// A file that is being written under its temporary name.
+pub(super) struct Target {
+    file: File,
+    written: std::collections::BTreeSet<u64>,
+}
+
+/// Returns the name that a file has until it is whole: beside its final one, and the same in each run.
+pub(super) fn temporary(path: &[u8]) -> Vec<u8> {
+    let (parent, _) = split(path);
+    let hash = Hash::of(path).to_string();
+    join(parent, &[TEMPORARY_PREFIX, &hash.as_bytes()[..16]].concat())
+}
+
+impl Folder {
+    pub(super) fn new(beneath: Beneath) -> Self {
+        // Reading the umask means setting it; nothing else of ours runs yet that makes files.
+        let umask = rustix::process::umask(Mode::empty());
+        rustix::process::umask(umask);
+        Self { beneath, umask: umask.bits() }
+    }
+
+    pub(super) fn look(&self, path: &[u8]) -> Option<There> {
+        let stat = self.beneath.stat(path).ok()?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let target = (kind == FileType::Symlink).then(|| self.read_link(path).unwrap_or_default());
+        let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
+        Some(There {
+            file: kind == FileType::RegularFile,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            mtime: Mtime { seconds: stat.st_mtime, nanos },
+            target,
+        })
+    }
+
+    fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let (parent, base) = split(path);
+        let parent = self.beneath.directory(parent)?;
+        Ok(sys::readlinkat(&parent, base, Vec::new())?.into_bytes())
+    }
+
+    /// Tells whether the file at `path` has an entry's bytes; what cannot be read has not.
+    pub(super) fn equals(&self, path: &[u8], entry: &Entry) -> bool {
+        self.beneath.file(path).and_then(|(file, _)| same_chunks(file, entry)).unwrap_or(false)
+    }
+
+    /// Makes a folder and those above it.
+    pub(super) fn make(&self, path: &[u8]) -> io::Result<()> {
+        if path.is_empty() || self.beneath.directory(path).is_ok() {
+            return Ok(());
+        }
+        let (parent, base) = split(path);
+        self.make(parent)?;
+        let parent = self.beneath.directory(parent)?;
+        match sys::mkdirat(&parent, base, Mode::from_raw_mode(0o777)) {
+            Err(error) if error != rustix::io::Errno::EXIST => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the temporary file of `path`; what an earlier run wrote into it stays.
+    pub(super) fn begin(&self, path: &[u8], size: u64) -> io::Result<Target> {
+        self.make(split(path).0)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
+        let opened = self.beneath.open_with(&temporary(path), flags, Mode::from_raw_mode(0o600))?;
+        let (file, _) = crate::disk::beneath::regular(opened)?;
+        if size >= PREALLOCATE {
+            // Where the file system has no such call, room is found while writing.
+            let _ = sys::fallocate(&file, sys::FallocateFlags::empty(), 0, size);
+        }
+        file.set_len(size)?;
+        Ok(Target { file, written: std::collections::BTreeSet::new() })
+    }
+
+    /// Gives a whole file its mode and time, and its name.
+    pub(super) fn finish(&self, target: Target, path: &[u8], entry: &Entry) -> io::Result<()> {
+        sys::fchmod(&target.file, self.mode(entry))?;
+        sys::futimens(&target.file, &times(entry.mtime))?;
+        let (parent, base) = split(path);
+        let parent = self.beneath.directory(parent)?;
+        let temporary = temporary(path);
+        sys::renameat(&parent, split(&temporary).1, &parent, base)?;
+        Ok(())
+    }
+
+    /// Gives what is at `path` its mode and time; a folder or file that refuses keeps its own.
+    pub(super) fn dress(&self, path: &[u8], entry: &Entry) {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        if let Ok(opened) = self.beneath.open_with(path, flags, Mode::empty()) {
+            let _ = sys::fchmod(&opened, self.mode(entry));
+            let _ = sys::futimens(&opened, &times(entry.mtime));
+        }
+    }
+
+    /// Makes a symlink, replacing one that points elsewhere.
+    pub(super) fn link(&self, path: &[u8], entry: &Entry) -> io::Result<()> {
+        let (parent, base) = split(path);
+        self.make(parent)?;
+        if self.look(path).is_some_and(|there| there.target.as_deref() == Some(&entry.target[..])) {
+            return Ok(());
+        }
+        let parent = self.beneath.directory(parent)?;
+        let temporary = temporary(path);
+        let beside = split(&temporary).1;
+        let _ = sys::unlinkat(&parent, beside, AtFlags::empty());
+        sys::symlinkat(&entry.target[..], &parent, beside)?;
+        sys::utimensat(&parent, beside, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+        sys::renameat(&parent, beside, &parent, base)?;
+        Ok(())
+    }
+
+    fn mode(&self, entry: &Entry) -> Mode {
+        Mode::from_raw_mode(u32::from(entry.mode) & 0o777 & !self.umask)
+    }
+}
+
+impl Target {
+    /// Writes bytes; returns how many of them are new, since a block may come twice.
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+        self.file.write_all_at(bytes, offset)?;
+        Ok(if self.written.insert(offset) { bytes.len() as u64 } else { 0 })
+    }
+}
+
+fn times(mtime: Mtime) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() };
+    Timestamps { last_access: time, last_modification: time }
+}

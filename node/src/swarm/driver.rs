@@ -1,0 +1,290 @@
+//! The task that owns the swarm: takes commands, drives the network, reports sessions.
+//!
+//! Invariant: no event is dropped. When the caller falls behind, the swarm waits.
+//! Elsewhere: who gets a session (`behaviour`, `pairing`), whom to dial (`targets`).
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use libp2p::core::transport::ListenerId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError, SwarmEvent as Libp2pEvent};
+use libp2p::{Multiaddr, PeerId, connection_limits, identify, ping};
+use tokio::sync::{mpsc, watch};
+
+use super::targets::{Contact, Dial, Failure, Targets};
+use super::{Closed, DialFailed, Session, SessionId, SessionStream, SwarmEvent};
+use super::{behaviour, limits, reason};
+
+/// Everything our node speaks.
+#[derive(libp2p::swarm::NetworkBehaviour)]
+pub(super) struct Protocols {
+    /// First, so that what it refuses is not counted by the others.
+    pub(super) limits: connection_limits::Behaviour,
+    pub(super) sessions: behaviour::Behaviour,
+    pub(super) identify: identify::Behaviour,
+    pub(super) ping: ping::Behaviour,
+}
+
+/// What the handle asks of the driver.
+#[derive(Debug)]
+pub(super) enum Command {
+    Dial { addresses: Vec<Multiaddr>, keep: bool },
+    Forget(PeerId),
+    Disconnect(PeerId),
+    Close,
+}
+
+/// The state of the task.
+pub(super) struct Driver {
+    pub(super) swarm: libp2p::Swarm<Protocols>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) events: mpsc::Sender<SwarmEvent>,
+    pub(super) listening: watch::Sender<Vec<(ListenerId, Multiaddr)>>,
+    pub(super) targets: Targets,
+    pub(super) sessions: Sessions,
+}
+
+/// The sessions there are.
+pub(super) struct Sessions {
+    next: u64,
+    live: HashMap<PeerId, SessionId>,
+    /// By connection: where it leads, and whether we dialed it.
+    endpoints: HashMap<ConnectionId, (Multiaddr, bool)>,
+    /// Why peers that are still connected gave us no stream.
+    refusals: HashMap<PeerId, String>,
+    /// What the caller has yet to be told.
+    queue: VecDeque<SwarmEvent>,
+    drops: mpsc::UnboundedSender<(PeerId, ConnectionId)>,
+    dropped: mpsc::UnboundedReceiver<(PeerId, ConnectionId)>,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        let (drops, dropped) = mpsc::unbounded_channel();
+        Self {
+            next: 0,
+            live: HashMap::new(),
+            endpoints: HashMap::new(),
+            refusals: HashMap::new(),
+            queue: VecDeque::new(),
+            drops,
+            dropped,
+        }
+    }
+
+    fn begin(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
+        let Some((address, outbound)) = self.endpoints.get(&connection).cloned() else { return };
+        let id = SessionId(self.next);
+        self.next += 1;
+        self.live.insert(peer, id);
+        let stream = SessionStream::new(stream, peer, connection, self.drops.clone());
+        self.queue.push_back(SwarmEvent::Session(Session { id, peer, address, outbound, stream }));
+    }
+
+    fn end(&mut self, peer: PeerId) {
+        if let Some(session) = self.live.remove(&peer) {
+            self.queue.push_back(SwarmEvent::Closed(Closed { session, peer }));
+        }
+    }
+
+    fn report(&mut self, failures: impl IntoIterator<Item = Failure>) {
+        self.queue.extend(failures.into_iter().map(|failure| {
+            let Failure { peer, addresses, reason, retry_in } = failure;
+            SwarmEvent::DialFailed(DialFailed { peer, addresses, reason, retry_in })
+        }));
+    }
+}
+
+impl Driver {
+    /// Runs until told to close, or until nobody could tell it any more.
+    pub(super) async fn run(mut self) {
+        let events = self.events.clone();
+        loop {
+            self.dial_due();
+            let wake = self.poll_timeout();
+            let room = self.sessions.queue.len() < limits::EVENTS_QUEUED;
+            tokio::select! {
+                permit = events.reserve(), if !self.sessions.queue.is_empty() => {
+                    let Ok(permit) = permit else { break };
+                    if let Some(event) = self.sessions.queue.pop_front() {
+                        permit.send(event);
+                    }
+                }
+                command = self.commands.recv() => match command {
+                    Some(Command::Close) | None => break,
+                    Some(command) => self.handle_command(command),
+                },
+                Some((peer, connection)) = self.sessions.dropped.recv() => {
+                    self.swarm.behaviour_mut().sessions.handle_dropped(peer, connection);
+                }
+                event = self.swarm.select_next_some(), if room => self.handle_event(event),
+                () = sleep_until(wake) => {
+                    self.swarm.behaviour_mut().sessions.handle_timeout(Instant::now());
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    /// Says goodbye to everybody, so that nobody has to find out by a timeout.
+    async fn close(mut self) {
+        self.targets.clear();
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            // An error means that the peer is gone already.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let gone = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.select_next_some().await;
+            }
+        };
+        if tokio::time::timeout(limits::CLOSING, gone).await.is_err() {
+            tracing::debug!("some peers did not say goodbye in time");
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Dial { addresses, keep } => {
+                let failures = self.targets.add(Instant::now(), addresses, keep);
+                self.sessions.report(failures);
+            }
+            Command::Forget(peer) => self.targets.forget(&peer),
+            Command::Disconnect(peer) => {
+                // An error means that there is no connection.
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+            Command::Close => {}
+        }
+    }
+
+    fn dial_due(&mut self) {
+        let now = Instant::now();
+        loop {
+            let sessions = &self.swarm.behaviour().sessions;
+            let live = &self.sessions.live;
+            let contact = |peer: &PeerId| match live.contains_key(peer) {
+                true => Contact::Session,
+                false if sessions.is_connected(peer) => Contact::Connection,
+                false => Contact::None,
+            };
+            let Some(dial) = self.targets.poll_dial(now, contact) else { return };
+            self.dial(now, dial);
+        }
+    }
+
+    fn dial(&mut self, now: Instant, dial: Dial) {
+        let Dial { target, peer, addresses } = dial;
+        // From a port of its own: from the listening one, two nodes that dial each other at the same moment
+        // would meet in one TCP connection that both believe to have dialed.
+        let options = match (peer, addresses.first()) {
+            (Some(peer), _) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::Always)
+                .addresses(addresses)
+                .allocate_new_port()
+                .build(),
+            (None, Some(address)) => {
+                DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build()
+            }
+            (None, None) => return,
+        };
+        let connection = options.connection_id();
+        self.targets.handle_dialing(target, connection);
+        if let Err(error) = self.swarm.dial(options) {
+            self.handle_dial_error(now, connection, &error);
+        }
+    }
+
+    fn handle_dial_error(&mut self, now: Instant, connection: ConnectionId, error: &DialError) {
+        // Dialing ourselves: no other time will be better.
+        let fatal = matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses);
+        let reason = reason::of_dial(error);
+        let failures = self.targets.handle_failed(now, connection, &reason, fatal);
+        self.sessions.report(failures);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let sessions = self.swarm.behaviour().sessions.next_timeout();
+        [self.targets.poll_timeout(), sessions].into_iter().flatten().min()
+    }
+
+    fn handle_event(&mut self, event: Libp2pEvent<ProtocolsEvent>) {
+        match event {
+            Libp2pEvent::Behaviour(event) => self.handle_protocol(event),
+            Libp2pEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                let address = endpoint.get_remote_address().clone();
+                let place = (address, endpoint.is_dialer());
+                self.sessions.endpoints.insert(connection_id, place);
+                self.targets.handle_established(connection_id, peer_id);
+                if self.sessions.live.contains_key(&peer_id) {
+                    self.targets.handle_session(Instant::now(), peer_id);
+                }
+            }
+            Libp2pEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.sessions.endpoints.remove(&connection_id);
+                if num_established == 0 {
+                    self.handle_gone(peer_id);
+                }
+            }
+            Libp2pEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.handle_dial_error(Instant::now(), connection_id, &error);
+            }
+            Libp2pEvent::NewListenAddr { listener_id, address } => {
+                self.listening.send_modify(|all| all.push((listener_id, address.clone())));
+                self.sessions.queue.push_back(SwarmEvent::Listening(address));
+            }
+            Libp2pEvent::ExpiredListenAddr { listener_id, address } => {
+                let expired = (listener_id, address);
+                self.listening.send_modify(|all| all.retain(|other| *other != expired));
+            }
+            Libp2pEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::warn!(?addresses, ?reason, "no longer listening");
+            }
+            Libp2pEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(from = %send_back_addr, %error, "a connection came to nothing");
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_gone(&mut self, peer: PeerId) {
+        let refusal = self.sessions.refusals.remove(&peer);
+        let reason = refusal.as_deref().unwrap_or("it closed the connection");
+        let failures = self.targets.handle_gone(Instant::now(), peer, reason);
+        self.sessions.report(failures);
+    }
+
+    fn handle_protocol(&mut self, event: ProtocolsEvent) {
+        match event {
+            ProtocolsEvent::Sessions(behaviour::Event::Begin { peer, connection, stream }) => {
+                self.sessions.begin(peer, connection, stream);
+                self.targets.handle_session(Instant::now(), peer);
+            }
+            ProtocolsEvent::Sessions(behaviour::Event::End { peer }) => self.sessions.end(peer),
+            ProtocolsEvent::Sessions(behaviour::Event::OpenFailed { peer, reason }) => {
+                self.sessions.refusals.insert(peer, reason);
+            }
+            ProtocolsEvent::Ping(ping::Event { peer, connection, result: Err(error) }) => {
+                // Those that do not speak it may stay; silence means that nobody is there.
+                if matches!(error, ping::Failure::Timeout) {
+                    tracing::debug!(%peer, "closing a connection that answers no ping");
+                    self.swarm.close_connection(connection);
+                }
+            }
+            ProtocolsEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                tracing::debug!(peer = %peer_id, agent = info.agent_version, "identified");
+            }
+            ProtocolsEvent::Ping(_) | ProtocolsEvent::Identify(_) => {}
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,346 @@
+//! Frames on a byte stream: reads and writes them, whatever the stream is. SPEC 6.1.
+//!
+//! Invariant: what a prefix announces is held against the limits before anything is allocated for it.
+//! Elsewhere: the layout (`datnode_proto::wire`), the stream of a session (`stream`).
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use datnode_proto::Fault;
+use datnode_proto::wire::{Frame, PREFIX_LEN, parse_prefix};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::limits;
+
+/// Why a stream of frames ended too soon.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The peer sent what is no frame.
+    #[error(transparent)]
+    Fault(Fault),
+    /// The stream ended inside a frame.
+    #[error("the stream ended inside a frame")]
+    Truncated,
+    /// Nothing moved for too long in the middle of a frame.
+    #[error("the stream stood still inside a frame")]
+    Stalled,
+    /// The stream broke.
+    #[error("the stream broke")]
+    Io(#[from] io::Error),
+}
+
+/// Reads frames.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    inner: R,
+    buffer: Box<[u8]>,
+    /// What of the buffer was read from the stream and not yet used.
+    start: usize,
+    end: usize,
+    /// The frame that is being read: reading may be given up at any await and taken up again.
+    partial: Option<Partial>,
+    /// How long nothing may come inside a frame.
+    stall: Duration,
+}
+
+#[derive(Debug)]
+struct Partial {
+    header: Vec<u8>,
+    payload: Vec<u8>,
+    /// How many bytes of both have arrived.
+    filled: usize,
+}
+
+impl Partial {
+    /// Returns the bytes that come next.
+    fn room(&mut self) -> &mut [u8] {
+        let header = self.header.len();
+        let room = match self.filled.checked_sub(header) {
+            Some(filled) => self.payload.get_mut(filled..),
+            None => self.header.get_mut(self.filled..),
+        };
+        room.unwrap_or_default()
+    }
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads frames from `inner`.
+    pub fn new(inner: R) -> Self {
+        let buffer = vec![0; limits::READ_BUFFER].into_boxed_slice();
+        Self { inner, buffer, start: 0, end: 0, partial: None, stall: limits::FRAME_STALL }
+    }
+
+    /// Returns the next frame, or none when the stream ended after a whole one.
+    ///
+    /// May be cancelled: nothing that was read is lost.
+    pub async fn read(&mut self) -> Result<Option<Frame>, FrameError> {
+        if self.partial.is_none() {
+            let Some(prefix) = self.read_prefix().await? else { return Ok(None) };
+            let (header, payload) = parse_prefix(prefix).map_err(FrameError::Fault)?;
+            let (header, payload) = (vec![0; header], vec![0; payload]);
+            self.partial = Some(Partial { header, payload, filled: 0 });
+        }
+        self.fill_partial().await?;
+        let frame = self.partial.take();
+        Ok(frame
+            .map(|Partial { header, payload, .. }| Frame { header, payload: Bytes::from(payload) }))
+    }
+
+    async fn read_prefix(&mut self) -> Result<Option<[u8; PREFIX_LEN]>, FrameError> {
+        loop {
+            if let Some(&prefix) = self.buffered().first_chunk() {
+                self.start += PREFIX_LEN;
+                return Ok(Some(prefix));
+            }
+            let begun = !self.buffered().is_empty();
+            // Between frames a peer may be silent for as long as it likes.
+            let read = match begun {
+                true => stalling(self.stall, self.fill()).await?,
+                false => self.fill().await?,
+            };
+            match (read, begun) {
+                (0, true) => return Err(FrameError::Truncated),
+                (0, false) => return Ok(None),
+                _ => {}
+            }
+        }
+    }
+
+    async fn fill_partial(&mut self) -> Result<(), FrameError> {
+        while let Some(partial) = &mut self.partial {
+            let room = partial.room();
+            if room.is_empty() {
+                break;
+            }
+            let buffered = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let read = if !buffered.is_empty() {
+                let len = room.len().min(buffered.len());
+                if let (Some(room), Some(bytes)) = (room.get_mut(..len), buffered.get(..len)) {
+                    room.copy_from_slice(bytes);
+                }
+                self.start += len;
+                len
+            } else if room.len() >= limits::READ_BUFFER {
+                stalling(self.stall, self.inner.read(room)).await?
+            } else {
+                if stalling(self.stall, self.fill()).await? == 0 {
+                    return Err(FrameError::Truncated);
+                }
+                continue;
+            };
+            if read == 0 {
+                return Err(FrameError::Truncated);
+            }
+            partial.filled += read;
+        }
+        Ok(())
+    }
+
+    fn buffered(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Reads once into the buffer, behind what is there.
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        let read = self.inner.read(room).await?;
+        self.end += read;
+        Ok(read)
+    }
+}
+
+/// Writes frames. What is written arrives after a [`FrameWriter::flush`] at the latest.
+#[derive(Debug)]
+pub struct FrameWriter<W> {
+    inner: W,
+    buffer: Vec<u8>,
+    /// How long nothing may be taken.
+    stall: Duration,
+}
+
+impl<W: AsyncWrite + Unpin> FrameWriter<W> {
+    /// Writes frames to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, buffer: Vec::new(), stall: limits::FRAME_STALL }
+    }
+
+    /// Writes a frame, gathering small ones. Not to be cancelled: half a frame would be on the stream.
+    pub async fn write(&mut self, frame: &Frame) -> Result<(), FrameError> {
+        self.buffer.extend_from_slice(&frame.prefix());
+        self.buffer.extend_from_slice(&frame.header);
+        let mut payload: &[u8] = &frame.payload;
+        if payload.len() > limits::WRITE_PIECE {
+            // Long payloads go out without being copied here, cut so that every piece but the last is full:
+            // first what completes a piece, then whole pieces, and the rest waits for its company.
+            let piece = limits::WRITE_PIECE;
+            let fill = piece - self.buffer.len() % piece;
+            let (first, rest) = payload.split_at(fill.min(payload.len()));
+            self.buffer.extend_from_slice(first);
+            self.write_out().await?;
+            let (whole, rest) = rest.split_at(rest.len() - rest.len() % piece);
+            write_all(self.stall, &mut self.inner, whole).await?;
+            payload = rest;
+        }
+        self.buffer.extend_from_slice(payload);
+        if self.buffer.len() >= limits::WRITE_BUFFER {
+            self.write_out().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was gathered on its way.
+    pub async fn flush(&mut self) -> Result<(), FrameError> {
+        self.write_out().await?;
+        stalling(self.stall, self.inner.flush()).await
+    }
+
+    /// Sends what was gathered, and the end of the stream.
+    pub async fn close(&mut self) -> Result<(), FrameError> {
+        self.write_out().await?;
+        stalling(self.stall, self.inner.shutdown()).await
+    }
+
+    async fn write_out(&mut self) -> Result<(), FrameError> {
+        write_all(self.stall, &mut self.inner, &self.buffer).await?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+async fn write_all(
+    stall: Duration,
+    inner: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+) -> Result<(), FrameError> {
+    while !bytes.is_empty() {
+        let written = stalling(stall, inner.write(bytes)).await?;
+        if written == 0 {
+            return Err(FrameError::Io(io::ErrorKind::WriteZero.into()));
+        }
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+async fn stalling<T>(
+    stall: Duration,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, FrameError> {
+    timeout(stall, step).await.map_err(|_| FrameError::Stalled)?.map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use datnode_proto::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};
+    use tokio::io::duplex;
+
+    use super::*;
+
+    fn frame(header: usize, payload: usize) -> Frame {
+        let bytes = |len: usize, seed: usize| {
+            (0..len).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ seed) as u8).collect::<Vec<u8>>()
+        };
+        Frame { header: bytes(header, payload), payload: bytes(payload, header).into() }
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap().block_on(test)
+    }
+
+    #[test]
+    fn frames_of_all_sizes_arrive_as_they_were_sent() {
+        let payloads = [0, 1, 7, 16_383, 16_384, 16_385, 65_536, 100_000, PAYLOAD_BYTES_MAX, 3];
+        let headers = [1, 100, 9_000, HEADER_BYTES_MAX];
+        let frames: Vec<Frame> =
+            headers.iter().flat_map(|&h| payloads.map(|p| frame(h, p))).collect();
+        for pipe in [1, 100, 5_000, 1 << 20] {
+            let frames = &frames[..if pipe == 1 { 8 } else { frames.len() }];
+            run(async {
+                let (near, far) = duplex(pipe);
+                let (mut writer, mut reader) = (FrameWriter::new(near), FrameReader::new(far));
+                let write = async {
+                    for frame in frames {
+                        writer.write(frame).await.unwrap();
+                    }
+                    writer.close().await.unwrap();
+                };
+                let read = async {
+                    for frame in frames {
+                        assert!(reader.read().await.unwrap().unwrap() == *frame);
+                    }
+                    assert!(reader.read().await.unwrap().is_none());
+                };
+                tokio::join!(write, read);
+            });
+        }
+    }
+
+    #[test]
+    fn a_cancelled_read_loses_nothing() {
+        run(async {
+            let (near, far) = duplex(64);
+            let (mut writer, mut reader) = (FrameWriter::new(near), FrameReader::new(far));
+            let sent = frame(500, 40_000);
+            let write = async {
+                writer.write(&sent).await.unwrap();
+                writer.close().await.unwrap();
+            };
+            let read = async {
+                loop {
+                    tokio::select! {
+                        biased;
+                        frame = reader.read() => break frame.unwrap().unwrap(),
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+            };
+            let ((), received) = tokio::join!(write, read);
+            assert!(received == sent);
+        });
+    }
+
+    #[test]
+    fn a_prefix_beyond_the_limits_is_refused_at_once() {
+        for prefix in [[255; 8], [0, 0, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 1, 0, 16, 0]] {
+            run(async {
+                let (mut near, far) = duplex(64);
+                near.write_all(&prefix).await.unwrap();
+                let mut reader = FrameReader::new(far);
+                assert!(matches!(reader.read().await, Err(FrameError::Fault(_))));
+                assert!(reader.partial.is_none(), "nothing was allocated");
+            });
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_or_stands_still_inside_a_frame_is_an_error() {
+        run(async {
+            let (mut near, far) = duplex(64);
+            near.write_all(&frame(5, 5).prefix()).await.unwrap();
+            let mut reader = FrameReader::new(far);
+            reader.stall = Duration::from_millis(20);
+            assert!(matches!(reader.read().await, Err(FrameError::Stalled)));
+            drop(near);
+            assert!(matches!(reader.read().await, Err(FrameError::Truncated)));
+        });
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_an_error() {
+        run(async {
+            let (near, _far) = duplex(64);
+            let mut writer = FrameWriter::new(near);
+            writer.stall = Duration::from_millis(20);
+            writer.write(&frame(100, 10)).await.unwrap();
+            assert!(matches!(writer.flush().await, Err(FrameError::Stalled)));
+        });
+    }
+}

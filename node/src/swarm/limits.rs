@@ -1,0 +1,98 @@
+//! Every number the transport is bound by, each with its reason.
+//!
+//! Elsewhere: what a frame may hold (`datnode_proto::limits`), what a peer may ask (`datnode_proto`).
+
+use std::time::Duration;
+
+/// Connections in all. Far below the usual 1,024 descriptors of a process, which the store needs too.
+pub const CONNECTIONS: u32 = 256;
+
+/// Connections that others dialed. The rest stays free for our own dials, so that a flood of
+/// strangers cannot keep us from the peers we want.
+pub const CONNECTIONS_INBOUND: u32 = 192;
+
+/// Handshakes at once that others began. A handshake costs a signature and about 100 KiB.
+pub const PENDING_INBOUND: u32 = 64;
+
+/// Handshakes at once that we began; further dials wait for their turn.
+pub const PENDING_OUTBOUND: u32 = 64;
+
+/// Connections of one peer: both sides may dial at once, and each may still hold one that died
+/// without a word. The rule of one session closes the surplus.
+pub const CONNECTIONS_PER_PEER: u32 = 4;
+
+/// Inbound connections of one IPv4 /24 or IPv6 /48; loopback is exempt. Addresses of one network
+/// are cheap to have, so they share.
+pub const CONNECTIONS_PER_SUBNET: usize = 16;
+
+/// Streams of one connection. We use one, identify and ping a few more; each may hold 256 KiB unread.
+pub const STREAMS_PER_CONNECTION: u32 = 16;
+
+/// From the first packet to an authenticated connection. Five round trips of a second each.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// From opening our stream to the agreement on its protocol.
+pub const STREAM_OPENING: Duration = Duration::from_secs(10);
+
+/// How long a connection may stand without its stream.
+pub const WITHOUT_STREAM: Duration = Duration::from_secs(30);
+
+/// When the library itself drops a connection nobody uses: after ours above would have.
+pub const IDLE: Duration = Duration::from_secs(120);
+
+/// Pause between two pings of a connection.
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long a ping may take. It waits behind what the kernel has queued of a bulk transfer, which is
+/// 4 MB at 1 Mbit/s in the worst case. Two in a row end the connection.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long QUIC waits for any packet. TCP hears of a killed process at once, QUIC only by this.
+pub const QUIC_IDLE_MS: u32 = 15_000;
+
+/// Pause after which QUIC shows that it lives; several fit into [`QUIC_IDLE_MS`].
+pub const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long the second choice of a peer's addresses waits for the first.
+pub const NEXT_ADDRESSES_AFTER: Duration = Duration::from_secs(2);
+
+/// First pause before a lost peer is dialed again; it doubles with each failure.
+pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
+
+/// Longest pause before a lost peer is dialed again.
+pub const REDIAL_MAX: Duration = Duration::from_secs(10);
+
+/// A session that lived this long was a good one: the pauses start again from the first.
+pub const REDIAL_RESET_AFTER: Duration = Duration::from_secs(5);
+
+/// Peers we dial or keep. A ticket and its swarm name a few dozen.
+pub const TARGETS: usize = 1_024;
+
+/// Addresses of one peer.
+pub const ADDRESSES_PER_TARGET: usize = 16;
+
+/// Commands a caller may have waiting.
+pub const COMMANDS_QUEUED: usize = 256;
+
+/// Events the caller has not taken yet. When they are this many the swarm takes no new connections
+/// and no new streams; nothing is dropped.
+pub const EVENTS_QUEUED: usize = 256;
+
+/// How long a goodbye may take.
+pub const CLOSING: Duration = Duration::from_secs(1);
+
+/// Read buffer of a stream. Frames smaller than this share a read; larger payloads are read past it,
+/// so that they are copied once.
+pub const READ_BUFFER: usize = 16 * 1024;
+
+/// Write buffer of a stream: what is gathered before it is handed to the transport.
+pub const WRITE_BUFFER: usize = 64 * 1024;
+
+/// The transport cuts what it is given into pieces of this size.
+pub const WRITE_PIECE: usize = 16 * 1024;
+
+/// How long a peer may neither send a byte of a frame it began nor take one of ours.
+pub const FRAME_STALL: Duration = Duration::from_secs(30);
+
+const _: () = assert!(CONNECTIONS_INBOUND < CONNECTIONS);
+const _: () = assert!(WRITE_BUFFER.is_multiple_of(WRITE_PIECE));

@@ -1,0 +1,267 @@
+//! The libp2p side: who we are, whom we are connected to, and one stream with each.
+//!
+//! A node listens on TCP and QUIC, dials peers, and reports a [`Session`] for each peer it has a stream with; what
+//! is said on the stream is the caller's. Per peer there is one session at a time, and each is followed by one
+//! [`Closed`] before the next begins. Everything runs on the thread that polls the driver.
+//!
+//! Elsewhere: frames on a stream (`frames`), the meaning of frames (`datnode_proto`), drives (`engine`).
+
+mod behaviour;
+mod driver;
+pub mod frames;
+mod handler;
+pub mod identity;
+pub mod limits;
+mod pairing;
+mod reason;
+mod stream;
+mod subnets;
+mod targets;
+mod transport;
+
+use std::collections::HashSet;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use libp2p::core::transport::ListenerId;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+pub use self::stream::SessionStream;
+
+use self::driver::{Command, Driver};
+
+/// Name of the protocol that sessions speak (SPEC 9).
+pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/datnode/replicate/1");
+
+/// What identify tells others that we are (SPEC 9).
+pub const IDENTIFY: &str = "/datnode/1.0.0";
+
+/// How a node takes part in the network.
+#[derive(Clone, Debug)]
+pub struct SwarmConfig {
+    /// The node's own key.
+    pub identity: Keypair,
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// Program and version, told to peers.
+    pub agent: String,
+    /// Connections that others may have with us.
+    pub connections_inbound: u32,
+    /// Handshakes that others may have begun with us.
+    pub pending_inbound: u32,
+    /// Connections in all.
+    pub connections: u32,
+}
+
+impl SwarmConfig {
+    /// Makes a configuration with the limits of [`limits`].
+    pub fn new(identity: Keypair, listen: Vec<Multiaddr>) -> Self {
+        Self {
+            identity,
+            listen,
+            agent: concat!("datnode/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connections_inbound: limits::CONNECTIONS_INBOUND,
+            pending_inbound: limits::PENDING_INBOUND,
+            connections: limits::CONNECTIONS,
+        }
+    }
+}
+
+/// Why there is no swarm.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SwarmError {
+    /// Another process has the port.
+    #[error("port {port} is in use")]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The transports cannot be set up.
+    #[error("cannot set up the network")]
+    Setup {
+        /// What failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Tells one session from all others of this swarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A stream with a peer.
+#[derive(Debug)]
+pub struct Session {
+    /// This session.
+    pub id: SessionId,
+    /// Who is at the other end, as its key proves.
+    pub peer: PeerId,
+    /// Where the other end is.
+    pub address: Multiaddr,
+    /// Whether we dialed.
+    pub outbound: bool,
+    /// The stream. Dropping it ends the session and closes its connection.
+    pub stream: SessionStream,
+}
+
+/// A session that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The session.
+    pub session: SessionId,
+    /// Whose it was.
+    pub peer: PeerId,
+}
+
+/// A peer that could not be reached at any of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialFailed {
+    /// Who was looked for, if that is known.
+    pub peer: Option<PeerId>,
+    /// Where.
+    pub addresses: Vec<Multiaddr>,
+    /// Why, in words for people.
+    pub reason: String,
+    /// When it is tried again; none if it is not.
+    pub retry_in: Option<Duration>,
+}
+
+/// What happens in the network.
+#[derive(Debug)]
+#[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few hundred of them at most, and most are sessions"
+)]
+pub enum SwarmEvent {
+    /// An address we listen on.
+    Listening(Multiaddr),
+    /// A session began.
+    Session(Session),
+    /// A session is over.
+    Closed(Closed),
+    /// A peer could not be reached.
+    DialFailed(DialFailed),
+}
+
+/// Handle on a running swarm. The swarm ends when the last handle is gone.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    local: PeerId,
+    /// How many addresses were asked for. Each may stand for one of every interface.
+    listeners: usize,
+    commands: mpsc::Sender<Command>,
+    listening: watch::Receiver<Vec<(ListenerId, Multiaddr)>>,
+}
+
+impl Swarm {
+    /// Connects to the peer at these addresses, unless it is connected. Ends in a session or a [`DialFailed`].
+    pub async fn dial(&self, addresses: Vec<Multiaddr>) {
+        self.send(Command::Dial { addresses, keep: false }).await;
+    }
+
+    /// Connects to the peer at these addresses, and again whenever it is lost, until [`Swarm::forget`].
+    pub async fn keep(&self, addresses: Vec<Multiaddr>) {
+        self.send(Command::Dial { addresses, keep: true }).await;
+    }
+
+    /// Ends dialing a peer. What is connected stays so.
+    pub async fn forget(&self, peer: PeerId) {
+        self.send(Command::Forget(peer)).await;
+    }
+
+    /// Closes all connections to a peer. A kept one will be dialed again.
+    pub async fn disconnect(&self, peer: PeerId) {
+        self.send(Command::Disconnect(peer)).await;
+    }
+
+    /// Ends the swarm; the driver returns after it said goodbye to its peers.
+    pub async fn close(&self) {
+        self.send(Command::Close).await;
+    }
+
+    /// Returns our own id.
+    pub fn local_peer_id(&self) -> PeerId {
+        self.local
+    }
+
+    /// Returns the addresses we listen on now.
+    pub fn listen_addresses(&self) -> Vec<Multiaddr> {
+        self.listening.borrow().iter().map(|(_, address)| address.clone()).collect()
+    }
+
+    /// Returns the addresses we listen on now with our id at their end, as tickets carry them.
+    pub fn dialable_addresses(&self) -> Vec<Multiaddr> {
+        let addresses = self.listen_addresses().into_iter();
+        addresses.map(|address| address.with(Protocol::P2p(self.local))).collect()
+    }
+
+    /// Waits until there is an address for each one that was asked for.
+    pub async fn listening(&self) {
+        let mut listening = self.listening.clone();
+        // An error means that the swarm ended, and waiting with it.
+        let _ = listening.wait_for(|addresses| listeners(addresses) >= self.listeners).await;
+    }
+
+    async fn send(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::debug!("the swarm is closed");
+        }
+    }
+}
+
+/// Returns how many of the listeners have an address.
+fn listeners(addresses: &[(ListenerId, Multiaddr)]) -> usize {
+    let ids: HashSet<ListenerId> = addresses.iter().map(|&(id, _)| id).collect();
+    ids.len()
+}
+
+/// Returns the addresses on which a node listens by default: TCP and QUIC on one port.
+pub fn listen_addresses_for(ip: IpAddr, port: u16) -> Vec<Multiaddr> {
+    let tcp = Multiaddr::from(ip).with(Protocol::Tcp(port));
+    let quic = Multiaddr::from(ip).with(Protocol::Udp(port)).with(Protocol::QuicV1);
+    vec![tcp, quic]
+}
+
+/// Starts a swarm: a handle, what happens, and the driver, which the caller spawns.
+///
+/// Has to be called inside a tokio runtime with I/O and time. Listening begins before it returns.
+pub fn start(
+    config: SwarmConfig,
+) -> Result<(Swarm, mpsc::Receiver<SwarmEvent>, impl Future<Output = ()> + Send), SwarmError> {
+    let local = config.identity.public().to_peer_id();
+    let mut swarm = transport::build(&config)?;
+    transport::listen(&mut swarm, &config.listen)?;
+    let (commands, commanded) = mpsc::channel(limits::COMMANDS_QUEUED);
+    let (events, happened) = mpsc::channel(limits::EVENTS_QUEUED);
+    let (listens, listening) = watch::channel(Vec::new());
+    let driver = Driver {
+        swarm,
+        commands: commanded,
+        events,
+        listening: listens,
+        targets: targets::Targets::new(local),
+        sessions: driver::Sessions::new(),
+    };
+    let handle = Swarm { local, listeners: config.listen.len(), commands, listening };
+    Ok((handle, happened, driver.run()))
+}
+
+impl From<io::Error> for SwarmError {
+    fn from(error: io::Error) -> Self {
+        Self::Setup { source: error.into() }
+    }
+}

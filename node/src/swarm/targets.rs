@@ -1,0 +1,573 @@
+//! Whom to dial, where, and when again.
+//!
+//! Told what became of dials and peers, asked what to dial next. TCP comes before QUIC, which carries bulk at
+//! twice the cost; addresses after the first choice wait until it failed or took too long.
+//!
+//! Invariant: a target waits, dials, or is connected; only a kept one ever waits for a second time.
+//! Elsewhere: the dials themselves (`driver`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
+
+use super::limits;
+
+/// Names a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TargetId(u64);
+
+/// A dial to begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Dial {
+    pub(super) target: TargetId,
+    pub(super) peer: Option<PeerId>,
+    pub(super) addresses: Vec<Multiaddr>,
+}
+
+/// A target that could not be reached.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) peer: Option<PeerId>,
+    pub(super) addresses: Vec<Multiaddr>,
+    pub(super) reason: String,
+    /// When it is tried again, if it is.
+    pub(super) retry_in: Option<Duration>,
+}
+
+/// What there is with a peer already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contact {
+    /// Nothing.
+    None,
+    /// A connection that may get a session.
+    Connection,
+    /// A session.
+    Session,
+}
+
+/// All peers that somebody wants to be connected to.
+#[derive(Debug)]
+pub(super) struct Targets {
+    /// Our own id: pauses differ by it.
+    local: PeerId,
+    next: u64,
+    targets: BTreeMap<TargetId, Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    /// Who has to answer; none if anybody may.
+    peer: Option<PeerId>,
+    addresses: Vec<Multiaddr>,
+    keep: bool,
+    failures: u32,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting {
+        until: Instant,
+    },
+    Dialing {
+        /// What is left to try.
+        tries: VecDeque<Vec<Multiaddr>>,
+        attempts: Vec<Attempt>,
+        /// When the next try begins although attempts are still under way.
+        next_at: Instant,
+        reasons: Vec<String>,
+    },
+    Connected {
+        peer: PeerId,
+        since: Instant,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Dialing(ConnectionId),
+    /// Connected; the session is still to come.
+    Established(PeerId),
+}
+
+impl Targets {
+    pub(super) fn new(local: PeerId) -> Self {
+        Self { local, next: 0, targets: BTreeMap::new() }
+    }
+
+    /// Adds the peers these addresses name; with `keep` they are dialed again whenever they are lost.
+    /// Returns those for whom there is no room.
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        addresses: Vec<Multiaddr>,
+        keep: bool,
+    ) -> Vec<Failure> {
+        let groups = by_peer(addresses).into_iter();
+        groups.filter_map(|(peer, group)| self.add_one(now, peer, group, keep)).collect()
+    }
+
+    fn add_one(
+        &mut self,
+        now: Instant,
+        peer: Option<PeerId>,
+        mut addresses: Vec<Multiaddr>,
+        keep: bool,
+    ) -> Option<Failure> {
+        addresses.truncate(limits::ADDRESSES_PER_TARGET);
+        let same = |target: &&mut Target| {
+            target.peer == peer && (peer.is_some() || target.addresses == addresses)
+        };
+        if let Some(target) = self.targets.values_mut().find(same) {
+            target.keep |= keep;
+            // The newest addresses are the likeliest to be right.
+            let old = std::mem::replace(&mut target.addresses, addresses);
+            for address in old {
+                if !target.addresses.contains(&address) {
+                    target.addresses.push(address);
+                }
+            }
+            target.addresses.truncate(limits::ADDRESSES_PER_TARGET);
+            if let Phase::Waiting { until } = &mut target.phase {
+                *until = now;
+            }
+            return None;
+        }
+        if self.targets.len() >= limits::TARGETS {
+            let reason = format!("{} peers are dialed already", limits::TARGETS);
+            return Some(Failure { peer, addresses, reason, retry_in: None });
+        }
+        let phase = Phase::Waiting { until: now };
+        self.targets
+            .insert(TargetId(self.next), Target { peer, addresses, keep, failures: 0, phase });
+        self.next += 1;
+        None
+    }
+
+    /// Stops dialing a peer.
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        self.targets.retain(|_, target| {
+            let is_it = match &target.phase {
+                Phase::Connected { peer: other, .. } => other == peer,
+                Phase::Dialing { attempts, .. } => attempts.contains(&Attempt::Established(*peer)),
+                Phase::Waiting { .. } => false,
+            };
+            !is_it && target.peer.as_ref() != Some(peer)
+        });
+    }
+
+    /// Stops dialing anybody.
+    pub(super) fn clear(&mut self) {
+        self.targets.clear();
+    }
+
+    /// Returns the next dial to begin.
+    pub(super) fn poll_dial(
+        &mut self,
+        now: Instant,
+        contact: impl Fn(&PeerId) -> Contact,
+    ) -> Option<Dial> {
+        self.notice(now, contact);
+        if self.dials() >= limits::PENDING_OUTBOUND as usize {
+            return None;
+        }
+        let (&id, target) = self.targets.iter_mut().find(|(_, target)| target.is_due(now))?;
+        let addresses = target.next_try(now)?;
+        Some(Dial { target: id, peer: target.peer, addresses })
+    }
+
+    /// Returns when [`Targets::poll_dial`] will have something new to say.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.dials() >= limits::PENDING_OUTBOUND as usize {
+            return None;
+        }
+        self.targets.values().filter_map(Target::due).min()
+    }
+
+    /// A dial has begun.
+    pub(super) fn handle_dialing(&mut self, target: TargetId, connection: ConnectionId) {
+        if let Some(Target { phase: Phase::Dialing { attempts, .. }, .. }) =
+            self.targets.get_mut(&target)
+        {
+            attempts.push(Attempt::Dialing(connection));
+        }
+    }
+
+    /// A dial led to a peer.
+    pub(super) fn handle_established(&mut self, connection: ConnectionId, peer: PeerId) {
+        for target in self.targets.values_mut() {
+            let Phase::Dialing { attempts, .. } = &mut target.phase else { continue };
+            for attempt in attempts {
+                if *attempt == Attempt::Dialing(connection) {
+                    *attempt = Attempt::Established(peer);
+                }
+            }
+        }
+    }
+
+    /// A session with a peer began.
+    pub(super) fn handle_session(&mut self, now: Instant, peer: PeerId) {
+        self.targets.retain(|_, target| {
+            let reached = match &target.phase {
+                Phase::Dialing { attempts, .. } => attempts.contains(&Attempt::Established(peer)),
+                _ => false,
+            };
+            if reached || target.peer == Some(peer) {
+                target.phase = Phase::Connected { peer, since: now };
+            }
+            target.keep || !matches!(target.phase, Phase::Connected { .. })
+        });
+    }
+
+    /// A dial failed. With `fatal` no later one could succeed.
+    pub(super) fn handle_failed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        reason: &str,
+        fatal: bool,
+    ) -> Vec<Failure> {
+        self.fail(now, Attempt::Dialing(connection), reason, fatal)
+    }
+
+    /// The last connection to a peer is gone.
+    pub(super) fn handle_gone(&mut self, now: Instant, peer: PeerId, reason: &str) -> Vec<Failure> {
+        self.targets.retain(|_, target| {
+            let Phase::Connected { peer: other, since } = target.phase else { return true };
+            if other == peer {
+                let lived = now.saturating_duration_since(since);
+                let good = lived >= limits::REDIAL_RESET_AFTER;
+                target.failures = if good { 0 } else { target.failures.saturating_add(1) };
+                target.phase = Phase::Waiting { until: now + target.pause(self.local) };
+            }
+            other != peer || target.keep
+        });
+        self.fail(now, Attempt::Established(peer), reason, false)
+    }
+
+    fn fail(&mut self, now: Instant, attempt: Attempt, reason: &str, fatal: bool) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        self.targets.retain(|_, target| {
+            let Phase::Dialing { tries, attempts, next_at, reasons } = &mut target.phase else {
+                return true;
+            };
+            let before = attempts.len();
+            attempts.retain(|other| *other != attempt);
+            if attempts.len() == before {
+                return true;
+            }
+            reasons.push(reason.to_owned());
+            if fatal {
+                tries.clear();
+            }
+            if !attempts.is_empty() {
+                return true;
+            }
+            if !tries.is_empty() {
+                *next_at = now;
+                return true;
+            }
+            let reason = reasons.join("; ");
+            let keep = target.keep && !fatal;
+            target.failures = target.failures.saturating_add(1);
+            let pause = target.pause(self.local);
+            target.phase = Phase::Waiting { until: now + pause };
+            failures.push(Failure {
+                peer: target.peer,
+                addresses: target.addresses.clone(),
+                reason,
+                retry_in: keep.then_some(pause),
+            });
+            keep
+        });
+        failures
+    }
+
+    /// Peers may have come to us meanwhile.
+    fn notice(&mut self, now: Instant, contact: impl Fn(&PeerId) -> Contact) {
+        self.targets.retain(|_, target| {
+            let (Some(peer), Phase::Waiting { until }) = (target.peer, &target.phase) else {
+                return true;
+            };
+            if *until > now {
+                return true;
+            }
+            match contact(&peer) {
+                Contact::None => {}
+                Contact::Session => target.phase = Phase::Connected { peer, since: now },
+                Contact::Connection => {
+                    target.phase = Phase::Dialing {
+                        tries: VecDeque::new(),
+                        attempts: vec![Attempt::Established(peer)],
+                        next_at: now,
+                        reasons: Vec::new(),
+                    };
+                }
+            }
+            target.keep || !matches!(target.phase, Phase::Connected { .. })
+        });
+    }
+
+    fn dials(&self) -> usize {
+        let dialing = |attempt: &&Attempt| matches!(attempt, Attempt::Dialing(_));
+        self.targets
+            .values()
+            .map(|target| match &target.phase {
+                Phase::Dialing { attempts, .. } => attempts.iter().filter(dialing).count(),
+                _ => 0,
+            })
+            .sum()
+    }
+}
+
+impl Target {
+    /// Returns when this target needs its next dial, if it needs one.
+    fn due(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Waiting { until } => Some(*until),
+            Phase::Connected { .. } => None,
+            Phase::Dialing { tries, attempts, next_at, .. } => {
+                let reached = attempts.iter().any(|one| matches!(one, Attempt::Established(_)));
+                (!tries.is_empty() && !reached).then_some(*next_at)
+            }
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.due().is_some_and(|due| due <= now)
+    }
+
+    fn next_try(&mut self, now: Instant) -> Option<Vec<Multiaddr>> {
+        if matches!(self.phase, Phase::Waiting { .. }) {
+            self.phase = Phase::Dialing {
+                tries: tries(self.peer, &self.addresses),
+                attempts: Vec::new(),
+                next_at: now,
+                reasons: Vec::new(),
+            };
+        }
+        let Phase::Dialing { tries, next_at, .. } = &mut self.phase else { return None };
+        *next_at = now + limits::NEXT_ADDRESSES_AFTER;
+        tries.pop_front()
+    }
+
+    fn pause(&self, local: PeerId) -> Duration {
+        let mut seed = local.to_bytes();
+        seed.extend(self.peer.map(PeerId::to_bytes).unwrap_or_default());
+        pause(&seed, self.failures)
+    }
+}
+
+/// Returns the pause before the next dial: doubling, and a quarter more or less by who dials whom, so that a
+/// crowd that lost one peer does not come back as a crowd.
+fn pause(seed: &[u8], failures: u32) -> Duration {
+    let doubled = limits::REDIAL_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let pause = doubled.min(limits::REDIAL_MAX);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(seed).update(&failures.to_le_bytes());
+    let [jitter, ..] = *hasher.finalize().as_bytes();
+    // 192..=320 of 256ths: between three and five quarters.
+    let parts = 192 + u32::from(jitter) / 2;
+    pause * parts / 256
+}
+
+/// Splits addresses by the peer they name. Those that name none belong to the only one named.
+fn by_peer(addresses: Vec<Multiaddr>) -> Vec<(Option<PeerId>, Vec<Multiaddr>)> {
+    let mut groups: Vec<(Option<PeerId>, Vec<Multiaddr>)> = Vec::new();
+    for address in addresses {
+        let peer = peer_of(&address);
+        match groups.iter_mut().find(|(other, _)| *other == peer) {
+            Some((_, group)) if group.contains(&address) => {}
+            Some((_, group)) => group.push(address),
+            None => groups.push((peer, vec![address])),
+        }
+    }
+    if let [(None, _), (Some(_), _)] | [(Some(_), _), (None, _)] = groups.as_slice() {
+        let peer = groups.iter().find_map(|(peer, _)| *peer);
+        let all = groups.drain(..).flat_map(|(_, group)| group).collect();
+        groups.push((peer, all));
+    }
+    groups
+}
+
+/// Returns the peer an address ends in.
+pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+    match address.iter().last() {
+        Some(Protocol::P2p(peer)) => Some(peer),
+        _ => None,
+    }
+}
+
+/// Returns what to dial, one list after the other, each at once.
+fn tries(peer: Option<PeerId>, addresses: &[Multiaddr]) -> VecDeque<Vec<Multiaddr>> {
+    let is_tcp = |address: &&Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
+    let (tcp, other): (Vec<&Multiaddr>, Vec<&Multiaddr>) = addresses.iter().partition(is_tcp);
+    let lists: Vec<Vec<Multiaddr>> = match peer {
+        Some(_) => [tcp, other].map(|list| list.into_iter().cloned().collect()).into(),
+        // Whoever answers may differ by address, so they are not dialed at once.
+        None => tcp.into_iter().chain(other).map(|address| vec![address.clone()]).collect(),
+    };
+    lists.into_iter().filter(|list| !list.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> PeerId {
+        PeerId::random()
+    }
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    fn connection(id: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(id)
+    }
+
+    const NOBODY: fn(&PeerId) -> Contact = |_| Contact::None;
+
+    #[test]
+    fn quic_is_dialed_once_tcp_failed() {
+        let now = Instant::now();
+        let peer = peer();
+        let tcp = address("/ip4/127.0.0.1/tcp/1");
+        let quic = address("/ip4/127.0.0.1/udp/1/quic-v1").with_p2p(peer).unwrap();
+        let mut targets = Targets::new(PeerId::random());
+        targets.add(now, vec![quic.clone(), tcp.clone()], false);
+        let dial = targets.poll_dial(now, NOBODY).unwrap();
+        assert_eq!((dial.peer, dial.addresses), (Some(peer), vec![tcp]));
+        targets.handle_dialing(dial.target, connection(0));
+        assert_eq!(targets.poll_dial(now, NOBODY), None);
+        assert_eq!(targets.poll_timeout(), Some(now + limits::NEXT_ADDRESSES_AFTER));
+        assert_eq!(targets.handle_failed(now, connection(0), "refused", false), []);
+        let dial = targets.poll_dial(now, NOBODY).unwrap();
+        assert_eq!(dial.addresses, [quic]);
+        targets.handle_dialing(dial.target, connection(1));
+        let failures = targets.handle_failed(now, connection(1), "silent", false);
+        assert_eq!(failures.len(), 1);
+        assert_eq!(failures[0].reason, "refused; silent");
+        assert_eq!(targets.poll_timeout(), None, "it was not to be kept");
+    }
+
+    #[test]
+    fn a_slow_first_choice_does_not_hold_up_the_second() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let both = vec![
+            address("/ip4/127.0.0.1/tcp/1").with_p2p(peer()).unwrap(),
+            address("/ip4/127.0.0.1/udp/1/quic-v1"),
+        ];
+        targets.add(now, both, false);
+        let dial = targets.poll_dial(now, NOBODY).unwrap();
+        targets.handle_dialing(dial.target, connection(0));
+        let later = now + limits::NEXT_ADDRESSES_AFTER;
+        assert!(targets.poll_dial(later, NOBODY).is_some());
+    }
+
+    #[test]
+    fn a_kept_peer_is_dialed_again_with_growing_pauses() {
+        let mut now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let peer = peer();
+        let at = address("/ip4/127.0.0.1/tcp/1").with_p2p(peer).unwrap();
+        targets.add(now, vec![at], true);
+        let mut pauses = Vec::new();
+        for attempt in 0..8 {
+            let dial = targets.poll_dial(now, NOBODY).unwrap();
+            targets.handle_dialing(dial.target, connection(attempt));
+            let failures = targets.handle_failed(now, connection(attempt), "refused", false);
+            let pause = failures[0].retry_in.unwrap();
+            assert_eq!(targets.poll_dial(now, NOBODY), None);
+            now += pause;
+            pauses.push(pause);
+        }
+        assert!(pauses[0] < Duration::from_millis(320), "{pauses:?}");
+        assert!(pauses[7] > Duration::from_secs(7), "{pauses:?}");
+        assert!(pauses[7] < Duration::from_secs(13), "{pauses:?}");
+        targets.forget(&peer);
+        assert_eq!(targets.poll_dial(now, NOBODY), None);
+    }
+
+    #[test]
+    fn a_kept_peer_that_came_to_us_is_dialed_when_it_leaves() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let peer = peer();
+        let at = address("/ip4/127.0.0.1/tcp/1").with_p2p(peer).unwrap();
+        targets.add(now, vec![at], true);
+        assert_eq!(targets.poll_dial(now, |_| Contact::Session), None);
+        assert_eq!(targets.poll_timeout(), None);
+        targets.handle_gone(now, peer, "gone");
+        let due = targets.poll_timeout().unwrap();
+        assert!(targets.poll_dial(due, NOBODY).is_some());
+    }
+
+    #[test]
+    fn a_connection_that_gives_no_session_is_a_failure() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let peer = peer();
+        targets.add(now, vec![address("/ip4/127.0.0.1/tcp/1")], false);
+        let dial = targets.poll_dial(now, NOBODY).unwrap();
+        targets.handle_dialing(dial.target, connection(0));
+        targets.handle_established(connection(0), peer);
+        let failures = targets.handle_gone(now, peer, "it speaks something else");
+        assert_eq!(failures[0].reason, "it speaks something else");
+    }
+
+    #[test]
+    fn dialing_ourselves_is_not_repeated() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        targets.add(now, vec![address("/ip4/127.0.0.1/tcp/1")], true);
+        let dial = targets.poll_dial(now, NOBODY).unwrap();
+        targets.handle_dialing(dial.target, connection(0));
+        let failures = targets.handle_failed(now, connection(0), "ourselves", true);
+        assert_eq!(failures[0].retry_in, None);
+        assert_eq!(targets.poll_timeout(), None);
+    }
+
+    #[test]
+    fn dials_wait_for_their_turn() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let count = 200;
+        for port in 1..=count {
+            let at = address(&format!("/ip4/127.0.0.1/tcp/{port}"));
+            targets.add(now, vec![at], false);
+        }
+        let mut begun = 0;
+        while let Some(dial) = targets.poll_dial(now, NOBODY) {
+            targets.handle_dialing(dial.target, connection(begun));
+            begun += 1;
+        }
+        assert_eq!(begun, limits::PENDING_OUTBOUND as usize);
+        assert_eq!(targets.poll_timeout(), None, "no timer may spin meanwhile");
+        let mut done = 0;
+        while done < begun {
+            targets.handle_failed(now, connection(done), "refused", false);
+            done += 1;
+            while let Some(dial) = targets.poll_dial(now, NOBODY) {
+                targets.handle_dialing(dial.target, connection(begun));
+                begun += 1;
+            }
+        }
+        assert_eq!(done, count);
+    }
+
+    #[test]
+    fn addresses_of_several_peers_are_told_apart() {
+        let (one, two) = (peer(), peer());
+        let plain = address("/ip4/127.0.0.1/tcp/1");
+        let of = |peer| plain.clone().with_p2p(peer).unwrap();
+        assert_eq!(by_peer(vec![of(one), of(two)]).len(), 2);
+        let joined = by_peer(vec![plain.clone(), of(one)]);
+        assert_eq!(joined, [(Some(one), vec![plain.clone(), of(one)])]);
+        assert_eq!(by_peer(vec![plain.clone(), plain.clone()]), [(None, vec![plain])]);
+    }
+}
