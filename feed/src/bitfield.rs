@@ -165,7 +165,9 @@ mod tests {
         let (mut bits, mut set) = (Bitfield::new(), BTreeSet::new());
         let mut seed = 1_u64;
         for step in 0..4_000 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let start = (seed >> 33) % 700;
             let end = start + (seed >> 20) % 150;
             match step % 3 {

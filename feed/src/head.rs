@@ -91,11 +91,9 @@ impl Head {
         let root = reader.hash()?;
         let ancestor = match fork {
             0 => None,
-            _ => Some(Ancestor {
-                fork: reader.u64()?,
-                length: reader.u64()?,
-                root: reader.hash()?,
-            }),
+            _ => {
+                Some(Ancestor { fork: reader.u64()?, length: reader.u64()?, root: reader.hash()? })
+            }
         };
         Ok(Self { fork, length, byte_length, root, ancestor })
     }

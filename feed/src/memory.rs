@@ -84,7 +84,13 @@ impl Storage for MemoryStorage {
     fn read(&self, file: FileId, offset: u64, into: &mut [u8]) -> Result<(), StorageError> {
         let end = offset.checked_add(into.len() as u64);
         if end.is_none_or(|end| end > self.lens.get(&file).copied().unwrap_or(0)) {
-            return Err(StorageError::new("read", file, offset, into.len(), "the file ends before"));
+            return Err(StorageError::new(
+                "read",
+                file,
+                offset,
+                into.len(),
+                "the file ends before",
+            ));
         }
         for (page, within, start, len) in pieces(offset, into.len()) {
             let into = &mut into[start..start + len];

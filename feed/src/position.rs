@@ -135,9 +135,9 @@ mod tests {
                 assert_eq!(node.sibling(), naive(height, offset ^ 1));
                 assert_eq!(node.is_left(), offset % 2 == 0);
                 assert_eq!(node.blocks(), offset << height..(offset + 1) << height);
-                let children = height.checked_sub(1).map(|below| {
-                    (naive(below, offset * 2), naive(below, offset * 2 + 1))
-                });
+                let children = height
+                    .checked_sub(1)
+                    .map(|below| (naive(below, offset * 2), naive(below, offset * 2 + 1)));
                 assert_eq!(node.left_child(), children.map(|(left, _)| left));
                 assert_eq!(node.right_child(), children.map(|(_, right)| right));
             }

@@ -70,6 +70,11 @@ pub fn levels(block: BlockIndex, length: u64, known: impl Fn(Range<u64>) -> bool
     }
 }
 
+/// Returns the height of the peak above a block, or `None` beyond `length`.
+pub(crate) fn peak_height(block: BlockIndex, length: u64) -> Option<u32> {
+    peaks(length).find(|peak| peak.blocks().contains(&block.0)).map(NodeIndex::height)
+}
+
 impl BlockProof {
     /// Returns the nodes on the way up that this proof claims, the leaf first, each with its sibling.
     ///
@@ -98,8 +103,10 @@ impl UpgradeProof {
         if indexes.len() != self.nodes.len() {
             return None;
         }
-        let mut sizes = old.iter().map(|(_, node)| node.size).chain(self.nodes.iter().map(|node| node.size));
-        let bytes = sizes.try_fold(0_u64, u64::checked_add).filter(|&bytes| bytes < BYTE_LENGTH_END)?;
+        let mut sizes =
+            old.iter().map(|(_, node)| node.size).chain(self.nodes.iter().map(|node| node.size));
+        let bytes =
+            sizes.try_fold(0_u64, u64::checked_add).filter(|&bytes| bytes < BYTE_LENGTH_END)?;
         let mut joined = Joined { peaks: old, made: Vec::new(), bytes };
         for (index, node) in indexes.into_iter().zip(&self.nodes) {
             joined.made.push((index, *node));

@@ -28,7 +28,8 @@ impl Dirs {
     pub fn open() -> Result<Self, Error> {
         let dirs = match std::env::var_os("DATNODE_HOME").filter(|home| !home.is_empty()) {
             Some(home) => {
-                let home = std::path::absolute(home).map_err(|error| Error::io("find", Path::new("DATNODE_HOME"), &error))?;
+                let home = std::path::absolute(home)
+                    .map_err(|error| Error::io("find", Path::new("DATNODE_HOME"), &error))?;
                 Self { data: home.clone(), run: home.join("run") }
             }
             None => Self::xdg()?,
@@ -40,9 +41,11 @@ impl Dirs {
     }
 
     fn xdg() -> Result<Self, Error> {
-        let base = etcetera::choose_base_strategy()
-            .map_err(|error| Error::new(crate::error::Code::Io, format!("there is no home directory: {error}")))?;
-        let run = base.runtime_dir().or_else(|| base.state_dir()).unwrap_or_else(|| base.data_dir());
+        let base = etcetera::choose_base_strategy().map_err(|error| {
+            Error::new(crate::error::Code::Io, format!("there is no home directory: {error}"))
+        })?;
+        let run =
+            base.runtime_dir().or_else(|| base.state_dir()).unwrap_or_else(|| base.data_dir());
         Ok(Self { data: base.data_dir().join("datnode"), run: run.join("datnode") })
     }
 }

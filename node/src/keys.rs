@@ -32,8 +32,12 @@ impl DriveKeys {
         let path = path(dirs, &keys.changes.public());
         let said = |error| Error::io("write", &path, &error);
         make_private(path.parent().expect("it is inside the keys' folder")).map_err(said)?;
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(said)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(said)?;
         file.write_all(&*keys.changes.to_bytes()).map_err(said)?;
         file.sync_all().map_err(said)?;
         sync_folder(&path).map_err(said)?;
@@ -53,14 +57,20 @@ impl DriveKeys {
         };
         let said = |error| Error::io("read", &path, &error);
         if file.metadata().map_err(said)?.mode() & 0o077 != 0 {
-            return Err(Error::new(Code::Io, format!("others may read the secret key {}", path.display()))
-                .hint(format!("chmod 600 {}", path.display())));
+            return Err(Error::new(
+                Code::Io,
+                format!("others may read the secret key {}", path.display()),
+            )
+            .hint(format!("chmod 600 {}", path.display())));
         }
         let mut seed = Zeroizing::new([0; 32]);
         file.read_exact(&mut *seed).map_err(said)?;
         let keys = Self::of(&seed);
         if keys.changes.public() != *drive {
-            return Err(Error::new(Code::Io, format!("the secret key {} is damaged", path.display())));
+            return Err(Error::new(
+                Code::Io,
+                format!("the secret key {} is damaged", path.display()),
+            ));
         }
         Ok(Some(keys))
     }

@@ -48,10 +48,18 @@ pub fn socket(run: &Path) -> PathBuf {
 ///
 /// # Errors
 /// What the system says.
-pub fn announce(run: &Path, addresses: Vec<Multiaddr>, drives: &[PublicKey]) -> io::Result<Announcement> {
+pub fn announce(
+    run: &Path,
+    addresses: Vec<Multiaddr>,
+    drives: &[PublicKey],
+) -> io::Result<Announcement> {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
-    let announced =
-        Announced { pid, addresses, drives: drives.iter().map(name).collect(), socket: socket(run) };
+    let announced = Announced {
+        pid,
+        addresses,
+        drives: drives.iter().map(name).collect(),
+        socket: socket(run),
+    };
     let path = run.join(format!("{pid}.json"));
     let temporary = run.join(format!("{pid}.new"));
     fs::write(&temporary, serde_json::to_vec(&announced)?)?;
@@ -63,8 +71,12 @@ pub fn announce(run: &Path, addresses: Vec<Multiaddr>, drives: &[PublicKey]) -> 
 pub fn find(run: &Path, drive: &PublicKey) -> Vec<Announced> {
     let wanted = name(drive);
     let files = fs::read_dir(run).into_iter().flatten().flatten();
-    let json = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "json"));
-    json.filter_map(|path| living(&path)).filter(|announced| announced.drives.contains(&wanted)).collect()
+    let json = files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"));
+    json.filter_map(|path| living(&path))
+        .filter(|announced| announced.drives.contains(&wanted))
+        .collect()
 }
 
 fn living(path: &Path) -> Option<Announced> {

@@ -13,7 +13,12 @@ pub const NONCE_LEN: usize = 16;
 ///
 /// `sender` and `receiver` are the two ends as the carrier authenticated them, so that a tag is of no use on another stream
 /// or in the other direction. Lengths go before the strings, so that no two inputs collide.
-pub fn tag(key: &PublicKey, sender: &[u8], receiver: &[u8], nonce: &[u8; NONCE_LEN]) -> blake3::Hash {
+pub fn tag(
+    key: &PublicKey,
+    sender: &[u8],
+    receiver: &[u8],
+    nonce: &[u8; NONCE_LEN],
+) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
     for part in [CONTEXT, sender, receiver, nonce] {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -23,7 +28,12 @@ pub fn tag(key: &PublicKey, sender: &[u8], receiver: &[u8], nonce: &[u8; NONCE_L
 }
 
 /// Tells whether `tag` was made by the other end for this feed; the comparison takes constant time.
-pub fn matches(key: &PublicKey, binding: &Binding, nonce: &[u8; NONCE_LEN], tag_bytes: &[u8; 32]) -> bool {
+pub fn matches(
+    key: &PublicKey,
+    binding: &Binding,
+    nonce: &[u8; NONCE_LEN],
+    tag_bytes: &[u8; 32],
+) -> bool {
     tag(key, &binding.theirs, &binding.ours, nonce) == blake3::Hash::from_bytes(*tag_bytes)
 }
 
@@ -38,7 +48,8 @@ mod tests {
         let other = SecretKey::from_bytes([2; 32]).public();
         let nonce = [7; NONCE_LEN];
         let shown = *tag(&key, b"alice", b"bob", &nonce).as_bytes();
-        let binding = |ours: &[u8], theirs: &[u8]| Binding { ours: ours.into(), theirs: theirs.into() };
+        let binding =
+            |ours: &[u8], theirs: &[u8]| Binding { ours: ours.into(), theirs: theirs.into() };
         let bob = binding(b"bob", b"alice");
         assert!(matches(&key, &bob, &nonce, &shown));
         assert!(!matches(&other, &bob, &nonce, &shown));

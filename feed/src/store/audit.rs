@@ -33,7 +33,9 @@ impl<S: Storage> Store<S> {
         self.flush_data()?;
         let mut checked = Checked::default();
         let Some(head) = self.head(slot).copied() else { return Ok(checked) };
-        let found = self.read_peaks(slot, head.head.length)?.ok_or(StoreError::Damaged("peaks of a feed"))?;
+        let found = self
+            .read_peaks(slot, head.head.length)?
+            .ok_or(StoreError::Damaged("peaks of a feed"))?;
         let computed = root(found.iter().map(|(index, node)| (*index, node)));
         if computed != head.head.root || head.verify(&self.feed(slot).key).is_err() {
             return Err(StoreError::Damaged("head of a feed"));
@@ -55,7 +57,12 @@ impl<S: Storage> Store<S> {
         Ok(checked)
     }
 
-    fn check_block(&self, slot: FeedSlot, block: BlockIndex, full: bool) -> Result<Option<u64>, StoreError> {
+    fn check_block(
+        &self,
+        slot: FeedSlot,
+        block: BlockIndex,
+        full: bool,
+    ) -> Result<Option<u64>, StoreError> {
         let Some(node) = self.leaf(slot, block)? else { return Ok(None) };
         if self.where_is(slot, block)?.is_none() {
             return Ok(None);
@@ -65,8 +72,12 @@ impl<S: Storage> Store<S> {
         }
         let mut bytes = alloc::vec![0; usize::try_from(node.size).unwrap_or_default()];
         let read = match self.where_is(slot, block)? {
-            Some(super::Place::Data { offset }) => self.storage.read(FileId::Data, offset, &mut bytes),
-            Some(super::Place::Working { path, offset }) => self.storage.read_working(&path, offset, &mut bytes),
+            Some(super::Place::Data { offset }) => {
+                self.storage.read(FileId::Data, offset, &mut bytes)
+            }
+            Some(super::Place::Working { path, offset }) => {
+                self.storage.read_working(&path, offset, &mut bytes)
+            }
             None => return Ok(None),
         };
         let sound = read.is_ok() && leaf(&bytes) == node && self.reaches_peak(slot, block)?;
@@ -81,7 +92,8 @@ impl<S: Storage> Store<S> {
             let (node, sibling) = (self.node(slot, index)?, self.node(slot, index.sibling())?);
             let above = self.node(slot, index.parent())?;
             let (Some(node), Some(sibling)) = (node, sibling) else { return Ok(false) };
-            let made = if index.is_left() { parent(&node, &sibling) } else { parent(&sibling, &node) };
+            let made =
+                if index.is_left() { parent(&node, &sibling) } else { parent(&sibling, &node) };
             if above != Some(made) {
                 return Ok(false);
             }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::journal::Write;
-use super::table::{META_LEN, NODE_LEN, PLACE_LEN, encode_feed, encode_node};
+use super::table::{Header, META_LEN, NODE_LEN, PLACE_LEN, encode_feed, encode_node};
 use super::{Store, StoreError, sync_tables};
 use crate::limits::{JOURNAL_BYTES, RECORD_BYTES_MAX};
 use crate::storage::{FeedSlot, FileId, Storage};
@@ -31,7 +31,13 @@ impl<S: Storage> Store<S> {
         if self.unsynced.working {
             self.storage.sync_working()?;
         }
-        let writes = self.collect();
+        let mut writes = self.collect();
+        if writes.iter().map(record_len).sum::<usize>() > RECORD_BYTES_MAX {
+            // Should only the first of several records survive, what it claims must not be written over.
+            let header = Header { feeds: self.committed_feeds, ..self.next_header() };
+            let bytes = header.encode();
+            writes.insert(0, Write { file: FileId::Meta, offset: 0, bytes });
+        }
         for record in split(&writes) {
             self.journal.append(&mut self.storage, record)?;
         }
@@ -73,10 +79,14 @@ impl<S: Storage> Store<S> {
             let offset = (u64::from(slot.0) + 1) * META_LEN;
             writes.push(Write { file: FileId::Meta, offset, bytes });
         }
-        let mut header = self.header;
-        header.names_end += self.names.staged.len() as u64;
-        writes.push(Write { file: FileId::Meta, offset: 0, bytes: header.encode() });
+        let bytes = self.next_header().encode();
+        writes.push(Write { file: FileId::Meta, offset: 0, bytes });
         writes
+    }
+
+    fn next_header(&self) -> Header {
+        let names_end = self.header.names_end + self.names.staged.len() as u64;
+        Header { names_end, ..self.header }
     }
 
     /// Forgets what is in the tables now, and shows the heads that are durable.
@@ -86,6 +96,7 @@ impl<S: Storage> Store<S> {
         self.names.forwards.clear();
         self.unsynced = super::Unsynced::default();
         self.header_dirty = false;
+        self.committed_feeds = self.header.feeds;
         for feed in &mut self.feeds {
             feed.nodes.clear();
             feed.places.clear();
@@ -100,7 +111,8 @@ impl<S: Storage> Store<S> {
 
     /// Tells whether something is staged.
     pub fn is_dirty(&self) -> bool {
-        let staged = |feed: &super::Feed| feed.dirty || !feed.nodes.is_empty() || !feed.places.is_empty();
+        let staged =
+            |feed: &super::Feed| feed.dirty || !feed.nodes.is_empty() || !feed.places.is_empty();
         self.header_dirty
             || !self.names.staged.is_empty()
             || !self.names.forwards.is_empty()
@@ -138,12 +150,17 @@ impl<S: Storage> Store<S> {
     }
 }
 
+/// What a write takes in a record.
+fn record_len(write: &Write) -> usize {
+    write.bytes.len() + 15
+}
+
 /// Splits writes into records of bounded size.
 fn split(writes: &[Write]) -> Vec<&[Write]> {
     let mut records = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (at, write) in writes.iter().enumerate() {
-        let len = write.bytes.len() + 15;
+        let len = record_len(write);
         if at > start && bytes + len > RECORD_BYTES_MAX {
             records.push(&writes[start..at]);
             (start, bytes) = (at, 0);

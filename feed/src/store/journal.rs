@@ -38,7 +38,11 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Appends one record; it counts once the journal is synced.
-    pub(super) fn append<S: Storage>(&mut self, storage: &mut S, writes: &[Write]) -> Result<(), StoreError> {
+    pub(super) fn append<S: Storage>(
+        &mut self,
+        storage: &mut S,
+        writes: &[Write],
+    ) -> Result<(), StoreError> {
         let mut body = Writer::new();
         for Write { file, offset, bytes } in writes {
             let (kind, slot) = number(*file);
@@ -58,6 +62,11 @@ impl Journal {
     /// Does again what the journal's records say; tells whether there were any.
     pub(super) fn replay<S: Storage>(storage: &mut S) -> Result<bool, StoreError> {
         let end = storage.len(FileId::Journal)?;
+        if end > 0 {
+            // A killed process may have left a record that can be read and is not durable. Were the tables changed by it
+            // first, a power cut could take the record back and leave half of its writes.
+            storage.sync(FileId::Journal)?;
+        }
         let mut journal = Self::default();
         while let Some(body) = journal.read(storage, end)? {
             // The chain holds: these are our own bytes, and a mistake in them is damage.

@@ -17,6 +17,7 @@ mod write;
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::iter;
 
 use thiserror::Error;
 
@@ -25,11 +26,11 @@ use crate::hash::Node;
 use crate::head::SignedHead;
 use crate::key::PublicKey;
 use crate::limits::{FEEDS_MAX, HELD_END, TABLE_PIECE_BYTES};
-use crate::position::{NodeIndex, peaks};
+use crate::position::{BlockIndex, NodeIndex, peaks};
 use crate::storage::{FeedSlot, FileId, Storage, StorageError};
 use journal::Journal;
 use names::Names;
-use table::{Cell, Header, META_LEN, PLACE_LEN};
+use table::{Cell, Header, META_LEN, NODE_LEN, PLACE_LEN};
 
 pub use audit::Checked;
 pub use read::{Place, Seek};
@@ -66,6 +67,14 @@ pub enum StoreError {
     /// Appending to a feed whose blocks beyond its head are not known here, or with the wrong key.
     #[error("this feed cannot be appended to: {0}")]
     NotWritable(&'static str),
+    /// Others hold a longer history under this key: to append here would make two.
+    #[error("this store is older than what others hold ({ours} < {theirs})")]
+    Behind {
+        /// Our length.
+        ours: u64,
+        /// The longest length that was seen.
+        theirs: u64,
+    },
 }
 
 /// A block that lives in a working file.
@@ -85,6 +94,8 @@ pub struct Store<S> {
     feeds: Vec<Feed>,
     names: Names,
     header: Header,
+    /// How many feeds the last commit knew.
+    committed_feeds: u16,
     /// Bytes of blocks that were not handed to the storage yet; they end at `header.data_end`.
     data: Vec<u8>,
     unsynced: Unsynced,
@@ -110,6 +121,8 @@ struct Feed {
     nodes: BTreeMap<NodeIndex, Node>,
     places: BTreeMap<u64, Cell>,
     appended: Appended,
+    /// The longest head seen while appends of ours were pending; 0 if none.
+    seen: u64,
     dirty: bool,
 }
 
@@ -127,7 +140,7 @@ impl<S: Storage> Store<S> {
     /// # Errors
     /// [`StoreError::Newer`] for a newer format, with nothing touched; otherwise what the storage says, or damage.
     pub fn open(mut storage: S) -> Result<Self, StoreError> {
-        Self::read_header(&storage)?;
+        Self::refuse_newer(&storage)?;
         let replayed = Journal::replay(&mut storage)?;
         let header = Self::read_header(&storage)?.unwrap_or_default();
         if replayed {
@@ -139,6 +152,7 @@ impl<S: Storage> Store<S> {
             feeds: Vec::new(),
             names: Names::default(),
             header,
+            committed_feeds: header.feeds,
             data: Vec::new(),
             unsynced: Unsynced::default(),
             header_dirty: false,
@@ -150,14 +164,31 @@ impl<S: Storage> Store<S> {
         for slot in 0..header.feeds {
             let feed = store.open_feed(FeedSlot(slot))?;
             store.feeds.push(feed);
+            store.drop_tail(FeedSlot(slot))?;
             store.reset_appended(FeedSlot(slot))?;
         }
         Ok(store)
     }
 
+    /// Looks at the version alone: the rest may be torn until the journal was replayed.
+    fn refuse_newer(storage: &S) -> Result<(), StoreError> {
+        if storage.len(FileId::Meta)? < Header::LEN as u64 {
+            return Ok(());
+        }
+        let mut bytes = [0; Header::LEN];
+        storage.read(FileId::Meta, 0, &mut bytes)?;
+        match Header::decode(&bytes) {
+            Ok(Err(found)) => Err(StoreError::Newer { found, known: FORMAT }),
+            _ => Ok(()),
+        }
+    }
+
     fn read_header(storage: &S) -> Result<Option<Header>, StoreError> {
         if storage.len(FileId::Meta)? == 0 {
             return Ok(None);
+        }
+        if storage.len(FileId::Meta)? < Header::LEN as u64 {
+            return Err(StoreError::Damaged("header of meta"));
         }
         let mut bytes = [0; Header::LEN];
         storage.read(FileId::Meta, 0, &mut bytes)?;
@@ -239,7 +270,9 @@ impl<S: Storage> Store<S> {
         if self.feeds.len() >= FEEDS_MAX {
             return Err(StoreError::TooMany("feeds"));
         }
+        self.writable()?;
         let slot = FeedSlot(self.header.feeds);
+        self.clear_tables(slot)?;
         self.header.feeds += 1;
         self.header_dirty = true;
         let mut feed = Feed::new(key);
@@ -285,8 +318,51 @@ impl<S: Storage> Store<S> {
         Ok(())
     }
 
+    /// Takes what a commit that was cut short left in the tables of a feed that is not there.
+    fn clear_tables(&mut self, slot: FeedSlot) -> Result<(), StoreError> {
+        for file in [FileId::Tree(slot), FileId::Blocks(slot)] {
+            if self.storage.len(file)? > 0 {
+                let cut = self.storage.truncate(file, 0).and_then(|()| self.storage.sync(file));
+                self.guard(cut.map_err(StoreError::from))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the tables hold beyond the head: blocks that were committed and never signed, or a commit that was cut
+    /// short. Another history may come in its place, and nothing of this one may pass for verified then.
+    fn drop_tail(&mut self, slot: FeedSlot) -> Result<(), StoreError> {
+        let (length, tree) = (self.length(slot), FileId::Tree(slot));
+        let leaf = BlockIndex(length).node();
+        for (file, end) in [(tree, leaf.0 * NODE_LEN), (FileId::Blocks(slot), length * PLACE_LEN)] {
+            if self.storage.len(file)? > end {
+                self.storage.truncate(file, end)?;
+                self.storage.sync(file)?;
+            }
+        }
+        // What is left are the parents that stand over blocks on both sides of the end.
+        let (len, mut cleared) = (self.storage.len(tree)?, false);
+        for node in iter::successors(Some(leaf), |node| Some(node.parent())).take(64) {
+            let offset = node.0.saturating_mul(NODE_LEN);
+            if offset.saturating_add(NODE_LEN) > len {
+                continue;
+            }
+            let mut bytes = [0; NODE_LEN as usize];
+            self.storage.read(tree, offset, &mut bytes)?;
+            if bytes != [0; NODE_LEN as usize] {
+                self.storage.write(tree, offset, &[0; NODE_LEN as usize])?;
+                cleared = true;
+            }
+        }
+        if cleared { Ok(self.storage.sync(tree)?) } else { Ok(()) }
+    }
+
     /// Returns the peaks of a length, if all of them are known.
-    fn read_peaks(&self, slot: FeedSlot, length: u64) -> Result<Option<Vec<(NodeIndex, Node)>>, StoreError> {
+    fn read_peaks(
+        &self,
+        slot: FeedSlot,
+        length: u64,
+    ) -> Result<Option<Vec<(NodeIndex, Node)>>, StoreError> {
         let known = |index| Ok(self.node(slot, index)?.map(|node| (index, node)));
         peaks(length).map(known).collect()
     }
@@ -302,6 +378,7 @@ impl Feed {
             nodes: BTreeMap::new(),
             places: BTreeMap::new(),
             appended: Appended::default(),
+            seen: 0,
             dirty: false,
         }
     }

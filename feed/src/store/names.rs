@@ -57,7 +57,8 @@ impl<S: Storage> Store<S> {
         let new = self.name(to)?;
         if let Some(at) = old.checked_sub(self.header.names_end) {
             let at = usize::try_from(at).expect("what is staged fits memory");
-            let forward = self.names.staged.get_mut(at..at + 8).expect("a record begins with 8 bytes");
+            let forward =
+                self.names.staged.get_mut(at..at + 8).expect("a record begins with 8 bytes");
             forward.copy_from_slice(&new.to_le_bytes());
         } else {
             self.names.forwards.insert(old, new);

@@ -3,12 +3,12 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::table::{Cell, NODE_LEN, PLACE_LEN, decode_node};
+use super::table::{Cell, NODE_LEN, PLACE_LEN, UNKNOWN, decode_node};
 use super::{Store, StoreError};
 use crate::hash::{Node, leaf};
 use crate::limits::BLOCK_BYTES_MAX;
 use crate::position::{BlockIndex, NodeIndex, peaks};
-use crate::proof::{BlockProof, UpgradeProof, upgrade_nodes};
+use crate::proof::{BlockProof, UpgradeProof, peak_height, upgrade_nodes};
 use crate::storage::{FeedSlot, FileId, Storage};
 
 /// Where a block's bytes are.
@@ -50,12 +50,19 @@ impl<S: Storage> Store<S> {
     /// # Errors
     /// What the storage says.
     pub fn node(&self, slot: FeedSlot, index: NodeIndex) -> Result<Option<Node>, StoreError> {
-        if let Some(node) = self.feed(slot).nodes.get(&index) {
-            return Ok(Some(*node));
+        let feed = self.feed(slot);
+        if index.blocks().end > feed.appended.length.max(self.length(slot)) {
+            return Ok(None);
+        }
+        if let Some(node) = feed.nodes.get(&index) {
+            return Ok((*node != UNKNOWN).then_some(*node));
         }
         let file = FileId::Tree(slot);
         let Some(offset) = index.0.checked_mul(NODE_LEN) else { return Ok(None) };
-        if offset.checked_add(NODE_LEN).is_none_or(|end| self.storage.len(file).map_or(true, |len| end > len)) {
+        if offset
+            .checked_add(NODE_LEN)
+            .is_none_or(|end| self.storage.len(file).map_or(true, |len| end > len))
+        {
             return Ok(None);
         }
         let mut bytes = [0; NODE_LEN as usize];
@@ -96,7 +103,9 @@ impl<S: Storage> Store<S> {
         Ok(match self.cell(slot, block)? {
             Cell::Absent => None,
             Cell::Data { offset } => Some(Place::Data { offset }),
-            Cell::Working { name, offset } => Some(Place::Working { path: self.path(name)?, offset }),
+            Cell::Working { name, offset } => {
+                Some(Place::Working { path: self.path(name)?, offset })
+            }
         })
     }
 
@@ -106,7 +115,11 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// What the storage says of the store's own files; a working file that cannot be read counts as changed.
-    pub fn read(&mut self, slot: FeedSlot, block: BlockIndex) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn read(
+        &mut self,
+        slot: FeedSlot,
+        block: BlockIndex,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         self.flush_data()?;
         let Some(bytes) = self.peek(slot, block)? else {
             self.forget(slot, block.0..block.0 + 1);
@@ -122,7 +135,13 @@ impl<S: Storage> Store<S> {
         let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
         let mut bytes = vec![0; len.ok_or(StoreError::Damaged("size of a block"))?];
         match place {
-            Place::Data { offset } => self.storage.read(FileId::Data, offset, &mut bytes)?,
+            Place::Data { offset } => {
+                let end = offset.saturating_add(bytes.len() as u64);
+                if end > self.storage.len(FileId::Data)? {
+                    return Ok(None);
+                }
+                self.storage.read(FileId::Data, offset, &mut bytes)?;
+            }
             Place::Working { path, offset } => {
                 if self.storage.read_working(&path, offset, &mut bytes).is_err() {
                     return Ok(None);
@@ -136,7 +155,15 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// What the storage says.
-    pub fn prove(&self, slot: FeedSlot, block: BlockIndex, levels: u32) -> Result<Option<BlockProof>, StoreError> {
+    pub fn prove(
+        &self,
+        slot: FeedSlot,
+        block: BlockIndex,
+        levels: u32,
+    ) -> Result<Option<BlockProof>, StoreError> {
+        if peak_height(block, self.length(slot)).is_none_or(|height| levels > height) {
+            return Ok(None);
+        }
         let mut index = block.node();
         let Some(leaf) = self.node(slot, index)? else { return Ok(None) };
         let mut siblings = Vec::new();
@@ -145,14 +172,21 @@ impl<S: Storage> Store<S> {
             siblings.push(sibling);
             index = index.parent();
         }
-        Ok(Some(BlockProof { block, leaf, siblings }))
+        let proof = BlockProof { block, leaf, siblings };
+        // A table that rotted must not make us send what others would take for a lie.
+        let top = proof.climb().and_then(|nodes| nodes.last().map(|(_, top)| *top));
+        Ok((top.is_some() && top == self.node(slot, index)?).then_some(proof))
     }
 
     /// Returns the proof that leads from a length to our head, if all nodes are known.
     ///
     /// # Errors
     /// What the storage says.
-    pub fn prove_upgrade(&self, slot: FeedSlot, from: u64) -> Result<Option<UpgradeProof>, StoreError> {
+    pub fn prove_upgrade(
+        &self,
+        slot: FeedSlot,
+        from: u64,
+    ) -> Result<Option<UpgradeProof>, StoreError> {
         let Some(head) = self.head(slot).copied().filter(|head| from < head.head.length) else {
             return Ok(None);
         };
@@ -171,7 +205,11 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// What the storage says.
-    pub fn byte_offset(&self, slot: FeedSlot, block: BlockIndex) -> Result<Option<u64>, StoreError> {
+    pub fn byte_offset(
+        &self,
+        slot: FeedSlot,
+        block: BlockIndex,
+    ) -> Result<Option<u64>, StoreError> {
         let mut offset = 0;
         for peak in peaks(self.length(slot)) {
             if !peak.blocks().contains(&block.0) {

@@ -66,7 +66,8 @@ pub(super) fn encode_feed(key: &PublicKey, head: Option<&SignedHead>) -> Vec<u8>
 
 pub(super) fn decode_feed(bytes: &[u8]) -> Result<(PublicKey, Option<SignedHead>), DecodeError> {
     let mut reader = Reader::new(bytes);
-    let key = PublicKey::from_bytes(reader.array()?).map_err(|_| DecodeError::Invalid("key of a feed"))?;
+    let key = PublicKey::from_bytes(reader.array()?)
+        .map_err(|_| DecodeError::Invalid("key of a feed"))?;
     let head = match reader.bytes(META_LEN as usize)? {
         [] => None,
         head => Some(SignedHead::decode(head)?),
@@ -74,7 +75,9 @@ pub(super) fn decode_feed(bytes: &[u8]) -> Result<(PublicKey, Option<SignedHead>
     Ok((key, head))
 }
 
-/// All zeros means unknown: no hash is zero.
+/// What stands for a node that is not known: no hash is zero.
+pub(super) const UNKNOWN: Node = Node { hash: Hash([0; 32]), size: 0 };
+
 pub(super) fn encode_node(node: &Node) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.u64(node.size).hash(&node.hash);

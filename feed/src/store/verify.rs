@@ -9,7 +9,7 @@ use super::{InPlace, Store, StoreError};
 use crate::hash::{leaf, root};
 use crate::limits::HELD_END;
 use crate::position::{BlockIndex, NodeIndex};
-use crate::proof::{BlockProof, UpgradeProof};
+use crate::proof::{BlockProof, UpgradeProof, peak_height};
 use crate::storage::{FeedSlot, Storage};
 
 /// Why something a peer sent was not taken.
@@ -34,6 +34,14 @@ pub enum VerifyError {
     /// The proof starts where we are no longer, or not yet.
     #[error("the proof starts at another length")]
     Stale,
+    /// A longer head than ours, while appends of our own are pending: this store is older than what others hold.
+    #[error("this store is older than what others hold ({ours} < {theirs})")]
+    Behind {
+        /// Our length.
+        ours: u64,
+        /// The length of the other head.
+        theirs: u64,
+    },
     /// Our own storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -60,7 +68,11 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// [`VerifyError`]; nothing has changed then.
-    pub fn upgrade(&mut self, slot: FeedSlot, proof: &UpgradeProof) -> Result<Upgraded, VerifyError> {
+    pub fn upgrade(
+        &mut self,
+        slot: FeedSlot,
+        proof: &UpgradeProof,
+    ) -> Result<Upgraded, VerifyError> {
         self.writable()?;
         let (from, head) = (self.length(slot), proof.head.head);
         proof.head.verify(&self.feed(slot).key).map_err(|_| VerifyError::Signature)?;
@@ -69,6 +81,16 @@ impl<S: Storage> Store<S> {
         }
         if proof.from != from {
             return Err(VerifyError::Stale);
+        }
+        if self.head(slot).is_some_and(|ours| head.fork < ours.head.fork) {
+            return Err(VerifyError::Stale);
+        }
+        let feed = self.feed_mut(slot);
+        if feed.appended.length > from || feed.signed.is_some() {
+            feed.seen = feed.seen.max(head.length);
+            // What we signed and did not show yet must never show: it would be a second history.
+            feed.signed = None;
+            return Err(VerifyError::Behind { ours: from, theirs: head.length });
         }
         let old = self.read_peaks(slot, from)?.ok_or(StoreError::Damaged("peaks of a feed"))?;
         let joined = proof.join(old).ok_or(VerifyError::Proof)?;
@@ -80,7 +102,8 @@ impl<S: Storage> Store<S> {
         feed.nodes.extend(joined.made);
         feed.head = Some(proof.head);
         feed.dirty = true;
-        feed.appended = super::Appended { length: head.length, bytes: head.byte_length, peaks: joined.peaks };
+        feed.appended =
+            super::Appended { length: head.length, bytes: head.byte_length, peaks: joined.peaks };
         Ok(Upgraded { from, to: head.length })
     }
 
@@ -97,7 +120,12 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub fn verify(&self, slot: FeedSlot, proof: &BlockProof, bytes: Option<&[u8]>) -> Result<(), VerifyError> {
+    pub fn verify(
+        &self,
+        slot: FeedSlot,
+        proof: &BlockProof,
+        bytes: Option<&[u8]>,
+    ) -> Result<(), VerifyError> {
         if bytes.is_some_and(|bytes| leaf(bytes) != proof.leaf) {
             return Err(VerifyError::Bytes);
         }
@@ -107,9 +135,17 @@ impl<S: Storage> Store<S> {
     /// Climbs a proof and returns what is new in it.
     ///
     /// Every node on the way that is known must be as the proof says, and the last one must be known.
-    fn check_climb(&self, slot: FeedSlot, proof: &BlockProof) -> Result<Vec<(NodeIndex, crate::hash::Node)>, VerifyError> {
+    fn check_climb(
+        &self,
+        slot: FeedSlot,
+        proof: &BlockProof,
+    ) -> Result<Vec<(NodeIndex, crate::hash::Node)>, VerifyError> {
         if proof.block.0 >= self.length(slot) || proof.block.0 >= HELD_END {
             return Err(VerifyError::Unreachable);
+        }
+        let height = peak_height(proof.block, self.length(slot)).unwrap_or_default();
+        if proof.siblings.len() > height as usize {
+            return Err(VerifyError::Proof);
         }
         let nodes = proof.climb().ok_or(VerifyError::Proof)?;
         let mut new = Vec::new();
@@ -134,7 +170,12 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// [`VerifyError`]; nothing has changed then.
-    pub fn accept(&mut self, slot: FeedSlot, proof: &BlockProof, bytes: Option<&[u8]>) -> Result<u64, VerifyError> {
+    pub fn accept(
+        &mut self,
+        slot: FeedSlot,
+        proof: &BlockProof,
+        bytes: Option<&[u8]>,
+    ) -> Result<u64, VerifyError> {
         self.writable()?;
         if bytes.is_some_and(|bytes| leaf(bytes) != proof.leaf) {
             return Err(VerifyError::Bytes);
@@ -149,7 +190,12 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// What the storage says.
-    pub fn keep(&mut self, slot: FeedSlot, block: BlockIndex, bytes: &[u8]) -> Result<(), StoreError> {
+    pub fn keep(
+        &mut self,
+        slot: FeedSlot,
+        block: BlockIndex,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
         self.writable()?;
         let offset = self.write_data(bytes)?;
         let feed = self.feed_mut(slot);
@@ -162,7 +208,12 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// What the storage says.
-    pub fn place(&mut self, slot: FeedSlot, block: BlockIndex, at: InPlace<'_>) -> Result<(), StoreError> {
+    pub fn place(
+        &mut self,
+        slot: FeedSlot,
+        block: BlockIndex,
+        at: InPlace<'_>,
+    ) -> Result<(), StoreError> {
         self.writable()?;
         let name = self.name(at.path)?;
         self.unsynced.working = true;
@@ -176,7 +227,12 @@ impl<S: Storage> Store<S> {
     ///
     /// # Errors
     /// [`VerifyError`]; nothing has changed then.
-    pub fn insert(&mut self, slot: FeedSlot, proof: &BlockProof, bytes: &[u8]) -> Result<u64, VerifyError> {
+    pub fn insert(
+        &mut self,
+        slot: FeedSlot,
+        proof: &BlockProof,
+        bytes: &[u8],
+    ) -> Result<u64, VerifyError> {
         let offset = self.accept(slot, proof, Some(bytes))?;
         self.keep(slot, proof.block, bytes)?;
         Ok(offset)

@@ -3,7 +3,7 @@
 //! Blocks behind the head do not show, not even after a commit, until a head over them is signed and committed: a head is
 //! announced only when it is durable. SPEC 5.5.
 
-use super::table::Cell;
+use super::table::{Cell, UNKNOWN};
 use super::{InPlace, Store, StoreError};
 use crate::hash::{leaf, root};
 use crate::head::{Head, SignedHead};
@@ -48,6 +48,7 @@ impl<S: Storage> Store<S> {
         if block.len() > BLOCK_BYTES_MAX {
             return Err(StoreError::BlockTooLong(block.len()));
         }
+        self.newest(slot)?;
         let feed = self.feed_mut(slot);
         if feed.appended.length >= HELD_END {
             return Err(StoreError::TooMany("blocks"));
@@ -62,6 +63,12 @@ impl<S: Storage> Store<S> {
         feed.appended.length += 1;
         feed.appended.bytes += node.size;
         Ok(index)
+    }
+
+    /// Refuses when others hold a longer history under our key.
+    fn newest(&self, feed: FeedSlot) -> Result<(), StoreError> {
+        let (ours, theirs) = (self.length(feed), self.feed(feed).seen);
+        if theirs > ours { Err(StoreError::Behind { ours, theirs }) } else { Ok(()) }
     }
 
     /// Writes bytes behind the data; they go to the storage in large pieces.
@@ -107,9 +114,10 @@ impl<S: Storage> Store<S> {
     /// Signs a head over everything appended; it shows once committed.
     ///
     /// # Errors
-    /// [`StoreError::NotWritable`] with a key that is not the feed's.
+    /// [`StoreError::NotWritable`] with a key that is not the feed's, [`StoreError::Behind`] after a longer head was seen.
     pub fn sign(&mut self, feed: FeedSlot, key: &SecretKey) -> Result<SignedHead, StoreError> {
         self.writable()?;
+        self.newest(feed)?;
         if key.public() != self.feed(feed).key {
             return Err(StoreError::NotWritable("the secret key belongs to another feed"));
         }
@@ -120,16 +128,24 @@ impl<S: Storage> Store<S> {
         Ok(head)
     }
 
-    /// Forgets what was appended and not signed; the bytes are written over later.
+    /// Forgets what was appended and has no committed head, and lets the feed follow a longer head from others.
     ///
     /// # Errors
     /// What the storage says.
     pub fn rollback(&mut self, slot: FeedSlot) -> Result<(), StoreError> {
+        self.writable()?;
         let length = self.length(slot);
         let feed = self.feed_mut(slot);
-        feed.signed = None;
-        feed.nodes.retain(|index, _| index.blocks().end <= length);
-        feed.places.retain(|block, _| *block < length);
+        (feed.signed, feed.seen) = (None, 0);
+        // Some of it may be in the tables already, so that it is not enough to drop what is staged.
+        for block in length..feed.appended.length {
+            feed.places.insert(block, Cell::Absent);
+            let mut node = BlockIndex(block).node();
+            while node.blocks().end == block + 1 {
+                feed.nodes.insert(node, UNKNOWN);
+                node = node.parent();
+            }
+        }
         self.reset_appended(slot)
     }
 }

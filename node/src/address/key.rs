@@ -112,11 +112,7 @@ fn mistyped(word: &[u8], place: usize) -> Error {
     let near = word.get(from..(from + 4).min(word.len())).unwrap_or_default();
     let error = Error::new(
         Code::Key,
-        format!(
-            "this key has a typo near character {} (\"…{}…\")",
-            place + 1,
-            escape::bytes(near)
-        ),
+        format!("this key has a typo near character {} (\"…{}…\")", place + 1, escape::bytes(near)),
     );
     length_line(error, word.len())
         .hint("copy the key again from where it comes from")
@@ -255,8 +251,9 @@ fn mistyped_plain(word: &[u8], place: usize, form: &str) -> Error {
 }
 
 fn foreign(text: &str, lower: &str, whole: &[u8]) -> Option<&'static str> {
-    let whole_starts =
-        |start: &str| whole.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()));
+    let whole_starts = |start: &str| {
+        whole.get(..start.len()).is_some_and(|s| s.eq_ignore_ascii_case(start.as_bytes()))
+    };
     let kinds: [(bool, &str); 9] = [
         (text.starts_with("12D3Koo"), "the id of a node"),
         (text.starts_with("Qm") && text.len() == 46, "an IPFS address"),

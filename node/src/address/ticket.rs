@@ -8,8 +8,8 @@
 use std::fmt;
 
 use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE};
-use datnode_feed::codec::{Reader, Writer};
 use datnode_feed::PublicKey;
+use datnode_feed::codec::{Reader, Writer};
 use libp2p::Multiaddr;
 
 use crate::error::{Code, Error};
@@ -45,7 +45,9 @@ impl Ticket {
     /// # Errors
     /// E-KEY for anything that is not one whole ticket.
     pub fn parse(word: &[u8]) -> Result<Self, Error> {
-        let bad = |why: &str| Error::new(Code::Key, format!("this ticket {why}")).hint("copy the whole word again");
+        let bad = |why: &str| {
+            Error::new(Code::Key, format!("this ticket {why}")).hint("copy the whole word again")
+        };
         let body = word.get(PREFIX.len()..).unwrap_or_default();
         let bytes = BASE32_NOPAD_NOCASE.decode(body).map_err(|_| bad("is cut off or mistyped"))?;
         let split = bytes.len().checked_sub(CHECK_LEN).ok_or_else(|| bad("is cut off"))?;
@@ -64,7 +66,8 @@ impl Ticket {
 
 fn read(reader: &mut Reader<'_>) -> Option<Ticket> {
     let key = PublicKey::from_bytes(reader.array().ok()?).ok()?;
-    let count = usize::try_from(reader.varint().ok()?).ok().filter(|&count| count <= ADDRESSES_MAX)?;
+    let count =
+        usize::try_from(reader.varint().ok()?).ok().filter(|&count| count <= ADDRESSES_MAX)?;
     let address = |_| Multiaddr::try_from(reader.bytes(ADDRESS_BYTES_MAX).ok()?.to_vec()).ok();
     let addresses = (0..count).map(address).collect::<Option<Vec<_>>>()?;
     reader.is_empty().then_some(Ticket { key, addresses })

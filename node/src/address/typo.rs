@@ -22,7 +22,9 @@ pub(super) fn in_link(word: &[u8]) -> Option<usize> {
     let body = LINK_PREFIX.len();
     let alien = lower.iter().skip(body).position(|byte| !CHARSET.contains(byte));
     match lower.len() {
-        LINK_LEN => alien.map(|place| body + place).or_else(|| wrong(&lower)).or_else(|| swapped(&lower)),
+        LINK_LEN => {
+            alien.map(|place| body + place).or_else(|| wrong(&lower)).or_else(|| swapped(&lower))
+        }
         len if len == LINK_LEN + 1 => extra(&lower),
         len if len + 1 == LINK_LEN && alien.is_none() => missing(&lower),
         _ => None,

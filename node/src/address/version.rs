@@ -120,7 +120,8 @@ mod tests {
             parse("@2026-11-01T12:00:00Z").ok(),
             "2026-11-01T12:00:00Z".parse().ok().map(VersionSpec::AsOf)
         );
-        for text in ["", "b3f9", "xyzxyz", "@", "@soon", "99999999999999999999999", "Latest", "-1"] {
+        for text in ["", "b3f9", "xyzxyz", "@", "@soon", "99999999999999999999999", "Latest", "-1"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"a".repeat(65)).is_err());

@@ -17,7 +17,9 @@ use units::Limit;
 /// Publish a folder under one key; anyone with the key gets it, live and verified.
 #[derive(Debug, Parser)]
 #[command(name = "datnode", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Examples:\n  datnode share ./flights\n  datnode clone dat1…\n  datnode cat dat1…/README.md")]
+#[command(
+    after_help = "Examples:\n  datnode share ./flights\n  datnode clone dat1…\n  datnode cat dat1…/README.md"
+)]
 pub struct Cli {
     /// What all commands take.
     #[command(flatten)]
@@ -31,7 +33,14 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Run as if started in this folder.
-    #[arg(short = 'C', long = "dir", alias = "path", global = true, value_name = "DIR", env = "DATNODE_DIR")]
+    #[arg(
+        short = 'C',
+        long = "dir",
+        alias = "path",
+        global = true,
+        value_name = "DIR",
+        env = "DATNODE_DIR"
+    )]
     pub dir: Option<PathBuf>,
     /// Print JSON: one document, or one line each.
     #[arg(long, global = true, env = "DATNODE_JSON")]
@@ -82,22 +91,31 @@ pub enum Discover {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish a folder and serve it until Ctrl-C
-    #[command(after_help = "Examples:\n  datnode share ./flights\n  datnode share ./flights -m 'March' --ticket")]
+    #[command(
+        after_help = "Examples:\n  datnode share ./flights\n  datnode share ./flights -m 'March' --ticket"
+    )]
     Share(Share),
     /// Fetch a drive into a folder; run again to go on or to bring it up to date
-    #[command(after_help = "Examples:\n  datnode clone dat1…\n  datnode clone dat1… ./flights --wait 5m")]
+    #[command(
+        after_help = "Examples:\n  datnode clone dat1…\n  datnode clone dat1… ./flights --wait 5m"
+    )]
     Clone(CloneArgs),
     /// List what is in a drive
     #[command(after_help = "Examples:\n  datnode ls ./flights\n  datnode ls -l -R dat1…/data")]
     Ls(Ls),
     /// Write the bytes of files, or a range of them, to stdout
-    #[command(visible_alias = "read", after_help = "Examples:\n  datnode cat dat1…/movie.mkv --range 0-499\n  datnode cat ./flights/README.md --at 3")]
+    #[command(
+        visible_alias = "read",
+        after_help = "Examples:\n  datnode cat dat1…/movie.mkv --range 0-499\n  datnode cat ./flights/README.md --at 3"
+    )]
     Cat(Cat),
     /// Show the history of a drive
     #[command(after_help = "Examples:\n  datnode log ./flights -n 5\n  datnode log dat1…")]
     Log(Log),
     /// Check what is stored against its signatures
-    #[command(after_help = "Examples:\n  datnode verify ./flights\n  datnode verify --full ./flights")]
+    #[command(
+        after_help = "Examples:\n  datnode verify ./flights\n  datnode verify --full ./flights"
+    )]
     Verify(Verify),
     /// Explain a command or an error code
     #[command(after_help = "Examples:\n  datnode help clone\n  datnode help E-NOPEERS")]
@@ -241,7 +259,9 @@ impl ByteRange {
     /// Returns the bytes of a file of `size` that are meant, the end excluded; nothing if there are none.
     pub fn within(self, size: u64) -> Option<std::ops::Range<u64>> {
         match self {
-            Self::Between(first, last) => (first < size).then(|| first..size.min(last.saturating_add(1))),
+            Self::Between(first, last) => {
+                (first < size).then(|| first..size.min(last.saturating_add(1)))
+            }
             Self::From(first) => (first < size).then_some(first..size),
             Self::Last(count) => (count > 0 && size > 0).then(|| size.saturating_sub(count)..size),
         }
@@ -263,7 +283,11 @@ impl std::str::FromStr for ByteRange {
             (first, "") => Ok(Self::From(number(first)?)),
             (first, last) => {
                 let (first, last) = (number(first)?, number(last)?);
-                if first <= last { Ok(Self::Between(first, last)) } else { Err("the range ends before it begins".into()) }
+                if first <= last {
+                    Ok(Self::Between(first, last))
+                } else {
+                    Err("the range ends before it begins".into())
+                }
             }
         }
     }
@@ -275,7 +299,8 @@ mod tests {
 
     #[test]
     fn ranges_mean_what_http_means() {
-        let within = |text: &str, size| text.parse::<ByteRange>().ok().and_then(|range| range.within(size));
+        let within =
+            |text: &str, size| text.parse::<ByteRange>().ok().and_then(|range| range.within(size));
         assert_eq!(within("0-499", 1_000), Some(0..500));
         assert_eq!(within("990-2000", 1_000), Some(990..1_000));
         assert_eq!(within("5-", 10), Some(5..10));

@@ -82,13 +82,15 @@ pub struct Meter {
 impl Meter {
     /// Begins a stage.
     pub fn new(out: &Out, stage: &'static str) -> Self {
-        let terminal = std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb");
+        let terminal = std::io::stderr().is_terminal()
+            && std::env::var("TERM").is_ok_and(|term| term != "dumb");
         Self { out: out.clone(), stage, started: Instant::now(), shown: None, terminal }
     }
 
     /// Shows the state, if it is time to.
     pub fn show(&mut self, done: u64, total: u64, peers: usize) {
-        let every = if self.terminal { Duration::from_millis(200) } else { Duration::from_secs(10) };
+        let every =
+            if self.terminal { Duration::from_millis(200) } else { Duration::from_secs(10) };
         let since = self.shown.map_or(self.started.elapsed(), |shown| shown.elapsed());
         if self.out.quiet || since < every {
             return;
@@ -107,9 +109,19 @@ impl Meter {
         }
         let left = left.map_or_else(String::new, |left| format!("   {} left", Span(left)));
         let peers = if peers == 1 { "1 peer".to_owned() } else { format!("{peers} peers") };
-        let text = format!("{:<9} {} / {}   {}/s{left}   {peers}", self.stage, Size(done), Size(total), Size(rate));
+        let text = format!(
+            "{:<9} {} / {}   {}/s{left}   {peers}",
+            self.stage,
+            Size(done),
+            Size(total),
+            Size(rate)
+        );
         let mut stderr = std::io::stderr().lock();
-        let _ = if self.terminal { write!(stderr, "\r\x1b[K{text}") } else { writeln!(stderr, "{text}") };
+        let _ = if self.terminal {
+            write!(stderr, "\r\x1b[K{text}")
+        } else {
+            writeln!(stderr, "{text}")
+        };
     }
 
     /// Ends the stage; its line is wiped from a terminal.

@@ -91,10 +91,12 @@ impl std::str::FromStr for Limit {
             return Err(bad());
         }
         while !rest.is_empty() {
-            let digits = rest.len() - rest.trim_start_matches(|char: char| char.is_ascii_digit()).len();
+            let digits =
+                rest.len() - rest.trim_start_matches(|char: char| char.is_ascii_digit()).len();
             let (number, tail) = rest.split_at_checked(digits).ok_or_else(bad)?;
             let number: u64 = number.parse().map_err(|_| bad())?;
-            let letters = tail.len() - tail.trim_start_matches(|char: char| char.is_ascii_alphabetic()).len();
+            let letters =
+                tail.len() - tail.trim_start_matches(|char: char| char.is_ascii_alphabetic()).len();
             let (unit, tail) = tail.split_at_checked(letters).ok_or_else(bad)?;
             let part = match unit {
                 "ms" => Some(Duration::from_millis(number)),
@@ -134,7 +136,8 @@ impl fmt::Display for Limit {
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let bad = || format!("“{text}” is no number of bytes; write 4096, 64KiB or 2M");
     let trimmed = text.trim();
-    let digits = trimmed.len() - trimmed.trim_start_matches(|char: char| char.is_ascii_digit()).len();
+    let digits =
+        trimmed.len() - trimmed.trim_start_matches(|char: char| char.is_ascii_digit()).len();
     let (number, unit) = trimmed.split_at_checked(digits).ok_or_else(bad)?;
     let number: u64 = number.parse().map_err(|_| bad())?;
     let unit = unit.trim().to_ascii_lowercase();
@@ -181,9 +184,13 @@ mod tests {
 
     #[test]
     fn counts_are_grouped() {
-        for (count, shown) in
-            [(0, "0"), (999, "999"), (1284, "1 284"), (302_143, "302 143"), (1_000_000, "1 000 000")]
-        {
+        for (count, shown) in [
+            (0, "0"),
+            (999, "999"),
+            (1284, "1 284"),
+            (302_143, "302 143"),
+            (1_000_000, "1 000 000"),
+        ] {
             assert_eq!(Count(count).to_string(), shown);
         }
     }
@@ -225,7 +232,9 @@ mod tests {
         for text in ["0", "0s", "0m0s"] {
             assert_eq!(text.parse(), Ok(Limit(None)), "{text}");
         }
-        for text in ["", "s", "-1s", "1.5s", "5x", "1h30", "ten", "99999999999999999999s", "9999999d"] {
+        for text in
+            ["", "s", "-1s", "1.5s", "5x", "1h30", "ten", "99999999999999999999s", "9999999d"]
+        {
             assert!(text.parse::<Limit>().is_err(), "{text}");
         }
     }

@@ -15,7 +15,9 @@ use crate::error::Error;
 
 pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
     let mut file = match &args.output {
-        Some(path) => Some((File::create(path).map_err(|error| Error::io("write", path, &error))?, path)),
+        Some(path) => {
+            Some((File::create(path).map_err(|error| Error::io("write", path, &error))?, path))
+        }
         None => None,
     };
     for address in &args.addresses {
@@ -29,12 +31,17 @@ pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
         let range = match args.range {
             None => 0..entry.size,
             Some(range) => range.within(entry.size).ok_or_else(|| {
-                Error::usage(format!("the file has {} bytes; there is nothing in that range", entry.size))
+                Error::usage(format!(
+                    "the file has {} bytes; there is nothing in that range",
+                    entry.size
+                ))
             })?,
         };
         let len = range.end - range.start;
         let write = |bytes: &[u8]| match &mut file {
-            Some((file, path)) => file.write_all(bytes).map_err(|error| Error::io("write", path, &error)),
+            Some((file, path)) => {
+                file.write_all(bytes).map_err(|error| Error::io("write", path, &error))
+            }
             None => out.data(bytes),
         };
         snapshot.read(&entry, range, false, write).await?;

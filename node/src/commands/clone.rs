@@ -26,12 +26,15 @@ const SHOW: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
-    let here = std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
+    let here =
+        std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
     let Address { drive, version, .. } = Address::parse(&args.address, &here)?;
     let (key, peers) = match drive {
         address::Drive::Key(key) => (key, Vec::new()),
         address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
-        address::Drive::Folder(_) => return Err(Error::usage("clone takes a key or a ticket, not a folder")),
+        address::Drive::Folder(_) => {
+            return Err(Error::usage("clone takes a key or a ticket, not a folder"));
+        }
     };
     let spec = args.at.clone().or(version).unwrap_or(VersionSpec::Latest);
     let (dirs, hub) = (Dirs::open()?, hub()?);
@@ -70,12 +73,18 @@ fn refuse_other(folder: &Path, key: &PublicKey) -> Result<(), Error> {
 }
 
 /// Returns the folder named like the drive, whose header is asked for first.
-async fn name(hub: &crate::engine::Hub, key: PublicKey, patience: &crate::engine::Patience) -> Result<PathBuf, Error> {
+async fn name(
+    hub: &crate::engine::Hub,
+    key: PublicKey,
+    patience: &crate::engine::Patience,
+) -> Result<PathBuf, Error> {
     let drive = Drive::open(hub, start(memory()?, hub.answers()), key, patience.clone()).await?;
     drive.latest().await?;
     let header = drive.header().await?;
     let name = DrivePath::from_bytes(header.name.clone()).ok();
-    let safe = name.and_then(|name| datnode_drive::SafePath::new(&name).ok()).filter(|name| name.components().count() == 1);
+    let safe = name
+        .and_then(|name| datnode_drive::SafePath::new(&name).ok())
+        .filter(|name| name.components().count() == 1);
     Ok(match safe {
         Some(name) => super::context::os(name.as_bytes()).to_owned(),
         None => PathBuf::from(Link(&key).to_string().chars().take(12).collect::<String>()),
@@ -112,7 +121,8 @@ async fn find(
         // A moment for peers to show a longer head; the clone that is here is complete or resumed without one.
         let mut news = drive.changes.news.clone();
         let grown = async { news.wait_for(|news| news.length > known).await.is_ok() };
-        let limit = drive.patience.wait.unwrap_or(Duration::from_secs(3)).min(Duration::from_secs(3));
+        let limit =
+            drive.patience.wait.unwrap_or(Duration::from_secs(3)).min(Duration::from_secs(3));
         if tokio::time::timeout(limit, grown).await.is_err() && drive.hub.peers().is_empty() {
             out.say("Nobody is offering this drive at the moment; looking at what is here.");
         }
@@ -137,8 +147,11 @@ async fn fetch(
         })
         .await?;
     let landing = Landing::new(folder, entries, ours, force)?;
-    let refused: Vec<String> =
-        landing.refused.iter().map(|(path, why)| format!("{} ({why})", escape::bytes(path.as_bytes()))).collect();
+    let refused: Vec<String> = landing
+        .refused
+        .iter()
+        .map(|(path, why)| format!("{} ({why})", escape::bytes(path.as_bytes())))
+        .collect();
     let (total, runs) = (landing.total, landing.runs());
     if let Some(content) = &snapshot.content {
         let slot = content.slot;
@@ -151,7 +164,8 @@ async fn fetch(
         });
         let have = begun.await?;
         have.runs().for_each(|run| drive.hub.have(content.id, run));
-        let want = Want { target: Target::Blocks(runs), priority: Priority(0), order: Order::Rarest };
+        let want =
+            Want { target: Target::Blocks(runs), priority: Priority(0), order: Order::Rarest };
         let mut wanted = drive.hub.want(content.id, want);
         let mut meter = Meter::new(out, "Download");
         tokio::select! {
@@ -177,7 +191,11 @@ async fn fetch(
     if left.await? > 0 {
         return Err(Error::verify("blocks and files of this drive do not fit together"));
     }
-    if refused.is_empty() { Ok(total) } else { Err(Error::partial("some names cannot be written here; all else is done", &refused)) }
+    if refused.is_empty() {
+        Ok(total)
+    } else {
+        Err(Error::partial("some names cannot be written here; all else is done", &refused))
+    }
 }
 
 /// Shows the state, and gives the error when our own disk fails.
@@ -197,7 +215,14 @@ async fn watch(store: &StoreHandle, drive: &Drive, total: u64, meter: &mut Meter
     }
 }
 
-fn finish(drive: &Drive, snapshot: &Snapshot, folder: &Path, bytes: u64, started: Instant, out: &Out) -> Result<(), Error> {
+fn finish(
+    drive: &Drive,
+    snapshot: &Snapshot,
+    folder: &Path,
+    bytes: u64,
+    started: Instant,
+    out: &Out,
+) -> Result<(), Error> {
     let (version, counts) = (&snapshot.version, snapshot.version.change.counts);
     let id = version.id.to_string();
     if out.json {

@@ -85,7 +85,8 @@ pub(super) async fn open(
     args: &NetworkArgs,
     out: &Out,
 ) -> Result<Opened, Error> {
-    let here = std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
+    let here =
+        std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
     let Address { drive, version, path } = match address {
         Some(text) => Address::parse(text, &here)?,
         None => Address::here(&here)?,
@@ -97,7 +98,9 @@ pub(super) async fn open(
     let (drive, network) = match drive {
         address::Drive::Folder(folder) => (open_folder(&hub, &dirs, &folder, args).await?, None),
         address::Drive::Key(key) => open_remote(&hub, &dirs, key, Vec::new(), args).await?,
-        address::Drive::Ticket(ticket) => open_remote(&hub, &dirs, ticket.key, ticket.addresses, args).await?,
+        address::Drive::Ticket(ticket) => {
+            open_remote(&hub, &dirs, ticket.key, ticket.addresses, args).await?
+        }
     };
     out.detail(format_args!("reading {}", Link(&drive.key)));
     Ok(Opened { drive, path, version, _network: network })
@@ -120,7 +123,12 @@ async fn open_remote(
 }
 
 /// Opens the drive in a folder: its store, or, when another process has that, through its control socket.
-async fn open_folder(hub: &Hub, dirs: &Dirs, folder: &Path, args: &NetworkArgs) -> Result<Drive, Error> {
+async fn open_folder(
+    hub: &Hub,
+    dirs: &Dirs,
+    folder: &Path,
+    args: &NetworkArgs,
+) -> Result<Drive, Error> {
     let key = read_key(folder)?.ok_or_else(|| Error::not_drive(folder))?;
     let patience = patience(args, &key, 0);
     let locked = match disk(folder, false) {
@@ -143,12 +151,16 @@ pub(super) fn memory() -> Result<AnyStore, Error> {
 /// Opens the store in a folder.
 pub(super) fn disk(folder: &Path, create: bool) -> Result<AnyStore, Error> {
     let storage = DiskStorage::open(folder, create).map_err(|error| match error {
-        DiskError::Locked { pid, command, .. } => Error::locked(folder, pid, Some(&command).filter(|c| !c.is_empty()).map(String::as_str)),
+        DiskError::Locked { pid, command, .. } => {
+            Error::locked(folder, pid, Some(&command).filter(|c| !c.is_empty()).map(String::as_str))
+        }
         DiskError::NotADrive(_) => Error::not_drive(folder),
         DiskError::Io { op, path, source } => Error::io(op, &path, &source),
     })?;
     Store::open(Box::new(storage) as Box<_>).map_err(|error| match error {
-        datnode_feed::StoreError::Newer { found, known } => Error::newer_format(folder, found.into(), known.into()),
+        datnode_feed::StoreError::Newer { found, known } => {
+            Error::newer_format(folder, found.into(), known.into())
+        }
         other => Error::store(other),
     })
 }
@@ -163,7 +175,14 @@ pub(super) fn read_key(folder: &Path) -> Result<Option<PublicKey>, Error> {
             let key = bytes.try_into().ok().and_then(|bytes| PublicKey::from_bytes(bytes).ok());
             Ok(Some(key.ok_or_else(damaged)?))
         }
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(Error::io("read", &path, &error)),
     }
 }

@@ -28,7 +28,13 @@ pub(super) async fn run(args: Log, out: &Out) -> Result<(), Error> {
             let message = escape::text(&change.message);
             let (put, deleted) = (change.counts.put, change.counts.deleted);
             let short = &id[..6];
-            out.data(format!("● {} · {short}   {time}   {message}\n      +{put} -{deleted}\n", version.number).as_bytes())?;
+            out.data(
+                format!(
+                    "● {} · {short}   {time}   {message}\n      +{put} -{deleted}\n",
+                    version.number
+                )
+                .as_bytes(),
+            )?;
         }
         next = snapshot.previous().await?;
     }

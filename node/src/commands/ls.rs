@@ -17,7 +17,9 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let entry = if folder.is_root() { None } else { Some(snapshot.entry(folder).await?) };
     match entry {
         Some(None) => return Err(missing(folder)),
-        Some(Some(entry)) if entry.kind != Kind::Directory => return show(out, folder, folder, &entry, args.long),
+        Some(Some(entry)) if entry.kind != Kind::Directory => {
+            return show(out, folder, folder, &entry, args.long);
+        }
         _ => {}
     }
     let print = |path: DrivePath, entry: Entry| match args.recursive && !path.is_within(folder) {
@@ -29,11 +31,20 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
 
 /// Says that a path is not there.
 pub(super) fn missing(path: &DrivePath) -> Error {
-    Error::not_found::<&[u8]>(format!("there is no {} in this version", escape::bytes(path.as_bytes())), &[])
-        .hint("datnode ls shows what there is")
+    Error::not_found::<&[u8]>(
+        format!("there is no {} in this version", escape::bytes(path.as_bytes())),
+        &[],
+    )
+    .hint("datnode ls shows what there is")
 }
 
-fn show(out: &Out, folder: &DrivePath, path: &DrivePath, entry: &Entry, long: bool) -> Result<(), Error> {
+fn show(
+    out: &Out,
+    folder: &DrivePath,
+    path: &DrivePath,
+    entry: &Entry,
+    long: bool,
+) -> Result<(), Error> {
     if out.json {
         let kind = match entry.kind {
             Kind::File => "file",
@@ -61,11 +72,13 @@ fn show(out: &Out, folder: &DrivePath, path: &DrivePath, entry: &Entry, long: bo
     if !long {
         return out.data(format!("{name}\n").as_bytes());
     }
-    let size = if entry.kind == Kind::File { Size(entry.size).to_string() } else { "–".to_owned() };
+    let size =
+        if entry.kind == Kind::File { Size(entry.size).to_string() } else { "–".to_owned() };
     out.data(format!("{size:>10}  {}  {:>6}  {name}\n", time(entry), entry.change).as_bytes())
 }
 
 /// Returns when an entry changed, as RFC 3339 in whole seconds.
 fn time(entry: &Entry) -> String {
-    jiff::Timestamp::from_second(entry.mtime.seconds).map_or_else(|_| "–".into(), |time| time.to_string())
+    jiff::Timestamp::from_second(entry.mtime.seconds)
+        .map_or_else(|_| "–".into(), |time| time.to_string())
 }

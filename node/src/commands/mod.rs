@@ -54,9 +54,14 @@ fn help(topic: Option<&str>, out: &Out) -> Result<(), Error> {
     let text = match topic {
         None => command.render_long_help().to_string(),
         Some(topic) => match Code::from_name(topic) {
-            Some(code) => format!("{} (exit {})\n\n{}\n", code.name(), code.exit(), code.explanation()),
+            Some(code) => {
+                format!("{} (exit {})\n\n{}\n", code.name(), code.exit(), code.explanation())
+            }
             None => {
-                let unknown = || Error::usage(format!("there is no help on {topic}")).hint("datnode help lists the commands");
+                let unknown = || {
+                    Error::usage(format!("there is no help on {topic}"))
+                        .hint("datnode help lists the commands")
+                };
                 let found = command.find_subcommand_mut(topic).ok_or_else(unknown)?;
                 found.render_long_help().to_string()
             }

@@ -22,15 +22,23 @@ use crate::runtime;
 use crate::view::View;
 
 pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
-    let folder = std::fs::canonicalize(&args.folder).map_err(|error| Error::io("open", &args.folder, &error))?;
+    let folder = std::fs::canonicalize(&args.folder)
+        .map_err(|error| Error::io("open", &args.folder, &error))?;
     if !folder.is_dir() {
         return Err(Error::usage(format!("{} is no folder", args.folder.display())));
     }
     let dirs = Dirs::open()?;
     let stop = Arc::new(AtomicBool::new(false));
-    let asked = { let stop = stop.clone(); async move { asked_to_stop().await; stop.store(true, Ordering::Relaxed); } };
+    let asked = {
+        let stop = stop.clone();
+        async move {
+            asked_to_stop().await;
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
     let taking = {
-        let (args, dirs, out, folder, stop) = (Arc::new(args), dirs.clone(), out.clone(), folder.clone(), stop.clone());
+        let (args, dirs, out, folder, stop) =
+            (Arc::new(args), dirs.clone(), out.clone(), folder.clone(), stop.clone());
         let shared = args.clone();
         (args, tokio::task::spawn_blocking(move || take(&shared, &dirs, &folder, &out, &stop)))
     };
@@ -42,7 +50,9 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     };
     let hub = hub()?;
     let (counts, number, id) = (version.change.counts, version.number, version.id.to_string());
-    let drive = Drive::open(&hub, start(store, hub.answers()), key, patience(&args.network, &key, 0)).await?;
+    let drive =
+        Drive::open(&hub, start(store, hub.answers()), key, patience(&args.network, &key, 0))
+            .await?;
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
     let addresses = network.swarm.dialable_addresses();
@@ -58,7 +68,10 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
         }))?;
     }
     let word = if args.ticket { ticket } else { Link(&key).to_string() };
-    out.say(format_args!("\n    datnode clone {word}\n\nAnyone with this {} can read the drive.   Ctrl-C stops", if args.ticket { "ticket" } else { "key" }));
+    out.say(format_args!(
+        "\n    datnode clone {word}\n\nAnyone with this {} can read the drive.   Ctrl-C stops",
+        if args.ticket { "ticket" } else { "key" }
+    ));
     asked.await;
     network.swarm.close().await;
     Ok(())
@@ -91,7 +104,10 @@ fn take(
     );
     let writer = Writer { changes: (changes, &keys.changes), content: (content, &keys.content) };
     if store.length(changes) == 0 {
-        let name = args.name.clone().or_else(|| folder.file_name().map(|name| name.to_string_lossy().into_owned()));
+        let name = args
+            .name
+            .clone()
+            .or_else(|| folder.file_name().map(|name| name.to_string_lossy().into_owned()));
         create(&mut store, &writer, &name.unwrap_or_default()).map_err(Error::store)?;
     }
     if known.is_none() {
@@ -101,19 +117,26 @@ fn take(
     if args.no_import {
         return Ok((store, key, base));
     }
-    let rules = Rules { hidden: args.hidden, no_ignore: args.no_ignore, ignore: args.ignore.clone() };
+    let rules =
+        Rules { hidden: args.hidden, no_ignore: args.no_ignore, ignore: args.ignore.clone() };
     let mut meter = Meter::new(out, "Import");
     let mut progress = |now: crate::import::Progress| meter.show(now.bytes, now.bytes, 0);
-    let imported = import(&mut store, &writer, &base, folder, &rules, &args.message, stop, &mut progress)?;
+    let imported =
+        import(&mut store, &writer, &base, folder, &rules, &args.message, stop, &mut progress)?;
     meter.end();
     describe(out, &imported);
     Ok((store, key, imported.version))
 }
 
-fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<(AnyStore, PublicKey, Version), Error> {
+fn serve_only(
+    mut store: AnyStore,
+    key: PublicKey,
+) -> Result<(AnyStore, PublicKey, Version), Error> {
     let changes = store.add_feed(key).map_err(Error::store)?;
     if store.length(changes) == 0 {
-        return Err(Error::read_only(&Link(&key).to_string()).hint("datnode clone fetches the drive first"));
+        return Err(
+            Error::read_only(&Link(&key).to_string()).hint("datnode clone fetches the drive first")
+        );
     }
     let version = latest(&mut store, changes)?;
     Ok((store, key, version))
@@ -131,7 +154,10 @@ fn describe(out: &Out, imported: &Imported) {
     let counts = imported.version.change.counts;
     out.say(format_args!("Scanned   {} files, {}", Count(counts.files), Size(counts.bytes)));
     if imported.walked.hidden > 0 {
-        out.say(format_args!("          {} hidden names left out (--hidden takes them)", imported.walked.hidden));
+        out.say(format_args!(
+            "          {} hidden names left out (--hidden takes them)",
+            imported.walked.hidden
+        ));
     }
     let list = |what: &str, names: Vec<String>| {
         for name in names.iter().take(10) {
@@ -145,7 +171,10 @@ fn describe(out: &Out, imported: &Imported) {
     list("no file, left out", imported.walked.special.iter().map(escaped).collect());
     list("kept changing, left as it was", imported.unsteady.iter().map(escaped).collect());
     let unreadable = imported.walked.unreadable.iter();
-    list("cannot be read", unreadable.map(|(name, why)| format!("{} ({why})", escaped(name))).collect());
+    list(
+        "cannot be read",
+        unreadable.map(|(name, why)| format!("{} ({why})", escaped(name))).collect(),
+    );
     out.say(format_args!(
         "Imported  {} set, {} removed    {} new, {} already known",
         imported.put,

@@ -24,7 +24,9 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
         signatures += checked.signatures;
     }
     if out.json {
-        out.record(&json!({ "blocks": blocks, "bytes": bytes, "signatures": signatures, "bad": bad }))?;
+        out.record(
+            &json!({ "blocks": blocks, "bytes": bytes, "signatures": signatures, "bad": bad }),
+        )?;
     }
     out.say(format_args!(
         "checked {}, {} blocks, {signatures} signatures      {} bad",

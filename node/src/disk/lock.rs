@@ -62,9 +62,5 @@ fn holder(file: &File, path: &Path) -> DiskError {
     let _ = file.take(LINE_BYTES_MAX).read_to_string(&mut line);
     let line = line.lines().next().unwrap_or_default();
     let (pid, command) = line.split_once(' ').unwrap_or((line, ""));
-    DiskError::Locked {
-        path: path.to_owned(),
-        pid: pid.parse().ok(),
-        command: command.to_owned(),
-    }
+    DiskError::Locked { path: path.to_owned(), pid: pid.parse().ok(), command: command.to_owned() }
 }

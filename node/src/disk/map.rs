@@ -3,7 +3,10 @@
 //! Invariant: a map is read only below the length that [`super::DiskStorage`], the file's only owner, knows the
 //! file to have. The working folder's files are never mapped: anyone may shorten those, and a read past the end
 //! of a mapped file kills the process.
-#![expect(unsafe_code, reason = "a map is only sound while nobody shortens the file, which the lock sees to")]
+#![expect(
+    unsafe_code,
+    reason = "a map is only sound while nobody shortens the file, which the lock sees to"
+)]
 
 use std::fs::File;
 use std::io;

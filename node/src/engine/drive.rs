@@ -59,7 +59,12 @@ impl Drive {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn open(hub: &Hub, store: StoreHandle, key: PublicKey, patience: Patience) -> Result<Self, Error> {
+    pub async fn open(
+        hub: &Hub,
+        store: StoreHandle,
+        key: PublicKey,
+        patience: Patience,
+    ) -> Result<Self, Error> {
         let changes = link(hub, &store, key, Class::Changes).await?;
         let linked = Arc::default();
         Ok(Self { key, hub: hub.clone(), store, changes, patience, linked })
@@ -90,20 +95,30 @@ impl Drive {
                 let (from, number) = (latest.version.clone(), *number);
                 self.ask(None, move |view| from.find(view, number)).await?
             }
-            VersionSpec::Id(_) => self.search(&latest, |version| spec.matches(&version.id.0)).await?,
+            VersionSpec::Id(_) => {
+                self.search(&latest, |version| spec.matches(&version.id.0)).await?
+            }
             VersionSpec::AsOf(time) => {
-                self.search(&latest, |version| version.change.time.seconds <= time.as_second()).await?
+                self.search(&latest, |version| version.change.time.seconds <= time.as_second())
+                    .await?
             }
         };
         let none = || {
             let newest = latest.version.number;
-            Error::not_found::<&[u8]>(format!("there is no version {spec}; the latest is {newest}"), &[])
+            Error::not_found::<&[u8]>(
+                format!("there is no version {spec}; the latest is {newest}"),
+                &[],
+            )
         };
         self.snapshot(found.ok_or_else(none)?).await
     }
 
     /// Goes back through the history to the first version that fits.
-    async fn search(&self, from: &Snapshot, fits: impl Fn(&Version) -> bool) -> Result<Option<Version>, Error> {
+    async fn search(
+        &self,
+        from: &Snapshot,
+        fits: impl Fn(&Version) -> bool,
+    ) -> Result<Option<Version>, Error> {
         let mut at = Some(Version::clone(&from.version));
         while let Some(version) = at {
             if fits(&version) {
@@ -123,7 +138,8 @@ impl Drive {
     }
 
     async fn content(&self, key: PublicKey) -> Result<Link, Error> {
-        let known = self.linked.lock().expect("no code panics while it holds this").get(&key).cloned();
+        let known =
+            self.linked.lock().expect("no code panics while it holds this").get(&key).cloned();
         if let Some(link) = known {
             return Ok(link);
         }
@@ -142,7 +158,10 @@ impl Drive {
         let read = Arc::new(read);
         loop {
             let run = read.clone();
-            let step = self.store.query(move |worker| run(&View::new(&mut worker.store, changes, content))).await;
+            let step = self
+                .store
+                .query(move |worker| run(&View::new(&mut worker.store, changes, content)))
+                .await;
             match step.map_err(Error::damaged)? {
                 Step::Done(value) => return Ok(value),
                 Step::Need(blocks) => self.fetch(blocks.into_iter().map(|at| at.block)).await?,

@@ -178,7 +178,8 @@ impl Hub {
     pub fn progress(&self) -> u64 {
         let state = self.lock();
         let peers = state.replicator.peers().map(|peer| peer.bytes_in + 1).sum::<u64>();
-        let feeds = state.feeds.values().map(|feed| feed.news.borrow().length + feed.news.borrow().stored);
+        let feeds =
+            state.feeds.values().map(|feed| feed.news.borrow().length + feed.news.borrow().stored);
         peers + feeds.sum::<u64>()
     }
 

@@ -13,8 +13,8 @@ mod worker;
 
 pub use drive::{Drive, Link, URGENT};
 pub use hub::{About, Hub, News, PeerReport, Wanted};
-pub(crate) use network::{connect_locally, listen_locally};
 pub use network::{Network, NetworkOptions};
+pub(crate) use network::{connect_locally, listen_locally};
 pub use patience::Patience;
 pub use session::Ended;
 pub use snapshot::Snapshot;

@@ -54,15 +54,16 @@ impl Network {
         let identity = Identity::open(&options.data)
             .map_err(|error| Error::new(crate::error::Code::Io, error.to_string()))?;
         let config = SwarmConfig::new(identity.keypair().clone(), options.listen.clone());
-        let (swarm, mut events, driver) = swarm::start(config).or_else(|error| match error {
-            // Somebody has the port: any free one serves as well, and is told in tickets.
-            SwarmError::PortTaken { .. } => {
-                let listen = options.listen.iter().map(any_port).collect();
-                swarm::start(SwarmConfig::new(identity.keypair().clone(), listen))
-            }
-            other => Err(other),
-        })
-        .map_err(|error| Error::new(crate::error::Code::Port, error.to_string()))?;
+        let (swarm, mut events, driver) = swarm::start(config)
+            .or_else(|error| match error {
+                // Somebody has the port: any free one serves as well, and is told in tickets.
+                SwarmError::PortTaken { .. } => {
+                    let listen = options.listen.iter().map(any_port).collect();
+                    swarm::start(SwarmConfig::new(identity.keypair().clone(), listen))
+                }
+                other => Err(other),
+            })
+            .map_err(|error| Error::new(crate::error::Code::Port, error.to_string()))?;
         tokio::spawn(driver);
         let (hub, local) = (hub.clone(), swarm.local_peer_id());
         tokio::spawn(async move {
@@ -71,7 +72,9 @@ impl Network {
                     SwarmEvent::Session(session) => {
                         tokio::spawn(serve(hub.clone(), local, session));
                     }
-                    SwarmEvent::DialFailed(failed) => info!(reason = %failed.reason, "cannot reach a peer"),
+                    SwarmEvent::DialFailed(failed) => {
+                        info!(reason = %failed.reason, "cannot reach a peer")
+                    }
                     other => debug!(?other, "network"),
                 }
             }
@@ -125,7 +128,8 @@ async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {
 /// E-IO when the socket cannot be made.
 pub(crate) fn listen_locally(hub: &Hub, socket: &Path) -> Result<(), Error> {
     let _ = std::fs::remove_file(socket);
-    let listener = UnixListener::bind(socket).map_err(|error| Error::io("listen on", socket, &error))?;
+    let listener =
+        UnixListener::bind(socket).map_err(|error| Error::io("listen on", socket, &error))?;
     let hub = hub.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -77,7 +77,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// Those of [`Drive::latest`], and what `each` says.
-    pub async fn walk(&self, mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>) -> Result<(), Error> {
+    pub async fn walk(
+        &self,
+        mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let version = self.version.clone();
         self.drive.ask(None, move |view| version.needed(view)).await?;
         let mut after: Option<DrivePath> = None;
@@ -127,7 +130,8 @@ impl Snapshot {
             // Seen before looking: news that come while we look wake us up afterwards.
             news.borrow_and_update();
             let slot = content.slot;
-            let found = self.drive.store.query(move |worker| worker.bytes_at(slot, at..end, keep)).await;
+            let found =
+                self.drive.store.query(move |worker| worker.bytes_at(slot, at..end, keep)).await;
             if let Some(bytes) = found.map_err(Error::store)? {
                 at += bytes.len() as u64;
                 each(&bytes)?;
@@ -164,7 +168,8 @@ impl Window {
         }
         let start = self.asked.max(at);
         let end = self.end.min(start + READ_AHEAD);
-        let want = Want { target: Target::Bytes(start..end), priority: URGENT, order: Order::Linear };
+        let want =
+            Want { target: Target::Bytes(start..end), priority: URGENT, order: Order::Linear };
         self.wants.push(snapshot.drive.hub.want(content.id, want));
         if self.wants.len() > 2 {
             self.wants.remove(0);
@@ -175,13 +180,21 @@ impl Window {
 
 impl Worker {
     /// Returns the first of some bytes of a feed that are here, up to the end of their block.
-    fn bytes_at(&mut self, slot: FeedSlot, range: Range<u64>, keep: bool) -> Result<Option<Vec<u8>>, StoreError> {
-        let Seek::Block { block, offset } = self.store.seek(slot, range.start)? else { return Ok(None) };
+    fn bytes_at(
+        &mut self,
+        slot: FeedSlot,
+        range: Range<u64>,
+        keep: bool,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Seek::Block { block, offset } = self.store.seek(slot, range.start)? else {
+            return Ok(None);
+        };
         if !self.store.have(slot).contains(block.0) {
             return Ok(None);
         }
         let Some(mut bytes) = self.store.read(slot, block)? else { return Ok(None) };
-        let start = usize::try_from(offset).expect("an offset within a block is small").min(bytes.len());
+        let start =
+            usize::try_from(offset).expect("an offset within a block is small").min(bytes.len());
         bytes.drain(..start);
         bytes.truncate(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
         if !keep && range.end > range.start + bytes.len() as u64 {

@@ -94,10 +94,8 @@ impl Error {
             (Some(pid), None) => format!("process {pid}"),
             (None, _) => "another process".to_owned(),
         };
-        let error = Self::new(
-            Code::Locked,
-            format!("{} is in use by {owner}", escape::path(folder)),
-        );
+        let error =
+            Self::new(Code::Locked, format!("{} is in use by {owner}", escape::path(folder)));
         let error = match pid {
             Some(pid) => error.hint(format!("end it first: kill {pid}")).field("pid", pid),
             None => error,
@@ -113,7 +111,10 @@ impl Error {
         Self::new(Code::Dirty, what)
             .context(names(paths))
             .hint("move them away, choose another folder, or overwrite them with --force")
-            .field("paths", paths.iter().map(|path| escape::bytes(path.as_ref())).collect::<Vec<_>>())
+            .field(
+                "paths",
+                paths.iter().map(|path| escape::bytes(path.as_ref())).collect::<Vec<_>>(),
+            )
     }
 
     /// `what` (a path, a version) does not exist; `near` are the names most like it.
@@ -124,9 +125,7 @@ impl Error {
         }
         let shown: Vec<String> =
             near.iter().take(3).map(|name| escape::bytes(name.as_ref())).collect();
-        error
-            .hint(format!("did you mean {}?", shown.join(" or ")))
-            .field("near", shown)
+        error.hint(format!("did you mean {}?", shown.join(" or "))).field("near", shown)
     }
 
     /// Neither `folder` nor a folder above it is a drive.
@@ -159,14 +158,13 @@ impl Error {
 
     /// The store of `folder` has a format this version does not know.
     pub fn newer_format(folder: &Path, found: u64, known: u64) -> Self {
-        Self::new(
-            Code::Format,
-            format!("{} was written by a newer datnode", escape::path(folder)),
-        )
-        .context(format!("its format is {found}, this version knows {known}; nothing was changed"))
-        .hint("update datnode on this computer")
-        .field("found", found)
-        .field("known", known)
+        Self::new(Code::Format, format!("{} was written by a newer datnode", escape::path(folder)))
+            .context(format!(
+                "its format is {found}, this version knows {known}; nothing was changed"
+            ))
+            .hint("update datnode on this computer")
+            .field("found", found)
+            .field("known", known)
     }
 
     /// The other side speaks only a newer protocol.
@@ -299,7 +297,9 @@ fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut at = Some(error);
     while let Some(error) = at {
         let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+        if io.is_some_and(|io| {
+            matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        }) {
             return true;
         }
         at = error.source();

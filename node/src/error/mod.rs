@@ -100,8 +100,11 @@ impl Error {
     /// Control characters, which only a hostile name could have brought in, come out escaped.
     pub fn render(&self, colour: bool) -> String {
         let inner = &*self.0;
-        let (red, yellow, bold, end) =
-            if colour { ("\x1b[1;31m", "\x1b[33m", "\x1b[1m", "\x1b[0m") } else { ("", "", "", "") };
+        let (red, yellow, bold, end) = if colour {
+            ("\x1b[1;31m", "\x1b[33m", "\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "", "", "")
+        };
         let message = escape::controls(&inner.message);
         let mut text = format!("{red}error[{}]{end}: {bold}{message}{end}", inner.code);
         for line in &inner.context {
@@ -162,7 +165,8 @@ mod tests {
 
     #[test]
     fn json_fields_cannot_hide_the_code() {
-        let error = Error::new(Code::NoPeers, "nobody").field("exit", 0).field("tried", json!({"lan": 0}));
+        let error =
+            Error::new(Code::NoPeers, "nobody").field("exit", 0).field("tried", json!({"lan": 0}));
         let value = error.to_json();
         assert_eq!(value["type"], "error");
         assert_eq!(value["code"], "E-NOPEERS");
@@ -182,7 +186,8 @@ mod tests {
 
     #[test]
     fn control_characters_never_reach_the_terminal() {
-        let error = Error::new(Code::Io, "bad \x1b[2J name\nsecond").context("a\rb").hint("\u{202e}c");
+        let error =
+            Error::new(Code::Io, "bad \x1b[2J name\nsecond").context("a\rb").hint("\u{202e}c");
         let text = error.render(false);
         assert!(text.chars().all(|char| char == '\n' || !char.is_control()), "{text:?}");
         assert!(!text.contains('\u{202e}'));

@@ -40,10 +40,21 @@ pub(super) enum Read {
 impl Reader {
     pub(super) fn new(root: &Path, chunks: ChunkIndex, first_new: u64) -> Result<Self, Error> {
         let folder = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
-        let chunker = Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
+        let chunker =
+            Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
         let window = Vec::with_capacity(WINDOW_BYTES);
         let offsets = Vec::new();
-        Ok(Self { folder, chunker, chunks, window, offsets, first_new, opened: 0, bytes_new: 0, bytes_known: 0 })
+        Ok(Self {
+            folder,
+            chunker,
+            chunks,
+            window,
+            offsets,
+            first_new,
+            opened: 0,
+            bytes_new: 0,
+            bytes_known: 0,
+        })
     }
 
     /// Reads a file; its new chunks are appended to the content feed.
@@ -85,7 +96,8 @@ impl Reader {
         self.window.clear();
         loop {
             let room = WINDOW_BYTES - self.window.len();
-            let read = std::io::Read::by_ref(&mut file).take(room as u64).read_to_end(&mut self.window);
+            let read =
+                std::io::Read::by_ref(&mut file).take(room as u64).read_to_end(&mut self.window);
             let end = match read {
                 Ok(read) => read < room,
                 Err(error) => return Ok(Err(error.to_string())),
@@ -110,7 +122,8 @@ impl Reader {
             Ok(metadata) => metadata,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let times = |metadata: &std::fs::Metadata| -> (u64, Mtime) { (metadata.len(), mtime(metadata)) };
+        let times =
+            |metadata: &std::fs::Metadata| -> (u64, Mtime) { (metadata.len(), mtime(metadata)) };
         let steady = times(&before) == times(&after) && size == after.len();
         let hash = Hash(*whole.finalize().as_bytes());
         Ok(Ok(steady.then(|| builder.finish(mode(&after), mtime(&after), hash))))

@@ -75,7 +75,11 @@ pub struct Imported {
 ///
 /// # Errors
 /// What the store says.
-pub fn create<S: Storage>(store: &mut Store<S>, writer: &Writer<'_>, name: &str) -> Result<(), StoreError> {
+pub fn create<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    name: &str,
+) -> Result<(), StoreError> {
     store.append(writer.changes.0, &header_block(&Header::new(name)))?;
     store.sign(writer.changes.0, writer.changes.1)?;
     store.commit()
@@ -98,7 +102,11 @@ pub fn import<S: Storage>(
     let mut walked = walk(root, rules)?;
     let known = entries(store, writer, base)?;
     let mut run = Run {
-        reader: Reader::new(root, chunks(store, writer.content.0)?, store.appended(writer.content.0).0)?,
+        reader: Reader::new(
+            root,
+            chunks(store, writer.content.0)?,
+            store.appended(writer.content.0).0,
+        )?,
         store,
         content: writer.content.0,
         racy_from: base.change.time.seconds - RACY,
@@ -114,7 +122,17 @@ pub fn import<S: Storage>(
     let changed = !ops.is_empty();
     let version = if changed { finish(store, writer, base, &ops, message)? } else { base.clone() };
     let (opened, bytes_new, bytes_known) = (reader.opened, reader.bytes_new, reader.bytes_known);
-    Ok(Imported { version, changed, put, deleted, opened, bytes_new, bytes_known, unsteady, walked })
+    Ok(Imported {
+        version,
+        changed,
+        put,
+        deleted,
+        opened,
+        bytes_new,
+        bytes_known,
+        unsteady,
+        walked,
+    })
 }
 
 fn count(ops: &[Op]) -> (u64, u64) {
@@ -123,14 +141,20 @@ fn count(ops: &[Op]) -> (u64, u64) {
 }
 
 /// Reads all entries of the base, in key order.
-fn entries<S: Storage>(store: &mut Store<S>, writer: &Writer<'_>, base: &Version) -> Result<Vec<(Key, Entry)>, Error> {
+fn entries<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    base: &Version,
+) -> Result<Vec<(Key, Entry)>, Error> {
     let view = View::new(store, writer.changes.0, Some(writer.content.0));
     let mut all: Vec<(Key, Entry)> = Vec::new();
     loop {
         let after = all.last().map(|(key, _)| key);
         match base.walk(&view, after, PAGE).map_err(Error::damaged)? {
             Step::Done(page) if page.is_empty() => return Ok(all),
-            Step::Done(page) => all.extend(page.into_iter().map(|(path, entry)| (path.key(), entry))),
+            Step::Done(page) => {
+                all.extend(page.into_iter().map(|(path, entry)| (path.key(), entry)))
+            }
             Step::Need(_) => return Err(Error::verify("a writer's own index is not all here")),
         }
     }
@@ -172,7 +196,8 @@ impl<S: Storage> Run<'_, S> {
         let mut ops = Vec::new();
         let mut known = known.into_iter().peekable();
         // A folder that could not be read says nothing about what was deleted in it.
-        let blind = |path: &[u8]| hidden_by_errors.iter().any(|(hidden, _)| path.starts_with(hidden));
+        let blind =
+            |path: &[u8]| hidden_by_errors.iter().any(|(hidden, _)| path.starts_with(hidden));
         for item in found {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::interrupted());
@@ -220,7 +245,9 @@ impl<S: Storage> Run<'_, S> {
         match read {
             file::Read::Entry(entry) => return Ok(Some(entry)),
             file::Read::Unsteady => self.unsteady.push(item.path.as_bytes().to_vec()),
-            file::Read::Unreadable(why) => self.unreadable.push((item.path.as_bytes().to_vec(), why)),
+            file::Read::Unreadable(why) => {
+                self.unreadable.push((item.path.as_bytes().to_vec(), why))
+            }
         }
         Ok(None)
     }
@@ -236,7 +263,9 @@ fn delete(key: &Key, blind: &impl Fn(&[u8]) -> bool, ops: &mut Vec<Op>) {
 
 /// Tells whether an entry says what another says, leaving out where and when.
 fn same(old: &Entry, new: &Entry) -> bool {
-    let says = |entry: &Entry| (entry.kind, entry.size, entry.mode, entry.mtime, entry.chunks, entry.content);
+    let says = |entry: &Entry| {
+        (entry.kind, entry.size, entry.mode, entry.mtime, entry.chunks, entry.content)
+    };
     says(old) == says(new) && old.target == new.target
 }
 
@@ -264,7 +293,12 @@ fn finish<S: Storage>(
     let made = match commit(base, &view, ops, info, &mut append) {
         Ok(Step::Done(made)) => made,
         Ok(Step::Need(_)) => return Err(Error::verify("a writer's own index is not all here")),
-        Err(error) => return Err(Error::new(crate::error::Code::Io, format!("cannot make a change: {error}"))),
+        Err(error) => {
+            return Err(Error::new(
+                crate::error::Code::Io,
+                format!("cannot make a change: {error}"),
+            ));
+        }
     };
     store.sign(writer.changes.0, writer.changes.1).map_err(Error::store)?;
     store.commit().map_err(Error::store)?;
@@ -273,5 +307,8 @@ fn finish<S: Storage>(
 
 fn now() -> Mtime {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Mtime { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+    Mtime {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: since.subsec_nanos(),
+    }
 }

@@ -120,7 +120,8 @@ fn note(root: &Path, entry: Result<DirEntry, ignore::Error>, walked: &mut Walked
             return;
         }
     };
-    let bytes = entry.path().strip_prefix(root).unwrap_or(entry.path()).as_os_str().as_bytes().to_vec();
+    let bytes =
+        entry.path().strip_prefix(root).unwrap_or(entry.path()).as_os_str().as_bytes().to_vec();
     let looked = entry.metadata().map_err(|error| error.to_string()).and_then(|metadata| {
         let path = DrivePath::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
         found(&entry, path, &metadata).map_err(|error| error.to_string())
@@ -151,7 +152,14 @@ fn found(entry: &DirEntry, path: DrivePath, metadata: &Metadata) -> std::io::Res
         );
         return Ok(None);
     };
-    Ok(Some(Found { path, kind, size: metadata.len(), mode: mode(metadata), mtime: mtime(metadata), target }))
+    Ok(Some(Found {
+        path,
+        kind,
+        size: metadata.len(),
+        mode: mode(metadata),
+        mtime: mtime(metadata),
+        target,
+    }))
 }
 
 /// Returns the permission bits that travel.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-use datnode_drive::{Chunker, ChunkerParams, ChunkList, DrivePath, Entry, Kind, Mtime, SafePath};
+use datnode_drive::{ChunkList, Chunker, ChunkerParams, DrivePath, Entry, Kind, Mtime, SafePath};
 use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, Storage, Store, leaf};
 
 use crate::disk::beneath::Beneath;
@@ -52,7 +52,12 @@ impl Landing {
     ///
     /// # Errors
     /// E-DIRTY, before anything is written, if something is in the way that is neither equal nor ours and `force` is not set.
-    pub fn new(root: &Path, entries: Vec<(DrivePath, Entry)>, ours: &Ours, force: bool) -> Result<Self, Error> {
+    pub fn new(
+        root: &Path,
+        entries: Vec<(DrivePath, Entry)>,
+        ours: &Ours,
+        force: bool,
+    ) -> Result<Self, Error> {
         let beneath = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
         let mut landing = Self {
             plan: Plan::default(),
@@ -102,8 +107,16 @@ impl Landing {
             self.total += entry.size;
             let state = match self.folder.look(name) {
                 None => State::Missing(entry.size),
-                Some(there) if there.file && (there.size, there.mtime) == (entry.size, entry.mtime) => State::Landed,
-                Some(there) if there.file && there.size == entry.size && self.folder.equals(name, entry) => {
+                Some(there)
+                    if there.file && (there.size, there.mtime) == (entry.size, entry.mtime) =>
+                {
+                    State::Landed
+                }
+                Some(there)
+                    if there.file
+                        && there.size == entry.size
+                        && self.folder.equals(name, entry) =>
+                {
                     self.folder.dress(name, entry);
                     State::Landed
                 }
@@ -122,11 +135,17 @@ impl Landing {
         }
         for (path, entry) in &self.symlinks {
             let there = self.folder.look(path.as_bytes());
-            if there.is_some_and(|there| there.target.as_deref() != Some(&entry.target[..])) && !force {
+            if there.is_some_and(|there| there.target.as_deref() != Some(&entry.target[..]))
+                && !force
+            {
                 dirty.push(path.as_bytes().to_vec());
             }
         }
-        if dirty.is_empty() { Ok(()) } else { Err(Error::dirty("files in the way differ from the drive's", &dirty)) }
+        if dirty.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::dirty("files in the way differ from the drive's", &dirty))
+        }
     }
 
     /// Returns the blocks that the files need.
@@ -138,9 +157,15 @@ impl Landing {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn begin<S: Storage>(&mut self, store: &mut Store<S>, content: FeedSlot) -> Result<(), Error> {
+    pub fn begin<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        content: FeedSlot,
+    ) -> Result<(), Error> {
         for (path, _) in &self.directories {
-            self.folder.make(path.as_bytes()).map_err(|error| failed("create", path.as_bytes(), &error))?;
+            self.folder
+                .make(path.as_bytes())
+                .map_err(|error| failed("create", path.as_bytes(), &error))?;
         }
         for file in 0..self.plan.files.len() {
             if self.states[file] == State::Missing(0) {
@@ -157,8 +182,15 @@ impl Landing {
     }
 
     /// Puts a block that the store holds where it belongs, as far as it is not there.
-    fn settle<S: Storage>(&mut self, store: &mut Store<S>, content: FeedSlot, block: BlockIndex) -> Result<(), Error> {
-        let Some(offset) = store.byte_offset(content, block).map_err(Error::store)? else { return Ok(()) };
+    fn settle<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        content: FeedSlot,
+        block: BlockIndex,
+    ) -> Result<(), Error> {
+        let Some(offset) = store.byte_offset(content, block).map_err(Error::store)? else {
+            return Ok(());
+        };
         let spots = self.plan.spots(block.0, offset);
         let place = store.where_is(content, block).map_err(Error::store)?;
         let all_landed = spots.iter().all(|spot| self.states[spot.file] == State::Landed);
@@ -207,7 +239,13 @@ impl Landing {
         Ok(true)
     }
 
-    fn write<S: Storage>(&mut self, store: &mut Store<S>, file: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    fn write<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        file: usize,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
         let State::Missing(left) = self.states[file] else { return Ok(()) };
         let (path, entry) = &self.plan.files[file];
         let name = path.as_bytes();

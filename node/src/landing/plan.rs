@@ -53,7 +53,8 @@ impl Plan {
         let near = self.spans[..end].iter().rev().take_while(|span| span.first_block >= earliest);
         let spot = |span: &Span| {
             let within = byte_offset.checked_sub(span.first_byte)?;
-            (block < span.end_block).then(|| Spot { file: span.file, offset: span.file_offset + within })
+            (block < span.end_block)
+                .then(|| Spot { file: span.file, offset: span.file_offset + within })
         };
         near.filter_map(spot).collect()
     }

@@ -32,10 +32,13 @@ impl Replicator {
             .feeds
             .iter()
             .filter(|(feed, state)| {
-                state.paused_until.is_none() && peer.links.get(feed).is_some_and(|link| link.is_live())
+                state.paused_until.is_none()
+                    && peer.links.get(feed).is_some_and(|link| link.is_live())
             })
             .flat_map(|(feed, state)| {
-                let rank = |want: &super::want::Open| Rank(want.priority, state.class, core::cmp::Reverse(want.id));
+                let rank = |want: &super::want::Open| {
+                    Rank(want.priority, state.class, core::cmp::Reverse(want.id))
+                };
                 state.wants.iter().map(move |want| (rank(want), *feed))
             })
             .collect();
@@ -44,7 +47,13 @@ impl Replicator {
     }
 
     /// Asks a peer for a share of one want.
-    fn ask(&mut self, now: Instant, id: PeerId, feed_id: FeedId, want_id: WantId) -> Option<Message> {
+    fn ask(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        feed_id: FeedId,
+        want_id: WantId,
+    ) -> Option<Message> {
         let seed = u64::from_le_bytes(*self.seed.first_chunk().expect("a seed has 32 bytes"));
         let feed = self.feeds.get_mut(&feed_id)?;
         let peer = self.peers.get_mut(&id)?;
@@ -59,7 +68,8 @@ impl Replicator {
             }
             Wanted::Bytes(bytes)
         } else {
-            let lease = (peer.rate.lease() / feed.block_bytes()).clamp(LEASE_BLOCKS_MIN, LEASE_BLOCKS_MAX);
+            let lease =
+                (peer.rate.lease() / feed.block_bytes()).clamp(LEASE_BLOCKS_MIN, LEASE_BLOCKS_MAX);
             if priority == Priority(0) && owed > lease / 2 || owed >= LEASE_BLOCKS_MAX {
                 return None;
             }
@@ -95,7 +105,10 @@ impl Replicator {
         }
         peer.asked_at.get_or_insert(now);
         let channel = link.ours;
-        Some(Message::Request { channel, request: Request { id: request, length, priority, wanted } })
+        Some(Message::Request {
+            channel,
+            request: Request { id: request, length, priority, wanted },
+        })
     }
 
     /// Takes back everything that was asked of a peer, so that others are asked.

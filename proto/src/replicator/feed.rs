@@ -43,7 +43,11 @@ pub(super) struct Holder {
 
 /// Which order wants are served in: priority, then the feed's class, then age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank(pub(super) Priority, pub(super) Class, pub(super) core::cmp::Reverse<WantId>);
+pub(super) struct Rank(
+    pub(super) Priority,
+    pub(super) Class,
+    pub(super) core::cmp::Reverse<WantId>,
+);
 
 impl Feed {
     pub(super) fn new(key: PublicKey, class: Class, length: u64, have: Bitfield) -> Self {
@@ -93,13 +97,19 @@ impl Feed {
     }
 
     /// Picks blocks of one want for a peer.
-    pub(super) fn pick(&self, peer: PeerId, want: &Open, length: u64, budget: u64, seed: u64) -> Runs {
+    pub(super) fn pick(
+        &self,
+        peer: PeerId,
+        want: &Open,
+        length: u64,
+        budget: u64,
+        seed: u64,
+    ) -> Runs {
         let Some(holder) = self.holders.get(&peer) else { return Runs::new() };
         let theirs = &holder.have;
         let picture = Picture { have: &self.have, assigned: &self.assigned, theirs, length };
-        let holders = |block: u64| {
-            self.holders.values().filter(|holder| holder.have.contains(block)).count()
-        };
+        let holders =
+            |block: u64| self.holders.values().filter(|holder| holder.have.contains(block)).count();
         let tie = |region: u64| mix(seed, region);
         let region = (REGION_BYTES / self.block_bytes()).max(1);
         let rarity = Rarity { region, holders: &holders, tie: &tie };

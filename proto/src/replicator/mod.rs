@@ -62,7 +62,14 @@ impl Replicator {
     }
 
     /// Replicates a feed of which we know `length` blocks and hold `have`.
-    pub fn add_feed(&mut self, id: FeedId, key: PublicKey, class: Class, length: u64, have: Bitfield) {
+    pub fn add_feed(
+        &mut self,
+        id: FeedId,
+        key: PublicKey,
+        class: Class,
+        length: u64,
+        have: Bitfield,
+    ) {
         self.feeds.insert(id, Feed::new(key, class, length, have));
         self.peers.values_mut().for_each(|peer| peer.add(id));
     }
@@ -118,7 +125,9 @@ impl Replicator {
         }
         // Requests for bytes are withdrawn at once; blocks on their way are few and welcome.
         for link in self.peers.values_mut().flat_map(|peer| peer.links.values_mut()) {
-            let gone = |(request, want): (&crate::ids::RequestId, &WantId)| (*want == id).then_some(*request);
+            let gone = |(request, want): (&crate::ids::RequestId, &WantId)| {
+                (*want == id).then_some(*request)
+            };
             let requests: Vec<_> = link.byte_requests.iter().filter_map(gone).collect();
             for request in requests {
                 link.byte_requests.remove(&request);
@@ -174,11 +183,13 @@ impl Replicator {
             Done::Located { peer, feed, request, priority, length, blocks } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 let Some(ours) = self.feeds.get(&feed) else { return };
-                let blocks = blocks.filter(|blocks| blocks.end <= length && ours.have.all(blocks.clone()));
+                let blocks =
+                    blocks.filter(|blocks| blocks.end <= length && ours.have.all(blocks.clone()));
                 match (blocks, state.links.get_mut(&feed)) {
                     (Some(blocks), _) => {
                         let runs = alloc::vec![blocks];
-                        let taken = state.upload.request(feed, ours.class, request, priority, length, runs);
+                        let taken =
+                            state.upload.request(feed, ours.class, request, priority, length, runs);
                         self.check(peer, taken);
                     }
                     (None, Some(link)) => link.missing.push((request, Vec::new())),
@@ -186,7 +197,9 @@ impl Replicator {
                 }
             }
             Done::Proved { peer, feed, proof } => {
-                if let Some(link) = self.peers.get_mut(&peer).and_then(|peer| peer.links.get_mut(&feed)) {
+                if let Some(link) =
+                    self.peers.get_mut(&peer).and_then(|peer| peer.links.get_mut(&feed))
+                {
                     link.upgrade = proof;
                 }
             }
@@ -241,8 +254,12 @@ impl Replicator {
 
     /// Tells that time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let stalled: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| download::is_stalled(peer, now)).map(|(id, _)| *id).collect();
+        let stalled: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| download::is_stalled(peer, now))
+            .map(|(id, _)| *id)
+            .collect();
         for id in stalled {
             self.revoke(id);
             if let Some(peer) = self.peers.get_mut(&id) {

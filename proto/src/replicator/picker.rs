@@ -139,7 +139,8 @@ mod tests {
     }
 
     fn noise(seed: u64, block: u64, one_in: u64) -> bool {
-        let mixed = (seed ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed =
+            (seed ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         (mixed >> 33) % one_in == 0
     }
 
@@ -149,14 +150,17 @@ mod tests {
             let have = bits((0..400).filter(|&block| noise(seed, block, 3)));
             let assigned = bits((0..400).filter(|&block| noise(seed + 1_000, block, 5)));
             let theirs = bits((0..400).filter(|&block| !noise(seed + 2_000, block, 4)));
-            let picture = Picture { have: &have, assigned: &assigned, theirs: &theirs, length: 390 };
+            let picture =
+                Picture { have: &have, assigned: &assigned, theirs: &theirs, length: 390 };
             let wanted = [10..150, 170..171, 200..500];
             let rarity = Rarity { region: 16, holders: &|_| 1, tie: &|region| region };
             let right: Vec<u64> = wanted
                 .iter()
                 .cloned()
                 .flatten()
-                .filter(|&b| b < 390 && theirs.contains(b) && !have.contains(b) && !assigned.contains(b))
+                .filter(|&b| {
+                    b < 390 && theirs.contains(b) && !have.contains(b) && !assigned.contains(b)
+                })
                 .collect();
             for order in [Order::Linear, Order::Rarest] {
                 for budget in [0, 1, 17, 1_000] {

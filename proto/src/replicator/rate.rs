@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use crate::ids::Instant;
-use crate::limits::{CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_MAX, LEASE_BYTES_MIN, LEASE_TIME};
+use crate::limits::{
+    CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_MAX, LEASE_BYTES_MIN, LEASE_TIME,
+};
 
 /// How long bytes are counted before they become a sample.
 const SAMPLE: Duration = Duration::from_millis(100);

@@ -44,7 +44,13 @@ impl Replicator {
         Ok(())
     }
 
-    fn message(&mut self, now: Instant, id: PeerId, message: Message, payload: Bytes) -> Result<(), Fault> {
+    fn message(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        message: Message,
+        payload: Bytes,
+    ) -> Result<(), Fault> {
         match message {
             Message::Hello(_) => Err(Fault::Unexpected("hello")),
             Message::Open { channel, nonce, tag } => self.open(id, channel, &nonce, &tag),
@@ -97,7 +103,13 @@ impl Replicator {
         if live { Ok(*feed) } else { Err(Fault::UnknownChannel) }
     }
 
-    fn open(&mut self, id: PeerId, channel: Channel, nonce: &[u8; 16], tag: &[u8; 32]) -> Result<(), Fault> {
+    fn open(
+        &mut self,
+        id: PeerId,
+        channel: Channel,
+        nonce: &[u8; 16],
+        tag: &[u8; 32],
+    ) -> Result<(), Fault> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         if peer.theirs.len() + peer.rejects.len() >= CHANNELS_MAX {
             return Err(Fault::TooMany("feeds"));
@@ -105,7 +117,8 @@ impl Replicator {
         if peer.theirs.contains_key(&channel) {
             return Err(Fault::Unexpected("second open of a channel"));
         }
-        let matching = |feed: &super::feed::Feed| capability::matches(&feed.key, &peer.binding, nonce, tag);
+        let matching =
+            |feed: &super::feed::Feed| capability::matches(&feed.key, &peer.binding, nonce, tag);
         let found = self.feeds.iter().find(|(_, feed)| matching(feed)).map(|(id, _)| *id);
         let Some(feed) = found else {
             // The same answer as for a feed that nobody has: a stranger learns nothing.
@@ -165,8 +178,14 @@ impl Replicator {
         holder.length = holder.length.max(length);
         // Blocks beyond the peer's own head cannot be held; a bound on what a liar can make us keep.
         let within = |run: core::ops::Range<u64>| run.start..run.end.min(length);
-        held.into_iter().map(within).filter(|run| !run.is_empty()).for_each(|run| holder.have.set_range(run));
-        lost.into_iter().map(within).filter(|run| !run.is_empty()).for_each(|run| holder.have.clear_range(run));
+        held.into_iter()
+            .map(within)
+            .filter(|run| !run.is_empty())
+            .for_each(|run| holder.have.set_range(run));
+        lost.into_iter()
+            .map(within)
+            .filter(|run| !run.is_empty())
+            .for_each(|run| holder.have.clear_range(run));
     }
 
     fn requested(&mut self, id: PeerId, feed_id: FeedId, request: Request) -> Result<(), Fault> {
@@ -192,15 +211,24 @@ impl Replicator {
                 if self.jobs.len() > REQUESTS_MAX {
                     return Err(Fault::TooMany("requests"));
                 }
-                let job = Job::Locate { peer: id, feed: feed_id, request: name, priority, length, bytes };
+                let job =
+                    Job::Locate { peer: id, feed: feed_id, request: name, priority, length, bytes };
                 self.jobs.push_back(job);
                 Ok(())
             }
         }
     }
 
-    fn missing(&mut self, now: Instant, id: PeerId, feed_id: FeedId, request: RequestId, blocks: &Runs) {
-        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id)) else {
+    fn missing(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        feed_id: FeedId,
+        request: RequestId,
+        blocks: &Runs,
+    ) {
+        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id))
+        else {
             return;
         };
         let pause = peer.refused(now);
@@ -218,7 +246,8 @@ impl Replicator {
             if let Some(holder) = feed.holders.get_mut(&id) {
                 holder.have.clear_range(run.clone());
             }
-            for block in run.clone().filter(|block| link.asked.contains(*block)).collect::<Vec<_>>() {
+            for block in run.clone().filter(|block| link.asked.contains(*block)).collect::<Vec<_>>()
+            {
                 link.settle(request, block);
                 feed.assigned.clear(block);
             }
@@ -239,7 +268,8 @@ impl Replicator {
         siblings: Vec<Node>,
         bytes: Bytes,
     ) -> Result<(), Fault> {
-        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id)) else {
+        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id))
+        else {
             return Ok(());
         };
         let Some(link) = peer.links.get_mut(&feed_id) else { return Ok(()) };
@@ -254,7 +284,8 @@ impl Replicator {
             peer.rate.answered(now.since(asked));
         }
         let owed = link.asked.contains(block.0);
-        let by_bytes = link.byte_requests.contains_key(&request) || link.late_requests.contains(&request);
+        let by_bytes =
+            link.byte_requests.contains_key(&request) || link.late_requests.contains(&request);
         if owed {
             link.settle(request, block.0);
         } else if !by_bytes && !link.cancelled.contains(block.0) {

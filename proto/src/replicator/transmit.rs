@@ -22,7 +22,8 @@ impl Replicator {
         if self.peers.get(&id)?.faulted {
             return None;
         }
-        let control = self.greet(id).or_else(|| self.tell(now, id)).or_else(|| self.next_request(now, id));
+        let control =
+            self.greet(id).or_else(|| self.tell(now, id)).or_else(|| self.next_request(now, id));
         match control {
             Some(message) => Some(Frame { header: encode(&message), payload: Bytes::new() }),
             None => self.next_block(id),
@@ -47,7 +48,8 @@ impl Replicator {
         let nonce = self.draw();
         let peer = self.peers.get_mut(&id)?;
         let key = &self.feeds.get(&feed_id)?.key;
-        let tag = *capability::tag(key, &peer.binding.ours, &peer.binding.theirs, &nonce).as_bytes();
+        let tag =
+            *capability::tag(key, &peer.binding.ours, &peer.binding.theirs, &nonce).as_bytes();
         let link = peer.links.get_mut(&feed_id)?;
         link.opened = true;
         Some(Message::Open { channel: link.ours, nonce, tag })
@@ -74,8 +76,11 @@ impl Replicator {
             if let Some((request, blocks)) = link.missing.pop() {
                 return Some(Message::Missing { channel, id: request, blocks });
             }
-            let theirs = feed.holders.get(&id).filter(|holder| holder.heard).map(|holder| holder.length);
-            if let Some(from) = theirs.filter(|&theirs| theirs < feed.length && link.offered < feed.length) {
+            let theirs =
+                feed.holders.get(&id).filter(|holder| holder.heard).map(|holder| holder.length);
+            if let Some(from) =
+                theirs.filter(|&theirs| theirs < feed.length && link.offered < feed.length)
+            {
                 link.offered = feed.length;
                 self.jobs.push_back(Job::Prove { peer: id, feed: *feed_id, from });
             }
@@ -121,6 +126,13 @@ impl Replicator {
         let known = |range| link.knows(&holder.have, read.overtakes, range);
         let levels = levels(block, read.length, known)?;
         link.reading.set(block.0);
-        Some(Job::Read { peer: id, feed, request: read.request, priority: read.priority, block, levels })
+        Some(Job::Read {
+            peer: id,
+            feed,
+            request: read.request,
+            priority: read.priority,
+            block,
+            levels,
+        })
     }
 }

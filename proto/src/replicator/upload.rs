@@ -76,7 +76,8 @@ impl Upload {
             return Err(Fault::TooMany("requests"));
         }
         runs.reverse();
-        self.queue.insert((Reverse(priority), Reverse(class), id), Lease { feed, length, rest: runs });
+        self.queue
+            .insert((Reverse(priority), Reverse(class), id), Lease { feed, length, rest: runs });
         Ok(())
     }
 
@@ -88,7 +89,8 @@ impl Upload {
         if blocks.is_empty() {
             self.queue.remove(&key);
         } else if let Some(lease) = self.queue.get_mut(&key) {
-            lease.rest = lease.rest.iter().rev().flat_map(|run| without(run.clone(), blocks)).collect();
+            lease.rest =
+                lease.rest.iter().rev().flat_map(|run| without(run.clone(), blocks)).collect();
             lease.rest.reverse();
         }
     }
@@ -122,7 +124,8 @@ impl Upload {
         }
         let lowest_reading = self.reading.first_key_value().map(|(priority, _)| *priority);
         let lowest_ready = self.ready.last_key_value().map(|((Reverse(priority), _), _)| *priority);
-        let overtakes = lowest_reading.into_iter().chain(lowest_ready).any(|other| other < priority);
+        let overtakes =
+            lowest_reading.into_iter().chain(lowest_ready).any(|other| other < priority);
         *self.reading.entry(priority).or_default() += 1;
         Some(Read { feed, request, priority, block, length, overtakes })
     }
@@ -184,7 +187,9 @@ mod tests {
         upload.request(feed, Class::Content, RequestId(1), bulk, 100, alloc::vec![0..50]).unwrap();
         assert_eq!(upload.next_read().unwrap().block, BlockIndex(0));
         let urgent = Priority(9);
-        upload.request(feed, Class::Content, RequestId(2), urgent, 100, alloc::vec![70..72]).unwrap();
+        upload
+            .request(feed, Class::Content, RequestId(2), urgent, 100, alloc::vec![70..72])
+            .unwrap();
         upload.request(feed, Class::Changes, RequestId(3), bulk, 100, alloc::vec![3..4]).unwrap();
         let next: Vec<u64> = (0..4).map(|_| upload.next_read().unwrap().block.0).collect();
         assert_eq!(next, [70, 71, 3, 1]);
@@ -211,7 +216,14 @@ mod tests {
             let (feed, id) = (FeedId(1), RequestId(id));
             upload.request(feed, Class::Content, id, Priority(0), 1_000, runs).unwrap();
         }
-        let more = upload.request(FeedId(1), Class::Content, RequestId(9_999), Priority(0), 1, Runs::new());
+        let more = upload.request(
+            FeedId(1),
+            Class::Content,
+            RequestId(9_999),
+            Priority(0),
+            1,
+            Runs::new(),
+        );
         assert_eq!(more, Err(Fault::TooMany("requests")));
         let reads = core::iter::from_fn(|| upload.next_read()).count();
         assert_eq!(reads, READS_MAX);

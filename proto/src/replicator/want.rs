@@ -71,7 +71,8 @@ impl Open {
 
     /// Counts anew what is missing.
     pub(super) fn count(&mut self, have: &Bitfield) {
-        let missing = |run: &Range<u64>| (run.end - run.start) - have.iter_ones(run.clone()).count() as u64;
+        let missing =
+            |run: &Range<u64>| (run.end - run.start) - have.iter_ones(run.clone()).count() as u64;
         self.missing = self.runs.iter().map(missing).sum();
     }
 

@@ -6,10 +6,10 @@
 use alloc::string::String;
 use core::ops::Range;
 
+use datnode_feed::limits::LENGTH_END;
 use datnode_feed::{
     BlockIndex, Hash, LEVELS_MAX, Node, SignedHead, UPGRADE_NODES_MAX, UpgradeProof,
 };
-use datnode_feed::limits::LENGTH_END;
 use flatbuffers::{Vector, VerifierOptions};
 
 use super::generated::datnode::wire as fb;

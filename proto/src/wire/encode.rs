@@ -98,8 +98,7 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
         }
         Message::Block { channel, id, block, siblings } => {
             let siblings = Some(b.create_vector(&nodes(siblings)));
-            let args =
-                fb::BlockArgs { channel: channel.0, id: id.0, block: block.0, siblings };
+            let args = fb::BlockArgs { channel: channel.0, id: id.0, block: block.0, siblings };
             (fb::Body::Block, fb::Block::create(b, &args).as_union_value())
         }
         _ => unreachable!("the caller encodes all other messages"),
