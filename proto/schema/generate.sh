@@ -18,3 +18,4 @@ fi
     sed 's|^|//= |' wire.fbs
     cat "$scratch/wire_generated.rs"
 } >../src/wire/generated.rs
+rustfmt --edition 2024 --config-path ../.. ../src/wire/generated.rs

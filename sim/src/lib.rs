@@ -1,1 +1,226 @@
-//! To be written.
+//! A deterministic world: hosts with the real replicator and the real store, on a virtual clock, over virtual links.
+//!
+//! Everything that happens follows from a seed: there is one queue of events, ordered by time and then by when they were
+//! made, and one source of random numbers. Each frame that arrives goes into the trace hash, so that two runs with one seed
+//! can be compared by one line.
+//! Elsewhere: what a host does (`host`), random worlds (`scenario`).
+
+mod host;
+pub mod scenario;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use datnode_feed::SecretKey;
+use datnode_proto::{Binding, Frame, Instant, PeerId};
+
+pub use host::Host;
+
+/// A host of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostId(pub usize);
+
+/// Random numbers from a seed (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Starts from a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Returns a number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end.max(1)
+    }
+}
+
+/// One direction of a connection.
+#[derive(Debug)]
+struct Pipe {
+    to: HostId,
+    to_peer: PeerId,
+    latency: Duration,
+    bytes_per_second: u64,
+    /// When the last byte put on it has left.
+    free_at: Instant,
+}
+
+#[derive(Debug)]
+enum Event {
+    Arrive { host: HostId, peer: PeerId, frame: Frame },
+    Wake { host: HostId },
+}
+
+/// The world.
+pub struct World {
+    /// The virtual time.
+    pub now: Instant,
+    random: Random,
+    hosts: Vec<Host>,
+    pipes: BTreeMap<(HostId, PeerId), Pipe>,
+    queue: BinaryHeap<Reverse<(Instant, u64)>>,
+    events: BTreeMap<u64, Event>,
+    sequence: u64,
+    next_peer: u64,
+    trace: blake3::Hasher,
+    /// How many frames arrived.
+    pub frames: u64,
+}
+
+impl World {
+    /// Makes an empty world.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now: Instant(0),
+            random: Random::new(seed),
+            hosts: Vec::new(),
+            pipes: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            sequence: 0,
+            next_peer: 0,
+            trace: blake3::Hasher::new(),
+            frames: 0,
+        }
+    }
+
+    /// Adds a host that knows the feed of `secret`; one that is to write holds the secret itself.
+    pub fn host(&mut self, secret: &SecretKey) -> HostId {
+        let id = HostId(self.hosts.len());
+        self.hosts.push(Host::new(id, self.random.below(u64::MAX), secret));
+        id
+    }
+
+    /// Returns a host.
+    pub fn at(&mut self, id: HostId) -> &mut Host {
+        &mut self.hosts[id.0]
+    }
+
+    /// Connects two hosts; returns the handle that cuts it.
+    pub fn link(
+        &mut self,
+        a: HostId,
+        b: HostId,
+        latency: Duration,
+        bytes_per_second: u64,
+    ) -> (PeerId, PeerId) {
+        let (at_a, at_b) = (PeerId(self.next_peer), PeerId(self.next_peer + 1));
+        self.next_peer += 2;
+        for (host, peer, to, to_peer) in [(a, at_a, b, at_b), (b, at_b, a, at_a)] {
+            let pipe = Pipe { to, to_peer, latency, bytes_per_second, free_at: self.now };
+            self.pipes.insert((host, peer), pipe);
+            let name = |host: HostId| host.0.to_le_bytes().to_vec();
+            let binding = Binding { ours: name(host), theirs: name(to) };
+            let now = self.now;
+            self.at(host).replicator.handle_connected(now, peer, binding);
+        }
+        self.settle(a);
+        self.settle(b);
+        (at_a, at_b)
+    }
+
+    /// Cuts a connection: what is on the way is lost, and both ends notice.
+    pub fn cut(&mut self, a: HostId, link: (PeerId, PeerId)) {
+        let Some(pipe) = self.pipes.remove(&(a, link.0)) else { return };
+        self.pipes.remove(&(pipe.to, link.1));
+        self.at(a).replicator.handle_disconnected(link.0);
+        self.at(pipe.to).replicator.handle_disconnected(link.1);
+        self.settle(a);
+        self.settle(pipe.to);
+    }
+
+    /// Runs until nothing happens any more, or `until`.
+    pub fn run(&mut self, until: Instant) {
+        while let Some(Reverse((at, sequence))) = self.queue.pop() {
+            if at > until {
+                self.queue.push(Reverse((at, sequence)));
+                break;
+            }
+            self.now = at;
+            match self.events.remove(&sequence) {
+                Some(Event::Arrive { host, peer, frame }) => self.arrive(host, peer, &frame),
+                Some(Event::Wake { host }) => {
+                    self.at(host).woken = None;
+                    self.at(host).replicator.handle_timeout(at);
+                    self.settle(host);
+                }
+                None => {}
+            }
+        }
+        self.now = self.now.max(until.min(self.now));
+    }
+
+    fn arrive(&mut self, host: HostId, peer: PeerId, frame: &Frame) {
+        if !self.pipes.contains_key(&(host, peer)) {
+            return;
+        }
+        self.frames += 1;
+        self.trace.update(&self.now.0.to_le_bytes()).update(&host.0.to_le_bytes());
+        self.trace.update(&frame.header).update(&frame.payload);
+        let now = self.now;
+        self.at(host).replicator.handle_frame(now, peer, &frame.header, frame.payload.clone());
+        self.settle(host);
+    }
+
+    /// Lets a host do its jobs and send what it can, until it has nothing more to do.
+    pub fn settle(&mut self, id: HostId) {
+        let now = self.now;
+        self.at(id).work(now);
+        let peers: Vec<PeerId> =
+            self.pipes.keys().filter(|(host, _)| *host == id).map(|(_, peer)| *peer).collect();
+        for peer in peers {
+            // Asking for a frame may lead to a job, and the job to a frame.
+            loop {
+                let frame = self.at(id).next_frame(now, peer);
+                let worked = self.at(id).work(now);
+                match frame {
+                    Some(frame) => self.send(id, peer, frame),
+                    None if worked => {}
+                    None => break,
+                }
+            }
+        }
+        for peer in self.at(id).take_faulted() {
+            if let Some(pipe) = self.pipes.get(&(id, peer)) {
+                let (other, theirs) = (pipe.to, pipe.to_peer);
+                self.cut(id, (peer, theirs));
+                self.settle(other);
+            }
+        }
+        let due = self.at(id).replicator.poll_timeout();
+        if let Some(at) = due.map(|at| at.max(now + Duration::from_micros(1))) {
+            if self.at(id).woken.is_none_or(|woken| woken > at) {
+                self.at(id).woken = Some(at);
+                self.push(at, Event::Wake { host: id });
+            }
+        }
+    }
+
+    fn send(&mut self, from: HostId, peer: PeerId, frame: Frame) {
+        let now = self.now;
+        let Some(pipe) = self.pipes.get_mut(&(from, peer)) else { return };
+        let bytes = (frame.header.len() + frame.payload.len() + 8) as u64;
+        let takes = Duration::from_micros(bytes * 1_000_000 / pipe.bytes_per_second.max(1));
+        pipe.free_at = pipe.free_at.max(now) + takes;
+        let (at, host, peer) = (pipe.free_at + pipe.latency, pipe.to, pipe.to_peer);
+        self.push(at, Event::Arrive { host, peer, frame });
+    }
+
+    fn push(&mut self, at: Instant, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at, self.sequence)));
+        self.events.insert(self.sequence, event);
+    }
+
+    /// Returns the hash over everything that arrived.
+    pub fn trace(&self) -> blake3::Hash {
+        self.trace.finalize()
+    }
+}

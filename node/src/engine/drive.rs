@@ -24,7 +24,7 @@ use crate::view::View;
 pub const URGENT: Priority = Priority(200);
 
 /// A store's own view, as queries get it.
-pub type StoreView<'a> = View<'a, Box<dyn Storage + Send>>;
+pub(super) type StoreView<'a> = View<'a, Box<dyn Storage + Send>>;
 
 /// A feed of a drive, replicated by the hub.
 #[derive(Clone, Debug)]

@@ -239,6 +239,11 @@ impl Replicator {
             Ok(offset) => {
                 feed.measure(len);
                 let done = feed.stored(block.0, &(offset..offset + len));
+                if feed.have.all(0..feed.length) {
+                    // The whole tree is known now: whoever could not be shown our head before can be.
+                    let links = self.peers.values_mut().filter_map(|peer| peer.links.get_mut(&id));
+                    links.for_each(|link| link.offered = 0);
+                }
                 self.events.push_back(Event::Stored { feed: id, block, peer });
                 self.events.extend(done.into_iter().map(|want| Event::WantDone { want }));
             }
