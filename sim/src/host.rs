@@ -130,13 +130,14 @@ impl Host {
     /// Returns the next frame for a peer; a liar damages some.
     pub(crate) fn next_frame(&mut self, now: Instant, peer: PeerId) -> Option<Frame> {
         let mut frame = self.replicator.poll_transmit(now, peer)?;
-        if let Some((one_in, random)) = &mut self.lies {
-            if !frame.payload.is_empty() && random.below(*one_in) == 0 {
-                let mut bytes = frame.payload.to_vec();
-                let at = random.below(bytes.len() as u64) as usize;
-                bytes[at] ^= 1 << random.below(8);
-                frame.payload = Bytes::from(bytes);
-            }
+        if let Some((one_in, random)) = &mut self.lies
+            && !frame.payload.is_empty()
+            && random.below(*one_in) == 0
+        {
+            let mut bytes = frame.payload.to_vec();
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << random.below(8);
+            frame.payload = Bytes::from(bytes);
         }
         Some(frame)
     }

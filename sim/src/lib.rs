@@ -195,11 +195,11 @@ impl World {
             }
         }
         let due = self.at(id).replicator.poll_timeout();
-        if let Some(at) = due.map(|at| at.max(now + Duration::from_micros(1))) {
-            if self.at(id).woken.is_none_or(|woken| woken > at) {
-                self.at(id).woken = Some(at);
-                self.push(at, Event::Wake { host: id });
-            }
+        if let Some(at) = due.map(|at| at.max(now + Duration::from_micros(1)))
+            && self.at(id).woken.is_none_or(|woken| woken > at)
+        {
+            self.at(id).woken = Some(at);
+            self.push(at, Event::Wake { host: id });
         }
     }
 

@@ -28,6 +28,10 @@ const COMMIT_STAGED_BYTES: usize = 8 << 20;
 
 type Query = Box<dyn FnOnce(&mut Worker) + Send>;
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a job is moved once, and boxing it would cost more than its copy"
+)]
 enum Task {
     Job { slot: FeedSlot, job: Job },
     Query(Query),

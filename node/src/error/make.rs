@@ -262,6 +262,21 @@ fn names<P: AsRef<[u8]>>(paths: &[P]) -> String {
     shown.join(", ")
 }
 
+/// Tells whether the reason behind an error is a full disk.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| {
+            matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        }) {
+            return true;
+        }
+        at = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,19 +305,4 @@ mod tests {
         assert_eq!(error.exit(), 9);
         assert_eq!(error.to_json()["pid"], 4711);
     }
-}
-
-/// Tells whether the reason behind an error is a full disk.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| {
-            matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        }) {
-            return true;
-        }
-        at = error.source();
-    }
-    false
 }

@@ -89,6 +89,10 @@ pub fn create<S: Storage>(
 ///
 /// # Errors
 /// What the store says, E-INTERRUPTED when `stop` was set. The drive is then as it was.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "an import needs a store, a drive, a folder and somebody to tell"
+)]
 pub fn import<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
@@ -207,10 +211,10 @@ impl<S: Storage> Run<'_, S> {
                 delete(&gone, &blind, &mut ops);
             }
             let old = known.next_if(|(other, _)| *other == key).map(|(_, entry)| entry);
-            if let Some(entry) = self.entry(item, old.as_ref())? {
-                if old.as_ref().is_none_or(|old| !same(old, &entry)) {
-                    ops.push(Op::Put(item.path.clone(), entry));
-                }
+            if let Some(entry) = self.entry(item, old.as_ref())?
+                && old.as_ref().is_none_or(|old| !same(old, &entry))
+            {
+                ops.push(Op::Put(item.path.clone(), entry));
             }
             self.state.files += 1;
             self.state.bytes = self.reader.bytes_new + self.reader.bytes_known;
@@ -254,10 +258,10 @@ impl<S: Storage> Run<'_, S> {
 }
 
 fn delete(key: &Key, blind: &impl Fn(&[u8]) -> bool, ops: &mut Vec<Op>) {
-    if let Ok(path) = key.path() {
-        if !blind(path.as_bytes()) {
-            ops.push(Op::Delete(path));
-        }
+    if let Ok(path) = key.path()
+        && !blind(path.as_bytes())
+    {
+        ops.push(Op::Delete(path));
     }
 }
 

@@ -141,7 +141,7 @@ mod tests {
     fn noise(seed: u64, block: u64, one_in: u64) -> bool {
         let mixed =
             (seed ^ block.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        (mixed >> 33) % one_in == 0
+        (mixed >> 33).is_multiple_of(one_in)
     }
 
     #[test]
