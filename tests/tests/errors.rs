@@ -1,13 +1,11 @@
 //! Bad input ends with a code and a hint, and changes nothing.
 
-mod common;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::{User, assert_exit, tree, write};
+use datnode_tests::{Sharer, User, assert_exit, tree, write};
 
-fn shared() -> (User, common::Sharer) {
+fn shared() -> (User, Sharer) {
     let user = User::new();
     write(&user.path("source"), b"a", b"hello");
     let sharer = user.share(&user.path("source"), &[]);

@@ -1,12 +1,10 @@
 //! What is shared arrives, whatever it is called and however large it is.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use common::{User, assert_exit, noise, tree, write};
+use datnode_tests::{User, assert_exit, noise, tree, write};
 
 fn clone(user: &User, what: &str, into: &str) {
     assert_exit(&user.run(["clone", what, into, "--wait", "20s"]), 0);

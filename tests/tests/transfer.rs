@@ -1,12 +1,10 @@
 //! Interrupted, shared among sources, damaged, in part: what arrives is right.
 
-mod common;
-
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{User, assert_exit, noise, tree, write};
+use datnode_tests::{User, assert_exit, noise, tree, write};
 
 const SIZE: usize = 64 << 20;
 
@@ -67,7 +65,8 @@ fn a_second_source_takes_over_when_one_dies() {
     assert_exit(&mirror.run(["clone", writer.ticket(), "copy"]), 0);
     let second = mirror.share(&mirror.path("copy"), &[]);
     let reader = User::new();
-    let args = ["clone", writer.link(), "copy", "--peer", writer.address(), "--peer", second.address()];
+    let args =
+        ["clone", writer.link(), "copy", "--peer", writer.address(), "--peer", second.address()];
     let mut child = reader.command(args).stderr(Stdio::null()).spawn().unwrap();
     while !reader.path("copy/.dat").exists() && child.try_wait().unwrap().is_none() {
         std::thread::yield_now();
@@ -93,7 +92,8 @@ fn damaged_files_of_a_source_do_no_harm() {
     assert_exit(&mirror.run(["verify", "--full", "copy"]), 6);
     let second = mirror.share(&mirror.path("copy"), &[]);
     let reader = User::new();
-    let args = ["clone", writer.link(), "copy", "--peer", second.address(), "--peer", writer.address()];
+    let args =
+        ["clone", writer.link(), "copy", "--peer", second.address(), "--peer", writer.address()];
     assert_exit(&reader.run(args), 0);
     assert_eq!(tree(&source), tree(&reader.path("copy")));
 }
