@@ -1,0 +1,117 @@
+//! Messages on the wire: every one survives, nothing else passes, and the bytes stay what they are.
+
+use datnode_feed::{
+    Ancestor, BlockIndex, Hash, Head, Node, SecretKey, SignedHead, UpgradeProof, leaf,
+};
+use datnode_proto::limits::{HEADER_BYTES_MAX, RUNS_MAX};
+use datnode_proto::wire::{Channel, Hello, Message, Request, Wanted, decode, encode};
+use datnode_proto::{Fault, Priority, RequestId};
+
+fn messages() -> Vec<Message> {
+    let channel = Channel(3);
+    let id = RequestId(77);
+    let node = |name: &[u8]| leaf(name);
+    let ancestor = Some(Ancestor { fork: 0, length: 4, root: Hash([8; 32]) });
+    let head = Head { fork: 1, length: 9, byte_length: 100, root: Hash([7; 32]), ancestor };
+    let head = SignedHead::sign(head, &SecretKey::from_bytes([1; 32]));
+    let request = |wanted| Request { id, length: 9, priority: Priority(5), wanted };
+    vec![
+        Message::Hello(Hello {
+            version_min: 1,
+            version_max: 1,
+            features: 0,
+            agent: "datnode/0.1.0".into(),
+            credit: 1 << 20,
+        }),
+        Message::Open { channel, nonce: [1; 16], tag: [2; 32] },
+        Message::Reject { channel },
+        Message::Close { channel },
+        Message::Have { channel, length: 9, held: vec![0..4, 6..9], lost: vec![4..5] },
+        Message::Upgrade {
+            channel,
+            proof: UpgradeProof { from: 4, head, nodes: vec![node(b"a"), node(b"b")] },
+        },
+        Message::Request { channel, request: request(Wanted::Blocks(vec![1..3, 8..9])) },
+        Message::Request { channel, request: request(Wanted::Bytes(10..90)) },
+        Message::Cancel { channel, id, blocks: vec![] },
+        Message::Missing { channel, id, blocks: vec![2..3] },
+        Message::Block { channel, id, block: BlockIndex(8), siblings: vec![node(b"c")] },
+        Message::Credit { total: u64::MAX },
+    ]
+}
+
+#[test]
+fn every_message_survives() {
+    for message in messages() {
+        let header = encode(&message);
+        assert!(header.len() <= HEADER_BYTES_MAX);
+        assert_eq!(decode(&header, b""), Ok(message));
+    }
+}
+
+#[test]
+fn the_bytes_stay_what_they_are() {
+    let all: Vec<u8> = messages().iter().flat_map(encode).collect();
+    assert_eq!(
+        Hash::of(&all).to_string(),
+        GOLDEN,
+        "the wire format changed: SPEC 6, and a new version"
+    );
+}
+
+const GOLDEN: &str = "dfe9292c892eacf7460774b1f9d6c9d297ef89adf668c1fe82f510a4c5dbf302";
+
+#[test]
+fn only_blocks_carry_bytes() {
+    for message in messages() {
+        let carried = decode(&encode(&message), b"payload");
+        assert_eq!(carried.is_ok(), matches!(message, Message::Block { .. }), "{message:?}");
+    }
+}
+
+#[test]
+fn damaged_frames_are_refused_or_mean_something_else_but_never_panic() {
+    for message in messages() {
+        let header = encode(&message);
+        for bit in 0..header.len() * 8 {
+            let mut damaged = header.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let _ = decode(&damaged, b"");
+        }
+        for len in 0..header.len() {
+            let _ = decode(&header[..len], b"");
+        }
+    }
+    let mut state = 1_u64;
+    for round in 0..200_000 {
+        let garbage: Vec<u8> = (0..round % 200)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect();
+        let _ = decode(&garbage, b"");
+    }
+}
+
+#[test]
+fn runs_have_one_form_and_a_limit() {
+    let have = |held: Vec<std::ops::Range<u64>>| {
+        decode(&encode(&Message::Have { channel: Channel(0), length: 9, held, lost: vec![] }), b"")
+    };
+    assert!(have(vec![0..2, 3..4]).is_ok());
+    for bad in [vec![0..2, 2..4], vec![3..4, 0..1], vec![0..3, 1..2], vec![5..5]] {
+        assert_eq!(have(bad), Err(Fault::Malformed));
+    }
+    let most = (0..RUNS_MAX as u64).map(|at| at * 2..at * 2 + 1);
+    assert!(have(most.clone().collect()).is_ok());
+    assert!(have(most.chain([1_000_000..1_000_001]).collect()).is_err());
+}
+
+#[test]
+fn too_many_nodes_are_refused() {
+    let siblings = vec![Node { hash: Hash([1; 32]), size: 1 }; 57];
+    let block =
+        Message::Block { channel: Channel(0), id: RequestId(0), block: BlockIndex(0), siblings };
+    assert_eq!(decode(&encode(&block), b""), Err(Fault::Malformed));
+}
