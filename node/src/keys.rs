@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use datnode_feed::{PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
+use crate::cli::escape;
 use crate::dirs::{Dirs, make_private};
 use crate::error::{Code, Error};
 
@@ -59,18 +60,21 @@ impl DriveKeys {
         if file.metadata().map_err(said)?.mode() & 0o077 != 0 {
             return Err(Error::new(
                 Code::Io,
-                format!("others may read the secret key {}", path.display()),
+                format!("others may read the secret key {}", escape::path(&path)),
             )
-            .hint(format!("chmod 600 {}", path.display())));
+            .hint(format!("chmod 600 {}", escape::path(&path))));
         }
         let mut seed = Zeroizing::new([0; 32]);
-        file.read_exact(&mut *seed).map_err(said)?;
+        file.read_exact(&mut *seed).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged(&path),
+            _ => said(error),
+        })?;
+        if file.read(&mut [0]).map_err(said)? > 0 {
+            return Err(damaged(&path));
+        }
         let keys = Self::of(&seed);
         if keys.changes.public() != *drive {
-            return Err(Error::new(
-                Code::Io,
-                format!("the secret key {} is damaged", path.display()),
-            ));
+            return Err(damaged(&path));
         }
         Ok(Some(keys))
     }
@@ -79,6 +83,12 @@ impl DriveKeys {
         let content = Zeroizing::new(blake3::derive_key(CONTENT, seed));
         Self { changes: SecretKey::from_bytes(*seed), content: SecretKey::from_bytes(*content) }
     }
+}
+
+fn damaged(path: &Path) -> Error {
+    Error::new(Code::Io, format!("the secret key {} is damaged", escape::path(path))).hint(
+        "put it back from a backup; without it, the drive can be read and served, not changed",
+    )
 }
 
 fn path(dirs: &Dirs, drive: &PublicKey) -> PathBuf {
@@ -99,4 +109,69 @@ pub fn random() -> Result<Zeroizing<[u8; 32]>, Error> {
     let read = fs::File::open(source).and_then(|mut file| file.read_exact(&mut *bytes));
     read.map_err(|error| Error::io("read", source, &error))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Dirs) {
+        let home = tempfile::tempdir().unwrap();
+        let dirs = Dirs { data: home.path().join("data"), run: home.path().join("run") };
+        (home, dirs)
+    }
+
+    #[test]
+    fn keys_are_kept_for_the_owner_alone_and_found_again() {
+        let (_home, dirs) = home();
+        let keys = DriveKeys::create(&dirs).unwrap();
+        let drive = keys.changes.public();
+        let file = path(&dirs, &drive);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(file.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        let again = DriveKeys::load(&dirs, &drive).unwrap().unwrap();
+        assert_eq!(again.changes.public(), drive);
+        assert_eq!(again.content.public(), keys.content.public());
+        assert_ne!(again.content.public(), drive);
+        let other = SecretKey::from_bytes([9; 32]).public();
+        assert!(DriveKeys::load(&dirs, &other).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        let (_home, dirs) = home();
+        let drive = DriveKeys::create(&dirs).unwrap().changes.public();
+        for mode in [0o640, 0o604, 0o660] {
+            let open = fs::Permissions::from_mode(mode);
+            fs::set_permissions(path(&dirs, &drive), open).unwrap();
+            let error = DriveKeys::load(&dirs, &drive).unwrap_err();
+            assert!(error.message().contains("others may read"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_key_is_never_used() {
+        let (_home, dirs) = home();
+        let drive = DriveKeys::create(&dirs).unwrap().changes.public();
+        let file = path(&dirs, &drive);
+        let good = fs::read(&file).unwrap();
+        let flipped = [&[good[0] ^ 1], &good[1..]].concat();
+        for bad in [&good[..31], &[], &[&good[..], b"x"].concat(), &flipped] {
+            fs::write(&file, bad).unwrap();
+            let error = DriveKeys::load(&dirs, &drive).unwrap_err();
+            assert!(error.message().contains("damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let (_home, dirs) = home();
+        let keys = DriveKeys::create(&dirs).unwrap();
+        let seed = keys.changes.to_bytes();
+        let shown = format!("{keys:?}");
+        assert!(!shown.contains(&data_encoding::HEXLOWER.encode(&*seed)), "{shown}");
+        assert!(!shown.contains(&format!("{:?}", &seed[..])), "{shown}");
+    }
 }

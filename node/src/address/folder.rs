@@ -35,9 +35,9 @@ pub(super) fn exists(word: &[u8], base: &Path) -> bool {
 
 /// Parses an address whose drive is a folder.
 pub(super) fn parse(text: &[u8], base: &Path) -> Result<Address, Error> {
-    let named = base.join(expand_home(text));
-    let full = std::path::absolute(&named)
-        .map_err(|source| Error::io("find the folder", &named, &source))?;
+    let typed = expand_home(text);
+    let full = std::path::absolute(base.join(&typed))
+        .map_err(|source| Error::io("find the folder", &typed, &source))?;
     let mut bad_version = None;
     for root in full.ancestors() {
         let Ok(below) = full.strip_prefix(root) else { break };
@@ -70,7 +70,7 @@ pub(super) fn parse(text: &[u8], base: &Path) -> Result<Address, Error> {
             }
         }
     }
-    Err(bad_version.unwrap_or_else(|| nowhere(&named)))
+    Err(bad_version.unwrap_or_else(|| nowhere(&full, if text == b"." { base } else { &typed })))
 }
 
 /// The folder and the version in `folder+version`.
@@ -98,15 +98,15 @@ fn is_drive(folder: &Path) -> bool {
     folder.join(STORE_FOLDER).is_dir()
 }
 
-fn nowhere(named: &Path) -> Error {
-    match std::fs::metadata(named) {
-        Ok(_) => Error::not_drive(named),
+fn nowhere(full: &Path, typed: &Path) -> Error {
+    match std::fs::metadata(full) {
+        Ok(_) => Error::not_drive(full),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Error::new(
             Code::NotFound,
-            format!("there is no folder {}, and no drive above it", escape::path(named)),
+            format!("there is no folder {}, and no drive above it", escape::path(typed)),
         )
         .hint("check the name, or give a key or ticket"),
-        Err(source) => Error::io("look at", named, &source),
+        Err(source) => Error::io("look at", typed, &source),
     }
 }
 

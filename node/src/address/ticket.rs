@@ -23,6 +23,8 @@ const CHECK_LEN: usize = 4;
 /// A ticket is pasted into chats: sixteen addresses are plenty.
 const ADDRESSES_MAX: usize = 16;
 const ADDRESS_BYTES_MAX: usize = 256;
+/// No ticket within the limits is longer; longer words are refused unread.
+const WORD_LEN_MAX: usize = 8 * 1024;
 
 /// A key with addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +36,10 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Makes a ticket; addresses over the limit are left out.
+    /// Makes a ticket; addresses over the limits are left out.
     pub fn new(key: PublicKey, addresses: Vec<Multiaddr>) -> Self {
-        let addresses = addresses.into_iter().take(ADDRESSES_MAX).collect();
+        let fits = |address: &Multiaddr| address.len() <= ADDRESS_BYTES_MAX;
+        let addresses = addresses.into_iter().filter(fits).take(ADDRESSES_MAX).collect();
         Self { key, addresses }
     }
 
@@ -48,19 +51,48 @@ impl Ticket {
         let bad = |why: &str| {
             Error::new(Code::Key, format!("this ticket {why}")).hint("copy the whole word again")
         };
+        if word.len() > WORD_LEN_MAX {
+            return Err(bad("is too long to be one"));
+        }
         let body = word.get(PREFIX.len()..).unwrap_or_default();
-        let bytes = BASE32_NOPAD_NOCASE.decode(body).map_err(|_| bad("is cut off or mistyped"))?;
-        let split = bytes.len().checked_sub(CHECK_LEN).ok_or_else(|| bad("is cut off"))?;
-        let (content, check) = bytes.split_at(split);
+        let bytes = BASE32_NOPAD_NOCASE.decode(body).map_err(|_| bad(&undecodable(body)))?;
+        let (content, check) = bytes
+            .len()
+            .checked_sub(CHECK_LEN)
+            .and_then(|len| bytes.split_at_checked(len))
+            .ok_or_else(|| bad("is cut off"))?;
         if checksum(content) != check {
             return Err(bad("is cut off or mistyped"));
         }
         let mut reader = Reader::new(content);
         match reader.u8() {
             Ok(VERSION) => {}
-            _ => return Err(bad("was made by a newer datnode")),
+            _ => return Err(bad("was made by a newer datnode").hint("update datnode")),
         }
-        read(&mut reader).ok_or_else(|| bad("does not make sense"))
+        let ticket = read(&mut reader).ok_or_else(|| bad("does not make sense"))?;
+        // One ticket, one spelling.
+        if ticket.content() != content {
+            return Err(bad("does not make sense"));
+        }
+        Ok(ticket)
+    }
+
+    fn content(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.u8(VERSION).raw(self.key.as_bytes()).varint(self.addresses.len() as u64);
+        for address in &self.addresses {
+            writer.bytes(&address.to_vec());
+        }
+        writer.into_vec()
+    }
+}
+
+/// Says why a word is no base32.
+fn undecodable(body: &[u8]) -> String {
+    let alien = |byte: &u8| !matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'2'..=b'7');
+    match body.iter().position(alien) {
+        Some(place) => format!("has a typo at character {}", PREFIX.len() + place + 1),
+        None => "is cut off or mistyped".to_owned(),
     }
 }
 
@@ -79,12 +111,7 @@ fn checksum(content: &[u8]) -> [u8; CHECK_LEN] {
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut writer = Writer::new();
-        writer.u8(VERSION).raw(self.key.as_bytes()).varint(self.addresses.len() as u64);
-        for address in &self.addresses {
-            writer.bytes(&address.to_vec());
-        }
-        let content = writer.into_vec();
+        let content = self.content();
         let check = checksum(&content);
         let text = BASE32_NOPAD.encode(&[&content[..], &check].concat()).to_ascii_lowercase();
         write!(f, "{PREFIX}{text}")
@@ -97,19 +124,69 @@ mod tests {
 
     use super::*;
 
+    fn ticket() -> Ticket {
+        let node = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA";
+        let address = |text: String| text.parse::<Multiaddr>().unwrap();
+        let addresses = vec![
+            address(format!("/ip4/127.0.0.1/tcp/4001/p2p/{node}")),
+            address(format!("/ip6/::1/udp/4001/quic-v1/p2p/{node}")),
+        ];
+        Ticket::new(SecretKey::from_bytes([5; 32]).public(), addresses)
+    }
+
     #[test]
     fn a_ticket_survives_and_a_typo_does_not() {
-        let key = SecretKey::from_bytes([5; 32]).public();
-        let address: Multiaddr = "/ip4/127.0.0.1/tcp/4001".parse().unwrap();
-        let ticket = Ticket::new(key, vec![address]);
+        let ticket = ticket();
         let word = ticket.to_string();
         assert_eq!(Ticket::parse(word.as_bytes()).unwrap(), ticket);
         assert_eq!(Ticket::parse(word.to_uppercase().as_bytes()).unwrap(), ticket);
         for at in PREFIX.len()..word.len() {
-            let mut typo = word.clone().into_bytes();
-            typo[at] = if typo[at] == b'a' { b'b' } else { b'a' };
-            assert!(Ticket::parse(&typo).is_err(), "character {at}");
+            for other in b"abcdefghijklmnopqrstuvwxyz234567189-" {
+                let mut typo = word.clone().into_bytes();
+                if typo[at] != *other {
+                    typo[at] = *other;
+                    assert!(Ticket::parse(&typo).is_err(), "character {at}");
+                }
+            }
             assert!(Ticket::parse(&word.as_bytes()[..at]).is_err(), "cut at {at}");
         }
+        assert!(Ticket::parse(format!("{word}a").as_bytes()).is_err());
+    }
+
+    /// Makes a ticket of any bytes, with a right checksum.
+    fn forge(content: &[u8]) -> String {
+        let bytes = [content, &checksum(content)].concat();
+        format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+    }
+
+    #[test]
+    fn a_right_checksum_does_not_excuse_wrong_contents() {
+        let good = ticket().content();
+        assert!(Ticket::parse(forge(&good).as_bytes()).is_ok());
+        let with = |at: usize, byte: u8| {
+            let mut content = good.clone();
+            content[at] = byte;
+            Ticket::parse(forge(&content).as_bytes())
+        };
+        let newer = with(0, 2).unwrap_err();
+        assert!(newer.message().contains("newer"), "{newer}");
+        assert!(with(33, 1).is_err(), "one address too few is counted");
+        assert!(with(33, 3).is_err(), "one address too many is counted");
+        assert!(with(33, 17).is_err(), "too many addresses");
+        for len in 0..good.len() {
+            assert!(Ticket::parse(forge(&good[..len]).as_bytes()).is_err(), "cut at {len}");
+        }
+        assert!(Ticket::parse(forge(&[&good[..], &[0]].concat()).as_bytes()).is_err());
+        let long_count = [&good[..33], &[0x82, 0x00], &good[34..]].concat();
+        assert!(Ticket::parse(forge(&long_count).as_bytes()).is_err(), "a varint has one form");
+    }
+
+    #[test]
+    fn too_many_addresses_are_left_out() {
+        let one = ticket().addresses.remove(0);
+        let ticket = Ticket::new(ticket().key, vec![one; 99]);
+        assert_eq!(ticket.addresses.len(), ADDRESSES_MAX);
+        assert_eq!(Ticket::parse(ticket.to_string().as_bytes()).unwrap(), ticket);
+        assert!(Ticket::parse(&b"datticket".repeat(10_000)).is_err());
     }
 }

@@ -49,6 +49,11 @@ pub(super) fn in_prefix(lower: &str) -> Option<usize> {
     if lower.len() < LINK_LEN {
         return None;
     }
+    if lower.len() == LINK_LEN
+        && let Some(place) = (0..LINK_PREFIX.len()).find(|&place| swap_makes_link(lower, place))
+    {
+        return Some(place);
+    }
     let body = ticket::PREFIX.len();
     for from in [body - 1, body, body + 1] {
         if let Some(rest) = lower.get(from..)
@@ -90,11 +95,13 @@ fn wrong(lower: &[u8]) -> Option<usize> {
 
 /// Two neighbours changed places.
 fn swapped(lower: &[u8]) -> Option<usize> {
-    (LINK_PREFIX.len()..lower.len() - 1).find(|&place| {
-        let mut word = lower.to_vec();
-        word.swap(place, place + 1);
-        key::decode(&word).is_some()
-    })
+    (LINK_PREFIX.len()..lower.len() - 1).find(|&place| swap_makes_link(lower, place))
+}
+
+fn swap_makes_link(word: impl AsRef<[u8]>, place: usize) -> bool {
+    let mut word = word.as_ref().to_vec();
+    word.swap(place, place + 1);
+    key::decode(&word).is_some()
 }
 
 /// A character too many.

@@ -3,16 +3,20 @@
 pub mod escape;
 pub mod output;
 pub mod units;
+mod usage;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use libp2p::Multiaddr;
 
 use crate::address::VersionSpec;
 use units::Limit;
+
+pub use usage::{Stop, parse};
 
 /// Publish a folder under one key; anyone with the key gets it, live and verified.
 #[derive(Debug, Parser)]
@@ -43,10 +47,10 @@ pub struct Global {
     )]
     pub dir: Option<PathBuf>,
     /// Print JSON: one document, or one line each.
-    #[arg(long, global = true, env = "DATNODE_JSON")]
+    #[arg(long, global = true, env = "DATNODE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
     /// Say nothing but results and errors.
-    #[arg(short, long, global = true, env = "DATNODE_QUIET")]
+    #[arg(short, long, global = true, env = "DATNODE_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
     /// Say more; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::escape;
 use super::units::{Size, Span};
 use crate::error::Error;
 
@@ -34,7 +35,7 @@ impl Out {
     /// # Errors
     /// As for [`data`](Self::data).
     pub fn record(&self, value: &Value) -> Result<(), Error> {
-        self.data(format!("{value}\n").as_bytes())
+        self.data(format!("{}\n", escape::json(&value.to_string())).as_bytes())
     }
 
     /// Says something to a person.
@@ -56,10 +57,45 @@ impl Out {
         if error.is_silent() {
             return;
         }
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let text = if self.json { error.to_json().to_string() } else { error.render(colour) };
+        let text = match self.json {
+            true => escape::json(&error.to_json().to_string()),
+            false => error
+                .render(colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name))),
+        };
         let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end());
     }
+}
+
+/// Tells whether to colour: on terminals that can, unless the user says otherwise (no-color.org, bixense.com/clicolors).
+fn colour(terminal: bool, env: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty());
+    if set("NO_COLOR").is_some() {
+        return false;
+    }
+    if set("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        return true;
+    }
+    terminal && set("TERM").is_none_or(|value| value != "dumb")
+}
+
+/// Returns as much of a line as fits so many columns, for a line that is redrawn in place.
+fn fit(line: &str, columns: usize) -> &str {
+    let mut used = 0;
+    for (at, char) in line.char_indices() {
+        // Where in doubt a character counts as wide: a short line is better than a broken one.
+        used += if char < '\u{1100}' || matches!(char, '\u{2000}'..='\u{25ff}') { 1 } else { 2 };
+        if used > columns {
+            return &line[..at];
+        }
+    }
+    line
+}
+
+/// Returns how wide the terminal behind stderr is.
+fn columns() -> usize {
+    let columns =
+        rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 { 80 } else { columns }
 }
 
 fn said(error: std::io::Error) -> Error {
@@ -117,8 +153,9 @@ impl Meter {
             Size(rate)
         );
         let mut stderr = std::io::stderr().lock();
+        // A line that reaches the last column would wrap and could not be redrawn.
         let _ = if self.terminal {
-            write!(stderr, "\r\x1b[K{text}")
+            write!(stderr, "\r\x1b[K{}", fit(&text, columns().saturating_sub(1)))
         } else {
             writeln!(stderr, "{text}")
         };
@@ -129,5 +166,41 @@ impl Meter {
         if self.terminal && self.shown.take().is_some() && !self.out.json {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_follow_the_terminal_and_the_user() {
+        type Row = (bool, &'static [(&'static str, &'static str)], bool);
+        let table: &[Row] = &[
+            (true, &[], true),
+            (false, &[], false),
+            (true, &[("TERM", "xterm")], true),
+            (true, &[("TERM", "dumb")], false),
+            (true, &[("NO_COLOR", "1")], false),
+            (true, &[("NO_COLOR", "")], true),
+            (false, &[("CLICOLOR_FORCE", "1")], true),
+            (false, &[("CLICOLOR_FORCE", "0")], false),
+            (true, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+        ];
+        for (terminal, env, expected) in table {
+            let env = |name: &str| {
+                env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into())
+            };
+            assert_eq!(colour(*terminal, &env), *expected, "{terminal}");
+        }
+    }
+
+    #[test]
+    fn a_line_never_passes_the_last_column() {
+        assert_eq!(fit("Download  1.9 GiB", 40), "Download  1.9 GiB");
+        assert_eq!(fit("Download", 4), "Down");
+        assert_eq!(fit("日本語", 5), "日本");
+        assert_eq!(fit("größe", 3), "grö");
+        assert_eq!(fit("", 0), "");
     }
 }
