@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use datnode_drive::Kind;
@@ -14,12 +15,7 @@ use crate::cli::units::{Size, Span};
 use crate::error::Error;
 
 pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
-    let mut file = match &args.output {
-        Some(path) => {
-            Some((File::create(path).map_err(|error| Error::io("write", path, &error))?, path))
-        }
-        None => None,
-    };
+    let mut file: Option<(File, &PathBuf)> = None;
     for address in &args.addresses {
         let started = Instant::now();
         let opened = open(Some(address), args.at.as_ref(), &args.network, out).await?;
@@ -37,6 +33,11 @@ pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
                 ))
             })?,
         };
+        // Only now is there something to write: a file that cannot be found must not cost the one that is there.
+        if let (None, Some(path)) = (&file, &args.output) {
+            let made = File::create(path).map_err(|error| Error::io("write", path, &error))?;
+            file = Some((made, path));
+        }
         let len = range.end - range.start;
         let write = |bytes: &[u8]| match &mut file {
             Some((file, path)) => {
