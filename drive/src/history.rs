@@ -39,6 +39,15 @@ impl Skips {
         self.0.iter().zip(steps(number)).filter_map(nearest).min()
     }
 
+    /// Returns all that change `number` points to, with their positions.
+    pub(crate) fn all(&self, number: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().zip(steps(number)).flat_map(move |(positions, step)| {
+            let last = number.saturating_sub(1) / step;
+            let multiples = (0..=last).rev().map(move |multiple| multiple * step);
+            multiples.zip(positions.iter().copied())
+        })
+    }
+
     pub(crate) fn encode(&self, out: &mut Writer) {
         for &position in self.0.iter().flatten() {
             out.varint(position);
@@ -94,6 +103,14 @@ mod tests {
             skips.encode(&mut out);
             let bytes = out.into_vec();
             assert_eq!(Skips::decode(&mut Reader::new(&bytes), number), Ok(skips));
+        }
+    }
+
+    #[test]
+    fn all_pointers_are_told_with_their_numbers() {
+        for (number, skips) in (0u64..).zip(chain(5_000)) {
+            assert_eq!(skips.all(number).count(), skips.0.iter().flatten().count());
+            assert!(skips.all(number).all(|(earlier, at)| earlier < number && at == 3 * earlier));
         }
     }
 

@@ -1,6 +1,6 @@
 //! A drive at one of its changes: look up, list, walk, and find other versions.
 
-use alloc::{vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec, vec::Vec};
 
 use datnode_feed::{BlockIndex, Hash};
 
@@ -14,7 +14,7 @@ use crate::{
         node::empty_node,
         scan::{Page, reachable, scan},
     },
-    limits::SKIPPED_BLOCKS_MAX,
+    limits::{NEED_BLOCKS_MAX, SKIPPED_BLOCKS_MAX},
     path::{DrivePath, Key, path_of_key},
 };
 
@@ -118,6 +118,32 @@ impl Version {
             version = done!(version.earlier(blocks, nearer, position));
         }
         Ok(Step::Done(Some(version)))
+    }
+
+    /// Returns where all earlier changes are, in ascending order.
+    ///
+    /// While some are missing it needs all that are known to be missing: the skip pointers fan out, so that few steps
+    /// suffice. Each call starts anew. SPEC 8.3
+    pub fn history<B: Blocks>(&self, blocks: &B) -> Reading<Vec<Location>, B::Error> {
+        let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+        let (mut next, mut need) = (vec![self.clone()], Vec::new());
+        while let Some(version) = next.pop() {
+            for (number, position) in version.change.skips.all(version.number) {
+                if seen.insert(number, position).is_some() {
+                    continue;
+                }
+                match version.earlier(blocks, number, position)? {
+                    Step::Done(earlier) => next.push(earlier),
+                    Step::Need(missing) => need.extend(missing),
+                }
+            }
+        }
+        if !need.is_empty() {
+            need.truncate(NEED_BLOCKS_MAX);
+            return Ok(Step::Need(need));
+        }
+        let positions = seen.into_values().map(|position| Location::changes(BlockIndex(position)));
+        Ok(Step::Done(positions.collect()))
     }
 
     /// Returns the version this one was made on; none for the empty drive.

@@ -2,6 +2,7 @@
 
 mod common;
 mod golden;
+mod history;
 mod hostile;
 mod model;
 mod scale;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use datnode_drive::DrivePath;
 use datnode_feed::{MemoryStorage, PublicKey, Store};
@@ -189,15 +189,8 @@ pub(super) fn read_key(folder: &Path) -> Result<Option<PublicKey>, Error> {
 
 /// Says which drive a folder holds.
 pub(super) fn write_key(folder: &Path, key: &PublicKey) -> Result<(), Error> {
-    let path: PathBuf = folder.join(DRIVE_FOLDER).join(KEY_FILE);
-    let temporary = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        std::fs::write(&temporary, format!("{}\n", crate::address::key::hex(key)))?;
-        std::fs::File::open(&temporary)?.sync_all()?;
-        std::fs::rename(&temporary, &path)?;
-        std::fs::File::open(folder.join(DRIVE_FOLDER))?.sync_all()
-    };
-    write().map_err(|error| Error::io("write", &path, &error))
+    let line = format!("{}\n", crate::address::key::hex(key));
+    crate::disk::replace(&folder.join(DRIVE_FOLDER).join(KEY_FILE), line.as_bytes())
 }
 
 /// Returns a name as JSON: escaped, and exactly in base64 when it is not UTF-8.

@@ -54,6 +54,21 @@ pub enum DiskError {
     },
 }
 
+/// Replaces a small file of ours by another, so that either the one or the other is there after a crash.
+///
+/// # Errors
+/// What the disk says.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), crate::error::Error> {
+    let temporary = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        fs::write(&temporary, bytes)?;
+        File::open(&temporary)?.sync_all()?;
+        fs::rename(&temporary, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    write().map_err(|error| crate::error::Error::io("write", path, &error))
+}
+
 impl DiskError {
     fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { op, path: path.to_owned(), source }

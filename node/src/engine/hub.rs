@@ -174,6 +174,13 @@ impl Hub {
         self.settle(state);
     }
 
+    /// Tells that blocks that were here are here no longer.
+    pub fn lost(&self, feed: FeedId, blocks: std::ops::Range<u64>) {
+        let mut state = self.lock();
+        state.replicator.handle_lost(feed, blocks);
+        self.settle(state);
+    }
+
     /// Returns a number that changes whenever something moves: bytes, blocks, peers.
     pub fn progress(&self) -> u64 {
         let state = self.lock();

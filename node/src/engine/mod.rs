@@ -3,6 +3,7 @@
 //! Data flows one way: a peer's frames go to the hub, jobs from the hub to a store's thread, its answers back to the hub.
 
 mod drive;
+mod fetch;
 mod hub;
 mod jobs;
 mod network;
@@ -12,6 +13,7 @@ mod snapshot;
 mod worker;
 
 pub use drive::{Drive, Link, URGENT};
+pub use fetch::{LandingState, Report};
 pub use hub::{About, Hub, News, PeerReport, Wanted};
 pub use network::{Network, NetworkOptions};
 pub(crate) use network::{connect_locally, listen_locally};

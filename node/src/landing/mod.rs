@@ -2,36 +2,66 @@
 //!
 //! A file is written under a temporary name beside its final one and renamed when its last byte is there. Names go through
 //! `SafePath` and a directory handle; no symlink is followed. What is in the way and not ours is never replaced without leave.
-//! Elsewhere: which block belongs where (`plan`), writing one file (`target`).
+//! Elsewhere: what is there already (`look`), which block belongs where (`plan`), writing one file (`target`), what earlier
+//! versions left (`earlier`), making way for another kind (`way`).
 
+mod earlier;
+mod look;
 mod plan;
 mod target;
+mod way;
 
-use std::collections::HashMap;
-use std::io::Read;
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::path::Path;
 
-use datnode_drive::{ChunkList, Chunker, ChunkerParams, DrivePath, Entry, Kind, Mtime, SafePath};
-use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, Storage, Store, leaf};
+use datnode_drive::{DrivePath, Entry, SafePath};
+use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
 use crate::disk::beneath::Beneath;
 use crate::error::Error;
-use plan::Plan;
+use earlier::Was;
+pub use earlier::{Earlier, landed, note_landed};
+use plan::{Plan, Spot};
 use target::{Folder, Target};
 
-/// What an earlier version of this clone put where: it may be replaced if it is still so.
-pub type Ours = HashMap<Vec<u8>, (u64, Mtime)>;
+/// How many unfinished files stay open for writing.
+const OPEN_MAX: usize = 64;
+
+/// What is to land, and how.
+pub struct Wanted {
+    /// The entries of the version, or of the part of it that is wanted.
+    pub entries: Vec<(DrivePath, Entry)>,
+    /// The folder of the drive that is wanted: what earlier versions had elsewhere is left alone.
+    pub scope: DrivePath,
+    /// What earlier versions put here.
+    pub earlier: Earlier,
+    /// Replace files that are neither equal nor ours.
+    pub force: bool,
+}
 
 /// Files on their way to the disk.
 pub struct Landing {
     plan: Plan,
     folder: Folder,
+    scope: DrivePath,
+    earlier: Earlier,
     directories: Vec<(SafePath, Entry)>,
     symlinks: Vec<(SafePath, Entry)>,
     states: Vec<State>,
-    open: HashMap<usize, Target>,
+    /// Files being written, the one used last in front.
+    open: VecDeque<(usize, Target)>,
+    /// Blocks whose bytes were counted: one may come twice.
+    counted: Bitfield,
+    /// Names where something of another kind is to go.
+    in_the_way: Vec<Vec<u8>>,
+    /// Whether whole files get their names at once; not before all blocks that are here found their places, since the file
+    /// that is replaced may hold some of them.
+    naming: bool,
     /// Names that must not or cannot be written here, and why.
     pub refused: Vec<(DrivePath, String)>,
+    /// Names that the version dropped and that were changed here: they stay.
+    pub kept: Vec<Vec<u8>>,
     /// Bytes of files that have landed, those found in place included.
     pub landed: u64,
     /// Bytes that all files have.
@@ -48,112 +78,43 @@ enum State {
 }
 
 impl Landing {
-    /// Plans the landing of a version's entries beneath `root`.
+    /// Plans the landing of entries beneath `root`.
     ///
     /// # Errors
-    /// E-DIRTY, before anything is written, if something is in the way that is neither equal nor ours and `force` is not set.
-    pub fn new(
-        root: &Path,
-        entries: Vec<(DrivePath, Entry)>,
-        ours: &Ours,
-        force: bool,
-    ) -> Result<Self, Error> {
+    /// E-DIRTY, before anything is written, if something is in the way that is neither equal nor ours.
+    pub fn new(root: &Path, wanted: Wanted) -> Result<Self, Error> {
+        let Wanted { entries, scope, mut earlier, force } = wanted;
+        earlier.seal();
         let beneath = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
         let mut landing = Self {
             plan: Plan::default(),
             folder: Folder::new(beneath),
+            scope,
+            earlier,
             directories: Vec::new(),
             symlinks: Vec::new(),
             states: Vec::new(),
-            open: HashMap::new(),
+            open: VecDeque::new(),
+            counted: Bitfield::new(),
+            in_the_way: Vec::new(),
+            naming: false,
             refused: Vec::new(),
+            kept: Vec::new(),
             landed: 0,
             total: 0,
         };
         let files = landing.sort_out(entries);
         landing.plan = Plan::new(files);
-        landing.look_around(ours, force)?;
+        landing.look_around(force)?;
         Ok(landing)
     }
 
-    /// Separates kinds; names that may not land are listed and left out.
-    fn sort_out(&mut self, entries: Vec<(DrivePath, Entry)>) -> Vec<(SafePath, Entry)> {
-        let mut files = Vec::new();
-        for (path, entry) in entries {
-            let safe = match SafePath::new(&path) {
-                Ok(safe) => safe,
-                Err(refusal) => {
-                    self.refused.push((path, refusal.to_string()));
-                    continue;
-                }
-            };
-            match entry.kind {
-                Kind::File => files.push((safe, entry)),
-                Kind::Directory => self.directories.push((safe, entry)),
-                Kind::Symlink => match safe.check_link(&entry.target) {
-                    Ok(()) => self.symlinks.push((safe, entry)),
-                    Err(refusal) => self.refused.push((path, refusal.to_string())),
-                },
-            }
-        }
-        files
-    }
-
-    /// Looks at what is there already.
-    fn look_around(&mut self, ours: &Ours, force: bool) -> Result<(), Error> {
-        let mut dirty = Vec::new();
-        for (path, entry) in &self.plan.files {
-            let name = path.as_bytes();
-            self.total += entry.size;
-            let state = match self.folder.look(name) {
-                None => State::Missing(entry.size),
-                Some(there)
-                    if there.file && (there.size, there.mtime) == (entry.size, entry.mtime) =>
-                {
-                    State::Landed
-                }
-                Some(there)
-                    if there.file
-                        && there.size == entry.size
-                        && self.folder.equals(name, entry) =>
-                {
-                    self.folder.dress(name, entry);
-                    State::Landed
-                }
-                Some(there) => {
-                    let known = there.file && ours.get(name) == Some(&(there.size, there.mtime));
-                    if !known && !force {
-                        dirty.push(name.to_vec());
-                    }
-                    State::Missing(entry.size)
-                }
-            };
-            if state == State::Landed {
-                self.landed += entry.size;
-            }
-            self.states.push(state);
-        }
-        for (path, entry) in &self.symlinks {
-            let there = self.folder.look(path.as_bytes());
-            if there.is_some_and(|there| there.target.as_deref() != Some(&entry.target[..]))
-                && !force
-            {
-                dirty.push(path.as_bytes().to_vec());
-            }
-        }
-        if dirty.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::dirty("files in the way differ from the drive's", &dirty))
-        }
-    }
-
     /// Returns the blocks that the files need.
-    pub fn runs(&self) -> Vec<std::ops::Range<u64>> {
+    pub fn runs(&self) -> Vec<Range<u64>> {
         self.plan.runs()
     }
 
-    /// Makes the folders, and the empty files; puts blocks in place that the store holds from an earlier run.
+    /// Makes the folders; puts blocks where they belong that the store holds from an earlier run or version.
     ///
     /// # Errors
     /// What the disk says.
@@ -162,20 +123,29 @@ impl Landing {
         store: &mut Store<S>,
         content: FeedSlot,
     ) -> Result<(), Error> {
-        for (path, _) in &self.directories {
-            self.folder
-                .make(path.as_bytes())
-                .map_err(|error| failed("create", path.as_bytes(), &error))?;
-        }
-        for file in 0..self.plan.files.len() {
-            if self.states[file] == State::Missing(0) {
-                self.write(store, file, 0, &[])?;
+        for path in std::mem::take(&mut self.in_the_way) {
+            if let Some(there) = self.folder.look(&path) {
+                way::clear(&self.folder, store, &path, &there)?;
             }
+        }
+        for (path, _) in &self.directories {
+            let path = path.as_bytes();
+            self.folder.make(path).map_err(|error| failed("create", path, &error))?;
+        }
+        let landed = self.states.iter().zip(&self.plan.files);
+        for (_, (path, entry)) in landed.filter(|(state, _)| **state == State::Landed) {
+            self.folder.dress_if_other(path.as_bytes(), entry);
         }
         for run in self.plan.runs() {
             let held: Vec<u64> = store.have(content).iter_ones(run).collect();
             for block in held.into_iter().map(BlockIndex) {
                 self.settle(store, content, block)?;
+            }
+        }
+        self.naming = true;
+        for file in 0..self.states.len() {
+            if self.states[file] == State::Missing(0) {
+                self.name(store, file, true)?;
             }
         }
         Ok(())
@@ -192,20 +162,25 @@ impl Landing {
             return Ok(());
         };
         let spots = self.plan.spots(block.0, offset);
-        let place = store.where_is(content, block).map_err(Error::store)?;
+        let mut place = store.where_is(content, block).map_err(Error::store)?;
+        for spot in &spots {
+            let name = self.plan.name(spot.file);
+            // A run that was cut short between renaming the file and saying so.
+            let renamed = is_at(&place, &target::temporary(name), spot.offset);
+            if self.states[spot.file] == State::Landed && renamed {
+                let at = InPlace { path: name, offset: spot.offset };
+                store.place(content, block, at).map_err(Error::store)?;
+                place = store.where_is(content, block).map_err(Error::store)?;
+            }
+        }
         let all_landed = spots.iter().all(|spot| self.states[spot.file] == State::Landed);
-        let in_place = |place: &Place| match place {
-            Place::Working { path, offset } => spots.iter().any(|spot| {
-                self.plan.files[spot.file].0.as_bytes() == path.as_slice() && spot.offset == *offset
-            }),
-            Place::Data { .. } => true,
-        };
-        if all_landed && place.as_ref().is_some_and(in_place) {
+        let at_home = |spot: &Spot| is_at(&place, self.plan.name(spot.file), spot.offset);
+        if all_landed && spots.iter().any(at_home) {
             return Ok(());
         }
         // The bytes are read, hashed, and written where they are missing; what changed meanwhile is fetched again.
         if let Some(bytes) = store.read(content, block).map_err(Error::store)? {
-            self.land(store, content, block, offset, &bytes)?;
+            self.put(store, content, block, &spots, &bytes, place.as_ref())?;
         }
         Ok(())
     }
@@ -225,45 +200,80 @@ impl Landing {
         bytes: &[u8],
     ) -> Result<bool, Error> {
         let spots = self.plan.spots(block.0, byte_offset);
-        let Some(first) = spots.first().copied() else { return Ok(false) };
-        for spot in &spots {
-            self.write(store, spot.file, spot.offset, bytes)?;
+        if spots.is_empty() {
+            return Ok(false);
         }
-        let name = self.plan.files[first.file].0.as_bytes();
+        self.put(store, content, block, &spots, bytes, None)?;
+        Ok(true)
+    }
+
+    /// `from` is where the bytes were found, if they are here already.
+    fn put<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        content: FeedSlot,
+        block: BlockIndex,
+        spots: &[Spot],
+        bytes: &[u8],
+        from: Option<&Place>,
+    ) -> Result<(), Error> {
+        let count = !self.counted.contains(block.0);
+        self.counted.set(block.0);
+        for spot in spots {
+            self.write(store, *spot, bytes, count, from)?;
+        }
+        let Some(first) = spots.first() else { return Ok(()) };
+        let name = self.plan.name(first.file);
         let path = match self.states[first.file] {
             State::Landed => name.to_vec(),
             State::Missing(_) => target::temporary(name),
         };
         let at = InPlace { path: &path, offset: first.offset };
-        store.place(content, block, at).map_err(Error::store)?;
-        Ok(true)
+        store.place(content, block, at).map_err(Error::store)
     }
 
     fn write<S: Storage>(
         &mut self,
         store: &mut Store<S>,
-        file: usize,
-        offset: u64,
+        spot: Spot,
         bytes: &[u8],
+        count: bool,
+        from: Option<&Place>,
     ) -> Result<(), Error> {
-        let State::Missing(left) = self.states[file] else { return Ok(()) };
+        let State::Missing(left) = self.states[spot.file] else { return Ok(()) };
+        let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
+        let temporary = target::temporary(self.plan.name(spot.file));
+        let here = from.is_some_and(|place| is_place(place, &temporary, spot.offset));
+        if !here {
+            let said = |error| failed("write", self.plan.name(spot.file), &error);
+            let target = open(&self.folder, &self.plan, &mut self.open, spot.file).map_err(said)?;
+            target.write(spot.offset, bytes).map_err(said)?;
+        }
+        if count {
+            let left = left.saturating_sub(len);
+            self.states[spot.file] = State::Missing(left);
+            if left == 0 && self.naming {
+                // Only a file of several blocks has places under its temporary name.
+                self.name(store, spot.file, len < size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a whole file its name; `placed`: blocks are recorded under its temporary one.
+    fn name<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        file: usize,
+        placed: bool,
+    ) -> Result<(), Error> {
         let (path, entry) = &self.plan.files[file];
         let name = path.as_bytes();
-        let whole = bytes.len() as u64 == entry.size;
         let said = |error: std::io::Error| failed("write", name, &error);
-        let mut target = match self.open.remove(&file) {
-            Some(target) => target,
-            None => self.folder.begin(name, entry.size).map_err(said)?,
-        };
-        let written = target.write(offset, bytes).map_err(said)?;
-        let left = left - written.min(left);
-        if left > 0 {
-            self.states[file] = State::Missing(left);
-            self.keep_open(file, target);
-            return Ok(());
-        }
+        let target = open(&self.folder, &self.plan, &mut self.open, file).map_err(said)?;
         self.folder.finish(target, name, entry).map_err(said)?;
-        if !whole {
+        self.open.pop_front();
+        if placed {
             store.rename_working(&target::temporary(name), name).map_err(Error::store)?;
         }
         self.states[file] = State::Landed;
@@ -271,48 +281,114 @@ impl Landing {
         Ok(())
     }
 
-    fn keep_open(&mut self, file: usize, target: Target) {
-        self.open.insert(file, target);
-    }
-
-    /// Writes links, and gives folders their modes and times, when all files have landed; tells how many files have not.
+    /// Writes links, removes what the version dropped, and gives folders their modes and times, when all files have landed;
+    /// tells how many files have not.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn finish(&mut self) -> Result<usize, Error> {
+    pub fn finish<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        content: FeedSlot,
+    ) -> Result<usize, Error> {
+        let left = self.states.iter().filter(|state| **state != State::Landed).count();
+        if left > 0 {
+            return Ok(left);
+        }
         for (path, entry) in &self.symlinks {
             let name = path.as_bytes();
             self.folder.link(name, entry).map_err(|error| failed("link", name, &error))?;
+        }
+        self.remove_dropped()?;
+        let aside = way::forget_aside(&self.folder);
+        aside.map_err(|error| failed("remove", b".dat/aside", &error))?;
+        if self.scope.is_root() {
+            self.forget_dropped(store, content)?;
         }
         // Deepest first: what is done inside a folder changes its time.
         for (path, entry) in self.directories.iter().rev() {
             self.folder.dress(path.as_bytes(), entry);
         }
-        Ok(self.states.iter().filter(|state| **state != State::Landed).count())
+        Ok(0)
     }
+
+    /// Removes what earlier versions put here and this one has not; what was changed since stays.
+    fn remove_dropped(&mut self) -> Result<(), Error> {
+        let files = self.plan.files.iter().chain(&self.directories).chain(&self.symlinks);
+        let now: HashSet<&[u8]> = files.map(|(path, _)| path.as_bytes()).collect();
+        for (path, was) in self.earlier.bottom_up() {
+            let within = DrivePath::from_bytes(path).is_ok_and(|path| path.is_within(&self.scope));
+            if now.contains(path) || !within {
+                continue;
+            }
+            if matches!(was, Was::File { .. }) {
+                // Left behind by a run that was cut short; mostly it is not there.
+                let _ = self.folder.remove(&target::temporary(path), was);
+            }
+            let Some(there) = self.folder.look(path) else { continue };
+            if !was.is_still(&there) {
+                if !self.earlier.allows(path, &there)
+                    && self.kept.last().is_none_or(|last| last != path)
+                {
+                    self.kept.push(path.to_vec());
+                }
+                continue;
+            }
+            match self.folder.remove(path, was) {
+                // A folder with something of the user's in it stays.
+                Err(_) if *was == Was::Directory => {}
+                other => other.map_err(|error| failed("remove", path, &error))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the store forget blocks that lived in files of earlier versions and are in none now.
+    fn forget_dropped<S: Storage>(
+        &self,
+        store: &mut Store<S>,
+        content: FeedSlot,
+    ) -> Result<(), Error> {
+        let mut needed = Bitfield::new();
+        self.plan.runs().into_iter().for_each(|run| needed.set_range(run));
+        let length = store.length(content);
+        let held: Vec<u64> = store.have(content).iter_ones(0..length).collect();
+        for block in held.into_iter().filter(|block| !needed.contains(*block)) {
+            let place = store.where_is(content, BlockIndex(block)).map_err(Error::store)?;
+            if matches!(place, Some(Place::Working { .. })) {
+                store.forget(content, block..block + 1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the open target of a file, in front of `open`.
+fn open<'a>(
+    folder: &Folder,
+    plan: &Plan,
+    open: &'a mut VecDeque<(usize, Target)>,
+    file: usize,
+) -> std::io::Result<&'a Target> {
+    let known = open.iter().position(|(other, _)| *other == file);
+    let target = match known.and_then(|position| open.remove(position)) {
+        Some(target) => target,
+        None => (file, folder.begin(plan.name(file), plan.files[file].1.size)?),
+    };
+    open.truncate(OPEN_MAX - 1);
+    open.push_front(target);
+    Ok(&open[0].1)
+}
+
+fn is_at(place: &Option<Place>, path: &[u8], offset: u64) -> bool {
+    place.as_ref().is_some_and(|place| is_place(place, path, offset))
+}
+
+fn is_place(place: &Place, path: &[u8], offset: u64) -> bool {
+    matches!(place, Place::Working { path: at, offset: from } if at == path && *from == offset)
 }
 
 fn failed(op: &str, path: &[u8], error: &std::io::Error) -> Error {
     use std::os::unix::ffi::OsStrExt as _;
     Error::io(op, Path::new(std::ffi::OsStr::from_bytes(path)), error)
-}
-
-/// Tells whether the bytes of `file` are those of an entry: the same chunks, as its signed identity lists them.
-fn same_chunks(mut file: impl Read, entry: &Entry) -> std::io::Result<bool> {
-    let chunker = Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
-    let mut list = ChunkList::default();
-    let mut window = Vec::new();
-    loop {
-        let read = file.by_ref().take(4 << 20).read_to_end(&mut window)?;
-        let end = read < 4 << 20;
-        let mut at = 0;
-        while let Some(len) = chunker.next(&window[at..], end).filter(|_| at < window.len()) {
-            list.push(&leaf(&window[at..at + len]).hash);
-            at += len;
-        }
-        window.drain(..at);
-        if end {
-            return Ok(list.finish() == entry.chunks);
-        }
-    }
 }

@@ -59,8 +59,22 @@ impl Plan {
         near.filter_map(spot).collect()
     }
 
-    /// Returns the runs of blocks that the files need.
+    /// Returns the name of a file.
+    pub(super) fn name(&self, file: usize) -> &[u8] {
+        self.files[file].0.as_bytes()
+    }
+
+    /// Returns the runs of blocks that the files need, ascending and apart.
     pub(super) fn runs(&self) -> Vec<std::ops::Range<u64>> {
-        self.spans.iter().map(|span| span.first_block..span.end_block).collect()
+        let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+        for span in &self.spans {
+            match runs.last_mut() {
+                Some(last) if last.end >= span.first_block => {
+                    last.end = last.end.max(span.end_block);
+                }
+                _ => runs.push(span.first_block..span.end_block),
+            }
+        }
+        runs
     }
 }

@@ -8,7 +8,8 @@ use datnode_drive::{Entry, Mtime, TEMPORARY_PREFIX};
 use datnode_feed::Hash;
 use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
-use super::same_chunks;
+use super::earlier::Was;
+use super::look::same_chunks;
 use crate::disk::beneath::{Beneath, join, split};
 
 /// Files at least this long get their room before they are written.
@@ -24,6 +25,8 @@ pub(super) struct Folder {
 #[derive(Debug)]
 pub(super) struct There {
     pub(super) file: bool,
+    pub(super) directory: bool,
+    mode: u32,
     pub(super) size: u64,
     pub(super) mtime: Mtime,
     pub(super) target: Option<Vec<u8>>,
@@ -32,7 +35,6 @@ pub(super) struct There {
 /// A file that is being written under its temporary name.
 pub(super) struct Target {
     file: File,
-    written: std::collections::BTreeSet<u64>,
 }
 
 /// Returns the name that a file has until it is whole: beside its final one, and the same in each run.
@@ -57,6 +59,8 @@ impl Folder {
         let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
         Some(There {
             file: kind == FileType::RegularFile,
+            directory: kind == FileType::Directory,
+            mode: stat.st_mode & 0o7777,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             mtime: Mtime { seconds: stat.st_mtime, nanos },
             target,
@@ -99,11 +103,11 @@ impl Folder {
             let _ = sys::fallocate(&file, sys::FallocateFlags::empty(), 0, size);
         }
         file.set_len(size)?;
-        Ok(Target { file, written: std::collections::BTreeSet::new() })
+        Ok(Target { file })
     }
 
     /// Gives a whole file its mode and time, and its name.
-    pub(super) fn finish(&self, target: Target, path: &[u8], entry: &Entry) -> io::Result<()> {
+    pub(super) fn finish(&self, target: &Target, path: &[u8], entry: &Entry) -> io::Result<()> {
         sys::fchmod(&target.file, self.mode(entry))?;
         sys::futimens(&target.file, &times(entry.mtime))?;
         let (parent, base) = split(path);
@@ -111,6 +115,45 @@ impl Folder {
         let temporary = temporary(path);
         sys::renameat(&parent, split(&temporary).1, &parent, base)?;
         Ok(())
+    }
+
+    /// Gives a file that is whole already its mode and time, if it has others.
+    pub(super) fn dress_if_other(&self, path: &[u8], entry: &Entry) {
+        let other = |there: There| {
+            there.mode != self.mode(entry).as_raw_mode() || there.mtime != entry.mtime
+        };
+        if self.look(path).is_some_and(other) {
+            self.dress(path, entry);
+        }
+    }
+
+    /// Returns the names in a folder.
+    pub(super) fn names(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let opened = self.beneath.readable_directory(path)?;
+        let mut names = Vec::new();
+        for entry in sys::Dir::read_from(&opened)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let ((old, name), (new, base)) = (split(from), split(to));
+        let (old, new) = (self.beneath.directory(old)?, self.beneath.directory(new)?);
+        Ok(sys::renameat(&old, name, &new, base)?)
+    }
+
+    /// Removes a name; a folder only if nothing is in it.
+    pub(super) fn remove(&self, path: &[u8], was: &Was) -> io::Result<()> {
+        let (parent, base) = split(path);
+        let flags = match was {
+            Was::Directory => AtFlags::REMOVEDIR,
+            _ => AtFlags::empty(),
+        };
+        Ok(sys::unlinkat(&self.beneath.directory(parent)?, base, flags)?)
     }
 
     /// Gives what is at `path` its mode and time; a folder or file that refuses keeps its own.
@@ -145,10 +188,8 @@ impl Folder {
 }
 
 impl Target {
-    /// Writes bytes; returns how many of them are new, since a block may come twice.
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
-        self.file.write_all_at(bytes, offset)?;
-        Ok(if self.written.insert(offset) { bytes.len() as u64 } else { 0 })
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
     }
 }
 

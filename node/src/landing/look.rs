@@ -1,0 +1,130 @@
+//! Looks at what is in the working folder before anything is written.
+
+use std::io::Read;
+
+use datnode_drive::{ChunkList, Chunker, ChunkerParams, DrivePath, Entry, Kind, SafePath};
+use datnode_feed::leaf;
+
+use super::earlier::Was;
+use super::target::There;
+use super::{Landing, State, way};
+use crate::error::Error;
+
+/// What is to become of what is at a name.
+enum Verdict {
+    /// It is what is wanted.
+    Right,
+    /// It may be replaced by a rename.
+    Replace,
+    /// It must be taken away first.
+    Clear,
+    /// It is the user's.
+    Dirty,
+}
+
+impl Landing {
+    /// Separates kinds; names that may not land are listed and left out.
+    pub(super) fn sort_out(&mut self, entries: Vec<(DrivePath, Entry)>) -> Vec<(SafePath, Entry)> {
+        let mut files = Vec::new();
+        for (path, entry) in entries {
+            let safe = match SafePath::new(&path) {
+                Ok(safe) => safe,
+                Err(refusal) => {
+                    self.refused.push((path, refusal.to_string()));
+                    continue;
+                }
+            };
+            match entry.kind {
+                Kind::File => files.push((safe, entry)),
+                Kind::Directory => self.directories.push((safe, entry)),
+                Kind::Symlink => match safe.check_link(&entry.target) {
+                    Ok(()) => self.symlinks.push((safe, entry)),
+                    Err(refusal) => self.refused.push((path, refusal.to_string())),
+                },
+            }
+        }
+        files
+    }
+
+    /// Looks at what is there already.
+    pub(super) fn look_around(&mut self, force: bool) -> Result<(), Error> {
+        let (mut dirty, mut clear) = (Vec::new(), Vec::new());
+        let mut judge = |path: &SafePath, entry: &Entry| {
+            let there = self.folder.look(path.as_bytes());
+            let verdict =
+                there.map_or(Verdict::Replace, |there| self.judge(path, entry, &there, force));
+            match verdict {
+                Verdict::Clear => clear.push(path.as_bytes().to_vec()),
+                Verdict::Dirty => dirty.push(path.as_bytes().to_vec()),
+                Verdict::Right | Verdict::Replace => {}
+            }
+            matches!(verdict, Verdict::Right)
+        };
+        self.directories.iter().chain(&self.symlinks).for_each(|(path, entry)| {
+            judge(path, entry);
+        });
+        let (mut states, mut total, mut landed) = (Vec::new(), 0, 0);
+        for (path, entry) in &self.plan.files {
+            total += entry.size;
+            if judge(path, entry) {
+                landed += entry.size;
+                states.push(State::Landed);
+            } else {
+                states.push(State::Missing(entry.size));
+            }
+        }
+        (self.states, self.total, self.landed, self.in_the_way) = (states, total, landed, clear);
+        if dirty.is_empty() {
+            return Ok(());
+        }
+        Err(Error::dirty("files in the way differ from the drive's", &dirty))
+    }
+
+    fn judge(&self, path: &SafePath, entry: &Entry, there: &There, force: bool) -> Verdict {
+        let name = path.as_bytes();
+        let wanted = Was::from(entry);
+        match entry.kind {
+            Kind::File if there.file => {
+                let known = self.earlier.of(name).any(|was| *was == wanted);
+                let same = || there.size == entry.size && self.folder.equals(name, entry);
+                if known && wanted.is_still(there) || same() {
+                    return Verdict::Right;
+                }
+            }
+            Kind::Symlink | Kind::Directory if wanted.is_still(there) => return Verdict::Right,
+            _ => {}
+        }
+        let ours = self.earlier.allows(name, there);
+        // Nothing of the user's is deleted with a folder, whatever was said.
+        if there.directory {
+            let empty_but_ours = way::is_ours(&self.folder, name, &self.earlier).unwrap_or(false);
+            return if empty_but_ours { Verdict::Clear } else { Verdict::Dirty };
+        }
+        match (ours || force, entry.kind) {
+            (false, _) => Verdict::Dirty,
+            (true, Kind::Directory) => Verdict::Clear,
+            (true, _) => Verdict::Replace,
+        }
+    }
+}
+
+/// Tells whether the bytes of `file` are those of an entry: the same chunks, as its signed identity lists them.
+pub(super) fn same_chunks(mut file: impl Read, entry: &Entry) -> std::io::Result<bool> {
+    let chunker = Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
+    let mut list = ChunkList::default();
+    let mut window = Vec::new();
+    loop {
+        let room = (4 << 20) - window.len() as u64;
+        let read = file.by_ref().take(room).read_to_end(&mut window)? as u64;
+        let end = read < room;
+        let mut at = 0;
+        while let Some(len) = chunker.next(&window[at..], end).filter(|_| at < window.len()) {
+            list.push(&leaf(&window[at..at + len]).hash);
+            at += len;
+        }
+        window.drain(..at);
+        if end {
+            return Ok(list.finish() == entry.chunks);
+        }
+    }
+}
