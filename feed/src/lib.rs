@@ -32,6 +32,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod accusation;
 mod bitfield;
 pub mod codec;
 mod hash;
@@ -44,6 +45,7 @@ mod proof;
 mod storage;
 mod store;
 
+pub use accusation::{ACCUSATION_BYTES_MAX, Accusation, AccusationError};
 pub use bitfield::Bitfield;
 pub use hash::{Hash, Node, leaf, parent, root};
 pub use head::{Ancestor, Head, HeadError, SignedHead};

@@ -75,7 +75,8 @@ impl<S: Storage> Store<S> {
             writes.extend(feed.places.iter().map(place));
         }
         for (slot, feed) in (0..).map(FeedSlot).zip(&self.feeds).filter(|(_, feed)| feed.dirty) {
-            let bytes = encode_feed(&feed.key, feed.signed.as_ref().or(feed.head.as_ref()));
+            let head = feed.signed.as_ref().or(feed.head.as_ref());
+            let bytes = encode_feed(&feed.key, head, feed.accusation.as_ref().map(|(at, _)| *at));
             let offset = (u64::from(slot.0) + 1) * META_LEN;
             writes.push(Write { file: FileId::Meta, offset, bytes });
         }

@@ -2,9 +2,10 @@
 //!
 //! What changes is staged in memory, can be read at once, and becomes durable by [`Store::commit`]: bytes first, then one
 //! journal record, then the tables. Nothing a peer sent is staged before it is verified.
-//! Elsewhere: records (`journal`), layouts (`table`), writers (`write`), what peers send (`verify`), reading and proving
+//! Elsewhere: records (`journal`), layouts (`table`), writers (`write`), what peers send (`verify`), two histories of one writer (`accuse`), reading and proving
 //! (`read`), checking all (`audit`).
 
+mod accuse;
 mod audit;
 mod commit;
 mod journal;
@@ -21,6 +22,7 @@ use core::iter;
 
 use thiserror::Error;
 
+use crate::accusation::Accusation;
 use crate::bitfield::Bitfield;
 use crate::hash::Node;
 use crate::head::SignedHead;
@@ -30,7 +32,7 @@ use crate::position::{BlockIndex, NodeIndex, peaks};
 use crate::storage::{FeedSlot, FileId, Storage, StorageError};
 use journal::Journal;
 use names::Names;
-use table::{Cell, Header, META_LEN, NODE_LEN, PLACE_LEN};
+use table::{Cell, Header, META_LEN, NODE_LEN, PLACE_LEN, Span};
 
 pub use audit::Checked;
 pub use read::{Place, Seek};
@@ -75,6 +77,9 @@ pub enum StoreError {
         /// The longest length that was seen.
         theirs: u64,
     },
+    /// The feed's writer signed two histories: neither is continued.
+    #[error("the writer of this feed signed two histories")]
+    Accused,
 }
 
 /// A block that lives in a working file.
@@ -121,8 +126,12 @@ struct Feed {
     nodes: BTreeMap<NodeIndex, Node>,
     places: BTreeMap<u64, Cell>,
     appended: Appended,
-    /// The longest head seen while appends of ours were pending; 0 if none.
+    /// Whether this store writes it.
+    own: bool,
+    /// The longest head seen of a feed that is written here; 0 if none.
     seen: u64,
+    /// What shows that its writer signed two histories, and where that is stored.
+    accusation: Option<(Span, Accusation)>,
     dirty: bool,
 }
 
@@ -202,7 +211,7 @@ impl<S: Storage> Store<S> {
     fn open_feed(&self, slot: FeedSlot) -> Result<Feed, StoreError> {
         let mut record = [0; META_LEN as usize];
         self.storage.read(FileId::Meta, (u64::from(slot.0) + 1) * META_LEN, &mut record)?;
-        let (key, head) =
+        let (key, head, accusation) =
             table::decode_feed(&record).map_err(|_| StoreError::Damaged("record of a feed"))?;
         if head.as_ref().is_some_and(|head| head.verify(&key).is_err()) {
             return Err(StoreError::Damaged("head of a feed"));
@@ -210,6 +219,7 @@ impl<S: Storage> Store<S> {
         let mut feed = Feed::new(key);
         feed.have = self.read_have(slot, head.as_ref().map_or(0, |head| head.head.length))?;
         feed.head = head;
+        feed.accusation = accusation.and_then(|span| self.read_accusation(span, &key));
         Ok(feed)
     }
 
@@ -378,7 +388,9 @@ impl Feed {
             nodes: BTreeMap::new(),
             places: BTreeMap::new(),
             appended: Appended::default(),
+            own: false,
             seen: 0,
+            accusation: None,
             dirty: false,
         }
     }

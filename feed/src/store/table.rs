@@ -55,16 +55,35 @@ impl Header {
     pub(super) const LEN: usize = 32;
 }
 
+/// Some bytes of `data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// Where the record of a feed says where its accusation is, if there is one.
+const ACCUSATION_AT: usize = 240;
+const _: () = assert!(32 + 2 + 168 <= ACCUSATION_AT && ACCUSATION_AT + 16 == META_LEN as usize);
+
 /// A feed's record in `meta`.
-pub(super) fn encode_feed(key: &PublicKey, head: Option<&SignedHead>) -> Vec<u8> {
+pub(super) fn encode_feed(
+    key: &PublicKey,
+    head: Option<&SignedHead>,
+    accusation: Option<Span>,
+) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.raw(key.as_bytes());
     writer.bytes(&head.map(SignedHead::encode).unwrap_or_default());
-    writer.pad(META_LEN as usize);
+    writer.pad(ACCUSATION_AT);
+    let span = accusation.unwrap_or(Span { offset: 0, len: 0 });
+    writer.u64(span.offset).u64(span.len);
     writer.into_vec()
 }
 
-pub(super) fn decode_feed(bytes: &[u8]) -> Result<(PublicKey, Option<SignedHead>), DecodeError> {
+type FeedRecord = (PublicKey, Option<SignedHead>, Option<Span>);
+
+pub(super) fn decode_feed(bytes: &[u8; META_LEN as usize]) -> Result<FeedRecord, DecodeError> {
     let mut reader = Reader::new(bytes);
     let key = PublicKey::from_bytes(reader.array()?)
         .map_err(|_| DecodeError::Invalid("key of a feed"))?;
@@ -72,7 +91,10 @@ pub(super) fn decode_feed(bytes: &[u8]) -> Result<(PublicKey, Option<SignedHead>
         [] => None,
         head => Some(SignedHead::decode(head)?),
     };
-    Ok((key, head))
+    let (_, span) = bytes.split_at(ACCUSATION_AT);
+    let mut reader = Reader::new(span);
+    let span = Span { offset: reader.u64()?, len: reader.u64()? };
+    Ok((key, head, (span.len > 0).then_some(span)))
 }
 
 /// What stands for a node that is not known: no hash is zero.

@@ -28,9 +28,12 @@ pub enum VerifyError {
     /// The proof ends below a node that is not known here; the peer may have counted on one that is.
     #[error("the proof ends at an unknown node")]
     Unreachable,
-    /// A valid head contradicts the one we hold: the writer signed two histories.
+    /// A valid head contradicts the one we hold: the writer signed two histories. See [`Store::compare`].
     #[error("two heads of this feed contradict each other")]
     Forked,
+    /// The writer is known to have signed two histories: neither is followed any further.
+    #[error("the writer of this feed signed two histories")]
+    Accused,
     /// The proof starts where we are no longer, or not yet.
     #[error("the proof starts at another length")]
     Stale,
@@ -77,8 +80,12 @@ impl<S: Storage> Store<S> {
         let (from, head) = (self.length(slot), proof.head.head);
         proof.head.verify(&self.feed(slot).key).map_err(|_| VerifyError::Signature)?;
         if head.length <= from {
-            return self.compare(slot, proof).map(|()| Upgraded { from, to: from });
+            return match self.compare(slot, &proof.head)? {
+                Some(_) => Err(VerifyError::Forked),
+                None => Ok(Upgraded { from, to: from }),
+            };
         }
+        self.unaccused(slot).map_err(|_| VerifyError::Accused)?;
         if proof.from != from {
             return Err(VerifyError::Stale);
         }
@@ -86,7 +93,7 @@ impl<S: Storage> Store<S> {
             return Err(VerifyError::Stale);
         }
         let feed = self.feed_mut(slot);
-        if feed.appended.length > from || feed.signed.is_some() {
+        if feed.own || feed.appended.length > from || feed.signed.is_some() {
             feed.seen = feed.seen.max(head.length);
             // What we signed and did not show yet must never show: it would be a second history.
             feed.signed = None;
@@ -105,15 +112,6 @@ impl<S: Storage> Store<S> {
         feed.appended =
             super::Appended { length: head.length, bytes: head.byte_length, peaks: joined.peaks };
         Ok(Upgraded { from, to: head.length })
-    }
-
-    /// Compares an older or equal head with ours, as far as its peaks are known here.
-    fn compare(&self, slot: FeedSlot, proof: &UpgradeProof) -> Result<(), VerifyError> {
-        let head = proof.head.head;
-        let Some(peaks) = self.read_peaks(slot, head.length)? else { return Ok(()) };
-        let ours = root(peaks.iter().map(|(index, node)| (*index, node)));
-        let same_fork = self.head(slot).is_some_and(|ours| ours.head.fork == head.fork);
-        if same_fork && ours != head.root { Err(VerifyError::Forked) } else { Ok(()) }
     }
 
     /// Checks a proof, and that the bytes are those of its leaf; changes nothing.

@@ -65,8 +65,9 @@ impl<S: Storage> Store<S> {
         Ok(index)
     }
 
-    /// Refuses when others hold a longer history under our key.
+    /// Refuses when others hold a longer or another history under our key.
     fn newest(&self, feed: FeedSlot) -> Result<(), StoreError> {
+        self.unaccused(feed)?;
         let (ours, theirs) = (self.length(feed), self.feed(feed).seen);
         if theirs > ours { Err(StoreError::Behind { ours, theirs }) } else { Ok(()) }
     }
