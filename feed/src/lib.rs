@@ -54,4 +54,6 @@ pub use memory::MemoryStorage;
 pub use position::{BlockIndex, NodeIndex, peaks};
 pub use proof::{BlockProof, LEVELS_MAX, UPGRADE_NODES_MAX, UpgradeProof, levels, upgrade_nodes};
 pub use storage::{FeedSlot, FileId, Storage, StorageError};
-pub use store::{Checked, FORMAT, InPlace, Place, Seek, Store, StoreError, Upgraded, VerifyError};
+pub use store::{
+    Checked, Comparison, FORMAT, InPlace, Place, Seek, Store, StoreError, Upgraded, VerifyError,
+};

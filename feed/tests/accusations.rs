@@ -6,8 +6,8 @@ mod common;
 
 use common::{Memory, empty, fetch, follow, grow, key, writer};
 use datnode_feed::{
-    Accusation, AccusationError, FeedSlot, Hash, MemoryStorage, SecretKey, SignedHead, Store,
-    StoreError, VerifyError,
+    Accusation, AccusationError, Comparison, FeedSlot, Hash, MemoryStorage, SecretKey, SignedHead,
+    Store, StoreError, VerifyError,
 };
 
 /// Two stores that agree on the first `shared` blocks, and then go on on their own.
@@ -24,6 +24,14 @@ fn fork(shared: u64, left: u64, right: u64) -> (Memory, Memory, FeedSlot) {
     (one, copy, feed)
 }
 
+/// What the longer of two stores says of the head of the shorter one.
+fn accusation(longer: &Memory, shorter: &Memory, feed: FeedSlot) -> Accusation {
+    match longer.compare(feed, shorter.head(feed).unwrap()).unwrap() {
+        Comparison::Contradict(found) => *found,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn heads_that_contradict_each_other_are_shown_and_others_are_not() {
     for shared in 0..6_u64 {
@@ -33,10 +41,11 @@ fn heads_that_contradict_each_other_are_shown_and_others_are_not() {
             let pair = if left <= right { (&other, &one) } else { (&one, &other) };
             let (Some(_), Some(head)) = (pair.0.head(feed), pair.1.head(feed)) else { continue };
             let found = pair.0.compare(feed, head).unwrap();
-            assert_eq!(found.is_some(), contradict, "{shared} {left} {right}");
-            if let Some(found) = found {
+            let agree = found == Comparison::Agree;
+            assert_ne!(agree, contradict, "{shared} {left} {right}: {found:?}");
+            if let Comparison::Contradict(found) = found {
                 assert_eq!(found.verify(&key().public()), Ok(()));
-                assert_eq!(Accusation::decode(&found.encode()), Ok(found.clone()));
+                assert_eq!(Accusation::decode(&found.encode()), Ok(*found.clone()));
                 assert!(found.encode().len() <= datnode_feed::ACCUSATION_BYTES_MAX);
             }
         }
@@ -46,7 +55,7 @@ fn heads_that_contradict_each_other_are_shown_and_others_are_not() {
 #[test]
 fn no_forged_accusation_passes() {
     let (one, other, feed) = fork(5, 9, 21);
-    let good = other.compare(feed, one.head(feed).unwrap()).unwrap().unwrap();
+    let good = accusation(&other, &one, feed);
     let forged = |change: &dyn Fn(&mut Accusation)| {
         let mut bad = good.clone();
         change(&mut bad);
@@ -75,14 +84,9 @@ fn no_forged_accusation_passes() {
     let (early, _) = writer(1, 4);
     let mut grown = Store::open(early.storage().clone()).unwrap();
     grow(&mut grown, feed, 1, 7);
-    let mut honest = grown.compare(
-        feed,
-        &SignedHead::sign(
-            datnode_feed::Head { root: Hash([9; 32]), ..early.head(feed).unwrap().head },
-            &key(),
-        ),
-    );
-    let agreed = honest.as_mut().unwrap().as_mut().unwrap();
+    let lie = datnode_feed::Head { root: Hash([9; 32]), ..early.head(feed).unwrap().head };
+    let lie = SignedHead::sign(lie, &key());
+    let Comparison::Contradict(mut agreed) = grown.compare(feed, &lie).unwrap() else { panic!() };
     agreed.shorter = *early.head(feed).unwrap();
     assert_eq!(agreed.verify(&key().public()), Err(AccusationError::Agree));
     let other_key = SecretKey::from_bytes([9; 32]).public();
@@ -96,7 +100,7 @@ fn no_forged_accusation_passes() {
 #[test]
 fn an_accused_feed_stays_as_it_is_and_readable() {
     let (one, mut other, feed) = fork(5, 9, 21);
-    let found = other.compare(feed, one.head(feed).unwrap()).unwrap().unwrap();
+    let found = accusation(&other, &one, feed);
     let (mut reader, _) = empty();
     let (early, _) = writer(1, 5);
     follow(&early, &mut reader, feed);
@@ -117,8 +121,8 @@ fn an_accused_feed_stays_as_it_is_and_readable() {
     assert!(error.is_peers_fault());
     // The writer itself goes on no more than anybody else.
     let shown = one.compare(feed, other.head(feed).unwrap()).unwrap();
-    assert_eq!(shown, None, "a longer head is not compared");
-    let again = other.compare(feed, one.head(feed).unwrap()).unwrap().unwrap();
+    assert_eq!(shown, Comparison::Unknown, "a longer head is not compared");
+    let again = accusation(&other, &one, feed);
     assert!(other.accuse(feed, &again).unwrap());
     assert!(matches!(other.sign(feed, &key()), Err(StoreError::Accused)));
 }

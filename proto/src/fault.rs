@@ -27,6 +27,9 @@ pub enum Fault {
     /// A head or its proof is wrong.
     #[error("a head or its proof is wrong")]
     BadUpgrade,
+    /// An accusation that shows nothing.
+    #[error("an accusation that shows nothing")]
+    BadAccusation,
     /// Payload beyond the byte credit.
     #[error("more bytes than it was granted")]
     Credit,

@@ -1,9 +1,12 @@
 //! What the replicator asks of a store, and what it tells its caller.
 
+use alloc::boxed::Box;
 use core::ops::Range;
 
 use bytes::Bytes;
-use datnode_feed::{BlockIndex, BlockProof, Node, UpgradeProof};
+use datnode_feed::{
+    Accusation, BlockIndex, BlockProof, Comparison, Node, SignedHead, UpgradeProof,
+};
 
 use crate::fault::Fault;
 use crate::ids::{FeedId, PeerId, Priority, RequestId, WantId};
@@ -59,6 +62,24 @@ pub enum Job {
         /// The proof.
         proof: UpgradeProof,
     },
+    /// Hold a peer's head, no longer than ours, against ours; keep what shows that they contradict each other.
+    Compare {
+        /// The peer it came from.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// The head.
+        head: SignedHead,
+    },
+    /// Verify an accusation and keep it.
+    Accuse {
+        /// The peer it came from.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// What shows that the writer signed two histories.
+        accusation: Box<Accusation>,
+    },
     /// Verify a block and keep it.
     Store {
         /// The peer it came from.
@@ -82,6 +103,8 @@ impl Job {
             | Self::Locate { feed, .. }
             | Self::Prove { feed, .. }
             | Self::Upgrade { feed, .. }
+            | Self::Compare { feed, .. }
+            | Self::Accuse { feed, .. }
             | Self::Store { feed, .. } => *feed,
         }
     }
@@ -129,14 +152,34 @@ pub enum Done {
         /// The proof.
         proof: Option<UpgradeProof>,
     },
-    /// To [`Job::Upgrade`]: our length now, or whether the peer is to blame.
+    /// To [`Job::Upgrade`]: our head now, or whether the peer is to blame.
     Upgraded {
         /// As in the job.
         peer: PeerId,
         /// As in the job.
         feed: FeedId,
         /// What came of it.
-        result: Result<u64, Failure>,
+        result: Result<SignedHead, Failure>,
+    },
+    /// To [`Job::Compare`].
+    Compared {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// As in the job.
+        head: SignedHead,
+        /// What came of it; an accusation is kept already.
+        result: Result<Comparison, Failure>,
+    },
+    /// To [`Job::Accuse`].
+    Accused {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// The accusation, which is kept, or who is to blame.
+        result: Result<Box<Accusation>, Failure>,
     },
     /// To [`Job::Store`].
     Stored {
@@ -172,6 +215,11 @@ pub enum Event {
         feed: FeedId,
         /// Its length now.
         length: u64,
+    },
+    /// The writer of a feed signed two histories; its head moves no more.
+    Accused {
+        /// The feed.
+        feed: FeedId,
     },
     /// A block is here.
     Stored {

@@ -20,5 +20,5 @@ pub mod wire;
 pub use fault::Fault;
 pub use ids::{Binding, Class, FeedId, Instant, PeerId, Priority, RequestId, WantId};
 pub use job::{Availability, Done, Event, Failure, Job};
-pub use replicator::{Order, PeerStatus, Replicator, Target, Want};
+pub use replicator::{Order, PeerStatus, Replica, Replicator, Target, Want};
 pub use wire::Frame;

@@ -8,6 +8,8 @@ pub const VERSIONS: core::ops::RangeInclusive<u16> = 1..=1;
 pub const HEADER_BYTES_MAX: usize = 80 << 10;
 /// The longest payload of a frame: one block.
 pub const PAYLOAD_BYTES_MAX: usize = datnode_feed::limits::BLOCK_BYTES_MAX;
+/// How many blocks of a feed are fetched at a time only to see how peers' shorter histories stand to ours.
+pub const PROBES_MAX: usize = 8;
 /// The most runs of blocks in one message; more are told in further messages.
 pub const RUNS_MAX: usize = 4_096;
 /// The longest name a peer may give itself, in bytes.

@@ -1,7 +1,7 @@
 //! Messages on the wire: every one survives, nothing else passes, and the bytes stay what they are.
 
 use datnode_feed::{
-    Ancestor, BlockIndex, Hash, Head, Node, SecretKey, SignedHead, UpgradeProof, leaf,
+    Accusation, Ancestor, BlockIndex, Hash, Head, Node, SecretKey, SignedHead, UpgradeProof, leaf,
 };
 use datnode_proto::limits::{HEADER_BYTES_MAX, RUNS_MAX};
 use datnode_proto::wire::{Channel, Hello, Message, Request, Wanted, decode, encode};
@@ -26,7 +26,8 @@ fn messages() -> Vec<Message> {
         Message::Open { channel, nonce: [1; 16], tag: [2; 32] },
         Message::Reject { channel },
         Message::Close { channel },
-        Message::Have { channel, length: 9, held: vec![0..4, 6..9], lost: vec![4..5] },
+        Message::Have { channel, length: 9, held: vec![0..4, 6..9], lost: vec![4..5], head: None },
+        Message::Have { channel, length: 9, held: vec![], lost: vec![], head: Some(head) },
         Message::Upgrade {
             channel,
             proof: UpgradeProof { from: 4, head, nodes: vec![node(b"a"), node(b"b")] },
@@ -37,6 +38,15 @@ fn messages() -> Vec<Message> {
         Message::Missing { channel, id, blocks: vec![2..3] },
         Message::Block { channel, id, block: BlockIndex(8), siblings: vec![node(b"c")] },
         Message::Credit { total: u64::MAX },
+        Message::Accuse {
+            channel,
+            accusation: Box::new(Accusation {
+                shorter: head,
+                longer: head,
+                peaks: vec![node(b"d"), node(b"e")],
+                nodes: vec![],
+            }),
+        },
     ]
 }
 
@@ -59,7 +69,7 @@ fn the_bytes_stay_what_they_are() {
     );
 }
 
-const GOLDEN: &str = "dfe9292c892eacf7460774b1f9d6c9d297ef89adf668c1fe82f510a4c5dbf302";
+const GOLDEN: &str = "882e9c507f51b0cedcd41014e234b637b2dc48f3de3efc988af4cd05f3e755b9";
 
 #[test]
 fn only_blocks_carry_bytes() {
@@ -97,7 +107,16 @@ fn damaged_frames_are_refused_or_mean_something_else_but_never_panic() {
 #[test]
 fn runs_have_one_form_and_a_limit() {
     let have = |held: Vec<std::ops::Range<u64>>| {
-        decode(&encode(&Message::Have { channel: Channel(0), length: 9, held, lost: vec![] }), b"")
+        decode(
+            &encode(&Message::Have {
+                channel: Channel(0),
+                length: 9,
+                held,
+                lost: vec![],
+                head: None,
+            }),
+            b"",
+        )
     };
     assert!(have(vec![0..2, 3..4]).is_ok());
     for bad in [vec![0..2, 2..4], vec![3..4, 0..1], vec![0..3, 1..2], vec![5..5]] {

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use datnode_feed::{
-    BlockProof, FeedSlot, MemoryStorage, SecretKey, Seek, Storage, Store, VerifyError, leaf,
+    Accusation, BlockProof, Comparison, FeedSlot, MemoryStorage, SecretKey, Seek, Storage, Store,
+    VerifyError, leaf,
 };
 use datnode_proto::{
-    Class, Done, Event, Failure, FeedId, Frame, Instant, Job, Order, PeerId, Priority, Replicator,
-    Target, Want, WantId,
+    Class, Done, Event, Failure, FeedId, Frame, Instant, Job, Order, PeerId, Priority, Replica,
+    Replicator, Target, Want, WantId,
 };
 
 use crate::{HostId, Random};
@@ -42,7 +43,7 @@ impl Host {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut replicator = Replicator::new(bytes);
-        replicator.add_feed(FEED, secret.public(), Class::Content, 0, store.have(slot).clone());
+        replicator.add_feed(FEED, replica(&store, slot));
         let (arrived, faults, done, faulted) = Default::default();
         Self {
             id,
@@ -68,7 +69,8 @@ impl Host {
         }
         self.store.sign(self.slot, secret).expect("the key is right");
         self.store.commit().expect("memory does not fail");
-        self.replicator.handle_head(FEED, first + count);
+        let head = self.store.head(self.slot).expect("it was signed above");
+        self.replicator.handle_head(FEED, *head);
         self.replicator.handle_have(FEED, first..first + count);
     }
 
@@ -93,6 +95,11 @@ impl Host {
     /// Returns the length of the head it knows.
     pub fn length(&self) -> u64 {
         self.store.length(self.slot)
+    }
+
+    /// Returns what it knows of a writer that signed two histories.
+    pub fn accusation(&self) -> Option<&Accusation> {
+        self.store.accusation(self.slot)
     }
 
     /// Returns the bytes of a block, if it is here.
@@ -168,8 +175,20 @@ impl Host {
                 proof: store.prove_upgrade(slot, from).expect("memory does not fail"),
             },
             Job::Upgrade { peer, feed, proof } => {
-                let result = store.upgrade(slot, &proof).map(|upgraded| upgraded.to);
-                Done::Upgraded { peer, feed, result: result.map_err(|error| blame(&error)) }
+                let result = store.upgrade(slot, &proof).map_err(|error| blame(&error));
+                let head = store.head(slot).copied().ok_or(Failure::Ours);
+                Done::Upgraded { peer, feed, result: result.and(head) }
+            }
+            Job::Compare { peer, feed, head } => {
+                let result = store.compare(slot, &head).map_err(|error| blame(&error));
+                if let Ok(Comparison::Contradict(accusation)) = &result {
+                    store.accuse(slot, accusation).expect("it was made from what is verified");
+                }
+                Done::Compared { peer, feed, head, result }
+            }
+            Job::Accuse { peer, feed, accusation } => {
+                let kept = store.accuse(slot, &accusation).map_err(|error| blame(&error));
+                Done::Accused { peer, feed, result: kept.map(|_| accusation) }
             }
             Job::Store { peer, feed, block, siblings, bytes } => {
                 let len = bytes.len() as u64;
@@ -178,6 +197,17 @@ impl Host {
                 Done::Stored { peer, feed, block, len, result }
             }
         }
+    }
+}
+
+fn replica(store: &Store<MemoryStorage>, slot: FeedSlot) -> Replica {
+    let (_, key) = store.feeds().next().expect("a host has a feed");
+    Replica {
+        key,
+        class: Class::Content,
+        head: store.head(slot).copied(),
+        have: store.have(slot).clone(),
+        accusation: store.accusation(slot).cloned().map(Box::new),
     }
 }
 

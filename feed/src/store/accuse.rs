@@ -3,6 +3,7 @@
 //! Invariant: what is kept here was verified. A feed with an accusation takes no longer head and no append; what was verified
 //! before stays readable and is served.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -11,8 +12,20 @@ use super::{Store, StoreError, VerifyError};
 use crate::accusation::{ACCUSATION_BYTES_MAX, Accusation, AccusationError};
 use crate::hash::{Node, root};
 use crate::head::SignedHead;
+use crate::position::NodeIndex;
 use crate::proof::upgrade_nodes;
 use crate::storage::{FeedSlot, FileId, Storage};
+
+/// How a head stands to ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// They are of one history.
+    Agree,
+    /// The nodes known here do not tell.
+    Unknown,
+    /// They are not.
+    Contradict(Box<Accusation>),
+}
 
 impl<S: Storage> Store<S> {
     /// Says that this store writes the feed: a longer head from others is then a sign that it is older than what they hold,
@@ -28,31 +41,32 @@ impl<S: Storage> Store<S> {
 
     /// Holds a head of the feed's key, no longer than ours, against ours.
     ///
-    /// Nothing comes of heads that agree, and of those that cannot be compared with the nodes that are known here.
-    ///
     /// # Errors
-    /// [`VerifyError::Signature`] if it contradicts ours and is not signed by the key, or what the storage says.
-    pub fn compare(
-        &self,
-        slot: FeedSlot,
-        head: &SignedHead,
-    ) -> Result<Option<Accusation>, VerifyError> {
+    /// [`VerifyError::Signature`] if it is not ours and not signed by the key, or what the storage says.
+    pub fn compare(&self, slot: FeedSlot, head: &SignedHead) -> Result<Comparison, VerifyError> {
         let Some(ours) = self.head(slot).filter(|ours| ours.head.fork == head.head.fork) else {
-            return Ok(None);
+            return Ok(Comparison::Unknown);
         };
         let (from, to) = (head.head.length, ours.head.length);
         if from > to {
-            return Ok(None);
+            return Ok(Comparison::Unknown);
         }
-        let Some(peaks) = self.read_peaks(slot, from)? else { return Ok(None) };
-        if root(peaks.iter().map(|(index, node)| (*index, node))) == head.head.root {
-            return Ok(None);
+        let peaks = self.read_peaks(slot, from)?;
+        let same = |peaks: &Vec<(NodeIndex, Node)>| {
+            root(peaks.iter().map(|(index, node)| (*index, node))) == head.head.root
+        };
+        if peaks.as_ref().is_some_and(same) {
+            return Ok(Comparison::Agree);
         }
         head.verify(&self.feed(slot).key).map_err(|_| VerifyError::Signature)?;
+        let Some(peaks) = peaks else { return Ok(Comparison::Unknown) };
         let nodes = upgrade_nodes(from, to).map(|index| self.node(slot, index));
         let nodes: Option<Vec<Node>> = nodes.collect::<Result<_, _>>()?;
         let peaks = peaks.into_iter().map(|(_, node)| node).collect();
-        Ok(nodes.map(|nodes| Accusation { shorter: *head, longer: *ours, peaks, nodes }))
+        Ok(nodes.map_or(Comparison::Unknown, |nodes| {
+            let accusation = Accusation { shorter: *head, longer: *ours, peaks, nodes };
+            Comparison::Contradict(Box::new(accusation))
+        }))
     }
 
     /// Keeps an accusation, if it holds; the first one of a feed is enough. Tells whether it is new.

@@ -34,6 +34,7 @@ use journal::Journal;
 use names::Names;
 use table::{Cell, Header, META_LEN, NODE_LEN, PLACE_LEN, Span};
 
+pub use accuse::Comparison;
 pub use audit::Checked;
 pub use read::{Place, Seek};
 pub use table::FORMAT;

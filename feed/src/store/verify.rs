@@ -81,8 +81,8 @@ impl<S: Storage> Store<S> {
         proof.head.verify(&self.feed(slot).key).map_err(|_| VerifyError::Signature)?;
         if head.length <= from {
             return match self.compare(slot, &proof.head)? {
-                Some(_) => Err(VerifyError::Forked),
-                None => Ok(Upgraded { from, to: from }),
+                super::Comparison::Contradict(_) => Err(VerifyError::Forked),
+                _ => Ok(Upgraded { from, to: from }),
             };
         }
         self.unaccused(slot).map_err(|_| VerifyError::Accused)?;

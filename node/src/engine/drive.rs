@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use datnode_drive::{Reading, Step, Version};
 use datnode_feed::{BlockIndex, FeedSlot, PublicKey, Storage, StoreError};
-use datnode_proto::{Class, FeedId, Order, Priority, Target, Want};
+use datnode_proto::{Class, FeedId, Order, Priority, Replica, Target, Want};
 use tokio::sync::watch;
 
 use super::hub::{Hub, News};
@@ -182,9 +182,16 @@ impl Drive {
 async fn link(hub: &Hub, store: &StoreHandle, key: PublicKey, class: Class) -> Result<Link, Error> {
     let known = store.query(move |worker| {
         let slot = worker.store.add_feed(key)?;
-        Ok::<_, StoreError>((slot, worker.store.length(slot), worker.store.have(slot).clone()))
+        let replica = Replica {
+            key,
+            class,
+            head: worker.store.head(slot).copied(),
+            have: worker.store.have(slot).clone(),
+            accusation: worker.store.accusation(slot).cloned().map(Box::new),
+        };
+        Ok::<_, StoreError>((slot, replica))
     });
-    let (slot, length, have) = known.await.map_err(Error::store)?;
-    let (id, news) = hub.add_feed(key, class, store.clone(), slot, length, have);
+    let (slot, replica) = known.await.map_err(Error::store)?;
+    let (id, news) = hub.add_feed(replica, store.clone(), slot);
     Ok(Link { id, slot, news })
 }

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant as Clock;
 
-use datnode_feed::{BlockIndex, FeedSlot, PublicKey};
+use datnode_feed::{BlockIndex, FeedSlot};
 use datnode_proto::{
-    Availability, Binding, Class, Done, Event, FeedId, Instant, PeerId, PeerStatus, Replicator,
+    Availability, Binding, Done, Event, FeedId, Instant, PeerId, PeerStatus, Replica, Replicator,
     Want, WantId,
 };
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot, watch};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::worker::StoreHandle;
 
@@ -63,6 +63,8 @@ pub struct News {
     pub length: u64,
     /// How many blocks were stored since the feed was added.
     pub stored: u64,
+    /// Whether its writer is known to have signed two histories.
+    pub accused: bool,
 }
 
 /// Who is at the other end of a session, in words.
@@ -135,19 +137,18 @@ impl Hub {
     /// Replicates a feed of `store`; the news tell how it gets on.
     pub fn add_feed(
         &self,
-        key: PublicKey,
-        class: Class,
+        replica: Replica,
         store: StoreHandle,
         slot: FeedSlot,
-        length: u64,
-        have: datnode_feed::Bitfield,
     ) -> (FeedId, watch::Receiver<News>) {
         let mut state = self.lock();
         let id = FeedId(state.next_feed);
         state.next_feed += 1;
-        let (news, watcher) = watch::channel(News { length, stored: 0 });
+        let length = replica.head.map_or(0, |head| head.head.length);
+        let accused = replica.accusation.is_some();
+        let (news, watcher) = watch::channel(News { length, stored: 0, accused });
         state.feeds.insert(id, Feed { store, slot, news });
-        state.replicator.add_feed(id, key, class, length, have);
+        state.replicator.add_feed(id, replica);
         self.settle(state);
         (id, watcher)
     }
@@ -315,6 +316,10 @@ impl State {
             match event {
                 Event::Upgraded { feed, length } => {
                     self.tell(feed, |news| news.length = length);
+                }
+                Event::Accused { feed } => {
+                    warn!("the writer of a feed signed two histories: it is followed no further");
+                    self.tell(feed, |news| news.accused = true);
                 }
                 Event::Stored { feed, .. } => self.tell(feed, |news| news.stored += 1),
                 Event::WantDone { want } => {

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use datnode_feed::{
-    BlockIndex, BlockProof, FeedSlot, Node, Seek, StoreError, UpgradeProof, VerifyError, leaf,
+    Accusation, BlockIndex, BlockProof, Comparison, FeedSlot, Node, Seek, SignedHead, StoreError,
+    UpgradeProof, VerifyError, leaf,
 };
 use datnode_proto::{Done, Failure, Job};
 
@@ -32,6 +33,14 @@ impl Worker {
             Job::Upgrade { peer, feed, proof } => {
                 let result = self.upgrade(slot, &proof);
                 Done::Upgraded { peer, feed, result }
+            }
+            Job::Compare { peer, feed, head } => {
+                let result = self.compare(slot, &head);
+                Done::Compared { peer, feed, head, result }
+            }
+            Job::Accuse { peer, feed, accusation } => {
+                let result = self.accuse(slot, accusation);
+                Done::Accused { peer, feed, result }
             }
             Job::Store { peer, feed, block, siblings, bytes } => {
                 let result = self.take(slot, block, siblings, &bytes);
@@ -63,9 +72,31 @@ impl Worker {
         })
     }
 
-    fn upgrade(&mut self, slot: FeedSlot, proof: &UpgradeProof) -> Result<u64, Failure> {
+    fn upgrade(&mut self, slot: FeedSlot, proof: &UpgradeProof) -> Result<SignedHead, Failure> {
         match self.store.upgrade(slot, proof) {
-            Ok(upgraded) => Ok(upgraded.to),
+            Ok(_) => self.store.head(slot).copied().ok_or(Failure::Ours),
+            Err(error) => Err(self.blame(&error)),
+        }
+    }
+
+    /// Holds a head against ours, and keeps what shows that they contradict each other.
+    fn compare(&mut self, slot: FeedSlot, head: &SignedHead) -> Result<Comparison, Failure> {
+        let compared = self.store.compare(slot, head).and_then(|found| {
+            if let Comparison::Contradict(accusation) = &found {
+                self.store.accuse(slot, accusation)?;
+            }
+            Ok(found)
+        });
+        compared.map_err(|error| self.blame(&error))
+    }
+
+    fn accuse(
+        &mut self,
+        slot: FeedSlot,
+        accusation: Box<Accusation>,
+    ) -> Result<Box<Accusation>, Failure> {
+        match self.store.accuse(slot, &accusation) {
+            Ok(_) => Ok(accusation),
             Err(error) => Err(self.blame(&error)),
         }
     }

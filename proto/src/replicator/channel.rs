@@ -24,9 +24,11 @@ pub(super) struct Link {
     announced: Bitfield,
     announced_length: Option<u64>,
     announce_after: Instant,
-    /// The length of the head that we offered last, or are proving.
-    pub(super) offered: u64,
+    /// From which length to which a head was offered last, or is being proven, and what was known of the tree then.
+    pub(super) offered: Option<(u64, u64, u64)>,
     pub(super) upgrade: Option<UpgradeProof>,
+    /// Whether the peer knows that the writer signed two histories.
+    pub(super) accused: bool,
     pub(super) asked: Bitfield,
     pub(super) asked_blocks: u64,
     /// Blocks that were asked for once and may still come.
@@ -54,8 +56,9 @@ impl Link {
             announced: Bitfield::default(),
             announced_length: None,
             announce_after: Instant::default(),
-            offered: 0,
+            offered: None,
             upgrade: None,
+            accused: false,
             asked: Bitfield::default(),
             asked_blocks: 0,
             cancelled: Bitfield::default(),
@@ -79,16 +82,18 @@ impl Link {
         if now < self.announce_after && self.announced_length == Some(feed.length) {
             return None;
         }
-        let held = difference(&feed.have, &self.announced);
-        let lost = difference(&self.announced, &feed.have);
+        let held = difference(&feed.have, &self.announced, RUNS_MAX);
+        let lost = difference(&self.announced, &feed.have, RUNS_MAX - held.len());
         self.announce_after = now + ANNOUNCE_EVERY;
         if held.is_empty() && lost.is_empty() && self.announced_length == Some(feed.length) {
             return None;
         }
         held.iter().for_each(|run| self.announced.set_range(run.clone()));
         lost.iter().for_each(|run| self.announced.clear_range(run.clone()));
-        self.announced_length = Some(feed.length);
-        Some(Message::Have { channel: self.ours, length: feed.length, held, lost })
+        let length = feed.length;
+        let head = feed.head.filter(|_| self.announced_length != Some(length));
+        self.announced_length = Some(length);
+        Some(Message::Have { channel: self.ours, length, held, lost, head })
     }
 
     /// Returns when something is to be announced, if anything is.
@@ -132,9 +137,12 @@ impl Link {
     }
 }
 
-/// Returns up to [`RUNS_MAX`] runs of what is in `all` and not in `known`.
-fn difference(all: &Bitfield, known: &Bitfield) -> Runs {
+/// Returns up to `limit` runs of what is in `all` and not in `known`.
+fn difference(all: &Bitfield, known: &Bitfield, limit: usize) -> Runs {
     let mut runs = Runs::new();
+    if limit == 0 {
+        return runs;
+    }
     for run in all.runs() {
         let mut at = run.start;
         while at < run.end {
@@ -144,7 +152,7 @@ fn difference(all: &Bitfield, known: &Bitfield) -> Runs {
             }
             let end = known.iter_ones(start..run.end).next().unwrap_or(run.end);
             runs.push(start..end);
-            if runs.len() == RUNS_MAX {
+            if runs.len() == limit {
                 return runs;
             }
             at = end;

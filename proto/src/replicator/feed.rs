@@ -1,15 +1,16 @@
 //! What the replicator knows of one feed: what we hold, what is wanted, who holds what.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use datnode_feed::{Bitfield, PublicKey};
+use datnode_feed::{Accusation, Bitfield, PublicKey, SignedHead};
 
 use super::picker::{Picture, Rarity, pick};
 use super::want::Open;
 use crate::ids::{Class, Instant, PeerId, Priority, WantId};
-use crate::limits::{BLOCK_BYTES_GUESS, REGION_BYTES};
+use crate::limits::{BLOCK_BYTES_GUESS, PROBES_MAX, REGION_BYTES};
 use crate::wire::Runs;
 
 /// A feed of ours.
@@ -19,13 +20,21 @@ use crate::wire::Runs;
 pub(super) struct Feed {
     pub(super) key: PublicKey,
     pub(super) class: Class,
+    pub(super) head: Option<SignedHead>,
+    /// The head's length.
     pub(super) length: u64,
+    /// What shows that its writer signed two histories.
+    pub(super) accusation: Option<Box<Accusation>>,
     /// Lengths whose peaks we know, since our head passed through them.
     pub(super) passed: BTreeSet<u64>,
     pub(super) have: Bitfield,
     pub(super) assigned: Bitfield,
     pub(super) wants: Vec<Open>,
     pub(super) holders: BTreeMap<PeerId, Holder>,
+    /// Wants of our own: a block after the end of a peer's shorter history, whose proof shows how that history stands to ours.
+    probes: BTreeSet<WantId>,
+    /// How often more of the tree became known, so that what could not be compared or proven before may be now.
+    pub(super) insights: u64,
     /// Nothing is asked until then, since our own disk failed.
     pub(super) paused_until: Option<Instant>,
     blocks_seen: u64,
@@ -36,9 +45,62 @@ pub(super) struct Feed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holder {
     pub(super) length: u64,
+    pub(super) head: Option<SignedHead>,
+    pub(super) standing: Standing,
     pub(super) have: Bitfield,
     /// Whether it told us at all.
     pub(super) heard: bool,
+}
+
+/// How a peer's history stands to ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its head is longer than ours, or cannot be compared.
+    #[default]
+    Unknown,
+    /// The store is comparing.
+    Asked,
+    /// It is ours, or the beginning of it.
+    Agrees,
+    /// It is another one: neither is anything asked of the peer, nor does it get anything.
+    Estranged,
+}
+
+impl Holder {
+    /// Notes the answer to a comparison; what cannot be told is asked again only when more of the tree is known.
+    pub(super) fn settle(&mut self, standing: Standing) {
+        self.standing = match standing {
+            Standing::Unknown => Standing::Asked,
+            other => other,
+        };
+    }
+
+    /// Makes a comparison that could not tell possible again.
+    fn reconsider(&mut self) {
+        if self.standing == Standing::Asked {
+            self.standing = Standing::Unknown;
+        }
+    }
+
+    /// Tells whether what does not fit our history may fit the peer's, which nobody held against ours yet.
+    pub(super) fn may_be_estranged(&self) -> bool {
+        self.head.is_some() && matches!(self.standing, Standing::Unknown | Standing::Asked)
+    }
+}
+
+/// A feed as its store has it.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Its key.
+    pub key: PublicKey,
+    /// What it is for.
+    pub class: Class,
+    /// Its head, if one is known.
+    pub head: Option<SignedHead>,
+    /// Which blocks are here.
+    pub have: Bitfield,
+    /// What shows that its writer signed two histories, if it did.
+    pub accusation: Option<Box<Accusation>>,
 }
 
 /// Which order wants are served in: priority, then the feed's class, then age.
@@ -50,27 +112,52 @@ pub(super) struct Rank(
 );
 
 impl Feed {
-    pub(super) fn new(key: PublicKey, class: Class, length: u64, have: Bitfield) -> Self {
+    pub(super) fn new(replica: Replica) -> Self {
+        let Replica { key, class, head, have, accusation } = replica;
+        let length = head.map_or(0, |head| head.head.length);
         Self {
             key,
             class,
+            head,
             length,
+            accusation,
             passed: BTreeSet::from([length]),
             have,
             assigned: Bitfield::default(),
             wants: Vec::new(),
             holders: BTreeMap::new(),
+            probes: BTreeSet::new(),
+            insights: 0,
             paused_until: None,
             blocks_seen: 0,
             bytes_seen: 0,
         }
     }
 
-    pub(super) fn advance(&mut self, length: u64) {
+    pub(super) fn advance(&mut self, head: SignedHead) {
+        let length = head.head.length;
         if length > self.length {
-            self.length = length;
+            (self.head, self.length) = (Some(head), length);
             self.passed.insert(length);
         }
+    }
+
+    /// Returns the heads of peers that can be held against ours and were not yet.
+    pub(super) fn uncompared(&mut self) -> Vec<(PeerId, SignedHead)> {
+        let (ours, length) = (self.head, self.length);
+        let mut ask = Vec::new();
+        for (peer, holder) in &mut self.holders {
+            let Some(theirs) = holder.head.filter(|_| holder.standing == Standing::Unknown) else {
+                continue;
+            };
+            if ours == Some(theirs) {
+                holder.standing = Standing::Agrees;
+            } else if theirs.head.length <= length {
+                holder.standing = Standing::Asked;
+                ask.push((*peer, theirs));
+            }
+        }
+        ask
     }
 
     pub(super) fn measure(&mut self, bytes: u64) {
@@ -88,6 +175,9 @@ impl Feed {
     /// Either our own, if the peer's head is as long, or the peer's, if we know the peaks of that length. SPEC 7.4.
     pub(super) fn common_length(&self, peer: PeerId) -> Option<u64> {
         let holder = self.holders.get(&peer).filter(|holder| holder.heard)?;
+        if holder.standing == Standing::Estranged {
+            return None;
+        }
         match holder.length {
             length if length >= self.length => Some(self.length),
             length if self.passed.contains(&length) => Some(length),
@@ -126,11 +216,28 @@ impl Feed {
         self.take_done()
     }
 
-    /// Takes the wants that are done.
+    /// Takes the wants that are done; those of our own are not told of.
     pub(super) fn take_done(&mut self) -> Vec<WantId> {
-        let done = self.wants.iter().filter(|want| want.is_done()).map(|want| want.id).collect();
-        self.wants.retain(|want| !want.is_done());
+        let done = self.wants.extract_if(.., |want| want.is_done()).map(|want| want.id);
+        let (probes, done): (Vec<_>, Vec<_>) = done.partition(|want| self.probes.remove(want));
+        if !probes.is_empty() {
+            self.reconsider();
+        }
         done
+    }
+
+    /// Makes room for a want that shows how a peer's history of `length` blocks stands to ours, if it is of use: the proof of
+    /// the block after it leads over the peaks of the shorter history. Returns the block.
+    pub(super) fn probe(&mut self, want: WantId, length: u64) -> Option<u64> {
+        let fits = length < self.length && !self.have.contains(length);
+        let fits = fits && self.probes.len() < PROBES_MAX;
+        (fits && self.probes.insert(want)).then_some(length)
+    }
+
+    /// More of the tree is known: what could not be compared or proven before may be now.
+    pub(super) fn reconsider(&mut self) {
+        self.insights += 1;
+        self.holders.values_mut().for_each(Holder::reconsider);
     }
 }
 

@@ -14,21 +14,23 @@ mod transmit;
 mod upload;
 mod want;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use datnode_feed::{Bitfield, BlockIndex, PublicKey};
+use datnode_feed::{Accusation, BlockIndex, Comparison, SignedHead};
 
 use crate::fault::Fault;
-use crate::ids::{Binding, Class, FeedId, Instant, PeerId, WantId};
+use crate::ids::{Binding, FeedId, Instant, PeerId, Priority, WantId};
 use crate::job::{Availability, Done, Event, Failure, Job};
 use crate::limits::{DISK_PAUSE, STALL_PAUSE};
-use feed::Feed;
+use feed::{Feed, Standing};
 use peer::Peer;
 use upload::Answer;
 use want::Open;
 
+pub use feed::Replica;
 pub use peer::PeerStatus;
 pub use want::{Order, Target, Want};
 
@@ -61,24 +63,25 @@ impl Replicator {
         }
     }
 
-    /// Replicates a feed of which we know `length` blocks and hold `have`.
-    pub fn add_feed(
-        &mut self,
-        id: FeedId,
-        key: PublicKey,
-        class: Class,
-        length: u64,
-        have: Bitfield,
-    ) {
-        self.feeds.insert(id, Feed::new(key, class, length, have));
+    /// Replicates a feed.
+    pub fn add_feed(&mut self, id: FeedId, replica: Replica) {
+        self.feeds.insert(id, Feed::new(replica));
         self.peers.values_mut().for_each(|peer| peer.add(id));
     }
 
     /// Tells that our own head moved.
-    pub fn handle_head(&mut self, id: FeedId, length: u64) {
+    pub fn handle_head(&mut self, id: FeedId, head: SignedHead) {
         if let Some(feed) = self.feeds.get_mut(&id) {
-            feed.advance(length);
+            feed.advance(head);
         }
+        self.compare(id);
+    }
+
+    /// Has heads compared that can be now.
+    fn compare(&mut self, id: FeedId) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        let ask = feed.uncompared();
+        self.jobs.extend(ask.into_iter().map(|(peer, head)| Job::Compare { peer, feed: id, head }));
     }
 
     /// Tells that we hold these blocks now.
@@ -204,21 +207,80 @@ impl Replicator {
                 }
             }
             Done::Upgraded { peer, feed, result } => self.upgraded(peer, feed, result),
+            Done::Compared { peer, feed, head, result } => {
+                self.compared(peer, feed, &head, result);
+            }
+            Done::Accused { peer, feed, result } => match result {
+                Ok(accusation) => self.accused(feed, accusation),
+                Err(Failure::Peer) => self.fault(peer, Fault::BadAccusation),
+                Err(Failure::Ours) => {}
+            },
             Done::Stored { peer, feed, block, len, result } => {
                 self.stored(now, peer, feed, block, len, result);
             }
         }
     }
 
-    fn upgraded(&mut self, peer: PeerId, id: FeedId, result: Result<u64, Failure>) {
+    fn upgraded(&mut self, peer: PeerId, id: FeedId, result: Result<SignedHead, Failure>) {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         match result {
-            Ok(length) if length > feed.length => {
-                feed.advance(length);
-                self.events.push_back(Event::Upgraded { feed: id, length });
+            Ok(head) if head.head.length > feed.length => {
+                feed.advance(head);
+                self.events.push_back(Event::Upgraded { feed: id, length: head.head.length });
+                self.compare(id);
             }
             Ok(_) | Err(Failure::Ours) => {}
             Err(Failure::Peer) => self.fault(peer, Fault::BadUpgrade),
+        }
+    }
+
+    fn compared(
+        &mut self,
+        peer: PeerId,
+        id: FeedId,
+        head: &SignedHead,
+        result: Result<Comparison, Failure>,
+    ) {
+        let standing = match result {
+            Ok(Comparison::Agree) => Standing::Agrees,
+            Ok(Comparison::Unknown) | Err(Failure::Ours) => Standing::Unknown,
+            Ok(Comparison::Contradict(accusation)) => {
+                self.accused(id, accusation);
+                self.estrange(peer, id);
+                Standing::Estranged
+            }
+            Err(Failure::Peer) => return self.fault(peer, Fault::BadUpgrade),
+        };
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        let holder = feed.holders.get_mut(&peer).filter(|holder| holder.head == Some(*head));
+        if let Some(holder) = holder {
+            holder.settle(standing);
+            if standing == Standing::Unknown {
+                self.probe(id, head.head.length);
+            }
+        }
+    }
+
+    /// Fetches what shows how a shorter history stands to ours.
+    fn probe(&mut self, id: FeedId, length: u64) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        let Some(block) = feed.probe(WantId(self.next_want), length) else { return };
+        let target = Target::Blocks(alloc::vec![block..block + 1]);
+        self.want(id, Want { target, priority: Priority(0), order: Order::Rarest });
+    }
+
+    /// Stops serving a peer that follows another history.
+    fn estrange(&mut self, peer: PeerId, id: FeedId) {
+        self.revoke_feed(peer, id);
+        let Some(peer) = self.peers.get_mut(&peer) else { return };
+        peer.upload.close(id);
+    }
+
+    fn accused(&mut self, id: FeedId, accusation: Box<Accusation>) {
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        if feed.accusation.is_none() {
+            feed.accusation = Some(accusation);
+            self.events.push_back(Event::Accused { feed: id });
         }
     }
 
@@ -240,18 +302,22 @@ impl Replicator {
                 feed.measure(len);
                 let done = feed.stored(block.0, &(offset..offset + len));
                 if feed.have.all(0..feed.length) {
-                    // The whole tree is known now: whoever could not be shown our head before can be.
-                    let links = self.peers.values_mut().filter_map(|peer| peer.links.get_mut(&id));
-                    links.for_each(|link| link.offered = 0);
+                    feed.reconsider();
                 }
                 self.events.push_back(Event::Stored { feed: id, block, peer });
                 self.events.extend(done.into_iter().map(|want| Event::WantDone { want }));
+                self.compare(id);
             }
             Err(failure) => {
                 feed.assigned.clear(block.0);
-                match failure {
-                    Failure::Ours => feed.paused_until = Some(now + DISK_PAUSE),
-                    Failure::Peer => self.fault(peer, Fault::BadBlock(block)),
+                let unsure = feed.holders.get_mut(&peer).filter(|holder| holder.may_be_estranged());
+                match (failure, unsure) {
+                    (Failure::Ours, _) => feed.paused_until = Some(now + DISK_PAUSE),
+                    (Failure::Peer, None) => self.fault(peer, Fault::BadBlock(block)),
+                    (Failure::Peer, Some(holder)) => {
+                        holder.standing = Standing::Estranged;
+                        self.revoke_feed(peer, id);
+                    }
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! What a peer's messages mean.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use datnode_feed::{BlockIndex, Node};
+use datnode_feed::{Accusation, BlockIndex, Node, SignedHead};
 
 use super::Replicator;
-use super::feed::Holder;
+use super::feed::{Holder, Standing};
 use crate::capability;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId};
@@ -62,9 +63,15 @@ impl Replicator {
                 Ok(())
             }
             Message::Close { channel } => self.close(id, channel),
-            Message::Have { channel, length, held, lost } => {
+            Message::Have { channel, length, held, lost, head } => {
                 let feed = self.feed_of(id, channel)?;
-                self.holds(id, feed, length, held, lost);
+                self.holds(id, feed, length, held, lost, head);
+                self.compare(feed);
+                Ok(())
+            }
+            Message::Accuse { channel, accusation } => {
+                let feed = self.feed_of(id, channel)?;
+                self.told_of(id, feed, accusation);
                 Ok(())
             }
             Message::Upgrade { channel, proof } => {
@@ -171,11 +178,33 @@ impl Replicator {
         Ok(())
     }
 
-    fn holds(&mut self, id: PeerId, feed: FeedId, length: u64, held: Runs, lost: Runs) {
+    /// Takes news of a writer that signed two histories; the first that holds is enough.
+    fn told_of(&mut self, id: PeerId, feed_id: FeedId, accusation: Box<Accusation>) {
+        let link = self.peers.get_mut(&id).and_then(|peer| peer.links.get_mut(&feed_id));
+        if let Some(link) = link {
+            link.accused = true;
+        }
+        if self.feeds.get(&feed_id).is_some_and(|feed| feed.accusation.is_none()) {
+            self.jobs.push_back(Job::Accuse { peer: id, feed: feed_id, accusation });
+        }
+    }
+
+    fn holds(
+        &mut self,
+        id: PeerId,
+        feed: FeedId,
+        length: u64,
+        held: Runs,
+        lost: Runs,
+        head: Option<SignedHead>,
+    ) {
         let holder = self.feeds.get_mut(&feed).and_then(|feed| feed.holders.get_mut(&id));
         let Some(holder) = holder else { return };
         holder.heard = true;
         holder.length = holder.length.max(length);
+        if head.is_some() && head != holder.head && holder.standing != Standing::Estranged {
+            (holder.head, holder.standing) = (head, Standing::Unknown);
+        }
         // Blocks beyond the peer's own head cannot be held; a bound on what a liar can make us keep.
         let within = |run: core::ops::Range<u64>| run.start..run.end.min(length);
         held.into_iter()
@@ -199,7 +228,8 @@ impl Replicator {
                 if end > length {
                     return Err(Fault::Unexpected("request beyond its length"));
                 }
-                if length > feed.length {
+                let estranged = |holder: &Holder| holder.standing == Standing::Estranged;
+                if length > feed.length || feed.holders.get(&id).is_some_and(estranged) {
                     if let Some(link) = peer.links.get_mut(&feed_id) {
                         link.missing.push((name, Vec::new()));
                     }

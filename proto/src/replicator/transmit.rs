@@ -9,6 +9,7 @@ use bytes::Bytes;
 use datnode_feed::levels;
 
 use super::Replicator;
+use super::feed::{Holder, Standing};
 use super::upload::Answer;
 use crate::capability;
 use crate::ids::{FeedId, Instant, PeerId};
@@ -67,6 +68,10 @@ impl Replicator {
             if let Some(proof) = link.upgrade.take() {
                 return Some(Message::Upgrade { channel, proof });
             }
+            if let (Some(accusation), false) = (&feed.accusation, link.accused) {
+                link.accused = true;
+                return Some(Message::Accuse { channel, accusation: accusation.clone() });
+            }
             if let Some(have) = link.announce(now, feed) {
                 return Some(have);
             }
@@ -76,12 +81,15 @@ impl Replicator {
             if let Some((request, blocks)) = link.missing.pop() {
                 return Some(Message::Missing { channel, id: request, blocks });
             }
-            let theirs =
-                feed.holders.get(&id).filter(|holder| holder.heard).map(|holder| holder.length);
-            if let Some(from) =
-                theirs.filter(|&theirs| theirs < feed.length && link.offered < feed.length)
-            {
-                link.offered = feed.length;
+            // Only a head that was held against ours is led further, so that a proof that does not fit is the sender's fault.
+            let agrees = |holder: &&Holder| {
+                holder.heard && (holder.length == 0 || holder.standing == Standing::Agrees)
+            };
+            let theirs = feed.holders.get(&id).filter(agrees).map(|holder| holder.length);
+            let offer = theirs.filter(|&theirs| theirs < feed.length);
+            let offer = offer.map(|theirs| (theirs, feed.length, feed.insights));
+            if let Some((from, ..)) = offer.filter(|_| link.offered != offer) {
+                link.offered = offer;
                 self.jobs.push_back(Job::Prove { peer: id, feed: *feed_id, from });
             }
         }

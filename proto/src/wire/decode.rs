@@ -3,12 +3,13 @@
 //! The verifier runs with tight limits, since its defaults let a small frame cost a tenth of a second. What it lets through is
 //! copied into our own types, and every number is checked on the way.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::ops::Range;
 
 use datnode_feed::limits::LENGTH_END;
 use datnode_feed::{
-    BlockIndex, Hash, LEVELS_MAX, Node, SignedHead, UPGRADE_NODES_MAX, UpgradeProof,
+    Accusation, BlockIndex, Hash, LEVELS_MAX, Node, SignedHead, UPGRADE_NODES_MAX, UpgradeProof,
 };
 use flatbuffers::{Vector, VerifierOptions};
 
@@ -60,7 +61,11 @@ fn body(frame: &fb::Frame<'_>) -> Option<Message> {
             let lost = have.lost().map_or(Some(Runs::new()), runs)?;
             let length = length(have.length())?;
             let channel = Channel(have.channel());
-            Message::Have { channel, length, held: runs(have.held())?, lost }
+            let head = have.head().map(|head| SignedHead::decode(head.bytes())).transpose().ok()?;
+            if head.is_some_and(|head| head.head.length != length) {
+                return None;
+            }
+            Message::Have { channel, length, held: runs(have.held())?, lost, head }
         }
         fb::Body::Upgrade => {
             let upgrade = frame.body_as_upgrade()?;
@@ -68,6 +73,11 @@ fn body(frame: &fb::Frame<'_>) -> Option<Message> {
             let nodes = nodes(upgrade.nodes(), UPGRADE_NODES_MAX)?;
             let proof = UpgradeProof { from: length(upgrade.from())?, head, nodes };
             Message::Upgrade { channel: Channel(upgrade.channel()), proof }
+        }
+        fb::Body::Accuse => {
+            let accuse = frame.body_as_accuse()?;
+            let accusation = Box::new(Accusation::decode(accuse.accusation().bytes()).ok()?);
+            Message::Accuse { channel: Channel(accuse.channel()), accusation }
         }
         fb::Body::Request => request(&frame.body_as_request()?)?,
         fb::Body::Cancel => {

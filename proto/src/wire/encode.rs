@@ -57,10 +57,11 @@ fn body(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
 /// The messages about an open feed's blocks.
 fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
     match message {
-        Message::Have { channel, length, held, lost } => {
+        Message::Have { channel, length, held, lost, head } => {
             let (held, lost) = (b.create_vector(&runs(held)), b.create_vector(&runs(lost)));
             let (held, lost) = (Some(held), Some(lost));
-            let args = fb::HaveArgs { channel: channel.0, length: *length, held, lost };
+            let head = head.as_ref().map(|head| b.create_vector(&head.encode()));
+            let args = fb::HaveArgs { channel: channel.0, length: *length, held, lost, head };
             (fb::Body::Have, fb::Have::create(b, &args).as_union_value())
         }
         Message::Upgrade { channel, proof } => {
@@ -69,6 +70,11 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
             let (head, nodes) = (Some(head), Some(nodes));
             let args = fb::UpgradeArgs { channel: channel.0, from: proof.from, head, nodes };
             (fb::Body::Upgrade, fb::Upgrade::create(b, &args).as_union_value())
+        }
+        Message::Accuse { channel, accusation } => {
+            let accusation = Some(b.create_vector(&accusation.encode()));
+            let args = fb::AccuseArgs { channel: channel.0, accusation };
+            (fb::Body::Accuse, fb::Accuse::create(b, &args).as_union_value())
         }
         Message::Request { channel, request } => {
             let (mut blocks, mut bytes) = (None, None);

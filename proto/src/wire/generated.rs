@@ -14,7 +14,7 @@
 //= table Open { channel: uint; nonce: [ubyte] (required); tag: [ubyte] (required); }
 //= table Reject { channel: uint; }
 //= table Close { channel: uint; }
-//= table Have { channel: uint; length: ulong; held: [Run] (required); lost: [Run]; }
+//= table Have { channel: uint; length: ulong; held: [Run] (required); lost: [Run]; head: [ubyte]; }
 //= table Upgrade { channel: uint; from: ulong; head: [ubyte] (required); nodes: [Node] (required); }
 //= table Request {
 //=   channel: uint; id: ulong; length: ulong; priority: ubyte;
@@ -24,8 +24,9 @@
 //= table Missing { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Block { channel: uint; id: ulong; block: ulong; siblings: [Node] (required); }
 //= table Credit { total: ulong; }
+//= table Accuse { channel: uint; accusation: [ubyte] (required); }
 //=
-//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit }
+//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit, Accuse }
 //=
 //= table Frame { body: Body (required); }
 //= root_type Frame;
@@ -48,13 +49,13 @@ pub mod datnode {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_BODY: u8 = 11;
+        pub const ENUM_MAX_BODY: u8 = 12;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_BODY: [Body; 12] = [
+        pub const ENUM_VALUES_BODY: [Body; 13] = [
             Body::NONE,
             Body::Hello,
             Body::Open,
@@ -67,6 +68,7 @@ pub mod datnode {
             Body::Missing,
             Body::Block,
             Body::Credit,
+            Body::Accuse,
         ];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -86,9 +88,10 @@ pub mod datnode {
             pub const Missing: Self = Self(9);
             pub const Block: Self = Self(10);
             pub const Credit: Self = Self(11);
+            pub const Accuse: Self = Self(12);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 11;
+            pub const ENUM_MAX: u8 = 12;
             pub const ENUM_VALUES: &'static [Self] = &[
                 Self::NONE,
                 Self::Hello,
@@ -102,6 +105,7 @@ pub mod datnode {
                 Self::Missing,
                 Self::Block,
                 Self::Credit,
+                Self::Accuse,
             ];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
@@ -118,6 +122,7 @@ pub mod datnode {
                     Self::Missing => Some("Missing"),
                     Self::Block => Some("Block"),
                     Self::Credit => Some("Credit"),
+                    Self::Accuse => Some("Accuse"),
                     _ => None,
                 }
             }
@@ -981,6 +986,7 @@ pub mod datnode {
             pub const VT_LENGTH: ::flatbuffers::VOffsetT = 6;
             pub const VT_HELD: ::flatbuffers::VOffsetT = 8;
             pub const VT_LOST: ::flatbuffers::VOffsetT = 10;
+            pub const VT_HEAD: ::flatbuffers::VOffsetT = 12;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -998,6 +1004,9 @@ pub mod datnode {
             ) -> ::flatbuffers::WIPOffset<Have<'bldr>> {
                 let mut builder = HaveBuilder::new(_fbb);
                 builder.add_length(args.length);
+                if let Some(x) = args.head {
+                    builder.add_head(x);
+                }
                 if let Some(x) = args.lost {
                     builder.add_lost(x);
                 }
@@ -1048,6 +1057,18 @@ pub mod datnode {
                     )
                 }
             }
+            #[inline]
+            pub fn head(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                        Have::VT_HEAD,
+                        None,
+                    )
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Have<'_> {
@@ -1069,6 +1090,11 @@ pub mod datnode {
                         Self::VT_LOST,
                         false,
                     )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "head",
+                        Self::VT_HEAD,
+                        false,
+                    )?
                     .finish();
                 Ok(())
             }
@@ -1078,6 +1104,7 @@ pub mod datnode {
             pub length: u64,
             pub held: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Run>>>,
             pub lost: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Run>>>,
+            pub head: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
         }
         impl<'a> Default for HaveArgs<'a> {
             #[inline]
@@ -1087,6 +1114,7 @@ pub mod datnode {
                     length: 0,
                     held: None, // required field
                     lost: None,
+                    head: None,
                 }
             }
         }
@@ -1119,6 +1147,13 @@ pub mod datnode {
                 self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Have::VT_LOST, lost);
             }
             #[inline]
+            pub fn add_head(
+                &mut self,
+                head: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Have::VT_HEAD, head);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> HaveBuilder<'a, 'b, A> {
@@ -1140,6 +1175,7 @@ pub mod datnode {
                 ds.field("length", &self.length());
                 ds.field("held", &self.held());
                 ds.field("lost", &self.lost());
+                ds.field("head", &self.head());
                 ds.finish()
             }
         }
@@ -2092,6 +2128,143 @@ pub mod datnode {
                 ds.finish()
             }
         }
+        pub enum AccuseOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Accuse<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Accuse<'a> {
+            type Inner = Accuse<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Accuse<'a> {
+            pub const VT_CHANNEL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_ACCUSATION: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Accuse { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AccuseArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Accuse<'bldr>> {
+                let mut builder = AccuseBuilder::new(_fbb);
+                if let Some(x) = args.accusation {
+                    builder.add_accusation(x);
+                }
+                builder.add_channel(args.channel);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn channel(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Accuse::VT_CHANNEL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn accusation(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Accuse::VT_ACCUSATION,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Accuse<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u32>("channel", Self::VT_CHANNEL, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "accusation",
+                        Self::VT_ACCUSATION,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct AccuseArgs<'a> {
+            pub channel: u32,
+            pub accusation: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for AccuseArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AccuseArgs {
+                    channel: 0,
+                    accusation: None, // required field
+                }
+            }
+        }
+
+        pub struct AccuseBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AccuseBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_channel(&mut self, channel: u32) {
+                self.fbb_.push_slot::<u32>(Accuse::VT_CHANNEL, channel, 0);
+            }
+            #[inline]
+            pub fn add_accusation(
+                &mut self,
+                accusation: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Accuse::VT_ACCUSATION,
+                    accusation,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> AccuseBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AccuseBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Accuse<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Accuse::VT_ACCUSATION, "accusation");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Accuse<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Accuse");
+                ds.field("channel", &self.channel());
+                ds.field("accusation", &self.accusation());
+                ds.finish()
+            }
+        }
         pub enum FrameOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -2307,6 +2480,20 @@ pub mod datnode {
                     None
                 }
             }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_accuse(&self) -> Option<Accuse<'a>> {
+                if self.body_type() == Body::Accuse {
+                    let u = self.body();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { Accuse::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Frame<'_> {
@@ -2376,6 +2563,11 @@ pub mod datnode {
                             Body::Credit => v
                                 .verify_union_variant::<::flatbuffers::ForwardsUOffset<Credit>>(
                                     "Body::Credit",
+                                    pos,
+                                ),
+                            Body::Accuse => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Accuse>>(
+                                    "Body::Accuse",
                                     pos,
                                 ),
                             _ => Ok(()),
@@ -2537,6 +2729,16 @@ pub mod datnode {
                     }
                     Body::Credit => {
                         if let Some(x) = self.body_as_credit() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field(
+                                "body",
+                                &"InvalidFlatbuffer: Union discriminant does not match value.",
+                            )
+                        }
+                    }
+                    Body::Accuse => {
+                        if let Some(x) = self.body_as_accuse() {
                             ds.field("body", &x)
                         } else {
                             ds.field(

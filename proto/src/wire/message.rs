@@ -1,10 +1,11 @@
 //! The messages, as our own checked types. SPEC 6.3.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use datnode_feed::{BlockIndex, Node, UpgradeProof};
+use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
 
 use crate::capability::NONCE_LEN;
 use crate::ids::{Priority, RequestId};
@@ -50,6 +51,8 @@ pub enum Message {
         held: Runs,
         /// Blocks it holds no longer.
         lost: Runs,
+        /// The head itself, when its length is told for the first time.
+        head: Option<SignedHead>,
     },
     /// A longer head, with its proof.
     Upgrade {
@@ -93,6 +96,13 @@ pub enum Message {
         block: BlockIndex,
         /// The siblings on the way up, bottom first; the leaf is the hash of the payload.
         siblings: Vec<Node>,
+    },
+    /// What shows that the feed's writer signed two histories.
+    Accuse {
+        /// The sender's number.
+        channel: Channel,
+        /// The proof of it.
+        accusation: Box<Accusation>,
     },
     /// How many payload bytes the receiver may send on this stream in all.
     Credit {
