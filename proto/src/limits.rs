@@ -12,6 +12,9 @@ pub const PAYLOAD_BYTES_MAX: usize = datnode_feed::limits::BLOCK_BYTES_MAX;
 pub const PROBES_MAX: usize = 8;
 /// The most runs of blocks in one message; more are told in further messages.
 pub const RUNS_MAX: usize = 4_096;
+/// The most runs that are remembered of what a peer holds beyond our head, a megabyte of them: a mirror with holes tells
+/// what it holds before its longer head can be verified.
+pub const BEYOND_RUNS_MAX: usize = 65_536;
 /// The longest name a peer may give itself, in bytes.
 pub const AGENT_BYTES_MAX: usize = 128;
 /// The most feeds open with one peer.

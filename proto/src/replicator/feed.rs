@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use datnode_feed::{Accusation, Bitfield, PublicKey, SignedHead};
 
+use super::holder::{Holder, Standing};
 use super::picker::{Picture, Rarity, pick};
 use super::want::Open;
 use crate::ids::{Class, Instant, PeerId, Priority, WantId};
@@ -39,53 +40,6 @@ pub(super) struct Feed {
     pub(super) paused_until: Option<Instant>,
     blocks_seen: u64,
     bytes_seen: u64,
-}
-
-/// What a peer told us of its part of a feed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Holder {
-    pub(super) length: u64,
-    pub(super) head: Option<SignedHead>,
-    pub(super) standing: Standing,
-    pub(super) have: Bitfield,
-    /// Whether it told us at all.
-    pub(super) heard: bool,
-}
-
-/// How a peer's history stands to ours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Its head is longer than ours, or cannot be compared.
-    #[default]
-    Unknown,
-    /// The store is comparing.
-    Asked,
-    /// It is ours, or the beginning of it.
-    Agrees,
-    /// It is another one: neither is anything asked of the peer, nor does it get anything.
-    Estranged,
-}
-
-impl Holder {
-    /// Notes the answer to a comparison; what cannot be told is asked again only when more of the tree is known.
-    pub(super) fn settle(&mut self, standing: Standing) {
-        self.standing = match standing {
-            Standing::Unknown => Standing::Asked,
-            other => other,
-        };
-    }
-
-    /// Makes a comparison that could not tell possible again.
-    fn reconsider(&mut self) {
-        if self.standing == Standing::Asked {
-            self.standing = Standing::Unknown;
-        }
-    }
-
-    /// Tells whether what does not fit our history may fit the peer's, which nobody held against ours yet.
-    pub(super) fn may_be_estranged(&self) -> bool {
-        self.head.is_some() && matches!(self.standing, Standing::Unknown | Standing::Asked)
-    }
 }
 
 /// A feed as its store has it.
@@ -139,6 +93,7 @@ impl Feed {
         if length > self.length {
             (self.head, self.length) = (Some(head), length);
             self.passed.insert(length);
+            self.holders.values_mut().for_each(|holder| holder.advance(length));
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use datnode_feed::{Accusation, BlockIndex, Node, SignedHead};
 
 use super::Replicator;
-use super::feed::{Holder, Standing};
+use super::holder::{Holder, Standing};
 use crate::capability;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId};
@@ -65,7 +65,7 @@ impl Replicator {
             Message::Close { channel } => self.close(id, channel),
             Message::Have { channel, length, held, lost, head } => {
                 let feed = self.feed_of(id, channel)?;
-                self.holds(id, feed, length, held, lost, head);
+                self.holds(id, feed, length, &held, &lost, head);
                 self.compare(feed);
                 Ok(())
             }
@@ -143,7 +143,7 @@ impl Replicator {
         }
         peer.theirs.insert(channel, feed);
         if let Some(feed) = self.feeds.get_mut(&feed) {
-            feed.holders.insert(id, Holder::default());
+            feed.holders.insert(id, Holder::new(feed.length));
         }
         self.events.push_back(Event::Opened { peer: id, feed });
         Ok(())
@@ -194,27 +194,14 @@ impl Replicator {
         id: PeerId,
         feed: FeedId,
         length: u64,
-        held: Runs,
-        lost: Runs,
+        held: &Runs,
+        lost: &Runs,
         head: Option<SignedHead>,
     ) {
         let holder = self.feeds.get_mut(&feed).and_then(|feed| feed.holders.get_mut(&id));
-        let Some(holder) = holder else { return };
-        holder.heard = true;
-        holder.length = holder.length.max(length);
-        if head.is_some() && head != holder.head && holder.standing != Standing::Estranged {
-            (holder.head, holder.standing) = (head, Standing::Unknown);
+        if let Some(holder) = holder {
+            holder.hear(length, held, lost, head);
         }
-        // Blocks beyond the peer's own head cannot be held; a bound on what a liar can make us keep.
-        let within = |run: core::ops::Range<u64>| run.start..run.end.min(length);
-        held.into_iter()
-            .map(within)
-            .filter(|run| !run.is_empty())
-            .for_each(|run| holder.have.set_range(run));
-        lost.into_iter()
-            .map(within)
-            .filter(|run| !run.is_empty())
-            .for_each(|run| holder.have.clear_range(run));
     }
 
     fn requested(&mut self, id: PeerId, feed_id: FeedId, request: Request) -> Result<(), Fault> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use datnode_feed::levels;
 
 use super::Replicator;
-use super::feed::{Holder, Standing};
+use super::holder::{Holder, Standing};
 use super::upload::Answer;
 use crate::capability;
 use crate::ids::{FeedId, Instant, PeerId};

@@ -1,0 +1,147 @@
+//! What a peer says it holds of a feed.
+//!
+//! Invariant: `have` lies below our own verified head, `beyond` above it. So a liar makes us keep one bit for each block that the
+//! writer signed, and a bounded list of runs besides.
+
+use core::ops::Range;
+
+use datnode_feed::limits::HELD_END;
+use datnode_feed::{Bitfield, SignedHead};
+
+use super::runs::{union, without};
+use crate::limits::BEYOND_RUNS_MAX;
+use crate::wire::Runs;
+
+/// What a peer told us of its part of a feed.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub(super) length: u64,
+    pub(super) head: Option<SignedHead>,
+    pub(super) standing: Standing,
+    pub(super) have: Bitfield,
+    /// Whether it told us at all.
+    pub(super) heard: bool,
+    /// Where `have` ends and `beyond` begins.
+    known: u64,
+    beyond: Runs,
+}
+
+/// How a peer's history stands to ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its head is longer than ours, or cannot be compared.
+    #[default]
+    Unknown,
+    /// The store is comparing.
+    Asked,
+    /// It is ours, or the beginning of it.
+    Agrees,
+    /// It is another one: neither is anything asked of the peer, nor does it get anything.
+    Estranged,
+}
+
+impl Holder {
+    /// Nothing was told yet; our head has `known` blocks.
+    pub(super) fn new(known: u64) -> Self {
+        let known = known.min(HELD_END);
+        Self {
+            length: 0,
+            head: None,
+            standing: Standing::Unknown,
+            have: Bitfield::new(),
+            heard: false,
+            known,
+            beyond: Runs::new(),
+        }
+    }
+
+    /// Takes what the peer says of itself.
+    pub(super) fn hear(&mut self, length: u64, held: &Runs, lost: &Runs, head: Option<SignedHead>) {
+        if head.is_some() && head != self.head && self.standing != Standing::Estranged {
+            (self.head, self.standing) = (head, Standing::Unknown);
+        }
+        self.heard = true;
+        self.length = self.length.max(length);
+        // Blocks beyond the peer's own head cannot be held, and nobody holds blocks beyond the limit.
+        let end = length.min(HELD_END);
+        for run in part(held, 0..self.known.min(end)) {
+            self.have.set_range(run);
+        }
+        for run in part(lost, 0..self.known) {
+            self.have.clear_range(run);
+        }
+        let held: Runs = part(held, self.known..end).collect();
+        let lost: Runs = part(lost, self.known..HELD_END).collect();
+        self.beyond = without(&union(&self.beyond, &held), &lost);
+        // Who holds more pieces than this of what we cannot verify yet is believed to hold less.
+        self.beyond.truncate(BEYOND_RUNS_MAX);
+    }
+
+    /// Notes the answer to a comparison; what cannot be told is asked again only when more of the tree is known.
+    pub(super) fn settle(&mut self, standing: Standing) {
+        self.standing = match standing {
+            Standing::Unknown => Standing::Asked,
+            other => other,
+        };
+    }
+
+    /// Makes a comparison that could not tell possible again.
+    pub(super) fn reconsider(&mut self) {
+        if self.standing == Standing::Asked {
+            self.standing = Standing::Unknown;
+        }
+    }
+
+    /// Tells whether what does not fit our history may fit the peer's, which nobody held against ours yet.
+    pub(super) fn may_be_estranged(&self) -> bool {
+        self.head.is_some() && matches!(self.standing, Standing::Unknown | Standing::Asked)
+    }
+
+    /// Our head has `known` blocks now.
+    pub(super) fn advance(&mut self, known: u64) {
+        let known = known.min(HELD_END).max(self.known);
+        let below: Runs = part(&self.beyond, self.known..known).collect();
+        below.into_iter().for_each(|run| self.have.set_range(run));
+        self.beyond = part(&self.beyond, known..HELD_END).collect();
+        self.known = known;
+    }
+}
+
+/// Returns what of some runs lies within a range.
+fn part(runs: &Runs, within: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+    let cut = move |run: &Range<u64>| run.start.max(within.start)..run.end.min(within.end);
+    runs.iter().map(cut).filter(|run| run.start < run.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_our_head_is_remembered_until_the_head_moves() {
+        let mut holder = Holder::new(10);
+        holder.hear(100, &alloc::vec![0..20, 30..40, 90..200], &alloc::vec![], None);
+        assert!(holder.have.runs().eq([0..10]));
+        holder.hear(100, &alloc::vec![], &alloc::vec![5..12, 35..36], None);
+        holder.advance(35);
+        assert!(holder.have.runs().eq([0..5, 12..20, 30..35]));
+        holder.advance(1_000);
+        assert!(holder.have.runs().eq([0..5, 12..20, 30..35, 36..40, 90..100]));
+    }
+
+    #[test]
+    fn a_liar_costs_little() {
+        let mut holder = Holder::new(10);
+        let all = (1 << 56) - 1;
+        holder.hear(all, &alloc::vec![0..all], &alloc::vec![], None);
+        assert_eq!((holder.have.len(), &holder.beyond), (10, &alloc::vec![10..HELD_END]));
+        holder.hear(all, &alloc::vec![], &alloc::vec![0..all], None);
+        assert!(holder.have.is_empty() && holder.beyond.is_empty());
+        let most = BEYOND_RUNS_MAX as u64;
+        let pieces: Runs = (0..=most).map(|piece| 20 + 2 * piece..21 + 2 * piece).collect();
+        holder.hear(all, &pieces[..pieces.len() - 1].to_vec(), &alloc::vec![], None);
+        assert_eq!(holder.beyond.len(), BEYOND_RUNS_MAX);
+        holder.hear(all, &pieces, &alloc::vec![], None);
+        assert_eq!(holder.beyond.len(), BEYOND_RUNS_MAX, "the last piece is not kept");
+    }
+}

@@ -1,0 +1,79 @@
+//! What one peer sends to harm us: each costs it its stream at most, and us next to nothing.
+
+use bytes::Bytes;
+use datnode_feed::{Bitfield, SecretKey};
+use datnode_proto::capability::tag;
+use datnode_proto::limits::{CREDIT_START, RUNS_MAX};
+use datnode_proto::wire::{Channel, Hello, Message, encode};
+use datnode_proto::{Binding, Class, Event, Fault, FeedId, Instant, PeerId, Replicator};
+
+const NOW: Instant = Instant(1_000);
+const PEER: PeerId = PeerId(1);
+const FEED: FeedId = FeedId(0);
+const CHANNEL: Channel = Channel(7);
+
+/// A replicator of a feed of 100 blocks, and a peer that knows its key.
+struct Victim {
+    replicator: Replicator,
+}
+
+impl Victim {
+    /// We hold `have` of the feed; the peer opened it.
+    fn new(have: std::ops::Range<u64>) -> Self {
+        let key = SecretKey::from_bytes([1; 32]).public();
+        let mut replicator = Replicator::new([0; 32]);
+        let have: Bitfield = [have].into_iter().collect();
+        replicator.add_feed(FEED, key, Class::Content, 100, have);
+        let binding = Binding { ours: b"us".into(), theirs: b"them".into() };
+        replicator.handle_connected(NOW, PEER, binding);
+        let mut victim = Self { replicator };
+        let (version_min, version_max, agent) = (1, 1, String::new());
+        let credit = CREDIT_START;
+        victim.tell(&Message::Hello(Hello {
+            version_min,
+            version_max,
+            features: 0,
+            agent,
+            credit,
+        }));
+        let tag = *tag(&key, b"them", b"us", &[0; 16]).as_bytes();
+        victim.tell(&Message::Open { channel: CHANNEL, nonce: [0; 16], tag });
+        victim.drain();
+        assert_eq!(victim.fault(), None);
+        victim
+    }
+
+    fn tell(&mut self, message: &Message) {
+        self.tell_with(message, Bytes::new());
+    }
+
+    fn tell_with(&mut self, message: &Message, payload: Bytes) {
+        self.replicator.handle_frame(NOW, PEER, &encode(message), payload);
+    }
+
+    /// Takes all frames that wait for the peer.
+    fn drain(&mut self) {
+        while self.replicator.poll_transmit(NOW, PEER).is_some() {}
+    }
+
+    fn fault(&mut self) -> Option<Fault> {
+        std::iter::from_fn(|| self.replicator.poll_event()).find_map(|event| match event {
+            Event::Fault { fault, .. } => Some(fault),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn a_claim_to_hold_everything_takes_no_memory() {
+    let mut victim = Victim::new(0..0);
+    let length = (1 << 56) - 1;
+    let held = vec![0..length];
+    victim.tell(&Message::Have { channel: CHANNEL, length, held, lost: vec![] });
+    for piece in 0..64 {
+        let first = 1_000 + piece * 2 * RUNS_MAX as u64;
+        let lost = (0..RUNS_MAX as u64).map(|run| first + 2 * run..first + 2 * run + 1).collect();
+        victim.tell(&Message::Have { channel: CHANNEL, length, held: vec![], lost });
+    }
+    assert_eq!(victim.fault(), None, "it lied only about itself");
+}
