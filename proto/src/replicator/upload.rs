@@ -4,12 +4,12 @@
 //! answer overtakes those that wait.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use bytes::Bytes;
 use datnode_feed::{BlockIndex, BlockProof};
 
+use super::runs::without;
 use crate::fault::Fault;
 use crate::ids::{Class, FeedId, Priority, RequestId};
 use crate::limits::{READ_BYTES_MAX, READS_MAX, REQUESTS_MAX};
@@ -86,12 +86,12 @@ impl Upload {
         let Some(key) = self.queue.keys().find(|(_, _, other)| *other == id).copied() else {
             return;
         };
-        if blocks.is_empty() {
+        let Some(lease) = self.queue.get_mut(&key) else { return };
+        lease.rest.reverse();
+        lease.rest = if blocks.is_empty() { Runs::new() } else { without(&lease.rest, blocks) };
+        lease.rest.reverse();
+        if lease.rest.is_empty() {
             self.queue.remove(&key);
-        } else if let Some(lease) = self.queue.get_mut(&key) {
-            lease.rest =
-                lease.rest.iter().rev().flat_map(|run| without(run.clone(), blocks)).collect();
-            lease.rest.reverse();
         }
     }
 
@@ -159,22 +159,6 @@ impl Upload {
     }
 }
 
-/// Returns what is left of a run without `blocks`.
-fn without(run: core::ops::Range<u64>, blocks: &Runs) -> Runs {
-    let mut rest = Vec::new();
-    let mut at = run.start;
-    for cut in blocks.iter().filter(|cut| cut.start < run.end && run.start < cut.end) {
-        if at < cut.start {
-            rest.push(at..cut.start);
-        }
-        at = at.max(cut.end);
-    }
-    if at < run.end {
-        rest.push(at..run.end);
-    }
-    rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +175,8 @@ mod tests {
             .request(feed, Class::Content, RequestId(2), urgent, 100, alloc::vec![70..72])
             .unwrap();
         upload.request(feed, Class::Changes, RequestId(3), bulk, 100, alloc::vec![3..4]).unwrap();
-        let next: Vec<u64> = (0..4).map(|_| upload.next_read().unwrap().block.0).collect();
+        let next: alloc::vec::Vec<u64> =
+            (0..4).map(|_| upload.next_read().unwrap().block.0).collect();
         assert_eq!(next, [70, 71, 3, 1]);
     }
 
@@ -201,11 +186,20 @@ mod tests {
         let runs = alloc::vec![0..4, 8..10];
         upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
         upload.cancel(RequestId(1), &alloc::vec![1..3, 9..20]);
-        let mut blocks = Vec::new();
+        let mut blocks = alloc::vec::Vec::new();
         while let Some(read) = upload.next_read() {
             blocks.push(read.block.0);
         }
         assert_eq!(blocks, [0, 3, 8]);
+    }
+
+    #[test]
+    fn a_request_whose_blocks_are_all_cancelled_is_gone() {
+        let mut upload = Upload::default();
+        let runs = alloc::vec![0..4, 8..10];
+        upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
+        upload.cancel(RequestId(1), &alloc::vec![0..10]);
+        assert!(upload.next_read().is_none());
     }
 
     #[test]
