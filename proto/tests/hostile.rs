@@ -5,7 +5,7 @@ use datnode_feed::{Bitfield, SecretKey};
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{CREDIT_START, RUNS_MAX};
 use datnode_proto::wire::{Channel, Hello, Message, encode};
-use datnode_proto::{Binding, Class, Event, Fault, FeedId, Instant, PeerId, Replicator};
+use datnode_proto::{Binding, Class, Event, Fault, FeedId, Instant, PeerId, Replicator, RequestId};
 
 const NOW: Instant = Instant(1_000);
 const PEER: PeerId = PeerId(1);
@@ -76,4 +76,12 @@ fn a_claim_to_hold_everything_takes_no_memory() {
         victim.tell(&Message::Have { channel: CHANNEL, length, held: vec![], lost });
     }
     assert_eq!(victim.fault(), None, "it lied only about itself");
+}
+
+#[test]
+fn a_refusal_of_everything_takes_no_time() {
+    let mut victim = Victim::new(0..0);
+    let (id, blocks) = (RequestId(0), vec![0..(1 << 56) - 1]);
+    victim.tell(&Message::Missing { channel: CHANNEL, id, blocks });
+    assert_eq!(victim.fault(), None);
 }

@@ -263,8 +263,8 @@ impl Replicator {
             if let Some(holder) = feed.holders.get_mut(&id) {
                 holder.have.clear_range(run.clone());
             }
-            for block in run.clone().filter(|block| link.asked.contains(*block)).collect::<Vec<_>>()
-            {
+            // By what was asked, not by what is told: a run may be 2^56 blocks long.
+            for block in link.asked.iter_ones(run.clone()).collect::<Vec<_>>() {
                 link.settle(request, block);
                 feed.assigned.clear(block);
             }
