@@ -1,11 +1,14 @@
 //! What one peer sends to harm us: each costs it its stream at most, and us next to nothing.
 
 use bytes::Bytes;
-use datnode_feed::{Bitfield, SecretKey};
+use datnode_feed::{Bitfield, BlockIndex, SecretKey};
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{CREDIT_START, RUNS_MAX};
 use datnode_proto::wire::{Channel, Hello, Message, encode};
-use datnode_proto::{Binding, Class, Event, Fault, FeedId, Instant, PeerId, Replicator, RequestId};
+use datnode_proto::{
+    Binding, Class, Event, Fault, FeedId, Instant, Order, PeerId, Priority, Replicator, RequestId,
+    Target, Want,
+};
 
 const NOW: Instant = Instant(1_000);
 const PEER: PeerId = PeerId(1);
@@ -84,4 +87,19 @@ fn a_refusal_of_everything_takes_no_time() {
     let (id, blocks) = (RequestId(0), vec![0..(1 << 56) - 1]);
     victim.tell(&Message::Missing { channel: CHANNEL, id, blocks });
     assert_eq!(victim.fault(), None);
+}
+
+#[test]
+fn a_block_far_beyond_the_head_answers_no_request() {
+    let mut victim = Victim::new(0..0);
+    let whole = Message::Have { channel: CHANNEL, length: 100, held: vec![0..100], lost: vec![] };
+    victim.tell(&whole);
+    let target = Target::Bytes(0..1_000);
+    let want = Want { target, priority: Priority(1), order: Order::Linear };
+    victim.replicator.want(FEED, want);
+    victim.drain();
+    let (id, block, siblings) = (RequestId(0), BlockIndex((1 << 56) - 1), vec![]);
+    let answer = Message::Block { channel: CHANNEL, id, block, siblings };
+    victim.tell_with(&answer, Bytes::from_static(b"x"));
+    assert_eq!(victim.fault(), Some(Fault::Unexpected("block beyond the head")));
 }

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use datnode_feed::limits::HELD_END;
 use datnode_feed::{Accusation, BlockIndex, Node, SignedHead};
 
 use super::Replicator;
@@ -307,6 +308,9 @@ impl Replicator {
             link.settle(request, block.0);
         } else if !by_bytes && !link.cancelled.contains(block.0) {
             return Err(Fault::Unexpected("block nobody asked for"));
+        } else if block.0 >= feed.length.min(HELD_END) {
+            // The answer to a request for bytes names the block itself.
+            return Err(Fault::Unexpected("block beyond the head"));
         }
         // A block that was cancelled too late is kept all the same: its proof's nodes are known from now on, as the peer believes.
         link.cancelled.clear(block.0);
