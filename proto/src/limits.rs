@@ -21,6 +21,10 @@ pub const AGENT_BYTES_MAX: usize = 128;
 pub const CHANNELS_MAX: usize = 1_024;
 /// The most requests a peer may have open with us.
 pub const REQUESTS_MAX: usize = 512;
+/// The most runs in these requests together, two megabytes of them; an honest peer has [`LEASE_BLOCKS_MAX`] blocks under way.
+pub const REQUEST_RUNS_MAX: usize = 131_072;
+/// How many questions of a peer may wait for the store, heads to be verified among them; and how many refusals for the peer.
+pub const QUESTIONS_MAX: usize = 512;
 /// How many of its requests a peer may see unanswered for want of the blocks, in a minute, before it is left alone.
 pub const MISSING_MAX: u32 = 32;
 /// The byte credit that a new peer gets; adapted to rate and round trip afterwards.

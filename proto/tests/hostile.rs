@@ -1,13 +1,13 @@
 //! What one peer sends to harm us: each costs it its stream at most, and us next to nothing.
 
 use bytes::Bytes;
-use datnode_feed::{Bitfield, BlockIndex, SecretKey};
+use datnode_feed::{Bitfield, BlockIndex, Hash, Head, SecretKey, SignedHead, UpgradeProof};
 use datnode_proto::capability::tag;
-use datnode_proto::limits::{CREDIT_START, RUNS_MAX};
-use datnode_proto::wire::{Channel, Hello, Message, encode};
+use datnode_proto::limits::{CREDIT_START, QUESTIONS_MAX, READS_MAX, REQUEST_RUNS_MAX, RUNS_MAX};
+use datnode_proto::wire::{Channel, Hello, Message, Request, Wanted, encode};
 use datnode_proto::{
-    Binding, Class, Event, Fault, FeedId, Instant, Order, PeerId, Priority, Replicator, RequestId,
-    Target, Want,
+    Binding, Class, Done, Event, Fault, FeedId, Instant, Job, Order, PeerId, Priority, Replicator,
+    RequestId, Target, Want,
 };
 
 const NOW: Instant = Instant(1_000);
@@ -102,4 +102,79 @@ fn a_block_far_beyond_the_head_answers_no_request() {
     let answer = Message::Block { channel: CHANNEL, id, block, siblings };
     victim.tell_with(&answer, Bytes::from_static(b"x"));
     assert_eq!(victim.fault(), Some(Fault::Unexpected("block beyond the head")));
+}
+
+/// Tells a message until it is a fault, and returns how often that went well.
+fn tell_until_fault(victim: &mut Victim, mut message: impl FnMut(u64) -> Message) -> (u64, Fault) {
+    for count in 0.. {
+        victim.tell(&message(count));
+        while victim.replicator.poll_job().is_some() {}
+        if let Some(fault) = victim.fault() {
+            return (count, fault);
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+fn request(id: u64, length: u64, wanted: Wanted) -> Message {
+    let request = Request { id: RequestId(id), length, priority: Priority(0), wanted };
+    Message::Request { channel: CHANNEL, request }
+}
+
+#[test]
+fn questions_that_wait_for_the_store_are_counted() {
+    let mut victim = Victim::new(0..100);
+    let ask = |id| request(id, 100, Wanted::Bytes(0..10));
+    let (asked, fault) = tell_until_fault(&mut victim, ask);
+    assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
+
+    let mut victim = Victim::new(0..100);
+    let head = Head { fork: 0, length: 200, byte_length: 1, root: Hash([0; 32]), ancestor: None };
+    let head = SignedHead { head, signature: [0; 64] };
+    let proof = UpgradeProof { from: 100, head, nodes: vec![] };
+    let upgrade = |_| Message::Upgrade { channel: CHANNEL, proof: proof.clone() };
+    let (asked, fault) = tell_until_fault(&mut victim, upgrade);
+    assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
+}
+
+#[test]
+fn refusals_that_nobody_takes_do_not_pile_up() {
+    let mut victim = Victim::new(0..100);
+    let (asked, fault) =
+        tell_until_fault(&mut victim, |id| request(id, 101, Wanted::Blocks(vec![0..1])));
+    assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
+
+    // One request for blocks that are not here makes a refusal each.
+    let mut victim = Victim::new(0..0);
+    let mut reads = 0;
+    for id in 0..20 {
+        victim.tell(&request(id, 100, Wanted::Blocks(vec![0..100])));
+        while let Some(job) = victim.replicator.poll_job() {
+            if let Job::Read { peer, feed, request, priority, block, .. } = job {
+                reads += 1;
+                let done = Done::Read { peer, feed, request, priority, block, answer: None };
+                victim.replicator.handle_done(NOW, done);
+            }
+        }
+    }
+    assert!((QUESTIONS_MAX..QUESTIONS_MAX + READS_MAX).contains(&reads), "{reads}");
+    victim.drain();
+    assert!(victim.replicator.poll_job().is_some(), "once taken, it goes on");
+}
+
+#[test]
+fn requests_have_so_many_runs_in_all() {
+    let mut victim = Victim::new(0..0);
+    victim.replicator.handle_head(FEED, 1 << 20);
+    let wanted: Vec<_> = (0..RUNS_MAX as u64).map(|run| 2 * run..2 * run + 1).collect();
+    let mut asked = 0;
+    let fault = loop {
+        victim.tell(&request(asked, 1 << 20, Wanted::Blocks(wanted.clone())));
+        match victim.fault() {
+            Some(fault) => break fault,
+            None => asked += 1,
+        }
+    };
+    assert_eq!(fault, Fault::TooMany("runs in requests"));
+    assert_eq!(asked as usize, REQUEST_RUNS_MAX / RUNS_MAX);
 }

@@ -83,8 +83,12 @@ impl Replicator {
     /// Has heads compared that can be now.
     fn compare(&mut self, id: FeedId) {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
-        let ask = feed.uncompared();
-        self.jobs.extend(ask.into_iter().map(|(peer, head)| Job::Compare { peer, feed: id, head }));
+        for (peer, head) in feed.uncompared() {
+            match self.peers.get_mut(&peer).map_or(Ok(()), Peer::ask) {
+                Ok(()) => self.jobs.push_back(Job::Compare { peer, feed: id, head }),
+                Err(fault) => self.fault(peer, fault),
+            }
+        }
     }
 
     /// Tells that we hold these blocks now.
@@ -188,6 +192,7 @@ impl Replicator {
             }
             Done::Located { peer, feed, request, priority, length, blocks } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
+                state.answered();
                 let Some(ours) = self.feeds.get(&feed) else { return };
                 let blocks =
                     blocks.filter(|blocks| blocks.end <= length && ours.have.all(blocks.clone()));
@@ -209,19 +214,31 @@ impl Replicator {
                     link.upgrade = proof;
                 }
             }
-            Done::Upgraded { peer, feed, result } => self.upgraded(peer, feed, result),
+            Done::Upgraded { peer, feed, result } => {
+                self.answered(peer);
+                self.upgraded(peer, feed, result);
+            }
             Done::Compared { peer, feed, head, result } => {
+                self.answered(peer);
                 self.compared(peer, feed, &head, result);
             }
-            Done::Accused { peer, feed, result } => match result {
-                Ok(accusation) => self.accused(feed, accusation),
-                Err(Failure::Peer) => self.fault(peer, Fault::BadAccusation),
-                Err(Failure::Ours) => {}
-            },
+            Done::Accused { peer, feed, result } => {
+                self.answered(peer);
+                match result {
+                    Ok(accusation) => self.accused(feed, accusation),
+                    Err(Failure::Peer) => self.fault(peer, Fault::BadAccusation),
+                    Err(Failure::Ours) => {}
+                }
+            }
             Done::Stored { peer, feed, block, len, result } => {
                 self.stored(now, peer, feed, block, len, result);
             }
         }
+    }
+
+    /// Notes that a job is done that a peer caused.
+    fn answered(&mut self, peer: PeerId) {
+        self.peers.get_mut(&peer).into_iter().for_each(Peer::answered);
     }
 
     fn upgraded(&mut self, peer: PeerId, id: FeedId, result: Result<SignedHead, Failure>) {

@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 use super::channel::Link;
 use super::rate::Rate;
 use super::upload::Upload;
+use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId};
-use crate::limits::{BACKLOG_MAX, CREDIT_START, MISSING_MAX};
+use crate::limits::{BACKLOG_MAX, CREDIT_START, MISSING_MAX, QUESTIONS_MAX};
 use crate::wire::{Channel, Message};
 
 /// The state of one stream.
@@ -25,6 +26,8 @@ pub(super) struct Peer {
     pub(super) next_request: u64,
     pub(super) rejects: Vec<Channel>,
     pub(super) upload: Upload,
+    /// Jobs under way that the peer caused and that are no reads.
+    questions: usize,
     pub(super) rate: Rate,
     /// The total that we granted, and what arrived and waits for the store.
     pub(super) granted: u64,
@@ -79,6 +82,7 @@ impl Peer {
             next_request: 0,
             rejects: Vec::new(),
             upload: Upload::default(),
+            questions: 0,
             rate: Rate::default(),
             granted: CREDIT_START,
             arrived: 0,
@@ -118,6 +122,25 @@ impl Peer {
         }
         self.granted = total;
         Some(Message::Credit { total })
+    }
+
+    /// Counts a job that the peer causes, unless too many are under way, or it does not take our refusals.
+    pub(super) fn ask(&mut self) -> Result<(), Fault> {
+        if self.questions >= QUESTIONS_MAX || self.is_deaf() {
+            return Err(Fault::TooMany("requests"));
+        }
+        self.questions += 1;
+        Ok(())
+    }
+
+    /// Notes that such a job is done.
+    pub(super) fn answered(&mut self) {
+        self.questions = self.questions.saturating_sub(1);
+    }
+
+    /// Tells whether too many refusals wait for the peer to take them.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.links.values().any(|link| link.missing.len() >= QUESTIONS_MAX)
     }
 
     /// Counts a refusal; tells whether the peer should be left alone for a while.

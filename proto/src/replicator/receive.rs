@@ -9,11 +9,12 @@ use datnode_feed::{Accusation, BlockIndex, Node, SignedHead};
 
 use super::Replicator;
 use super::holder::{Holder, Standing};
+use super::peer::Peer;
 use crate::capability;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId};
 use crate::job::{Event, Job};
-use crate::limits::{CHANNELS_MAX, REQUESTS_MAX, STALL_PAUSE, VERSIONS};
+use crate::limits::{CHANNELS_MAX, STALL_PAUSE, VERSIONS};
 use crate::wire::{self, Channel, Hello, Message, Request, Runs, Wanted};
 
 impl Replicator {
@@ -72,11 +73,11 @@ impl Replicator {
             }
             Message::Accuse { channel, accusation } => {
                 let feed = self.feed_of(id, channel)?;
-                self.told_of(id, feed, accusation);
-                Ok(())
+                self.told_of(id, feed, accusation)
             }
             Message::Upgrade { channel, proof } => {
                 let feed = self.feed_of(id, channel)?;
+                self.peers.get_mut(&id).map_or(Ok(()), Peer::ask)?;
                 self.jobs.push_back(Job::Upgrade { peer: id, feed, proof });
                 Ok(())
             }
@@ -180,14 +181,21 @@ impl Replicator {
     }
 
     /// Takes news of a writer that signed two histories; the first that holds is enough.
-    fn told_of(&mut self, id: PeerId, feed_id: FeedId, accusation: Box<Accusation>) {
-        let link = self.peers.get_mut(&id).and_then(|peer| peer.links.get_mut(&feed_id));
-        if let Some(link) = link {
+    fn told_of(
+        &mut self,
+        id: PeerId,
+        feed_id: FeedId,
+        accusation: Box<Accusation>,
+    ) -> Result<(), Fault> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if let Some(link) = peer.links.get_mut(&feed_id) {
             link.accused = true;
         }
         if self.feeds.get(&feed_id).is_some_and(|feed| feed.accusation.is_none()) {
+            peer.ask()?;
             self.jobs.push_back(Job::Accuse { peer: id, feed: feed_id, accusation });
         }
+        Ok(())
     }
 
     fn holds(
@@ -218,6 +226,9 @@ impl Replicator {
                 }
                 let estranged = |holder: &Holder| holder.standing == Standing::Estranged;
                 if length > feed.length || feed.holders.get(&id).is_some_and(estranged) {
+                    if peer.is_deaf() {
+                        return Err(Fault::TooMany("requests"));
+                    }
                     if let Some(link) = peer.links.get_mut(&feed_id) {
                         link.missing.push((name, Vec::new()));
                     }
@@ -226,9 +237,7 @@ impl Replicator {
                 peer.upload.request(feed_id, feed.class, name, priority, length, runs)
             }
             Wanted::Bytes(bytes) => {
-                if self.jobs.len() > REQUESTS_MAX {
-                    return Err(Fault::TooMany("requests"));
-                }
+                peer.ask()?;
                 let job =
                     Job::Locate { peer: id, feed: feed_id, request: name, priority, length, bytes };
                 self.jobs.push_back(job);

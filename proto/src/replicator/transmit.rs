@@ -126,7 +126,8 @@ impl Replicator {
     }
 
     fn next_read(&mut self, id: PeerId) -> Option<Job> {
-        let peer = self.peers.get_mut(&id).filter(|peer| !peer.faulted)?;
+        // Who does not take our refusals is read no more for: each block that is not here would add one.
+        let peer = self.peers.get_mut(&id).filter(|peer| !peer.faulted && !peer.is_deaf())?;
         let read = peer.upload.next_read()?;
         let (feed, block): (FeedId, _) = (read.feed, read.block);
         let link = peer.links.get_mut(&feed)?;

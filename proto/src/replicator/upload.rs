@@ -12,7 +12,7 @@ use datnode_feed::{BlockIndex, BlockProof};
 use super::runs::without;
 use crate::fault::Fault;
 use crate::ids::{Class, FeedId, Priority, RequestId};
-use crate::limits::{READ_BYTES_MAX, READS_MAX, REQUESTS_MAX};
+use crate::limits::{READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, REQUESTS_MAX};
 use crate::wire::Runs;
 
 /// Most urgent first: the map's smallest key.
@@ -74,6 +74,10 @@ impl Upload {
     ) -> Result<(), Fault> {
         if self.queue.len() >= REQUESTS_MAX {
             return Err(Fault::TooMany("requests"));
+        }
+        let waiting: usize = self.queue.values().map(|lease| lease.rest.len()).sum();
+        if waiting + runs.len() > REQUEST_RUNS_MAX {
+            return Err(Fault::TooMany("runs in requests"));
         }
         runs.reverse();
         self.queue
