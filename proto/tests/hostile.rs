@@ -1,19 +1,31 @@
-//! What one peer sends to harm us: each costs it its stream at most, and us next to nothing.
+//! What one peer sends, to harm us or at a bad moment: it costs that peer its stream at most, and us next to nothing.
 
 use bytes::Bytes;
-use datnode_feed::{Bitfield, BlockIndex, Hash, Head, SecretKey, SignedHead, UpgradeProof};
+use datnode_feed::{
+    Bitfield, BlockIndex, Comparison, Hash, Head, SecretKey, SignedHead, UpgradeProof,
+};
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{CREDIT_START, QUESTIONS_MAX, READS_MAX, REQUEST_RUNS_MAX, RUNS_MAX};
-use datnode_proto::wire::{Channel, Hello, Message, Request, Wanted, encode};
+use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, encode};
 use datnode_proto::{
-    Binding, Class, Done, Event, Fault, FeedId, Instant, Job, Order, PeerId, Priority, Replicator,
-    RequestId, Target, Want,
+    Binding, Class, Done, Event, Fault, FeedId, Instant, Job, Order, PeerId, Priority, Replica,
+    Replicator, RequestId, Target, Want,
 };
 
 const NOW: Instant = Instant(1_000);
 const PEER: PeerId = PeerId(1);
 const FEED: FeedId = FeedId(0);
 const CHANNEL: Channel = Channel(7);
+
+/// A head that nobody looks at here.
+fn head(length: u64) -> SignedHead {
+    let head = Head { fork: 0, length, byte_length: 1, root: Hash([0; 32]), ancestor: None };
+    SignedHead { head, signature: [0; 64] }
+}
+
+fn have(length: u64, held: Runs, lost: Runs) -> Message {
+    Message::Have { channel: CHANNEL, length, held, lost, head: None }
+}
 
 /// A replicator of a feed of 100 blocks, and a peer that knows its key.
 struct Victim {
@@ -26,7 +38,9 @@ impl Victim {
         let key = SecretKey::from_bytes([1; 32]).public();
         let mut replicator = Replicator::new([0; 32]);
         let have: Bitfield = [have].into_iter().collect();
-        replicator.add_feed(FEED, key, Class::Content, 100, have);
+        let head = Some(head(100));
+        let class = Class::Content;
+        replicator.add_feed(FEED, Replica { key, class, head, have, accusation: None });
         let binding = Binding { ours: b"us".into(), theirs: b"them".into() };
         replicator.handle_connected(NOW, PEER, binding);
         let mut victim = Self { replicator };
@@ -68,15 +82,46 @@ impl Victim {
 }
 
 #[test]
+fn a_peer_whose_head_moved_is_offered_the_rest() {
+    let mut victim = Victim::new(0..100);
+    let offers = |victim: &mut Victim, length| {
+        let theirs = (length > 0).then(|| head(length));
+        let (held, lost) = (vec![], vec![]);
+        victim.tell(&Message::Have { channel: CHANNEL, length, held, lost, head: theirs });
+        while let Some(job) = victim.replicator.poll_job() {
+            let Job::Compare { peer, feed, head } = job else {
+                unreachable!("nothing else is asked")
+            };
+            let result = Ok(Comparison::Agree);
+            victim.replicator.handle_done(NOW, Done::Compared { peer, feed, head, result });
+        }
+        victim.drain();
+        std::iter::from_fn(|| victim.replicator.poll_job())
+            .filter_map(|job| match job {
+                Job::Prove { from, .. } => Some(from),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(offers(&mut victim, 0), [0]);
+    // Our head grows before the peer took the first offer, so that the second one starts where it is no longer.
+    victim.replicator.handle_head(FEED, head(101));
+    assert_eq!(offers(&mut victim, 0), [0]);
+    assert_eq!(offers(&mut victim, 100), [100]);
+    assert_eq!(offers(&mut victim, 100), []);
+    assert_eq!(offers(&mut victim, 101), []);
+}
+
+#[test]
 fn a_claim_to_hold_everything_takes_no_memory() {
     let mut victim = Victim::new(0..0);
     let length = (1 << 56) - 1;
     let held = vec![0..length];
-    victim.tell(&Message::Have { channel: CHANNEL, length, held, lost: vec![] });
+    victim.tell(&have(length, held, vec![]));
     for piece in 0..64 {
         let first = 1_000 + piece * 2 * RUNS_MAX as u64;
         let lost = (0..RUNS_MAX as u64).map(|run| first + 2 * run..first + 2 * run + 1).collect();
-        victim.tell(&Message::Have { channel: CHANNEL, length, held: vec![], lost });
+        victim.tell(&have(length, vec![], lost));
     }
     assert_eq!(victim.fault(), None, "it lied only about itself");
 }
@@ -92,7 +137,7 @@ fn a_refusal_of_everything_takes_no_time() {
 #[test]
 fn a_block_far_beyond_the_head_answers_no_request() {
     let mut victim = Victim::new(0..0);
-    let whole = Message::Have { channel: CHANNEL, length: 100, held: vec![0..100], lost: vec![] };
+    let whole = have(100, vec![0..100], vec![]);
     victim.tell(&whole);
     let target = Target::Bytes(0..1_000);
     let want = Want { target, priority: Priority(1), order: Order::Linear };
@@ -129,9 +174,7 @@ fn questions_that_wait_for_the_store_are_counted() {
     assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
 
     let mut victim = Victim::new(0..100);
-    let head = Head { fork: 0, length: 200, byte_length: 1, root: Hash([0; 32]), ancestor: None };
-    let head = SignedHead { head, signature: [0; 64] };
-    let proof = UpgradeProof { from: 100, head, nodes: vec![] };
+    let proof = UpgradeProof { from: 100, head: head(200), nodes: vec![] };
     let upgrade = |_| Message::Upgrade { channel: CHANNEL, proof: proof.clone() };
     let (asked, fault) = tell_until_fault(&mut victim, upgrade);
     assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
@@ -165,7 +208,7 @@ fn refusals_that_nobody_takes_do_not_pile_up() {
 #[test]
 fn requests_have_so_many_runs_in_all() {
     let mut victim = Victim::new(0..0);
-    victim.replicator.handle_head(FEED, 1 << 20);
+    victim.replicator.handle_head(FEED, head(1 << 20));
     let wanted: Vec<_> = (0..RUNS_MAX as u64).map(|run| 2 * run..2 * run + 1).collect();
     let mut asked = 0;
     let fault = loop {
