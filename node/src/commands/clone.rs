@@ -16,6 +16,7 @@ use crate::cli::units::{Size, Span};
 use crate::dirs::Dirs;
 use crate::engine::{Drive, LandingState, Report, Snapshot, start};
 use crate::error::{Code, Error};
+use crate::landing::FolderOf;
 
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
@@ -51,7 +52,8 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let show = |state: LandingState| {
         meter.show(state.bytes, state.total, drive.hub.peers().len());
     };
-    let report = snapshot.land(&folder, &scope, args.force, show).await?;
+    let report =
+        snapshot.land(&folder, &scope, FolderOf::Reader { force: args.force }, show).await?;
     meter.end();
     finish(&snapshot, &folder, &report, started, out)?;
     network.swarm.close().await;

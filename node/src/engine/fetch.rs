@@ -12,7 +12,7 @@ use datnode_proto::{Order, Priority, Target, Want};
 use super::drive::Drive;
 use super::snapshot::Snapshot;
 use crate::error::Error;
-use crate::landing::{Earlier, Landing, Wanted, landed, note_landed};
+use crate::landing::{Earlier, FolderOf, Landing, Wanted, landed, note_landed};
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -47,13 +47,13 @@ impl Snapshot {
         &self,
         folder: &Path,
         scope: &DrivePath,
-        force: bool,
+        of: FolderOf,
         mut show: impl FnMut(LandingState),
     ) -> Result<Report, Error> {
         let before = landed(folder)?;
         let earlier = self.earlier(&before).await?;
         let entries = self.entries(scope).await?;
-        let wanted = Wanted { entries, scope: scope.clone(), earlier, force };
+        let wanted = Wanted { entries, scope: scope.clone(), earlier, of };
         let mut landing = Landing::new(folder, wanted)?;
         let report = Report {
             bytes: landing.total,

@@ -7,7 +7,7 @@ use datnode_feed::leaf;
 
 use super::earlier::Was;
 use super::target::There;
-use super::{Landing, State, way};
+use super::{FolderOf, Landing, State, way};
 use crate::error::Error;
 
 /// What is to become of what is at a name.
@@ -20,6 +20,35 @@ enum Verdict {
     Clear,
     /// It is the user's.
     Dirty,
+}
+
+/// What is at the names that are to land.
+#[derive(Default)]
+struct Found {
+    dirty: Vec<Vec<u8>>,
+    clear: Vec<Vec<u8>>,
+    /// Folders that cannot be made, since something of the user's is there.
+    barred: Vec<Vec<u8>>,
+}
+
+impl Found {
+    fn note(&mut self, path: &SafePath, kind: Kind, verdict: Verdict) -> Verdict {
+        let name = path.as_bytes();
+        let below =
+            |above: &Vec<u8>| name.starts_with(above) && name.get(above.len()) == Some(&b'/');
+        let verdict = if self.barred.iter().any(below) { Verdict::Dirty } else { verdict };
+        match verdict {
+            Verdict::Clear => self.clear.push(name.to_vec()),
+            Verdict::Dirty => {
+                self.dirty.push(name.to_vec());
+                if kind == Kind::Directory {
+                    self.barred.push(name.to_vec());
+                }
+            }
+            Verdict::Right | Verdict::Replace => {}
+        }
+        verdict
+    }
 }
 
 impl Landing {
@@ -47,40 +76,45 @@ impl Landing {
     }
 
     /// Looks at what is there already.
-    pub(super) fn look_around(&mut self, force: bool) -> Result<(), Error> {
-        let (mut dirty, mut clear) = (Vec::new(), Vec::new());
-        let mut judge = |path: &SafePath, entry: &Entry| {
-            let there = self.folder.look(path.as_bytes());
-            let verdict =
-                there.map_or(Verdict::Replace, |there| self.judge(path, entry, &there, force));
-            match verdict {
-                Verdict::Clear => clear.push(path.as_bytes().to_vec()),
-                Verdict::Dirty => dirty.push(path.as_bytes().to_vec()),
-                Verdict::Right | Verdict::Replace => {}
-            }
-            matches!(verdict, Verdict::Right)
+    pub(super) fn look_around(&mut self) -> Result<(), Error> {
+        let mut found = Found::default();
+        let (directories, symlinks) =
+            (std::mem::take(&mut self.directories), std::mem::take(&mut self.symlinks));
+        let mut stays = |(path, entry): &(SafePath, Entry)| {
+            matches!(found.note(path, entry.kind, self.look_at(path, entry)), Verdict::Dirty)
         };
-        self.directories.iter().chain(&self.symlinks).for_each(|(path, entry)| {
-            judge(path, entry);
-        });
-        let (mut states, mut total, mut landed) = (Vec::new(), 0, 0);
+        let directories = directories.into_iter().filter(|entry| !stays(entry)).collect();
+        let symlinks = symlinks.into_iter().filter(|entry| !stays(entry)).collect();
         for (path, entry) in &self.plan.files {
-            total += entry.size;
-            if judge(path, entry) {
-                landed += entry.size;
-                states.push(State::Landed);
-            } else {
-                states.push(State::Missing(entry.size));
+            self.total += entry.size;
+            let state = match found.note(path, entry.kind, self.look_at(path, entry)) {
+                Verdict::Right => State::Landed,
+                Verdict::Dirty => State::Left,
+                Verdict::Replace | Verdict::Clear => State::Missing(entry.size),
+            };
+            if !matches!(state, State::Missing(_)) {
+                self.landed += entry.size;
             }
+            self.states.push(state);
         }
-        (self.states, self.total, self.landed, self.in_the_way) = (states, total, landed, clear);
-        if dirty.is_empty() {
-            return Ok(());
+        (self.directories, self.symlinks, self.in_the_way) = (directories, symlinks, found.clear);
+        match self.of {
+            FolderOf::Writer => self.kept = found.dirty,
+            FolderOf::Reader { .. } if !found.dirty.is_empty() => {
+                let what = "files in the way differ from the drive's";
+                return Err(Error::dirty(what, &found.dirty));
+            }
+            FolderOf::Reader { .. } => {}
         }
-        Err(Error::dirty("files in the way differ from the drive's", &dirty))
+        Ok(())
     }
 
-    fn judge(&self, path: &SafePath, entry: &Entry, there: &There, force: bool) -> Verdict {
+    fn look_at(&self, path: &SafePath, entry: &Entry) -> Verdict {
+        let there = self.folder.look(path.as_bytes());
+        there.map_or(Verdict::Replace, |there| self.judge(path, entry, &there))
+    }
+
+    fn judge(&self, path: &SafePath, entry: &Entry, there: &There) -> Verdict {
         let name = path.as_bytes();
         let wanted = Was::from(entry);
         match entry.kind {
@@ -100,6 +134,7 @@ impl Landing {
             let empty_but_ours = way::is_ours(&self.folder, name, &self.earlier).unwrap_or(false);
             return if empty_but_ours { Verdict::Clear } else { Verdict::Dirty };
         }
+        let force = self.of == FolderOf::Reader { force: true };
         match (ours || force, entry.kind) {
             (false, _) => Verdict::Dirty,
             (true, Kind::Directory) => Verdict::Clear,

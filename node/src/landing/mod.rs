@@ -36,8 +36,20 @@ pub struct Wanted {
     pub scope: DrivePath,
     /// What earlier versions put here.
     pub earlier: Earlier,
-    /// Replace files that are neither equal nor ours.
-    pub force: bool,
+    /// Whose folder it is.
+    pub of: FolderOf,
+}
+
+/// Whose the working folder is, and so what becomes of what is in the way and of the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderOf {
+    /// A reader's: its blocks live in its files. What is neither equal nor ours is replaced with `force`, and an error without.
+    Reader {
+        /// Whether to replace it.
+        force: bool,
+    },
+    /// A writer's: what was changed here stays, to be taken in later; blocks live in the store, since the files will change.
+    Writer,
 }
 
 /// Files on their way to the disk.
@@ -45,6 +57,7 @@ pub struct Landing {
     plan: Plan,
     folder: Folder,
     scope: DrivePath,
+    of: FolderOf,
     earlier: Earlier,
     directories: Vec<(SafePath, Entry)>,
     symlinks: Vec<(SafePath, Entry)>,
@@ -60,7 +73,7 @@ pub struct Landing {
     naming: bool,
     /// Names that must not or cannot be written here, and why.
     pub refused: Vec<(DrivePath, String)>,
-    /// Names that the version dropped and that were changed here: they stay.
+    /// Names of what was changed here and stays, though the version has dropped it, or, in a writer's folder, has something else.
     pub kept: Vec<Vec<u8>>,
     /// Bytes of files that have landed, those found in place included.
     pub landed: u64,
@@ -75,6 +88,8 @@ enum State {
     Missing(u64),
     /// It is in place; blocks of it may still be unknown to the store.
     Landed,
+    /// The user's own stays in its place.
+    Left,
 }
 
 impl Landing {
@@ -83,13 +98,14 @@ impl Landing {
     /// # Errors
     /// E-DIRTY, before anything is written, if something is in the way that is neither equal nor ours.
     pub fn new(root: &Path, wanted: Wanted) -> Result<Self, Error> {
-        let Wanted { entries, scope, mut earlier, force } = wanted;
+        let Wanted { entries, scope, mut earlier, of } = wanted;
         earlier.seal();
         let beneath = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
         let mut landing = Self {
             plan: Plan::default(),
             folder: Folder::new(beneath),
             scope,
+            of,
             earlier,
             directories: Vec::new(),
             symlinks: Vec::new(),
@@ -105,7 +121,7 @@ impl Landing {
         };
         let files = landing.sort_out(entries);
         landing.plan = Plan::new(files);
-        landing.look_around(force)?;
+        landing.look_around()?;
         Ok(landing)
     }
 
@@ -162,6 +178,10 @@ impl Landing {
             return Ok(());
         };
         let spots = self.plan.spots(block.0, offset);
+        let is_missing = |spot: &Spot| matches!(self.states[spot.file], State::Missing(_));
+        if self.of == FolderOf::Writer && !spots.iter().any(is_missing) {
+            return Ok(());
+        }
         let mut place = store.where_is(content, block).map_err(Error::store)?;
         for spot in &spots {
             let name = self.plan.name(spot.file);
@@ -222,11 +242,17 @@ impl Landing {
         for spot in spots {
             self.write(store, *spot, bytes, count, from)?;
         }
+        if self.of == FolderOf::Writer {
+            return match from {
+                Some(_) => Ok(()),
+                None => store.keep(content, block, bytes).map_err(Error::store),
+            };
+        }
         let Some(first) = spots.first() else { return Ok(()) };
         let name = self.plan.name(first.file);
         let path = match self.states[first.file] {
-            State::Landed => name.to_vec(),
             State::Missing(_) => target::temporary(name),
+            State::Landed | State::Left => name.to_vec(),
         };
         let at = InPlace { path: &path, offset: first.offset };
         store.place(content, block, at).map_err(Error::store)
@@ -291,7 +317,7 @@ impl Landing {
         store: &mut Store<S>,
         content: FeedSlot,
     ) -> Result<usize, Error> {
-        let left = self.states.iter().filter(|state| **state != State::Landed).count();
+        let left = self.states.iter().filter(|state| matches!(state, State::Missing(_))).count();
         if left > 0 {
             return Ok(left);
         }
