@@ -2,29 +2,35 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use datnode::cli::Cli;
 use datnode::cli::output::Out;
+use datnode::cli::{Cli, Stop, parse};
 use datnode::error::Error;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Clap's own exit codes: 0 for help, 2 for a mistake.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    let (ended, out) = match parse(std::env::args_os()) {
+        Ok(cli) => {
+            let out =
+                Out { json: cli.global.json, quiet: cli.global.quiet, verbose: cli.global.verbose };
+            log(out.verbose);
+            (run(cli, &out), out)
         }
+        Err(stop) => stopped(stop),
     };
-    let out = Out { json: cli.global.json, quiet: cli.global.quiet, verbose: cli.global.verbose };
-    log(out.verbose);
-    let ended = run(cli, &out);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out.error(&error);
             ExitCode::from(error.exit())
         }
+    }
+}
+
+/// Shows what was asked for instead of a command, or gives what is wrong with the words.
+fn stopped(stop: Stop) -> (Result<(), Error>, Out) {
+    let out = |json| Out { json, quiet: false, verbose: 0 };
+    match stop {
+        Stop::Show(text) => (out(false).data(text.as_bytes()), out(false)),
+        Stop::Mistake { error, json } => (Err(error), out(json)),
     }
 }
 
