@@ -11,16 +11,10 @@ use super::units::Limit;
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Every command")]
 pub struct Global {
     /// Run as if started in this folder.
-    #[arg(
-        short = 'C',
-        long = "dir",
-        alias = "path",
-        global = true,
-        value_name = "DIR",
-        env = "DATNODE_DIR"
-    )]
+    #[arg(short = 'C', long = "dir", global = true, value_name = "DIR", env = "DATNODE_DIR")]
     pub dir: Option<PathBuf>,
     /// Print JSON: one document, or one line each.
     #[arg(long, global = true, env = "DATNODE_JSON", value_parser = FalseyValueParser::new())]
@@ -34,6 +28,77 @@ pub struct Global {
     /// Give up after this long (30s, 5m; 0 = no limit).
     #[arg(long, global = true, value_name = "DUR", default_value = "0", env = "DATNODE_TIMEOUT")]
     pub timeout: Limit,
+    /// Ask nobody on other computers: read what is in folders, and what other processes here serve.
+    #[arg(long, global = true, env = "DATNODE_OFFLINE", value_parser = FalseyValueParser::new())]
+    pub offline: bool,
+    /// Take yes for the answer to every question. No command asks one in this release.
+    #[arg(short, long, global = true, env = "DATNODE_YES", value_parser = FalseyValueParser::new())]
+    pub yes: bool,
+    /// When to use colours: auto (heeds NO_COLOR, CLICOLOR_FORCE and TERM), always, never.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "DATNODE_COLOR")]
+    #[arg(hide_possible_values = true)]
+    pub color: Colour,
+    /// How to show progress: auto, bar (redrawn), plain (a line every 10 s), json (on stderr), none.
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        default_value = "auto",
+        env = "DATNODE_PROGRESS"
+    )]
+    #[arg(hide_possible_values = true)]
+    pub progress: Progress,
+    /// Write the log to the end of this file instead of stderr.
+    #[arg(long, global = true, value_name = "FILE", env = "DATNODE_LOG_FILE")]
+    pub log_file: Option<PathBuf>,
+    /// How lines of the log look: text or json.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text",
+        env = "DATNODE_LOG_FORMAT"
+    )]
+    #[arg(hide_possible_values = true)]
+    pub log_format: LogFormat,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On terminals that can, unless the environment says otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to show progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// As suits the terminal and `--json`.
+    #[default]
+    Auto,
+    /// A line that is redrawn in place.
+    Bar,
+    /// A line every ten seconds.
+    Plain,
+    /// Lines of JSON on stderr.
+    Json,
+    /// Not at all.
+    None,
+}
+
+/// How lines of the log look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// Where peers are found. LAN and DHT discovery come with a later release; addresses and this machine work now.
@@ -54,6 +119,9 @@ pub struct Network {
     /// How long to wait without progress for peers (0 = no limit).
     #[arg(long, value_name = "DUR", default_value = "30s", env = "DATNODE_WAIT")]
     pub wait: Limit,
+    /// Whether `--offline` is on, which is a flag of every command.
+    #[arg(skip)]
+    pub offline: bool,
 }
 
 /// A way to find peers.

@@ -4,6 +4,7 @@
 
 pub mod escape;
 mod flags;
+pub mod log;
 pub mod output;
 mod range;
 pub mod units;
@@ -16,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::address::VersionSpec;
 
-pub use flags::{Discover, Global, Network};
+pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use range::ByteRange;
 pub use usage::{Stop, parse};
 
@@ -71,6 +72,20 @@ pub enum Command {
         /// A command, or a code such as E-NOPEERS.
         topic: Option<String>,
     },
+}
+
+impl Command {
+    /// Returns the network flags of a command that has a network.
+    fn network(&mut self) -> Option<&mut Network> {
+        match self {
+            Self::Share(args) => Some(&mut args.network),
+            Self::Clone(args) => Some(&mut args.network),
+            Self::Ls(args) => Some(&mut args.network),
+            Self::Cat(args) => Some(&mut args.network),
+            Self::Log(args) => Some(&mut args.network),
+            Self::Verify(_) | Self::Help { .. } => None,
+        }
+    }
 }
 
 /// `datnode share`

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::escape;
 use super::units::{Size, Span};
+use super::{Colour, Global, Progress, escape};
 use crate::error::Error;
 
 /// Where and how to print.
@@ -18,9 +18,39 @@ pub struct Out {
     pub quiet: bool,
     /// How much is said.
     pub verbose: u8,
+    /// Whether what goes to stderr may have colours.
+    pub colour: bool,
+    /// How progress is shown; never `Auto`.
+    pub progress: Progress,
 }
 
 impl Out {
+    /// Returns what the flags, the environment and the terminal ask for.
+    pub fn new(flags: &Global) -> Self {
+        let env = |name: &str| std::env::var_os(name);
+        let terminal = std::io::stderr().is_terminal();
+        let dumb = env("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let colour = match flags.color {
+            Colour::Auto => colour(terminal, &env),
+            Colour::Always => true,
+            Colour::Never => false,
+        };
+        let progress = match flags.progress {
+            _ if flags.quiet => Progress::None,
+            Progress::Auto if flags.json => Progress::Json,
+            Progress::Auto if terminal && !dumb => Progress::Bar,
+            Progress::Auto => Progress::Plain,
+            asked => asked,
+        };
+        Self { json: flags.json, quiet: flags.quiet, verbose: flags.verbose, colour, progress }
+    }
+
+    /// Returns how to print when the flags could not be understood.
+    pub fn plain(json: bool) -> Self {
+        let colour = colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name));
+        Self { json, quiet: false, verbose: 0, colour, progress: Progress::None }
+    }
+
     /// Writes data to stdout.
     ///
     /// # Errors
@@ -59,8 +89,7 @@ impl Out {
         }
         let text = match self.json {
             true => escape::json(&error.to_json().to_string()),
-            false => error
-                .render(colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name))),
+            false => error.render(self.colour),
         };
         let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end());
     }

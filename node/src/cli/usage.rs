@@ -32,9 +32,15 @@ where
     I: IntoIterator<Item = OsString>,
 {
     let words: Vec<OsString> = words.into_iter().collect();
-    Cli::try_parse_from(&words).map_err(|found| match found.kind() {
+    let parsed = Cli::try_parse_from(&words).map_err(|found| match found.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Show(found.to_string()),
         _ => Stop::Mistake { error: mistake(&found, &words), json: wants_json(&words) },
+    });
+    parsed.map(|mut cli| {
+        if let Some(network) = cli.command.network() {
+            network.offline = cli.global.offline;
+        }
+        cli
     })
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     if let Some(folder) = &args.folder {
         refuse_other(folder, &key)?;
     }
-    let patience = patience(&args.network, &key, peers.len());
+    let patience = patience(&args.network, &dirs, &key, peers.len());
     let network = network(&hub, &dirs, &args.network, key, peers).await?;
     let folder = match &args.folder {
         Some(folder) => folder.clone(),
@@ -56,7 +56,7 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
         snapshot.land(&folder, &scope, FolderOf::Reader { force: args.force }, show).await?;
     meter.end();
     finish(&snapshot, &folder, &report, started, out)?;
-    network.swarm.close().await;
+    network.close().await;
     if report.refused.is_empty() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use datnode_drive::DrivePath;
 use datnode_feed::{MemoryStorage, PublicKey, Store};
@@ -14,7 +15,9 @@ use crate::cli::Network as NetworkArgs;
 use crate::cli::output::Out;
 use crate::dirs::Dirs;
 use crate::disk::{DRIVE_FOLDER, DiskError, DiskStorage};
-use crate::engine::{AnyStore, Drive, Hub, Network, NetworkOptions, Patience, Snapshot, start};
+use crate::engine::{
+    AnyStore, Drive, Hub, Network, NetworkOptions, Patience, Reach, Snapshot, start,
+};
 use crate::error::{Code, Error};
 use crate::keys::random;
 use crate::runtime;
@@ -62,6 +65,11 @@ pub(super) async fn network(
     drive: PublicKey,
     peers: Vec<Multiaddr>,
 ) -> Result<Network, Error> {
+    if args.offline {
+        let network = Network::offline();
+        network.find_locally(hub, &dirs.run, drive);
+        return Ok(network);
+    }
     let options = NetworkOptions {
         listen: crate::swarm::listen_addresses_for(args.listen, args.port),
         peers: args.peer.iter().cloned().chain(peers).collect(),
@@ -69,13 +77,16 @@ pub(super) async fn network(
         run: dirs.run.clone(),
     };
     let network = Network::start(hub, &options).await?;
-    network.find_locally(&dirs.run, drive);
+    network.find_locally(hub, &dirs.run, drive);
     Ok(network)
 }
 
 /// Returns how patient a command is.
-pub(super) fn patience(args: &NetworkArgs, key: &PublicKey, peers: usize) -> Patience {
-    Patience { wait: args.wait.0, link: Link(key).to_string(), tried: peers + args.peer.len() }
+pub(super) fn patience(args: &NetworkArgs, dirs: &Dirs, key: &PublicKey, peers: usize) -> Patience {
+    let reach = if args.offline { Reach::Computer } else { Reach::Network };
+    let in_vain = args.offline && runtime::find(&dirs.run, key).is_empty();
+    let wait = if in_vain { Some(Duration::ZERO) } else { args.wait.0 };
+    Patience { wait, reach, link: Link(key).to_string(), tried: peers + args.peer.len() }
 }
 
 /// Opens a drive to read from: in a folder, or from peers without keeping it.
@@ -113,7 +124,7 @@ async fn open_remote(
     peers: Vec<Multiaddr>,
     args: &NetworkArgs,
 ) -> Result<(Drive, Option<Network>), Error> {
-    let patience = patience(args, &key, peers.len());
+    let patience = patience(args, dirs, &key, peers.len());
     let store = start(memory()?, hub.answers());
     let drive = Drive::open(hub, store, key, patience).await?;
     // A command that only reads needs no fixed port.
@@ -130,9 +141,12 @@ async fn open_folder(
     args: &NetworkArgs,
 ) -> Result<Drive, Error> {
     let key = read_key(folder)?.ok_or_else(|| Error::not_drive(folder))?;
-    let patience = patience(args, &key, 0);
+    let patience = patience(args, dirs, &key, 0);
     let locked = match disk(folder, false) {
-        Ok(store) => return Drive::open(hub, start(store, hub.answers()), key, patience).await,
+        Ok(store) => {
+            let alone = Patience { wait: Some(Duration::ZERO), reach: Reach::Folder, ..patience };
+            return Drive::open(hub, start(store, hub.answers()), key, alone).await;
+        }
         Err(error) if error.code() == Code::Locked => error,
         Err(error) => return Err(error),
     };

@@ -28,17 +28,11 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
         return Err(Error::usage(format!("{} is no folder", args.folder.display())));
     }
     let dirs = Dirs::open()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = {
-        let stop = stop.clone();
-        async move {
-            asked_to_stop().await;
-            stop.store(true, Ordering::Relaxed);
-        }
-    };
+    let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
+    let asked = asked_to_stop();
     let taking = {
         let (args, dirs, out, folder, stop) =
-            (Arc::new(args), dirs.clone(), out.clone(), folder.clone(), stop.clone());
+            (Arc::new(args), dirs.clone(), out.clone(), folder.clone(), stop.0.clone());
         let shared = args.clone();
         (args, tokio::task::spawn_blocking(move || take(&shared, &dirs, &folder, &out, &stop)))
     };
@@ -50,12 +44,16 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     };
     let hub = hub()?;
     let (counts, number, id) = (version.change.counts, version.number, version.id.to_string());
-    let drive =
-        Drive::open(&hub, start(store, hub.answers()), key, patience(&args.network, &key, 0))
-            .await?;
+    let drive = Drive::open(
+        &hub,
+        start(store, hub.answers()),
+        key,
+        patience(&args.network, &dirs, &key, 0),
+    )
+    .await?;
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
-    let addresses = network.swarm.dialable_addresses();
+    let addresses = network.addresses();
     let _announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
         .map_err(|error| Error::io("write", &dirs.run, &error))?;
     listen_locally(&hub, &runtime::socket(&dirs.run))?;
@@ -73,8 +71,17 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
         if args.ticket { "ticket" } else { "key" }
     ));
     asked.await;
-    network.swarm.close().await;
+    network.close().await;
     Ok(())
+}
+
+/// Ends an import when the command that waits for it is over, for whatever reason.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Opens the drive of a folder and takes in what changed; gives the store, ready to be served.

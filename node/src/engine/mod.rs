@@ -17,7 +17,7 @@ pub use fetch::{LandingState, Report};
 pub use hub::{About, Hub, News, PeerReport, Wanted};
 pub use network::{Network, NetworkOptions};
 pub(crate) use network::{connect_locally, listen_locally};
-pub use patience::Patience;
+pub use patience::{Patience, Reach};
 pub use session::Ended;
 pub use snapshot::Snapshot;
 pub use worker::{AnyStore, StoreHandle, Worker, start};

@@ -39,10 +39,10 @@ pub struct NetworkOptions {
 /// A hub's connections. Everything ends with the runtime that it was started in.
 #[derive(Debug)]
 pub struct Network {
-    /// The swarm.
-    pub swarm: Swarm,
+    /// The swarm; none offline.
+    swarm: Option<Swarm>,
     /// Keeps the node's key ours.
-    _identity: Arc<Identity>,
+    _identity: Option<Arc<Identity>>,
 }
 
 impl Network {
@@ -83,24 +83,53 @@ impl Network {
             swarm.keep(vec![peer.clone()]).await;
         }
         swarm.listening().await;
-        Ok(Self { swarm, _identity: Arc::new(identity) })
+        Ok(Self { swarm: Some(swarm), _identity: Some(Arc::new(identity)) })
+    }
+
+    /// Returns a network that opens no socket but those between processes of this user.
+    pub fn offline() -> Self {
+        Self { swarm: None, _identity: None }
+    }
+
+    /// Returns the addresses that others can dial; none offline.
+    pub fn addresses(&self) -> Vec<Multiaddr> {
+        self.swarm.as_ref().map(Swarm::dialable_addresses).unwrap_or_default()
+    }
+
+    /// Says goodbye to the peers.
+    pub async fn close(&self) {
+        if let Some(swarm) = &self.swarm {
+            swarm.close().await;
+        }
     }
 
     /// Looks for processes of this user that serve a drive, and connects to them, for as long as the runtime lives.
-    pub fn find_locally(&self, run: &Path, drive: PublicKey) {
-        let (swarm, run) = (self.swarm.clone(), run.to_owned());
+    pub fn find_locally(&self, hub: &Hub, run: &Path, drive: PublicKey) {
+        let (swarm, hub, run) = (self.swarm.clone(), hub.clone(), run.to_owned());
         tokio::spawn(async move {
             let mut known = Vec::new();
             loop {
                 for found in runtime::find(&run, &drive) {
-                    if !known.contains(&found.pid) {
+                    if !known.contains(&found.pid)
+                        && reach(swarm.as_ref(), &hub, &found).await.is_ok()
+                    {
                         known.push(found.pid);
-                        swarm.keep(found.addresses).await;
                     }
                 }
                 tokio::time::sleep(LOOK).await;
             }
         });
+    }
+}
+
+/// Connects to a process on this computer; by its control socket when one of both is offline.
+async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> Result<(), Error> {
+    match swarm {
+        Some(swarm) if !found.addresses.is_empty() => {
+            swarm.keep(found.addresses.clone()).await;
+            Ok(())
+        }
+        _ => connect_locally(hub, &found.socket).await,
     }
 }
 

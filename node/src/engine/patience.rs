@@ -1,4 +1,6 @@
 //! How long to wait for peers, and what to say when it was in vain.
+//!
+//! Where nobody can come, nothing is waited for.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +12,23 @@ use crate::error::Error;
 pub struct Patience {
     /// The longest time without progress; nothing waits for ever.
     pub wait: Option<Duration>,
+    /// From where help can come.
+    pub reach: Reach,
     /// The drive, for the error that says that nobody offers it.
     pub link: String,
     /// How many addresses were tried.
     pub tried: usize,
+}
+
+/// From where blocks can come that are not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// From anywhere.
+    Network,
+    /// From processes of this user: `--offline`.
+    Computer,
+    /// From nowhere: a drive in a folder is read as it is.
+    Folder,
 }
 
 /// How often progress is looked at while waiting.
@@ -49,7 +64,11 @@ impl Patience {
         match hub.newer_protocol() {
             Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
             _ if serving => Error::no_data("what is missing", peers.len(), waited),
-            _ => Error::no_peers(&self.link, waited, self.tried),
+            _ => match self.reach {
+                Reach::Network => Error::no_peers(&self.link, waited, self.tried),
+                Reach::Computer => Error::offline(&self.link),
+                Reach::Folder => Error::not_here(&self.link),
+            },
         }
     }
 }

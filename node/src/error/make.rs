@@ -35,6 +35,24 @@ impl Error {
             .field("waited_s", waited.as_secs_f64())
     }
 
+    /// Nobody on this computer offers the drive, and `--offline` forbids to ask others.
+    pub fn offline(link: &str) -> Self {
+        Self::new(Code::NoPeers, "nobody on this computer is offering this drive")
+            .context("tried: the processes of this user")
+            .hint(
+                "--offline is on; leave it out (and unset DATNODE_OFFLINE) to ask other computers",
+            )
+            .field("drive", link)
+            .field("offline", true)
+    }
+
+    /// A drive in a folder lacks what is asked for.
+    pub fn not_here(link: &str) -> Self {
+        Self::new(Code::NoData, "this folder holds only a part of the drive")
+            .hint(format!("fetch the rest:  datnode clone {link} FOLDER"))
+            .field("drive", link)
+    }
+
     /// Peers are there, but none of them has `what`.
     pub fn no_data(what: impl Display, peers: usize, waited: Duration) -> Self {
         let are = if peers == 1 { "peer is" } else { "peers are" };
