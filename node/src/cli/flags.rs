@@ -103,6 +103,7 @@ pub enum LogFormat {
 
 /// Where peers are found. LAN and DHT discovery come with a later release; addresses and this machine work now.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Network")]
 pub struct Network {
     /// Connect to this address; may be given more than once.
     #[arg(long, value_name = "MULTIADDR", env = "DATNODE_PEER", value_delimiter = ',')]

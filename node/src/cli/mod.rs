@@ -3,6 +3,7 @@
 //! Elsewhere: flags that several commands take (`flags`), from words to a command (`usage`), printing (`output`).
 
 pub mod escape;
+mod examples;
 mod flags;
 pub mod log;
 pub mod output;
@@ -19,14 +20,12 @@ use crate::address::VersionSpec;
 
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use range::ByteRange;
-pub use usage::{Stop, parse};
+pub use usage::{Stop, command, parse};
 
 /// Publish a folder under one key; anyone with the key gets it, live and verified.
 #[derive(Debug, Parser)]
 #[command(name = "datnode", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(
-    after_help = "Examples:\n  datnode share ./flights\n  datnode clone dat1…\n  datnode cat dat1…/README.md"
-)]
+#[command(after_help = examples::ALL)]
 pub struct Cli {
     /// What all commands take.
     #[command(flatten)]
@@ -40,34 +39,25 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish a folder and serve it until Ctrl-C
-    #[command(
-        after_help = "Examples:\n  datnode share ./flights\n  datnode share ./flights -m 'March' --ticket"
-    )]
+    #[command(after_help = examples::SHARE)]
     Share(Share),
     /// Fetch a drive into a folder; run again to go on or to bring it up to date
-    #[command(
-        after_help = "Examples:\n  datnode clone dat1…\n  datnode clone dat1… ./flights --wait 5m"
-    )]
+    #[command(after_help = examples::CLONE)]
     Clone(CloneArgs),
     /// List what is in a drive
-    #[command(after_help = "Examples:\n  datnode ls ./flights\n  datnode ls -l -R dat1…/data")]
+    #[command(after_help = examples::LS)]
     Ls(Ls),
     /// Write the bytes of files, or a range of them, to stdout
-    #[command(
-        visible_alias = "read",
-        after_help = "Examples:\n  datnode cat dat1…/movie.mkv --range 0-499\n  datnode cat ./flights/README.md --at 3"
-    )]
+    #[command(visible_alias = "read", after_help = examples::CAT)]
     Cat(Cat),
     /// Show the history of a drive
-    #[command(after_help = "Examples:\n  datnode log ./flights -n 5\n  datnode log dat1…")]
+    #[command(after_help = examples::LOG)]
     Log(Log),
     /// Check what is stored against its signatures
-    #[command(
-        after_help = "Examples:\n  datnode verify ./flights\n  datnode verify --full ./flights"
-    )]
+    #[command(after_help = examples::VERIFY)]
     Verify(Verify),
     /// Explain a command or an error code
-    #[command(after_help = "Examples:\n  datnode help clone\n  datnode help E-NOPEERS")]
+    #[command(after_help = examples::HELP)]
     Help {
         /// A command, or a code such as E-NOPEERS.
         topic: Option<String>,
@@ -213,7 +203,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        use clap::CommandFactory as _;
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
 use super::{Cli, escape};
 use crate::error::Error;
@@ -22,6 +22,14 @@ pub enum Stop {
     },
 }
 
+/// How help looks: examples come before the flags, as most people need nothing else.
+const HELP: &str = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\n{all-args}\n";
+
+/// Returns the command line's grammar, for parsing and for help.
+pub fn command() -> Command {
+    Cli::command().help_template(HELP).mut_subcommands(|command| command.help_template(HELP))
+}
+
 /// Parses a command line, the program's name first.
 ///
 /// # Errors
@@ -32,9 +40,12 @@ where
     I: IntoIterator<Item = OsString>,
 {
     let words: Vec<OsString> = words.into_iter().collect();
-    let parsed = Cli::try_parse_from(&words).map_err(|found| match found.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Show(found.to_string()),
-        _ => Stop::Mistake { error: mistake(&found, &words), json: wants_json(&words) },
+    let parsed = command().try_get_matches_from(&words);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|found| {
+        match found.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Show(found.to_string()),
+            _ => Stop::Mistake { error: mistake(&found, &words), json: wants_json(&words) },
+        }
     });
     parsed.map(|mut cli| {
         if let Some(network) = cli.command.network() {
@@ -132,6 +143,38 @@ mod tests {
                 matches!(parse(words.iter().map(OsString::from)), Err(Stop::Show(_))),
                 "{words:?}"
             );
+        }
+    }
+
+    /// The examples of a page of help, word by word; none holds quoted spaces.
+    fn examples(command: &mut Command) -> Vec<Vec<String>> {
+        let page = command.render_long_help().to_string();
+        let lines = page.lines().skip_while(|line| *line != "Examples:").skip(1);
+        let lines = lines.take_while(|line| line.starts_with("  datnode"));
+        lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    }
+
+    #[test]
+    fn every_page_shows_examples_that_parse_before_the_flags() {
+        let mut all = command();
+        let names: Vec<String> =
+            all.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let mut pages = vec![(String::from("datnode"), examples(&mut all))];
+        for name in names {
+            let page = all.find_subcommand_mut(&name).unwrap();
+            let text = page.render_long_help().to_string();
+            assert!(text.find("Examples:") < text.find("Every command:"), "{text}");
+            let dials = page.get_arguments().any(|flag| flag.get_id() == "peer");
+            assert_eq!(text.contains("\nNetwork:\n"), dials, "{text}");
+            pages.push((name, examples(page)));
+        }
+        for (name, examples) in pages {
+            assert!((2..=4).contains(&examples.len()), "{name} has {} examples", examples.len());
+            for words in examples {
+                let parsed = parse(words.iter().map(OsString::from));
+                assert!(parsed.is_ok(), "{words:?}: {parsed:?}");
+                assert!(name == "datnode" || words[1] == name, "{words:?} is about {name}");
+            }
         }
     }
 

@@ -49,8 +49,7 @@ async fn stoppable(command: impl Future<Output = Result<(), Error>>) -> Result<(
 }
 
 fn help(topic: Option<&str>, out: &Out) -> Result<(), Error> {
-    use clap::CommandFactory as _;
-    let mut command = Cli::command();
+    let mut command = crate::cli::command();
     let text = match topic {
         None => command.render_long_help().to_string(),
         Some(topic) => match Code::from_name(topic) {
