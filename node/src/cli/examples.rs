@@ -27,13 +27,15 @@ Examples:
 pub(super) const CAT: &str = "\
 Examples:
   datnode cat dat1…/movie.mkv --range 0-499
+  datnode cat dat1…/movie.mkv --offset 64KiB --length 500
   datnode cat ./flights/README.md --at 3
   datnode cat dat1…/data/a.csv -o a.csv";
 
 pub(super) const LOG: &str = "\
 Examples:
   datnode log ./flights -n 5
-  datnode log dat1…";
+  datnode log dat1… --stat
+  datnode log ./flights --path data/*.csv --reverse";
 
 pub(super) const VERIFY: &str = "\
 Examples:

@@ -159,6 +159,12 @@ pub struct Cat {
     /// Bytes A to B, both included; A- to the end, -N the last N.
     #[arg(long, value_name = "A-B|A-|-N", allow_hyphen_values = true)]
     pub range: Option<ByteRange>,
+    /// Begin at this byte; 4096, 64KiB and 2M are understood.
+    #[arg(long, value_name = "N", conflicts_with = "range", value_parser = units::parse_size)]
+    pub offset: Option<u64>,
+    /// At most this many bytes.
+    #[arg(long, value_name = "N", conflicts_with = "range", value_parser = units::parse_size)]
+    pub length: Option<u64>,
     /// Write to this file.
     #[arg(short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -175,9 +181,18 @@ pub struct Cat {
 pub struct Log {
     /// A folder, link, key, ticket or address; this folder if not given.
     pub address: Option<OsString>,
-    /// At most this many.
-    #[arg(short = 'n', value_name = "N")]
-    pub count: Option<usize>,
+    /// At most this many, the newest ones.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Only changes of this file, of what is in this folder, or of what this pattern matches; may be given more than once.
+    #[arg(long, value_name = "PATH|GLOB")]
+    pub path: Vec<OsString>,
+    /// What each change did: files added, changed and removed, bytes, and where.
+    #[arg(long)]
+    pub stat: bool,
+    /// Oldest first.
+    #[arg(long)]
+    pub reverse: bool,
     /// The network.
     #[command(flatten)]
     pub network: Network,

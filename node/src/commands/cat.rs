@@ -9,9 +9,9 @@ use datnode_drive::Kind;
 
 use super::context::open;
 use super::ls::missing;
-use crate::cli::Cat;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span};
+use crate::cli::{ByteRange, Cat};
 use crate::error::Error;
 
 pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
@@ -24,15 +24,7 @@ pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
         if entry.kind != Kind::File {
             return Err(Error::usage("only files have bytes; this is a folder or a link"));
         }
-        let range = match args.range {
-            None => 0..entry.size,
-            Some(range) => range.within(entry.size).ok_or_else(|| {
-                Error::usage(format!(
-                    "the file has {} bytes; there is nothing in that range",
-                    entry.size
-                ))
-            })?,
-        };
+        let range = range(&args, entry.size)?;
         // Only now is there something to write: a file that cannot be found must not cost the one that is there.
         if let (None, Some(path)) = (&file, &args.output) {
             let made = File::create(path).map_err(|error| Error::io("write", path, &error))?;
@@ -49,6 +41,25 @@ pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
         report(out, &opened.drive.hub, len, started);
     }
     Ok(())
+}
+
+/// Returns which bytes of a file of `size` are meant.
+fn range(args: &Cat, size: u64) -> Result<std::ops::Range<u64>, Error> {
+    let nothing = || {
+        Error::usage(format!("the file has {size} bytes; there is nothing in that range"))
+            .hint("bytes count from 0; datnode ls -l shows sizes")
+    };
+    let asked = match (args.range, args.offset, args.length) {
+        (Some(range), _, _) => range,
+        (None, None, None) => return Ok(0..size),
+        (None, offset, Some(0)) => return Ok(offset.unwrap_or(0)..offset.unwrap_or(0)),
+        (None, offset, None) => ByteRange::From(offset.unwrap_or(0)),
+        (None, offset, Some(length)) => {
+            let first = offset.unwrap_or(0);
+            ByteRange::Between(first, first.saturating_add(length - 1))
+        }
+    };
+    asked.within(size).ok_or_else(nothing)
 }
 
 /// Tells how much came from whom.

@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: a peer's frames go to the hub, jobs from the hub to a store's thread, its answers back to the hub.
 
+mod changes;
 mod drive;
 mod fetch;
 mod hub;
@@ -12,6 +13,7 @@ mod session;
 mod snapshot;
 mod worker;
 
+pub use changes::Touched;
 pub use drive::{Drive, Link, URGENT};
 pub use fetch::{LandingState, Report};
 pub use hub::{About, Hub, News, PeerReport, Wanted};
