@@ -96,3 +96,38 @@ fn help_knows_every_code() {
     assert_exit(&user.run(["help", "E-NONSENSE"]), 2);
     assert_exit(&user.run(["--version"]), 0);
 }
+
+#[test]
+fn a_path_that_is_not_there_names_the_nearest_ones() {
+    let (user, sharer) = {
+        let user = User::new();
+        for name in ["README.md", "data/2019-04.csv", "data/2019-05.csv", "other/thing"] {
+            write(&user.path("source"), name.as_bytes(), b"x");
+        }
+        let sharer = user.share(&user.path("source"), &[]);
+        (user, sharer)
+    };
+    let table: &[(&str, &[&str])] = &[
+        ("readme.md", &["README.md"]),
+        ("REDAME.md", &["README.md"]),
+        ("dta", &["data"]),
+        ("data/2019-06.csv", &["data/2019-04.csv", "data/2019-05.csv"]),
+        ("dtaa/2019-04.csv", &["data"]),
+        ("README.md/below", &["README.md"]),
+        ("other/nothing-like-it", &[]),
+    ];
+    for (path, near) in table {
+        for command in ["ls", "cat"] {
+            let address = format!("{}/{path}", sharer.ticket());
+            let output = user.run(["--json", command, &address]);
+            assert_exit(&output, 4);
+            let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+            assert_eq!((&error["code"], &error["path"]), (&"E-NOTFOUND".into(), &(*path).into()));
+            let named = error["near"].as_array().cloned().unwrap_or_default();
+            assert_eq!(named, *near, "{command} {path}");
+        }
+    }
+    let output = user.run(["cat", "source/raedme.md"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("hint:  did you mean README.md?"), "{said}");
+}

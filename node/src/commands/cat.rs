@@ -8,7 +8,7 @@ use std::time::Instant;
 use datnode_drive::Kind;
 
 use super::context::open;
-use super::ls::missing;
+use super::missing::missing;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span};
 use crate::cli::{ByteRange, Cat};
@@ -20,7 +20,9 @@ pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
         let started = Instant::now();
         let opened = open(Some(address), args.at.as_ref(), &args.network, out).await?;
         let snapshot = opened.snapshot().await?;
-        let entry = snapshot.entry(&opened.path).await?.ok_or_else(|| missing(&opened.path))?;
+        let Some(entry) = snapshot.entry(&opened.path).await? else {
+            return Err(missing(&snapshot, &opened.path).await);
+        };
         if entry.kind != Kind::File {
             return Err(Error::usage("only files have bytes; this is a folder or a link"));
         }

@@ -4,6 +4,7 @@ use datnode_drive::{DrivePath, Entry, Kind};
 use serde_json::json;
 
 use super::context::{json_path, open};
+use super::missing::missing;
 use crate::cli::Ls;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -16,7 +17,7 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let folder = &opened.path;
     let entry = if folder.is_root() { None } else { Some(snapshot.entry(folder).await?) };
     match entry {
-        Some(None) => return Err(missing(folder)),
+        Some(None) => return Err(missing(&snapshot, folder).await),
         Some(Some(entry)) if entry.kind != Kind::Directory => {
             return show(out, folder, folder, &entry, args.long);
         }
@@ -27,15 +28,6 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
         false => show(out, folder, &path, &entry, args.long),
     };
     if args.recursive { snapshot.walk(print).await } else { snapshot.list(folder, print).await }
-}
-
-/// Says that a path is not there.
-pub(super) fn missing(path: &DrivePath) -> Error {
-    Error::not_found::<&[u8]>(
-        format!("there is no {} in this version", escape::bytes(path.as_bytes())),
-        &[],
-    )
-    .hint("datnode ls shows what there is")
 }
 
 fn show(

@@ -5,6 +5,7 @@ mod clone;
 mod context;
 mod log;
 mod ls;
+mod missing;
 mod share;
 mod verify;
 

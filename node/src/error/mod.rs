@@ -3,11 +3,12 @@
 //! A code names the kind of trouble for people (`datnode help E-CODE`) and for scripts (the exit code and the JSON
 //! line). A message is one lowercase sentence without a full stop. Nothing here prints: the caller renders the error for a
 //! terminal or as JSON.
-//! Elsewhere: ready-made errors (`make`), the page of each code (`explain`).
+//! Elsewhere: ready-made errors (`make`), the page of each code (`explain`), names somebody may have meant (`near`).
 
 mod code;
 mod explain;
 mod make;
+mod near;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::escape;
 
 pub use code::Code;
+pub use near::nearest;
 
 /// How many hints an error may carry; more would be a manual page.
 pub const HINTS_MAX: usize = 3;
