@@ -10,6 +10,7 @@ pub(super) const SHARE: &str = "\
 Examples:
   datnode share ./flights
   datnode share ./flights -m March --ticket
+  datnode share ./flights --dry-run --show-ignored
   datnode share --hidden --ignore *.tmp";
 
 pub(super) const CLONE: &str = "\

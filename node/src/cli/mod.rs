@@ -14,6 +14,7 @@ mod usage;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::address::VersionSpec;
@@ -97,7 +98,7 @@ pub struct Share {
     #[arg(long)]
     pub no_ignore: bool,
     /// Take hidden files too.
-    #[arg(long)]
+    #[arg(long, env = "DATNODE_HIDDEN", value_parser = FalseyValueParser::new())]
     pub hidden: bool,
     /// Take no changes in while serving. The only way in this release.
     #[arg(long)]
@@ -105,6 +106,12 @@ pub struct Share {
     /// Serve what is in the drive, without looking at the folder.
     #[arg(long)]
     pub no_import: bool,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// List what is left out: hidden names, and what patterns match.
+    #[arg(long)]
+    pub show_ignored: bool,
     /// Show the ticket, which carries addresses, instead of the key.
     #[arg(long)]
     pub ticket: bool,

@@ -3,6 +3,8 @@
 mod cat;
 mod clone;
 mod context;
+mod dry_run;
+mod left_out;
 mod log;
 mod ls;
 mod missing;

@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use datnode_drive::{Step, Version};
 use datnode_feed::{BlockIndex, PublicKey};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::{asked_to_stop, disk, hub, network, patience, read_key, write_key};
+use super::{dry_run, left_out};
 use crate::address::{Link, Ticket, key::hex};
 use crate::cli::Share;
+use crate::cli::escape;
 use crate::cli::output::{Meter, Out};
-use crate::cli::units::{Count, Size};
+use crate::cli::units::{Count, Size, Span};
 use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::{Code, Error};
@@ -27,6 +30,9 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     if !folder.is_dir() {
         return Err(Error::usage(format!("{} is no folder", args.folder.display())));
     }
+    if args.dry_run {
+        return dry_run::run(&args, &folder, out).await;
+    }
     let dirs = Dirs::open()?;
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let asked = asked_to_stop();
@@ -38,7 +44,7 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     };
     let (args, taken) = taking;
     tokio::pin!(asked);
-    let (store, key, version) = tokio::select! {
+    let Taken { store, key, version, imported } = tokio::select! {
         taken = taken => taken.map_err(|error| Error::new(Code::Io, error.to_string()))??,
         () = &mut asked => return Err(Error::interrupted()),
     };
@@ -59,11 +65,15 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     listen_locally(&hub, &runtime::socket(&dirs.run))?;
     let ticket = Ticket::new(key, addresses.clone()).to_string();
     if out.json {
-        out.record(&json!({
+        let mut record = json!({
             "type": "ready", "drive": { "key": hex(&key), "link": Link(&key).to_string() }, "ticket": ticket,
             "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "change": number, "version": id, "files": counts.files, "bytes": counts.bytes,
-        }))?;
+        });
+        if let Some(imported) = &imported {
+            count(&mut record, imported);
+        }
+        out.record(&record)?;
     }
     let word = if args.ticket { ticket } else { Link(&key).to_string() };
     out.say(format_args!(
@@ -84,6 +94,15 @@ impl Drop for StopOnDrop {
     }
 }
 
+/// A drive that is ready to be served.
+struct Taken {
+    store: AnyStore,
+    key: PublicKey,
+    version: Version,
+    /// What was taken in just now; none if the folder was not looked at.
+    imported: Option<Imported>,
+}
+
 /// Opens the drive of a folder and takes in what changed; gives the store, ready to be served.
 fn take(
     args: &Share,
@@ -91,7 +110,7 @@ fn take(
     folder: &Path,
     out: &Out,
     stop: &AtomicBool,
-) -> Result<(AnyStore, PublicKey, Version), Error> {
+) -> Result<Taken, Error> {
     let known = read_key(folder)?;
     let mut store = disk(folder, true)?;
     let keys = match known {
@@ -122,23 +141,28 @@ fn take(
     }
     let base = latest(&mut store, changes)?;
     if args.no_import {
-        return Ok((store, key, base));
+        return Ok(Taken { store, key, version: base, imported: None });
     }
-    let rules =
-        Rules { hidden: args.hidden, no_ignore: args.no_ignore, ignore: args.ignore.clone() };
+    let (rules, began) = (rules(args), Instant::now());
     let mut meter = Meter::new(out, "Import");
     let mut progress = |now: crate::import::Progress| meter.show(now.bytes, now.bytes, 0);
     let imported =
         import(&mut store, &writer, &base, folder, &rules, &args.message, stop, &mut progress)?;
     meter.end();
-    describe(out, &imported);
-    Ok((store, key, imported.version))
+    if args.show_ignored {
+        left_out::list(out, &imported.walked.left_out)?;
+    }
+    describe(out, &imported, began.elapsed());
+    let version = imported.version.clone();
+    Ok(Taken { store, key, version, imported: Some(imported) })
 }
 
-fn serve_only(
-    mut store: AnyStore,
-    key: PublicKey,
-) -> Result<(AnyStore, PublicKey, Version), Error> {
+/// Returns what to leave out.
+pub(super) fn rules(args: &Share) -> Rules {
+    Rules { hidden: args.hidden, no_ignore: args.no_ignore, ignore: args.ignore.clone() }
+}
+
+fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<Taken, Error> {
     let changes = store.add_feed(key).map_err(Error::store)?;
     if store.length(changes) == 0 {
         return Err(
@@ -146,7 +170,7 @@ fn serve_only(
         );
     }
     let version = latest(&mut store, changes)?;
-    Ok((store, key, version))
+    Ok(Taken { store, key, version, imported: None })
 }
 
 fn latest(store: &mut AnyStore, changes: datnode_feed::FeedSlot) -> Result<Version, Error> {
@@ -157,35 +181,32 @@ fn latest(store: &mut AnyStore, changes: datnode_feed::FeedSlot) -> Result<Versi
     }
 }
 
-fn describe(out: &Out, imported: &Imported) {
+/// Adds to a record what an import did.
+fn count(record: &mut Value, imported: &Imported) {
+    record["added"] = imported.added.into();
+    record["changed"] = imported.altered.into();
+    record["removed"] = imported.removed.into();
+    record["bytes_new"] = imported.bytes_new.into();
+    record["unsteady"] = imported.unsteady.len().into();
+    left_out::count(record, &imported.walked);
+}
+
+fn describe(out: &Out, imported: &Imported, took: Duration) {
     let counts = imported.version.change.counts;
-    out.say(format_args!("Scanned   {} files, {}", Count(counts.files), Size(counts.bytes)));
-    if imported.walked.hidden > 0 {
-        out.say(format_args!(
-            "          {} hidden names left out (--hidden takes them)",
-            imported.walked.hidden
-        ));
-    }
-    let list = |what: &str, names: Vec<String>| {
-        for name in names.iter().take(10) {
-            out.say(format_args!("          {what}: {name}"));
-        }
-        if names.len() > 10 {
-            out.say(format_args!("          {what}: and {} more", names.len() - 10));
-        }
-    };
-    let escaped = |name: &Vec<u8>| crate::cli::escape::bytes(name);
-    list("no file, left out", imported.walked.special.iter().map(escaped).collect());
-    list("kept changing, left as it was", imported.unsteady.iter().map(escaped).collect());
-    let unreadable = imported.walked.unreadable.iter();
-    list(
-        "cannot be read",
-        unreadable.map(|(name, why)| format!("{} ({why})", escaped(name))).collect(),
-    );
     out.say(format_args!(
-        "Imported  {} set, {} removed    {} new, {} already known",
-        imported.put,
-        imported.deleted,
+        "Scanned   {} files, {}    {}",
+        Count(counts.files),
+        Size(counts.bytes),
+        Span(took)
+    ));
+    left_out::say(out, &imported.walked);
+    let unsteady = imported.unsteady.iter().map(|name| escape::bytes(name));
+    left_out::names(out, "kept changing, left as it was", unsteady);
+    out.say(format_args!(
+        "Imported  {} new, {} changed, {} removed    {} new, {} already known",
+        Count(imported.added),
+        Count(imported.altered),
+        Count(imported.removed),
         Size(imported.bytes_new),
         Size(imported.bytes_known)
     ));

@@ -20,14 +20,14 @@ use datnode_feed::{BlockIndex, FeedSlot, SecretKey, Storage, Store, StoreError};
 use crate::error::Error;
 use crate::view::View;
 use file::Reader;
-pub use walk::{Found, Rules, Walked, walk};
+pub use walk::{Found, LeftOut, Rules, Walked, Why, walk};
 
 /// Bytes that are appended before they are made durable; they do not show yet.
 const COMMIT_BYTES: u64 = 64 << 20;
 /// How many entries of the base are read at a time.
 const PAGE: usize = 10_000;
 /// A file changed so shortly before the last import that its time may hide a later change.
-const RACY: i64 = 2;
+pub(crate) const RACY: i64 = 2;
 
 /// The feeds of a drive that is written here, with their keys.
 pub struct Writer<'a> {
@@ -55,10 +55,12 @@ pub struct Imported {
     pub version: Version,
     /// Whether a change was made.
     pub changed: bool,
-    /// Entries set.
-    pub put: u64,
+    /// Entries that are new.
+    pub added: u64,
+    /// Entries that are different now.
+    pub altered: u64,
     /// Entries removed.
-    pub deleted: u64,
+    pub removed: u64,
     /// Files that were opened.
     pub opened: u64,
     /// Bytes of chunks that are new in the store, and of those that were known.
@@ -115,33 +117,30 @@ pub fn import<S: Storage>(
         content: writer.content.0,
         racy_from: base.change.time.seconds - RACY,
         uncommitted: 0,
+        added: 0,
         unreadable: Vec::new(),
         unsteady: Vec::new(),
         state: Progress { files_total: walked.found.len() as u64, ..Progress::default() },
     };
     let ops = run.compare(&walked.found, known, &walked.unreadable, stop, progress)?;
-    let Run { reader, unreadable, unsteady, .. } = run;
+    let Run { reader, unreadable, unsteady, added, .. } = run;
     walked.unreadable.extend(unreadable);
-    let (put, deleted) = count(&ops);
+    let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
     let changed = !ops.is_empty();
     let version = if changed { finish(store, writer, base, &ops, message)? } else { base.clone() };
     let (opened, bytes_new, bytes_known) = (reader.opened, reader.bytes_new, reader.bytes_known);
     Ok(Imported {
         version,
         changed,
-        put,
-        deleted,
+        added,
+        altered: put - added,
+        removed: ops.len() as u64 - put,
         opened,
         bytes_new,
         bytes_known,
         unsteady,
         walked,
     })
-}
-
-fn count(ops: &[Op]) -> (u64, u64) {
-    let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count();
-    (put as u64, (ops.len() - put) as u64)
 }
 
 /// Reads all entries of the base, in key order.
@@ -182,6 +181,7 @@ struct Run<'a, S> {
     content: FeedSlot,
     racy_from: i64,
     uncommitted: u64,
+    added: u64,
     unreadable: Vec<(Vec<u8>, String)>,
     unsteady: Vec<Vec<u8>>,
     state: Progress,
@@ -214,6 +214,7 @@ impl<S: Storage> Run<'_, S> {
             if let Some(entry) = self.entry(item, old.as_ref())?
                 && old.as_ref().is_none_or(|old| !same(old, &entry))
             {
+                self.added += u64::from(old.is_none());
                 ops.push(Op::Put(item.path.clone(), entry));
             }
             self.state.files += 1;

@@ -1,17 +1,20 @@
 //! What is in a working folder, without opening a file.
 //!
 //! Rules: `.datignore` files have the meaning of `.gitignore`; hidden names are passed over and counted; `.dat` never travels;
-//! symlinks are recorded, not followed; sockets, pipes and devices are listed. THREATS D12.
+//! symlinks are recorded, not followed; sockets, pipes and devices are listed. THREATS D12. What is left out is named with its
+//! reason; a folder that is left out counts once.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use datnode_drive::{DrivePath, Key, Kind, MODE_MASK, Mtime};
-use ignore::overrides::OverrideBuilder;
+use ignore::overrides::{Override, OverrideBuilder};
 use ignore::{DirEntry, WalkBuilder, WalkState};
 
 use crate::disk::DRIVE_FOLDER;
@@ -45,17 +48,48 @@ pub struct Found {
     pub target: Vec<u8>,
 }
 
+/// Something that a rule leaves out; of a folder, all that is in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftOut {
+    /// Its path below the root, in the bytes of the disk.
+    pub path: Vec<u8>,
+    /// The rule.
+    pub why: Why,
+}
+
+/// Which rule leaves something out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// Its name begins with a dot, and `--hidden` is not given.
+    Hidden,
+    /// A `.datignore` file.
+    Datignore,
+    /// `--ignore`.
+    Flag,
+}
+
 /// What a walk found, and what it left out.
 #[derive(Debug, Default)]
 pub struct Walked {
     /// What is to be shared, in the order of the drive's keys.
     pub found: Vec<Found>,
-    /// How many hidden names were passed over; a hidden folder counts once.
-    pub hidden: u64,
+    /// What was passed over by a rule, sorted by path.
+    pub left_out: Vec<LeftOut>,
     /// Sockets, pipes, devices.
     pub special: Vec<Vec<u8>>,
     /// What could not be looked at, and why.
     pub unreadable: Vec<(Vec<u8>, String)>,
+}
+
+/// The file with patterns of what to leave out.
+const DATIGNORE: &str = ".datignore";
+
+/// What the walkers passed over.
+#[derive(Default)]
+struct Passed {
+    hidden: Mutex<Vec<PathBuf>>,
+    /// Whether there is a `.datignore` anywhere.
+    datignore: AtomicBool,
 }
 
 /// How many threads look around; more make no difference on two cores.
@@ -73,14 +107,18 @@ pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
             .map_err(|error| Error::usage(format!("--ignore {pattern}: {error}")))?;
     }
     let overrides = overrides.build().map_err(|error| Error::usage(error.to_string()))?;
-    let passed = Arc::new(AtomicU64::new(0));
+    let passed = Arc::new(Passed::default());
     let mut builder = WalkBuilder::new(root);
-    builder.standard_filters(false).follow_links(false).threads(THREADS).overrides(overrides);
+    builder
+        .standard_filters(false)
+        .follow_links(false)
+        .threads(THREADS)
+        .overrides(overrides.clone());
     if !rules.no_ignore {
-        builder.add_custom_ignore_filename(".datignore");
+        builder.add_custom_ignore_filename(DATIGNORE);
     }
-    let (hidden, count) = (rules.hidden, passed.clone());
-    builder.filter_entry(move |entry| takes(entry, hidden, &count));
+    let (hidden, passing) = (rules.hidden, passed.clone());
+    builder.filter_entry(move |entry| takes(entry, hidden, &passing));
     let walked = Mutex::new(Walked::default());
     builder.build_parallel().run(|| {
         Box::new(|entry| {
@@ -90,13 +128,22 @@ pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
         })
     });
     let mut walked = walked.into_inner().expect("no walker panics");
-    walked.hidden = passed.load(Ordering::Relaxed);
+    walked.left_out = std::mem::take(&mut *passed.hidden.lock().expect("no walker panics"))
+        .into_iter()
+        .map(|path| LeftOut { path: below(root, &path), why: Why::Hidden })
+        .collect();
+    let may_ignore = passed.datignore.load(Ordering::Relaxed) && !rules.no_ignore;
+    if may_ignore || !overrides.is_empty() {
+        let ignored = ignored(root, &walked, &overrides);
+        walked.left_out.extend(ignored);
+    }
+    walked.left_out.sort_unstable();
     walked.found.sort_by_cached_key(|found| -> Key { found.path.key() });
     Ok(walked)
 }
 
 /// Tells whether an entry is looked at at all.
-fn takes(entry: &DirEntry, hidden: bool, passed: &AtomicU64) -> bool {
+fn takes(entry: &DirEntry, hidden: bool, passed: &Passed) -> bool {
     let name = entry.file_name().as_bytes();
     if entry.depth() == 0 {
         return true;
@@ -104,11 +151,45 @@ fn takes(entry: &DirEntry, hidden: bool, passed: &AtomicU64) -> bool {
     if name.eq_ignore_ascii_case(DRIVE_FOLDER.as_bytes()) {
         return false;
     }
+    if name == DATIGNORE.as_bytes() {
+        passed.datignore.store(true, Ordering::Relaxed);
+    }
     let skip = !hidden && name.starts_with(b".");
     if skip {
-        passed.fetch_add(1, Ordering::Relaxed);
+        passed.hidden.lock().expect("no walker panics").push(entry.path().to_owned());
     }
     !skip
+}
+
+/// Finds what patterns left out, of which the walker does not tell: all that is in a folder and was not met.
+fn ignored(root: &Path, walked: &Walked, overrides: &Override) -> Vec<LeftOut> {
+    let found = walked.found.iter();
+    let mut met: HashSet<&[u8]> = found.clone().map(|found| found.path.as_bytes()).collect();
+    met.extend(walked.left_out.iter().map(|left| &left.path[..]));
+    met.extend(walked.special.iter().map(|path| &path[..]));
+    met.extend(walked.unreadable.iter().map(|(path, _)| &path[..]));
+    let folders = found.filter(|found| found.kind == Kind::Directory);
+    let folders = folders.map(|found| root.join(OsStr::from_bytes(found.path.as_bytes())));
+    let mut ignored = Vec::new();
+    for folder in std::iter::once(root.to_owned()).chain(folders) {
+        // A folder that cannot be read was reported when it was walked.
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = below(root, &entry.path());
+            let own = entry.file_name().eq_ignore_ascii_case(DRIVE_FOLDER);
+            if own || met.contains(&path[..]) {
+                continue;
+            }
+            let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let flagged = overrides.matched(entry.path(), folder).is_ignore();
+            ignored.push(LeftOut { path, why: if flagged { Why::Flag } else { Why::Datignore } });
+        }
+    }
+    ignored
+}
+
+/// Returns the bytes of a path below the root.
+fn below(root: &Path, path: &Path) -> Vec<u8> {
+    path.strip_prefix(root).unwrap_or(path).as_os_str().as_bytes().to_vec()
 }
 
 fn note(root: &Path, entry: Result<DirEntry, ignore::Error>, walked: &mut Walked) {
@@ -120,8 +201,7 @@ fn note(root: &Path, entry: Result<DirEntry, ignore::Error>, walked: &mut Walked
             return;
         }
     };
-    let bytes =
-        entry.path().strip_prefix(root).unwrap_or(entry.path()).as_os_str().as_bytes().to_vec();
+    let bytes = below(root, entry.path());
     let looked = entry.metadata().map_err(|error| error.to_string()).and_then(|metadata| {
         let path = DrivePath::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
         found(&entry, path, &metadata).map_err(|error| error.to_string())
