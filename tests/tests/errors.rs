@@ -117,14 +117,14 @@ fn a_path_that_is_not_there_names_the_nearest_ones() {
         ("other/nothing-like-it", &[]),
     ];
     for (path, near) in table {
-        for command in ["ls", "cat"] {
-            let address = format!("{}/{path}", sharer.ticket());
-            let output = user.run(["--json", command, &address]);
+        let address = format!("{}/{path}", sharer.ticket());
+        for command in [&["ls", &address][..], &["cat", &address], &["clone", &address, "copy"]] {
+            let output = user.run(["--json"].iter().chain(command));
             assert_exit(&output, 4);
             let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
             assert_eq!((&error["code"], &error["path"]), (&"E-NOTFOUND".into(), &(*path).into()));
             let named = error["near"].as_array().cloned().unwrap_or_default();
-            assert_eq!(named, *near, "{command} {path}");
+            assert_eq!(named, *near, "{command:?}");
         }
     }
     let output = user.run(["cat", "source/raedme.md"]);

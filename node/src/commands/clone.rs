@@ -8,6 +8,7 @@ use datnode_feed::PublicKey;
 use serde_json::json;
 
 use super::context::{disk, hub, memory, network, patience, read_key, write_key};
+use super::missing::missing;
 use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::CloneArgs;
 use crate::cli::escape;
@@ -48,6 +49,9 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     write_key(&folder, &key)?;
     let drive = Drive::open(&hub, store, key, patience).await?;
     let snapshot = find(&drive, &spec, out).await?;
+    if !scope.is_root() && snapshot.entry(&scope).await?.is_none() {
+        return Err(missing(&snapshot, &scope).await);
+    }
     let mut meter = Meter::new(out, "Download");
     let show = |state: LandingState| {
         meter.show(state.bytes, state.total, drive.hub.peers().len());
