@@ -11,6 +11,7 @@ pub mod dirs;
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod home;
 pub mod import;
 pub mod keys;
 pub mod landing;

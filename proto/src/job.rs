@@ -203,6 +203,8 @@ pub enum Failure {
     Peer,
     /// Our own disk failed, or the news is old: nobody is to blame.
     Ours,
+    /// The feed is written here, and the peer holds more of it: our store is older than what it wrote.
+    Behind(u64),
 }
 
 /// What the caller may want to know.
@@ -220,6 +222,13 @@ pub enum Event {
     Accused {
         /// The feed.
         feed: FeedId,
+    },
+    /// A peer holds more of a feed that is written here: our store is older than what it wrote.
+    Behind {
+        /// The feed.
+        feed: FeedId,
+        /// The length that the peer holds.
+        theirs: u64,
     },
     /// A block is here.
     Stored {

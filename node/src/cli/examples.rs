@@ -43,6 +43,11 @@ Examples:
   datnode verify ./flights
   datnode verify --quick ./flights";
 
+pub(super) const RECOVER: &str = "\
+Examples:
+  datnode recover ./flights
+  datnode recover ./flights --wait 5m";
+
 pub(super) const HELP: &str = "\
 Examples:
   datnode help clone

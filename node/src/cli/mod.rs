@@ -57,6 +57,9 @@ pub enum Command {
     /// Check what is stored against its signatures
     #[command(after_help = examples::VERIFY)]
     Verify(Verify),
+    /// Take back what a writer lost: its store was rolled back, others hold more
+    #[command(after_help = examples::RECOVER)]
+    Recover(Recover),
     /// Explain a command or an error code
     #[command(after_help = examples::HELP)]
     Help {
@@ -74,6 +77,7 @@ impl Command {
             Self::Ls(args) => Some(&mut args.network),
             Self::Cat(args) => Some(&mut args.network),
             Self::Log(args) => Some(&mut args.network),
+            Self::Recover(args) => Some(&mut args.network),
             Self::Verify(_) | Self::Help { .. } => None,
         }
     }
@@ -217,6 +221,17 @@ pub struct Verify {
     /// Every byte; the default.
     #[arg(long)]
     pub full: bool,
+}
+
+/// `datnode recover`
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The drive's folder.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
 }
 
 #[cfg(test)]

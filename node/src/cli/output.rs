@@ -93,6 +93,19 @@ impl Out {
         };
         let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end());
     }
+
+    /// Says what is wrong and does not end the command.
+    pub fn warn(&self, error: &Error) {
+        let text = match self.json {
+            true => {
+                let mut record = error.to_json();
+                record["type"] = "warning".into();
+                escape::json(&record.to_string())
+            }
+            false => error.render_warning(self.colour),
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end());
+    }
 }
 
 /// Tells whether to colour: on terminals that can, unless the user says otherwise (no-color.org, bixense.com/clicolors).

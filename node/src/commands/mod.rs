@@ -8,6 +8,7 @@ mod left_out;
 mod log;
 mod ls;
 mod missing;
+mod recover;
 mod share;
 mod verify;
 
@@ -39,6 +40,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Cat(args) => stoppable(cat::run(args, out)).await,
         Command::Log(args) => stoppable(log::run(args, out)).await,
         Command::Verify(args) => stoppable(verify::run(args, out)).await,
+        Command::Recover(args) => stoppable(recover::run(args, out)).await,
         Command::Help { topic } => help(topic.as_deref(), out),
     }
 }

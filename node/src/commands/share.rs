@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use datnode_drive::{Step, Version};
-use datnode_feed::{BlockIndex, PublicKey};
+use datnode_feed::{BlockIndex, FeedSlot, PublicKey};
 use serde_json::{Value, json};
 
 use super::context::{asked_to_stop, disk, hub, network, patience, read_key, write_key};
@@ -19,6 +19,7 @@ use crate::cli::units::{Count, Size, Span};
 use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::{Code, Error};
+use crate::home::{self, Home};
 use crate::import::{Imported, Rules, Writer, create, import};
 use crate::keys::DriveKeys;
 use crate::runtime;
@@ -80,9 +81,33 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
         "\n    datnode clone {word}\n\nAnyone with this {} can read the drive.   Ctrl-C stops",
         if args.ticket { "ticket" } else { "key" }
     ));
-    asked.await;
+    tokio::select! {
+        () = asked => {}
+        never = watch(&drive, &dirs, &folder, out) => return never,
+    }
     network.close().await;
     Ok(())
+}
+
+/// Says what others know of this drive that its writer must know as well.
+async fn watch(drive: &Drive, dirs: &Dirs, folder: &Path, out: &Out) -> Result<(), Error> {
+    let mut news = drive.changes.news.clone();
+    let (mut behind, mut accused) = (None, false);
+    loop {
+        let now = *news.borrow_and_update();
+        if let Some(theirs) = now.behind.filter(|_| now.behind != behind) {
+            behind = now.behind;
+            Home::open(dirs, &drive.key)?.note_seen(theirs)?;
+            out.warn(&home::older(folder, now.length, theirs));
+        }
+        if now.accused && !accused {
+            accused = true;
+            out.warn(&home::two_histories());
+        }
+        if news.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Ends an import when the command that waits for it is over, for whatever reason.
@@ -128,6 +153,13 @@ fn take(
         store.add_feed(key).map_err(Error::store)?,
         store.add_feed(keys.content.public()).map_err(Error::store)?,
     );
+    store.own(changes);
+    store.own(content);
+    let mut home = Home::open(dirs, &key)?;
+    if args.no_import && store.length(changes) > 0 {
+        return Ok(Taken { version: latest(&mut store, changes)?, store, key, imported: None });
+    }
+    home.check(folder, &mut store, changes)?;
     let writer = Writer { changes: (changes, &keys.changes), content: (content, &keys.content) };
     if store.length(changes) == 0 {
         let name = args
@@ -140,6 +172,7 @@ fn take(
         write_key(folder, &key)?;
     }
     let base = latest(&mut store, changes)?;
+    note_home(&mut home, folder, &store, changes)?;
     if args.no_import {
         return Ok(Taken { store, key, version: base, imported: None });
     }
@@ -148,6 +181,7 @@ fn take(
     let mut progress = |now: crate::import::Progress| meter.show(now.bytes, now.bytes, 0);
     let imported =
         import(&mut store, &writer, &base, folder, &rules, &args.message, stop, &mut progress)?;
+    note_home(&mut home, folder, &store, changes)?;
     meter.end();
     if args.show_ignored {
         left_out::list(out, &imported.walked.left_out)?;
@@ -155,6 +189,16 @@ fn take(
     describe(out, &imported, began.elapsed());
     let version = imported.version.clone();
     Ok(Taken { store, key, version, imported: Some(imported) })
+}
+
+/// Notes where the drive is written, and how far it is.
+fn note_home(
+    home: &mut Home,
+    folder: &Path,
+    store: &AnyStore,
+    changes: FeedSlot,
+) -> Result<(), Error> {
+    store.head(changes).map_or(Ok(()), |head| home.note(folder, head))
 }
 
 /// Returns what to leave out.
@@ -173,7 +217,11 @@ fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<Taken, Error> {
     Ok(Taken { store, key, version, imported: None })
 }
 
-fn latest(store: &mut AnyStore, changes: datnode_feed::FeedSlot) -> Result<Version, Error> {
+/// Returns the latest version that is here.
+pub(super) fn latest(
+    store: &mut AnyStore,
+    changes: datnode_feed::FeedSlot,
+) -> Result<Version, Error> {
     let last = BlockIndex(store.length(changes).saturating_sub(1));
     match Version::open(&View::new(store, changes, None), last).map_err(Error::damaged)? {
         Step::Done(version) => Ok(version),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant as Clock;
 
-use datnode_feed::{BlockIndex, FeedSlot};
+use datnode_feed::{Bitfield, BlockIndex, FeedSlot};
 use datnode_proto::{
     Availability, Binding, Done, Event, FeedId, Instant, PeerId, PeerStatus, Replica, Replicator,
     Want, WantId,
@@ -65,6 +65,8 @@ pub struct News {
     pub stored: u64,
     /// Whether its writer is known to have signed two histories.
     pub accused: bool,
+    /// The longest length that others hold of a feed that is written here, if ours is shorter.
+    pub behind: Option<u64>,
 }
 
 /// Who is at the other end of a session, in words.
@@ -146,7 +148,7 @@ impl Hub {
         state.next_feed += 1;
         let length = replica.head.map_or(0, |head| head.head.length);
         let accused = replica.accusation.is_some();
-        let (news, watcher) = watch::channel(News { length, stored: 0, accused });
+        let (news, watcher) = watch::channel(News { length, stored: 0, accused, behind: None });
         state.feeds.insert(id, Feed { store, slot, news });
         state.replicator.add_feed(id, replica);
         self.settle(state);
@@ -166,6 +168,11 @@ impl Hub {
     /// Tells whether a block is here, or with somebody connected.
     pub fn availability(&self, feed: FeedId, block: BlockIndex) -> Availability {
         self.lock().replicator.availability(feed, block)
+    }
+
+    /// Returns the blocks of a feed that are here or with a connected peer; `None` while no peer has told what it holds.
+    pub fn in_reach(&self, feed: FeedId) -> Option<Bitfield> {
+        self.lock().replicator.in_reach(feed)
     }
 
     /// Tells that blocks are here that no job brought.
@@ -320,6 +327,9 @@ impl State {
                 Event::Accused { feed } => {
                     warn!("the writer of a feed signed two histories: it is followed no further");
                     self.tell(feed, |news| news.accused = true);
+                }
+                Event::Behind { feed, theirs } => {
+                    self.tell(feed, |news| news.behind = news.behind.max(Some(theirs)));
                 }
                 Event::Stored { feed, .. } => self.tell(feed, |news| news.stored += 1),
                 Event::WantDone { want } => {

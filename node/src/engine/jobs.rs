@@ -134,6 +134,9 @@ impl Worker {
         if error.is_peers_fault() {
             return Failure::Peer;
         }
+        if let VerifyError::Behind { theirs, .. } = error {
+            return Failure::Behind(*theirs);
+        }
         tracing::debug!(%error, "not taken");
         if let VerifyError::Store(error) = error {
             self.fail(crate::error::Error::new(crate::error::Code::Io, error.to_string()));

@@ -101,6 +101,15 @@ impl Error {
     ///
     /// Control characters, which only a hostile name could have brought in, come out escaped.
     pub fn render(&self, colour: bool) -> String {
+        self.lines("error", colour)
+    }
+
+    /// Returns the same for something that does not end the command.
+    pub fn render_warning(&self, colour: bool) -> String {
+        self.lines("warning", colour)
+    }
+
+    fn lines(&self, word: &str, colour: bool) -> String {
         let inner = &*self.0;
         let (red, yellow, bold, end) = if colour {
             ("\x1b[1;31m", "\x1b[33m", "\x1b[1m", "\x1b[0m")
@@ -108,7 +117,7 @@ impl Error {
             ("", "", "", "")
         };
         let message = escape::controls(&inner.message);
-        let mut text = format!("{red}error[{}]{end}: {bold}{message}{end}", inner.code);
+        let mut text = format!("{red}{word}[{}]{end}: {bold}{message}{end}", inner.code);
         for line in &inner.context {
             text.push_str(&format!("\n  {}", escape::controls(line)));
         }

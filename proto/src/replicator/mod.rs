@@ -21,14 +21,14 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use datnode_feed::{Accusation, BlockIndex, Comparison, SignedHead};
+use datnode_feed::{Accusation, Bitfield, BlockIndex, Comparison, SignedHead};
 
 use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId, Priority, WantId};
 use crate::job::{Availability, Done, Event, Failure, Job};
 use crate::limits::{DISK_PAUSE, STALL_PAUSE};
 use feed::Feed;
-use holder::Standing;
+use holder::{Holder, Standing};
 use peer::Peer;
 use upload::Answer;
 use want::Open;
@@ -163,6 +163,18 @@ impl Replicator {
         }
     }
 
+    /// Returns the blocks of a feed that are here or with a connected peer; `None` while no peer has told what it holds.
+    pub fn in_reach(&self, id: FeedId) -> Option<Bitfield> {
+        let feed = self.feeds.get(&id)?;
+        let helpful = feed.holders.iter().filter(|(peer, _)| feed.common_length(**peer).is_some());
+        let runs = |holder: &Holder| holder.have.runs().collect::<Vec<_>>();
+        let mut theirs = helpful.map(|(_, holder)| runs(holder)).peekable();
+        theirs.peek()?;
+        let mut all = feed.have.clone();
+        theirs.flatten().for_each(|run| all.set_range(run));
+        Some(all)
+    }
+
     /// Tells that a stream to a peer is open.
     pub fn handle_connected(&mut self, now: Instant, id: PeerId, binding: Binding) {
         let mut peer = Peer::new(now, binding);
@@ -227,7 +239,7 @@ impl Replicator {
                 match result {
                     Ok(accusation) => self.accused(feed, accusation),
                     Err(Failure::Peer) => self.fault(peer, Fault::BadAccusation),
-                    Err(Failure::Ours) => {}
+                    Err(Failure::Ours | Failure::Behind(_)) => {}
                 }
             }
             Done::Stored { peer, feed, block, len, result } => {
@@ -250,6 +262,9 @@ impl Replicator {
                 self.compare(id);
             }
             Ok(_) | Err(Failure::Ours) => {}
+            Err(Failure::Behind(theirs)) => {
+                self.events.push_back(Event::Behind { feed: id, theirs })
+            }
             Err(Failure::Peer) => self.fault(peer, Fault::BadUpgrade),
         }
     }
@@ -263,7 +278,7 @@ impl Replicator {
     ) {
         let standing = match result {
             Ok(Comparison::Agree) => Standing::Agrees,
-            Ok(Comparison::Unknown) | Err(Failure::Ours) => Standing::Unknown,
+            Ok(Comparison::Unknown) | Err(Failure::Ours | Failure::Behind(_)) => Standing::Unknown,
             Ok(Comparison::Contradict(accusation)) => {
                 self.accused(id, accusation);
                 self.estrange(peer, id);
@@ -332,7 +347,9 @@ impl Replicator {
                 feed.assigned.clear(block.0);
                 let unsure = feed.holders.get_mut(&peer).filter(|holder| holder.may_be_estranged());
                 match (failure, unsure) {
-                    (Failure::Ours, _) => feed.paused_until = Some(now + DISK_PAUSE),
+                    (Failure::Ours | Failure::Behind(_), _) => {
+                        feed.paused_until = Some(now + DISK_PAUSE)
+                    }
                     (Failure::Peer, None) => self.fault(peer, Fault::BadBlock(block)),
                     (Failure::Peer, Some(holder)) => {
                         holder.standing = Standing::Estranged;

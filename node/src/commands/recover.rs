@@ -1,0 +1,152 @@
+//! `datnode recover`: give a writer whose store was rolled back what it wrote, from whoever has it.
+//!
+//! The store follows the longer head as a reader would; what peers still hold of the lost blocks comes back, and the folder
+//! becomes what was published last, except for what was changed in it. Then it may write again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use datnode_feed::{FeedSlot, PublicKey};
+use serde_json::json;
+
+use super::context::{disk, hub, network, patience, read_key};
+use super::share::latest;
+use crate::address::{Link, find_drive, key::hex};
+use crate::cli::Recover;
+use crate::cli::escape;
+use crate::cli::output::{Meter, Out};
+use crate::cli::units::Count;
+use crate::dirs::Dirs;
+use crate::engine::{AnyStore, Drive, Snapshot, start};
+use crate::error::Error;
+use crate::home::{self, Home};
+use crate::keys::DriveKeys;
+use crate::landing::{FolderOf, landed, note_landed};
+
+/// How long a longer head is waited for, if none is known of.
+const MOMENT: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(args: Recover, out: &Out) -> Result<(), Error> {
+    let folder = find_drive(&args.folder)?;
+    let folder =
+        std::fs::canonicalize(&folder).map_err(|error| Error::io("open", &folder, &error))?;
+    let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+    let dirs = Dirs::open()?;
+    if DriveKeys::load(&dirs, &key)?.is_none() {
+        let link = Link(&key).to_string();
+        return Err(
+            Error::read_only(&link).hint("a reader's folder is brought up to date by clone")
+        );
+    }
+    let mut home = Home::open(&dirs, &key)?;
+    if let Some(other) = home.elsewhere(&folder) {
+        return Err(home::copied(&folder, other));
+    }
+    let mut store = disk(&folder, false)?;
+    let changes = store.add_feed(key).map_err(Error::store)?;
+    let before = store.length(changes);
+    remember(&folder, &mut store, changes)?;
+
+    let hub = hub()?;
+    let patience = patience(&args.network, &dirs, &key, 0);
+    let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+    let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
+    follow(&drive, home.length()).await?;
+    let (snapshot, lost) = fetch(&drive, &folder, out).await?;
+    let head = drive.store.query(move |worker| worker.store.head(changes).copied()).await;
+    let head = head.expect("a drive with a version has a head");
+    home.note(&folder, &head)?;
+    say(out, &snapshot, before, head.head.length, lost)?;
+    network.close().await;
+    Ok(())
+}
+
+/// Notes which version the folder's files may be of, so that they may be replaced by newer ones.
+fn remember(folder: &Path, store: &mut AnyStore, changes: FeedSlot) -> Result<(), Error> {
+    if store.length(changes) == 0 {
+        return Ok(());
+    }
+    let mut versions = landed(folder)?;
+    let here = latest(store, changes)?.number;
+    if !versions.contains(&here) {
+        versions.push(here);
+    }
+    note_landed(folder, &versions)
+}
+
+/// Waits until the head is as long as it was; if nobody knows how long that is, for a moment.
+async fn follow(drive: &Drive, known: u64) -> Result<(), Error> {
+    let mut news = drive.changes.news.clone();
+    let here = news.borrow().length;
+    if here < known {
+        let reached =
+            async { news.wait_for(|news| news.length >= known || news.accused).await.is_ok() };
+        drive.patience.wait(&drive.hub, reached).await?;
+    } else {
+        let grown =
+            async { news.wait_for(|news| news.length > here || news.accused).await.is_ok() };
+        let limit = drive.patience.wait.map_or(MOMENT, |wait| wait.min(MOMENT));
+        let _ = tokio::time::timeout(limit, grown).await;
+    }
+    if drive.changes.news.borrow().accused { Err(home::two_histories()) } else { Ok(()) }
+}
+
+/// Fetches all that can be had, and brings the folder up to date; returns how many blocks nobody has.
+async fn fetch(drive: &Drive, folder: &Path, out: &Out) -> Result<(Snapshot, u64), Error> {
+    loop {
+        let snapshot = drive.latest().await?;
+        let length = drive.changes.news.borrow().length;
+        let mut meter = Meter::new(out, "Download");
+        let show = |state: crate::engine::LandingState| {
+            meter.show(state.bytes, state.total, drive.hub.peers().len());
+        };
+        let report = snapshot
+            .land(folder, &datnode_drive::DrivePath::root(), FolderOf::Writer, show)
+            .await?;
+        let mut lost = drive.gather(&drive.changes).await?;
+        if let Some(content) = &snapshot.content {
+            lost += drive.gather(content).await?;
+        }
+        meter.end();
+        if drive.changes.news.borrow().length > length {
+            continue;
+        }
+        for name in &report.kept {
+            out.say(format_args!("  {} was changed here, so it stays", escape::bytes(name)));
+        }
+        return Ok((snapshot, lost));
+    }
+}
+
+fn say(out: &Out, snapshot: &Snapshot, before: u64, now: u64, lost: u64) -> Result<(), Error> {
+    let (key, version): (&PublicKey, _) = (&snapshot.drive.key, &snapshot.version);
+    let id = version.id.to_string();
+    if out.json {
+        out.record(&json!({
+            "type": "done", "drive": { "key": hex(key), "link": Link(key).to_string() },
+            "change": version.number, "version": id, "blocks_before": before, "blocks": now, "lost": lost,
+        }))?;
+    }
+    if before == now {
+        out.say(format_args!(
+            "✓ Nobody who is connected has more than this store: version {} · {}",
+            version.number,
+            &id[..6]
+        ));
+    } else {
+        out.say(format_args!(
+            "✓ Recovered version {} · {}     {} blocks of changes came back",
+            version.number,
+            &id[..6],
+            Count(now - before)
+        ));
+    }
+    if lost > 0 {
+        out.say(format_args!(
+            "  {} blocks of older versions are with nobody who is connected",
+            Count(lost)
+        ));
+    }
+    out.say("  datnode share writes on from here");
+    Ok(())
+}
