@@ -225,6 +225,7 @@ fn an_audit_names_the_damaged_block() {
 #[derive(Default)]
 struct FailsOnce {
     memory: MemoryStorage,
+    working_syncs: u32,
     file: Option<FileId>,
     writes: bool,
 }
@@ -260,8 +261,21 @@ impl Storage for FailsOnce {
         self.memory.read_working(path, at, into)
     }
     fn sync_working(&mut self) -> Result<(), StorageError> {
+        self.working_syncs += 1;
         Ok(())
     }
+}
+
+#[test]
+fn a_new_name_is_synced_before_it_is_recorded() {
+    let mut store = Store::open(FailsOnce::default()).unwrap();
+    let feed = store.add_feed(key().public()).unwrap();
+    store.append_in_place(feed, b"one", InPlace { path: b"old", offset: 0 }).unwrap();
+    store.commit().unwrap();
+    assert_eq!(store.storage().working_syncs, 1);
+    store.rename_working(b"old", b"new").unwrap();
+    store.commit().unwrap();
+    assert_eq!(store.storage().working_syncs, 2);
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl<S: Storage> Store<S> {
         Ok(at)
     }
 
-    /// Says that the blocks recorded in the working file `from` live in `to` now.
+    /// Says that the blocks recorded in the working file `from` live in `to` now. The file has that name already.
     ///
     /// # Errors
     /// What the storage says.
@@ -55,6 +55,8 @@ impl<S: Storage> Store<S> {
         let old = self.names.found.as_mut().and_then(|found| found.remove(from));
         let Some(old) = old else { return Ok(()) };
         let new = self.name(to)?;
+        // The file's new name before what counts on it: a power cut could take the name back. SPEC 5.5
+        self.unsynced.working = true;
         if let Some(at) = old.checked_sub(self.header.names_end) {
             let at = usize::try_from(at).expect("what is staged fits memory");
             let forward =
