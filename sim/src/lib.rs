@@ -5,6 +5,7 @@
 //! can be compared by one line.
 //! Elsewhere: what a host does (`host`), random worlds (`scenario`).
 
+pub mod disk;
 mod host;
 pub mod scenario;
 
