@@ -7,6 +7,7 @@
 
 pub mod disk;
 mod host;
+pub mod lanes;
 pub mod oracle;
 pub mod scenario;
 

@@ -1,0 +1,350 @@
+//! The workloads: what stores do all day, in small.
+//!
+//! Each goes on from whatever state the store is in until its goal is reached, so that it can be run again after any
+//! failure. Elsewhere: what a drive does (`drive`), the verbs (`run`).
+
+use datnode_feed::{BlockIndex, FeedSlot, InPlace, Store};
+
+use super::drive;
+use super::run::{Run, Source, Stop, WRITERS, public};
+use crate::disk::Disk;
+
+/// What a workload does, until it is done.
+type Script = fn(&mut Run) -> Result<(), Stop>;
+/// What holds besides what holds for every store.
+type Check = fn(&mut Store<Disk>, u64) -> Result<(), String>;
+
+/// A workload.
+#[derive(Clone, Copy)]
+pub struct Workload {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub script: Script,
+    /// What must hold besides; the number is the seed.
+    pub check: Check,
+    /// How many blocks of each feed it ends with.
+    pub goal: &'static [u64],
+}
+
+const LENGTH: u64 = 14;
+const COPIED: u64 = 16;
+/// So many blocks in a row are one working file.
+const FILE_BLOCKS: u64 = 4;
+
+/// All workloads.
+pub const WORKLOADS: [Workload; 15] = [
+    of("append", append, &[LENGTH]),
+    of("rollback", rollback, &[LENGTH]),
+    Workload { check: same_length, ..of("two feeds", two_feeds, &[9, 9]) },
+    of("many feeds", many_feeds, &[2, 2, 2, 2, 2, 2]),
+    of("checkpoint", checkpoint, &[8, 8]),
+    of("recovery", recovery, &[LENGTH]),
+    Workload { check: drive::reads_right, ..of("import", drive::import, &[]) },
+    Workload { check: drive::reads_right, ..of("share again", drive::share_again, &[]) },
+    of("upgrade", upgrade, &[COPIED]),
+    of("clone", clone, &[COPIED]),
+    of("in place", in_place, &[COPIED]),
+    of("in place, renamed late", renamed_late, &[COPIED]),
+    of("changed files", changed, &[COPIED]),
+    of("forget", forget, &[COPIED]),
+    of("write and follow", write_and_follow, &[8, COPIED]),
+];
+
+const fn of(name: &'static str, script: Script, goal: &'static [u64]) -> Workload {
+    Workload { name, script, check: nothing_more, goal }
+}
+
+fn nothing_more(_: &mut Store<Disk>, _: u64) -> Result<(), String> {
+    Ok(())
+}
+
+/// Appends in small groups; some are committed before they are signed.
+fn append(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    while run.store.length(feed) < LENGTH {
+        for _ in 0..=run.random.below(3) {
+            if run.store.appended(feed).0 < LENGTH {
+                run.append(0)?;
+            }
+        }
+        if run.random.below(4) == 0 {
+            run.store.commit()?;
+        } else {
+            run.sign(0)?;
+            run.commit()?;
+        }
+    }
+    Ok(())
+}
+
+/// The same, with second thoughts.
+fn rollback(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    while run.store.length(feed) < LENGTH {
+        if run.store.appended(feed).0 < LENGTH {
+            run.append(0)?;
+        }
+        match run.random.below(5) {
+            0 => run.commit()?,
+            1 => run.store.rollback(feed)?,
+            2 => {
+                run.sign(0)?;
+                run.store.rollback(feed)?;
+                run.commit()?;
+            }
+            _ => {
+                run.sign(0)?;
+                run.commit()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Two feeds whose appends are committed together.
+fn two_feeds(run: &mut Run) -> Result<(), Stop> {
+    let (first, second) = (run.feed(0)?, run.feed(1)?);
+    while run.store.length(first) < 9 || run.store.length(second) < 9 {
+        for _ in 0..=run.random.below(2) {
+            if run.store.appended(first).0 < 9 {
+                run.append(0)?;
+                run.append(1)?;
+            }
+        }
+        run.sign(0)?;
+        run.sign(1)?;
+        run.commit()?;
+    }
+    Ok(())
+}
+
+fn same_length(store: &mut Store<Disk>, _: u64) -> Result<(), String> {
+    let length = |store: &Store<Disk>, writer| {
+        store.slot(&public(writer)).map_or(0, |slot| store.length(slot))
+    };
+    let (first, second) = (length(store, 0), length(store, 1));
+    if first == second {
+        Ok(())
+    } else {
+        Err(format!("half a commit: {first} and {second} blocks"))
+    }
+}
+
+/// Feeds that come one after the other.
+fn many_feeds(run: &mut Run) -> Result<(), Stop> {
+    for writer in 0..WRITERS {
+        let feed = run.feed(writer)?;
+        while run.store.length(feed) < 2 {
+            run.append(writer)?;
+            run.sign(writer)?;
+            run.commit()?;
+        }
+    }
+    Ok(())
+}
+
+/// A checkpoint behind almost every commit.
+fn checkpoint(run: &mut Run) -> Result<(), Stop> {
+    for writer in [0, 1] {
+        let feed = run.feed(writer)?;
+        while run.store.length(feed) < 8 {
+            run.append(writer)?;
+            run.sign(writer)?;
+            run.commit()?;
+            if run.random.below(4) > 0 {
+                run.store.checkpoint()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A process that is killed again and again.
+fn recovery(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    while run.store.length(feed) < LENGTH {
+        run.feed(0)?;
+        run.append(0)?;
+        if run.random.below(4) == 0 {
+            run.store.commit()?;
+        } else {
+            run.sign(0)?;
+            run.commit()?;
+        }
+        if run.random.below(2) == 0 {
+            run.reopen()?;
+        }
+    }
+    Ok(())
+}
+
+/// Follows a writer step by step, and takes some blocks of each.
+fn upgrade(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    while !is_whole(run, feed, COPIED) {
+        let length = (run.store.length(feed) + run.random.below(4)).clamp(1, COPIED);
+        let mut source = run.source(0, length);
+        run.follow(feed, &source)?;
+        for _ in 0..3 {
+            if let Some(block) = missing(run, feed) {
+                run.fetch(feed, &mut source, block)?;
+            }
+        }
+        run.commit()?;
+        if run.random.below(4) == 0 {
+            run.store.checkpoint()?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the blocks of one head in any order.
+fn clone(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    let mut source = run.source(0, COPIED);
+    run.follow(feed, &source)?;
+    while let Some(block) = missing(run, feed) {
+        run.fetch(feed, &mut source, block)?;
+        if run.random.below(3) == 0 {
+            run.commit()?;
+        }
+    }
+    run.commit()
+}
+
+/// Takes blocks straight into working files, which get their names when they are whole.
+fn in_place(run: &mut Run) -> Result<(), Stop> {
+    land(run, true)
+}
+
+/// The same, where the names come long after the blocks.
+fn renamed_late(run: &mut Run) -> Result<(), Stop> {
+    land(run, false)
+}
+
+fn land(run: &mut Run, at_once: bool) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    let mut source = run.source(0, COPIED);
+    run.follow(feed, &source)?;
+    reread(run, feed)?;
+    while let Some(block) = missing(run, feed) {
+        place(run, feed, &mut source, block)?;
+        if at_once {
+            finish(run, feed, block / FILE_BLOCKS)?;
+        }
+        if run.random.below(3) == 0 {
+            run.commit()?;
+        }
+    }
+    run.commit()?;
+    for file in 0..COPIED / FILE_BLOCKS {
+        finish(run, feed, file)?;
+        run.commit()?;
+    }
+    Ok(())
+}
+
+fn names(file: u64) -> (Vec<u8>, Vec<u8>) {
+    (format!("{file}.part").into_bytes(), format!("file {file}").into_bytes())
+}
+
+/// Writes a block where it belongs.
+fn place(run: &mut Run, feed: FeedSlot, source: &mut Source, block: u64) -> Result<(), Stop> {
+    let (offset, bytes) = run.accept(feed, source, block)?;
+    let file = block / FILE_BLOCKS;
+    let start = run.record.borrow().truth.bytes(&public(0), file * FILE_BLOCKS);
+    let (part, whole) = names(file);
+    let path = if run.disk.has_working(&whole) { whole } else { part };
+    let offset = offset - start;
+    run.disk.write_working(&path, offset, &bytes)?;
+    Ok(run.store.place(feed, BlockIndex(block), InPlace { path: &path, offset })?)
+}
+
+/// Gives a file its name when all of it is there.
+fn finish(run: &mut Run, feed: FeedSlot, file: u64) -> Result<(), Stop> {
+    let blocks = file * FILE_BLOCKS..(file + 1) * FILE_BLOCKS;
+    let (part, whole) = names(file);
+    if run.store.have(feed).all(blocks.clone()) && run.disk.has_working(&part) {
+        run.release(0, blocks);
+        run.disk.rename_working(&part, &whole)?;
+        run.store.rename_working(&part, &whole)?;
+    }
+    Ok(())
+}
+
+/// Drops the blocks whose files are not there any more, as reading them does.
+fn reread(run: &mut Run, feed: FeedSlot) -> Result<(), Stop> {
+    let have: Vec<u64> = run.store.have(feed).iter_ones(0..COPIED).collect();
+    for block in have {
+        if run.store.read(feed, BlockIndex(block))?.is_none() {
+            run.release(0, [block]);
+        }
+    }
+    Ok(())
+}
+
+/// Files in place that their user changes.
+fn changed(run: &mut Run) -> Result<(), Stop> {
+    land(run, true)?;
+    let feed = run.feed(0)?;
+    let mut source = run.source(0, COPIED);
+    for file in 0..COPIED / FILE_BLOCKS {
+        run.release(0, file * FILE_BLOCKS..(file + 1) * FILE_BLOCKS);
+        run.disk.write_working(&names(file).1, 0, b"changed by its user")?;
+        reread(run, feed)?;
+        run.commit()?;
+        while let Some(block) = missing(run, feed) {
+            run.fetch(feed, &mut source, block)?;
+        }
+        run.commit()?;
+    }
+    Ok(())
+}
+
+/// Drops blocks and takes them again.
+fn forget(run: &mut Run) -> Result<(), Stop> {
+    clone(run)?;
+    let feed = run.feed(0)?;
+    for _ in 0..4 {
+        let start = run.random.below(COPIED);
+        let blocks = start..(start + 1 + run.random.below(5)).min(COPIED);
+        run.release(0, blocks.clone());
+        run.store.forget(feed, blocks);
+        run.commit()?;
+        clone(run)?;
+    }
+    Ok(())
+}
+
+/// A feed that is written and one that is followed, committed together.
+fn write_and_follow(run: &mut Run) -> Result<(), Stop> {
+    let (ours, theirs) = (run.feed(0)?, run.feed(1)?);
+    let mut source = run.source(1, COPIED);
+    run.follow(theirs, &source)?;
+    while run.store.length(ours) < 8 || !is_whole(run, theirs, COPIED) {
+        for _ in 0..2 {
+            if let Some(block) = missing(run, theirs) {
+                run.fetch(theirs, &mut source, block)?;
+            }
+        }
+        if run.store.appended(ours).0 < 8 {
+            run.append(0)?;
+            run.sign(0)?;
+        }
+        run.commit()?;
+    }
+    Ok(())
+}
+
+fn is_whole(run: &Run, feed: FeedSlot, length: u64) -> bool {
+    run.store.length(feed) == length && run.store.have(feed).all(0..length)
+}
+
+/// Returns a block that is not here, any of them.
+fn missing(run: &mut Run, feed: FeedSlot) -> Option<u64> {
+    let (have, length) = (run.store.have(feed), run.store.length(feed));
+    let missing: Vec<u64> = (0..length).filter(|block| !have.contains(*block)).collect();
+    let count = missing.len() as u64;
+    missing.get(usize::try_from(run.random.below(count)).ok()?).copied()
+}

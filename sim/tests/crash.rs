@@ -1,0 +1,34 @@
+//! Crashes of every workload, behind every operation (THREATS L1 to L4, goal G1). The long form is `sim crash`.
+
+#![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
+
+use datnode_sim::disk::Images;
+use datnode_sim::lanes::{WORKLOADS, crash};
+
+/// How many images each half of the workloads makes at least.
+const IMAGES_MIN: u64 = 55_000;
+
+/// Crashes some of the workloads everywhere, and tells what was done.
+fn survive(workloads: impl Fn(&str) -> bool) {
+    let mut all = crash::Crashed::default();
+    for workload in WORKLOADS.iter().filter(|workload| workloads(workload.name)) {
+        match crash::run(workload, 0, Images::default()) {
+            Ok(crashed) => all.add(crashed),
+            Err(broken) => panic!("{broken}"),
+        }
+    }
+    println!("crash: {all:?}");
+    assert!(all.images >= IMAGES_MIN && all.nested > 0 && all.continued > 0, "{all:?}");
+}
+
+const COMMITS: [&str; 5] = ["append", "rollback", "checkpoint", "recovery", "clone"];
+
+#[test]
+fn commits_and_recoveries_survive_every_crash() {
+    survive(|name| COMMITS.contains(&name));
+}
+
+#[test]
+fn drives_and_copies_survive_every_crash() {
+    survive(|name| !COMMITS.contains(&name));
+}
