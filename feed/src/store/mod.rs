@@ -229,13 +229,11 @@ impl<S: Storage> Store<S> {
         let file = FileId::Blocks(slot);
         let cells = length.min(self.storage.len(file)? / PLACE_LEN).min(HELD_END);
         let mut have = Bitfield::new();
-        let mut piece = vec![0; TABLE_PIECE_BYTES];
         let per_piece = TABLE_PIECE_BYTES as u64 / PLACE_LEN;
         for first in (0..cells).step_by(TABLE_PIECE_BYTES / PLACE_LEN as usize) {
-            let count = per_piece.min(cells - first);
-            let len = usize::try_from(count * PLACE_LEN).expect("a piece is small");
-            let bytes = piece.get_mut(..len).expect("a piece is this long at least");
-            self.storage.read(file, first * PLACE_LEN, bytes)?;
+            let len = per_piece.min(cells - first) * PLACE_LEN;
+            let mut bytes = vec![0; usize::try_from(len).expect("a piece is small")];
+            self.storage.read(file, first * PLACE_LEN, &mut bytes)?;
             for (block, cell) in (first..).zip(bytes.chunks_exact(PLACE_LEN as usize)) {
                 if cell.first() != Some(&0) {
                     have.set(block);
