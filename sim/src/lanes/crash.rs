@@ -12,7 +12,7 @@ use super::run::{Record, Run, public, secret};
 use super::workload::Workload;
 use crate::Random;
 use crate::disk::{Disk, Fault, FaultKind, Images, Operation, State, image};
-use crate::oracle::{Said, Truth, judge};
+use crate::oracle::{Said, Truth, audit, judge};
 
 /// How many reads a store may take to open, for each feed and for each operation that its journal holds.
 const READS_MAX: u64 = 96;
@@ -132,6 +132,9 @@ impl Lane<'_> {
             opens_the_same(&store)?;
         }
         judge(&mut store, self.truth, said)?;
+        if random.below(8) == 0 {
+            audit(&mut store, said)?;
+        }
         (self.workload.check)(&mut store, self.seed)?;
         if random.below(8) > 0 {
             return Ok(());
