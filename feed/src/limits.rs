@@ -9,6 +9,9 @@ pub const LENGTH_END: u64 = 1 << 56;
 /// Byte lengths of feeds are below this, for the same reason.
 pub const BYTE_LENGTH_END: u64 = 1 << 56;
 
+/// Files of a store are shorter than this, so that no damaged offset overflows.
+pub const STORE_BYTES_END: u64 = 1 << 56;
+
 /// A store holds blocks below this index only: its bitfield is dense and then takes at most 32 MiB.
 pub const HELD_END: u64 = 1 << 28;
 

@@ -2,6 +2,7 @@
 
 use super::{Store, StoreError};
 use crate::hash::{leaf, parent, root};
+use crate::limits::BLOCK_BYTES_MAX;
 use crate::position::{BlockIndex, peaks};
 use crate::storage::{FeedSlot, FileId, Storage};
 
@@ -70,7 +71,8 @@ impl<S: Storage> Store<S> {
         if !full {
             return Ok(Some(node.size));
         }
-        let mut bytes = alloc::vec![0; usize::try_from(node.size).unwrap_or_default()];
+        let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
+        let Some(mut bytes) = len.map(|len| alloc::vec![0; len]) else { return Ok(None) };
         let read = match self.where_is(slot, block)? {
             Some(super::Place::Data { offset }) => {
                 self.storage.read(FileId::Data, offset, &mut bytes)

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::{Store, StoreError};
 use crate::codec::{Reader, Writer};
-use crate::limits::{PATH_BYTES_MAX, RENAMES_MAX};
+use crate::limits::{PATH_BYTES_MAX, RENAMES_MAX, STORE_BYTES_END};
 use crate::storage::{FileId, Storage};
 
 const PREFIX_LEN: u64 = 10;
@@ -91,6 +91,9 @@ impl<S: Storage> Store<S> {
     }
 
     fn read_names(&self, at: u64, len: u64) -> Result<Vec<u8>, StoreError> {
+        if at >= STORE_BYTES_END {
+            return Err(StoreError::Damaged("names"));
+        }
         let mut bytes = vec![0; usize::try_from(len).expect("a record is small")];
         match at.checked_sub(self.header.names_end) {
             Some(at) => {

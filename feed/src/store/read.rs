@@ -214,7 +214,7 @@ impl<S: Storage> Store<S> {
         for peak in peaks(self.length(slot)) {
             if !peak.blocks().contains(&block.0) {
                 match self.node(slot, peak)? {
-                    Some(node) if peak.blocks().end <= block.0 => offset += node.size,
+                    Some(node) if peak.blocks().end <= block.0 => offset = skip(offset, &node)?,
                     _ => return Ok(None),
                 }
                 continue;
@@ -225,7 +225,7 @@ impl<S: Storage> Store<S> {
                     at = left;
                 } else {
                     let Some(node) = self.node(slot, left)? else { return Ok(None) };
-                    offset += node.size;
+                    offset = skip(offset, &node)?;
                     at = right;
                 }
             }
@@ -263,4 +263,9 @@ impl<S: Storage> Store<S> {
         }
         Ok(Seek::Block { block: BlockIndex(self.length(slot)), offset: 0 })
     }
+}
+
+/// Adds the bytes below a node; only in a damaged table do they have no room.
+fn skip(offset: u64, node: &Node) -> Result<u64, StoreError> {
+    offset.checked_add(node.size).ok_or(StoreError::Damaged("sizes left of a block"))
 }

@@ -6,6 +6,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::hash::{Hash, Node};
 use crate::head::SignedHead;
 use crate::key::PublicKey;
+use crate::limits::STORE_BYTES_END;
 
 /// The format that this code writes; newer ones are refused untouched.
 pub const FORMAT: u16 = 1;
@@ -48,7 +49,12 @@ impl Header {
         }
         let feeds = reader.u16()?;
         reader.u32()?;
-        Ok(Ok(Self { feeds, data_end: reader.u64()?, names_end: reader.u64()? }))
+        let header = Self { feeds, data_end: reader.u64()?, names_end: reader.u64()? };
+        let ends = super::names::NAMES_START..STORE_BYTES_END;
+        if header.data_end >= ends.end || !ends.contains(&header.names_end) {
+            return Err(DecodeError::Invalid("end of a table"));
+        }
+        Ok(Ok(header))
     }
 
     /// How many bytes [`encode`](Self::encode) makes.

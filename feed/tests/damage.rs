@@ -1,0 +1,64 @@
+//! Numbers that no sound store holds: each is an error or a damaged block, none a panic.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{Memory, block, writer};
+use datnode_feed::{
+    BlockIndex, FeedSlot, FileId, InPlace, MemoryStorage, Storage, Store, StoreError,
+};
+
+/// A store of ten blocks, with some bytes of a file replaced; its journal is empty.
+fn damaged(file: FileId, offset: u64, bytes: &[u8]) -> (Result<Memory, StoreError>, FeedSlot) {
+    let (mut store, feed) = writer(1, 10);
+    store.checkpoint().unwrap();
+    let mut storage: MemoryStorage = store.into_storage();
+    storage.write(file, offset, bytes).unwrap();
+    (Store::open(storage), feed)
+}
+
+#[test]
+fn a_leaf_of_impossible_size_is_a_damaged_block() {
+    for size in [u64::MAX, 1 << 40, (1 << 20) + 1] {
+        let (store, feed) = damaged(FileId::Tree(FeedSlot(0)), 2 * 40 * 4, &size.to_le_bytes());
+        let mut store = store.unwrap();
+        let mut bad = Vec::new();
+        let checked = store.check(feed, true, &mut |block| bad.push(block.0)).unwrap();
+        assert!(bad.contains(&4) && checked.blocks == 10, "{size}: {bad:?}");
+        assert!(matches!(store.read(feed, BlockIndex(4)), Err(StoreError::Damaged(_))));
+    }
+}
+
+#[test]
+fn sizes_that_do_not_add_up_are_damage() {
+    let largest = u64::MAX.to_le_bytes();
+    // Block 6 is reached over the nodes 3 and 9, block 7 over leaf 6 as well.
+    let (store, feed) = damaged(FileId::Tree(FeedSlot(0)), 3 * 40, &largest);
+    let mut store = store.unwrap();
+    assert!(matches!(store.byte_offset(feed, BlockIndex(6)), Err(StoreError::Damaged(_))));
+    assert_eq!(store.read(feed, BlockIndex(6)).unwrap(), Some(block(1, 6)), "its bytes are fine");
+}
+
+#[test]
+fn ends_of_tables_beyond_any_file_are_damage() {
+    for (offset, end) in [(16, u64::MAX), (24, u64::MAX), (24, 1 << 56), (24, 0)] {
+        let (store, _) = damaged(FileId::Meta, offset, &end.to_le_bytes());
+        assert!(matches!(store, Err(StoreError::Damaged("header of meta"))), "{offset} {end}");
+    }
+}
+
+#[test]
+fn a_name_beyond_the_table_is_an_error() {
+    for name in [u64::MAX, u64::MAX - 9, 1 << 56, 1 << 40, 81, 9] {
+        let (store, feed) = damaged(FileId::Blocks(FeedSlot(0)), 16 * 4, &[2]);
+        let mut storage = store.unwrap().into_storage();
+        let blocks = FileId::Blocks(FeedSlot(0));
+        storage.write(blocks, 16 * 4 + 8, &name.to_le_bytes()).unwrap();
+        let mut store = Store::open(storage).unwrap();
+        assert!(store.read(feed, BlockIndex(4)).is_err(), "{name}");
+        // Names that wait for the next commit are looked up in another way.
+        store.place(feed, BlockIndex(5), InPlace { path: b"file", offset: 0 }).unwrap();
+        assert!(store.read(feed, BlockIndex(4)).is_err(), "{name}");
+    }
+}
