@@ -2,6 +2,8 @@
 //!
 //! Whatever cannot go on here panics: the test that called has failed.
 
+pub mod meter;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;

@@ -114,7 +114,7 @@ fn chain(before: &[u8; 16], body: &[u8]) -> [u8; 16] {
     *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
-fn writes(body: &[u8]) -> Result<Vec<Write>, DecodeError> {
+pub(super) fn writes(body: &[u8]) -> Result<Vec<Write>, DecodeError> {
     let mut reader = Reader::new(body);
     let mut writes = Vec::new();
     while !reader.is_empty() {

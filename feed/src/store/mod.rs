@@ -8,6 +8,8 @@
 mod accuse;
 mod audit;
 mod commit;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod journal;
 mod names;
 mod read;
