@@ -41,6 +41,8 @@ pub(super) struct State {
     next_peer: u64,
     /// The newest protocol version that a peer offered and we do not speak.
     newer_protocol: Option<u16>,
+    /// Whether somebody was ever there who knows a feed of ours.
+    met: bool,
 }
 
 struct Feed {
@@ -124,6 +126,7 @@ impl Hub {
             next_feed: 0,
             next_peer: 0,
             newer_protocol: None,
+            met: false,
         };
         let shared = Shared { state: Mutex::new(state), timer: Notify::new(), answers };
         let hub = Self { shared: Arc::new(shared) };
@@ -189,13 +192,14 @@ impl Hub {
         self.settle(state);
     }
 
-    /// Returns a number that changes whenever something moves: bytes, blocks, peers.
+    /// Returns a number that grows whenever the work gets on: a longer head, a block, the first peer that knows a feed.
+    ///
+    /// What peers could do for ever and to no end does not count: coming, going, and sending what is not taken.
     pub fn progress(&self) -> u64 {
         let state = self.lock();
-        let peers = state.replicator.peers().map(|peer| peer.bytes_in + 1).sum::<u64>();
         let feeds =
             state.feeds.values().map(|feed| feed.news.borrow().length + feed.news.borrow().stored);
-        peers + feeds.sum::<u64>()
+        u64::from(state.met) + feeds.sum::<u64>()
     }
 
     /// Returns the connected peers.
@@ -345,6 +349,7 @@ impl State {
                     }
                 }
                 Event::NewerProtocol { theirs, .. } => self.newer_protocol = Some(theirs),
+                Event::Opened { .. } => self.met = true,
                 other => debug!(?other, "event"),
             }
         }

@@ -1,0 +1,73 @@
+//! One session of a hostile peer: frames as the protocol has them, or whatever bytes.
+
+use bytes::Bytes;
+use datnode::swarm::SessionStream;
+use datnode::swarm::frames::FrameReader;
+use datnode_feed::PublicKey;
+use datnode_proto::wire::{Channel, Frame, Hello, Message, decode, encode};
+use datnode_proto::{Binding, capability};
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
+
+/// The other side closed the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// A session; dropping it closes the connection.
+pub struct Line {
+    /// Both ends, as the handshake proved them.
+    pub binding: Binding,
+    reader: FrameReader<ReadHalf<SessionStream>>,
+    writer: WriteHalf<SessionStream>,
+}
+
+impl Line {
+    pub(super) fn new(stream: SessionStream, binding: Binding) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self { binding, reader: FrameReader::new(reader), writer }
+    }
+
+    /// Greets, as a node that speaks these versions of the protocol and takes any number of bytes.
+    pub async fn hello(&mut self, version_min: u16, version_max: u16) -> Result<(), Gone> {
+        let agent = String::from("\u{1b}[31mhostile");
+        let credit = u64::MAX;
+        let hello = Hello { version_min, version_max, features: u64::MAX, agent, credit };
+        self.send(&Message::Hello(hello)).await
+    }
+
+    /// Opens a feed, with the proof that its key is known.
+    pub async fn open(&mut self, channel: Channel, key: &PublicKey) -> Result<(), Gone> {
+        let nonce = [7; 16];
+        let tag = capability::tag(key, &self.binding.ours, &self.binding.theirs, &nonce);
+        self.send(&Message::Open { channel, nonce, tag: *tag.as_bytes() }).await
+    }
+
+    /// Sends a message.
+    pub async fn send(&mut self, message: &Message) -> Result<(), Gone> {
+        self.send_with(message, Bytes::new()).await
+    }
+
+    /// Sends a message with bytes behind it.
+    pub async fn send_with(&mut self, message: &Message, payload: Bytes) -> Result<(), Gone> {
+        let frame = Frame { header: encode(message), payload };
+        let bytes = [&frame.prefix(), &frame.header[..], &frame.payload].concat();
+        self.send_raw(&bytes).await
+    }
+
+    /// Sends bytes that need be no frame.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        self.writer.write_all(bytes).await.map_err(|_| Gone)?;
+        self.writer.flush().await.map_err(|_| Gone)
+    }
+
+    /// Waits for the next message.
+    pub async fn receive(&mut self) -> Result<(Message, Bytes), Gone> {
+        let frame = self.reader.read().await.ok().flatten().ok_or(Gone)?;
+        let message = decode(&frame.header, &frame.payload).expect("the other side is honest");
+        Ok((message, frame.payload))
+    }
+
+    /// Takes what comes, until the other side has had enough.
+    pub async fn until_gone(mut self) {
+        while self.receive().await.is_ok() {}
+    }
+}

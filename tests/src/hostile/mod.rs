@@ -1,0 +1,151 @@
+//! Peers that mean harm: the node's own transport, a real handshake and capability, and then scripted misbehaviour.
+//!
+//! A [`Hostile`] is a node in this process with a thread of its own. It gives each session to a script as a [`Line`], on which
+//! the script says what it likes, frames or no frames.
+
+mod line;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use datnode::swarm::{Session, Swarm, SwarmConfig, SwarmEvent, listen_addresses_for, start};
+use datnode_proto::Binding;
+use libp2p::Multiaddr;
+use libp2p::identity::Keypair;
+use tokio::sync::oneshot;
+
+pub use line::{Gone, Line};
+
+/// How soon an attacker is back.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// A node that misbehaves; it is gone when this is dropped.
+pub struct Hostile {
+    address: String,
+    counts: Arc<Counts>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    begun: AtomicU64,
+    over: AtomicU64,
+}
+
+impl Hostile {
+    /// Starts a node that listens on loopback and runs `script` on each session.
+    pub fn listen<S, F>(script: S) -> Self
+    where
+        S: Fn(Line) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::start(None, script)
+    }
+
+    /// Starts a node that connects to `address`, again at once whenever it is thrown out, and runs `script` on each session.
+    pub fn attack<S, F>(address: &str, script: S) -> Self
+    where
+        S: Fn(Line) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::start(Some(address.to_owned()), script)
+    }
+
+    fn start<S, F>(target: Option<String>, script: S) -> Self
+    where
+        S: Fn(Line) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let counts = Arc::new(Counts::default());
+        let (ready, listens) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let counted = counts.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let serve = serve(target, script, counted, ready);
+                tokio::select! {
+                    () = serve => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        let address = listens.recv().unwrap();
+        Self { address, counts, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Returns the address for `--peer`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Returns how many sessions began.
+    pub fn sessions(&self) -> u64 {
+        self.counts.begun.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many scripts have ended.
+    pub fn over(&self) -> u64 {
+        self.counts.over.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let (Some(Err(panic)), false) = (ended, std::thread::panicking()) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+async fn serve<S, F>(
+    target: Option<String>,
+    script: S,
+    counts: Arc<Counts>,
+    ready: std::sync::mpsc::Sender<String>,
+) where
+    S: Fn(Line) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listen = listen_addresses_for(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let config = SwarmConfig::new(Keypair::generate_ed25519(), listen);
+    let (swarm, mut events, driver) = start(config).unwrap();
+    tokio::spawn(driver);
+    swarm.listening().await;
+    let addresses = swarm.dialable_addresses().into_iter().map(|address| address.to_string());
+    let tcp = addresses.into_iter().find(|address| address.contains("/tcp/"));
+    ready.send(tcp.unwrap()).unwrap();
+    let target: Option<Multiaddr> = target.map(|target| target.parse().unwrap());
+    if let Some(target) = &target {
+        swarm.dial(vec![target.clone()]).await;
+    }
+    while let Some(event) = events.recv().await {
+        match (event, &target) {
+            (SwarmEvent::Session(session), _) => {
+                counts.begun.fetch_add(1, Ordering::SeqCst);
+                let (acting, counts) = (script(line(&swarm, session)), counts.clone());
+                tokio::spawn(async move {
+                    acting.await;
+                    counts.over.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            (SwarmEvent::Closed(_) | SwarmEvent::DialFailed(_), Some(target)) => {
+                tokio::time::sleep(AGAIN).await;
+                swarm.dial(vec![target.clone()]).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn line(swarm: &Swarm, session: Session) -> Line {
+    let binding =
+        Binding { ours: swarm.local_peer_id().to_bytes(), theirs: session.peer.to_bytes() };
+    Line::new(session.stream, binding)
+}
