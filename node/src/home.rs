@@ -187,6 +187,13 @@ pub fn two_histories() -> Error {
     .hint("share the folder as a new drive: move its .dat folder away, then datnode share")
 }
 
+/// What a reader is told of such a drive.
+pub fn two_histories_read() -> Error {
+    Error::new(Code::Conflict, "the key of this drive signed two histories; this is one of them")
+        .context("nothing newer is taken from anybody, and others may have read something else")
+        .hint("ask whoever publishes it for a new drive")
+}
+
 /// A head of our own that is no good, or a store that does not answer.
 fn own(error: VerifyError) -> Error {
     match error {

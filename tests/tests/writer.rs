@@ -174,3 +174,115 @@ fn a_copy_does_not_write_while_the_original_is_there() {
     drop(sharer);
     assert_exit(&writer.run(["share", "clone"]), 7);
 }
+
+fn status(user: &User, folder: &str) -> Value {
+    let output = user.run(["--json", "status", folder]);
+    assert_exit(&output, 0);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Gives a second computer the writer's folder and secret key, as somebody may who wants to write on both.
+fn second_computer(writer: &User) -> User {
+    let other = User::new();
+    fs::create_dir_all(other.path("")).unwrap();
+    copy(&writer.path("source"), &other.path("source"));
+    copy(&writer.path("../home"), &other.path("../home"));
+    // What belongs to the first computer alone does not come along.
+    let node = fs::read_dir(other.path("../home")).unwrap().map(|entry| entry.unwrap().path());
+    for path in node.filter(|path| path.is_file()) {
+        fs::remove_file(path).unwrap();
+    }
+    for entry in fs::read_dir(other.path("../home/keys")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "home") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    other
+}
+
+#[test]
+fn two_histories_of_one_key_are_known_to_everybody_who_meets_both() {
+    let one = User::new();
+    write(&one.path("source"), b"a", b"first");
+    drop(one.share(&one.path("source"), &[]));
+    let two = second_computer(&one);
+    write(&one.path("source"), b"a", b"here");
+    write(&two.path("source"), b"a", b"there");
+    let (one_serving, two_serving) =
+        (one.share(&one.path("source"), &[]), two.share(&two.path("source"), &[]));
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", one_serving.ticket(), "copy"]), 0);
+    assert_eq!(status(&reader, "copy")["accused"], false);
+    let serving = reader.share(
+        &reader.path("copy"),
+        &["--peer", two_serving.address(), "--peer", one_serving.address()],
+    );
+    // Everybody who is connected knows soon; each says so when asked.
+    wait_for("the reader knows", || status(&reader, "copy")["accused"] == true);
+    wait_for("the first writer knows", || status(&one, "source")["accused"] == true);
+    wait_for("the second writer knows", || status(&two, "source")["accused"] == true);
+    let shown = reader.run(["status", "copy"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("signed two histories"));
+    drop((one_serving, two_serving, serving));
+    // It is kept, what was verified stays, and nobody goes on writing.
+    assert_eq!(status(&reader, "copy")["accused"], true);
+    assert_exit(&reader.run(["verify", "copy"]), 0);
+    assert_eq!(fs::read(reader.path("copy/a")).unwrap(), b"here");
+    for writer in [&one, &two] {
+        write(&writer.path("source"), b"b", b"more");
+        let refused = writer.run(["--json", "share", "source"]);
+        assert_exit(&refused, 7);
+        assert_eq!(error(&refused)["code"], "E-CONFLICT");
+        assert_exit(&writer.run(["recover", "source"]), 7);
+    }
+    // Whoever comes later is told by those who know.
+    let serving = reader.share(&reader.path("copy"), &[]);
+    let late = User::new();
+    let cloned = late.run(["clone", serving.ticket(), "copy"]);
+    assert_exit(&cloned, 0);
+    assert!(String::from_utf8_lossy(&cloned.stderr).contains("warning[E-CONFLICT]"));
+    assert_eq!(fs::read(late.path("copy/a")).unwrap(), b"here");
+    assert_eq!(status(&late, "copy")["accused"], true);
+}
+
+fn wait_for(what: &str, done: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !done() {
+        assert!(std::time::Instant::now() < end, "{what}: not in a minute");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn status_says_what_is_here_and_what_to_do() {
+    let world = World::new();
+    let folder = world.writer.path("source");
+    let state = status(&world.writer, "source");
+    assert_eq!((&state["writes"], &state["change"]), (&true.into(), &3.into()));
+    assert_eq!((&state["bytes"], &state["missing"]), (&state["here"], &Value::Array(vec![])));
+    assert_eq!(state["drive"]["name"], "source");
+    assert!(state["next"].as_str().unwrap().starts_with("datnode share"), "{state}");
+
+    put_back(&world.writer.path("backup"), &folder);
+    let state = status(&world.writer, "source");
+    assert!(state["blocks"].as_u64() < state["blocks_known"].as_u64(), "{state}");
+    assert!(state["next"].as_str().unwrap().starts_with("datnode recover"), "{state}");
+
+    // The reader's drive is open in another process meanwhile.
+    let state = status(&world.reader, "copy");
+    assert_eq!((&state["writes"], &state["here"]), (&false.into(), &state["bytes"]));
+    let part = User::new();
+    let link = format!("{}/added", world.serving.link());
+    assert_exit(&part.run(["clone", &link, "part", "--peer", world.serving.address()]), 0);
+    let state = status(&part, "part");
+    let missing: Vec<&str> = state["missing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(missing, ["edited", "same"]);
+    assert_eq!(state["bytes"].as_u64().unwrap() - state["here"].as_u64().unwrap(), 300_007);
+    assert!(state["next"].as_str().unwrap().starts_with("datnode clone"), "{state}");
+}

@@ -43,6 +43,11 @@ Examples:
   datnode verify ./flights
   datnode verify --quick ./flights";
 
+pub(super) const STATUS: &str = "\
+Examples:
+  datnode status
+  datnode status --json ./flights";
+
 pub(super) const RECOVER: &str = "\
 Examples:
   datnode recover ./flights

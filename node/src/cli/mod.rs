@@ -54,6 +54,9 @@ pub enum Command {
     /// Show the history of a drive
     #[command(after_help = examples::LOG)]
     Log(Log),
+    /// What is here, what is missing, and what to do next
+    #[command(after_help = examples::STATUS)]
+    Status(Status),
     /// Check what is stored against its signatures
     #[command(after_help = examples::VERIFY)]
     Verify(Verify),
@@ -77,6 +80,7 @@ impl Command {
             Self::Ls(args) => Some(&mut args.network),
             Self::Cat(args) => Some(&mut args.network),
             Self::Log(args) => Some(&mut args.network),
+            Self::Status(args) => Some(&mut args.network),
             Self::Recover(args) => Some(&mut args.network),
             Self::Verify(_) | Self::Help { .. } => None,
         }
@@ -221,6 +225,17 @@ pub struct Verify {
     /// Every byte; the default.
     #[arg(long)]
     pub full: bool,
+}
+
+/// `datnode status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The drive's folder.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
 }
 
 /// `datnode recover`

@@ -59,6 +59,9 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let report =
         snapshot.land(&folder, &scope, FolderOf::Reader { force: args.force }, show).await?;
     meter.end();
+    if drive.changes.news.borrow().accused {
+        out.warn(&crate::home::two_histories_read());
+    }
     finish(&snapshot, &folder, &report, started, out)?;
     network.close().await;
     if report.refused.is_empty() {

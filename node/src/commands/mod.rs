@@ -10,6 +10,7 @@ mod ls;
 mod missing;
 mod recover;
 mod share;
+mod status;
 mod verify;
 
 use crate::cli::output::Out;
@@ -41,6 +42,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Log(args) => stoppable(log::run(args, out)).await,
         Command::Verify(args) => stoppable(verify::run(args, out)).await,
         Command::Recover(args) => stoppable(recover::run(args, out)).await,
+        Command::Status(args) => stoppable(status::run(args, out)).await,
         Command::Help { topic } => help(topic.as_deref(), out),
     }
 }

@@ -81,24 +81,26 @@ impl Worker {
 
     /// Holds a head against ours, and keeps what shows that they contradict each other.
     fn compare(&mut self, slot: FeedSlot, head: &SignedHead) -> Result<Comparison, Failure> {
-        let compared = self.store.compare(slot, head).and_then(|found| {
-            if let Comparison::Contradict(accusation) = &found {
-                self.store.accuse(slot, accusation)?;
+        let found = self.store.compare(slot, head).map_err(|error| self.blame(&error))?;
+        match found {
+            Comparison::Contradict(accusation) => {
+                Ok(Comparison::Contradict(self.accuse(slot, accusation)?))
             }
-            Ok(found)
-        });
-        compared.map_err(|error| self.blame(&error))
+            other => Ok(other),
+        }
     }
 
+    /// Keeps what shows that the writer signed two histories.
     fn accuse(
         &mut self,
         slot: FeedSlot,
         accusation: Box<Accusation>,
     ) -> Result<Box<Accusation>, Failure> {
-        match self.store.accuse(slot, &accusation) {
-            Ok(_) => Ok(accusation),
-            Err(error) => Err(self.blame(&error)),
+        if self.store.accuse(slot, &accusation).map_err(|error| self.blame(&error))? {
+            // Rare, and worth keeping whatever comes next.
+            self.commit_or_warn();
         }
+        Ok(accusation)
     }
 
     /// Verifies a block and puts it where it belongs.

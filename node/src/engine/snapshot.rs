@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datnode_drive::{DrivePath, Entry, FeedRange, Version, byte_ranges};
-use datnode_feed::{FeedSlot, Seek, StoreError};
+use datnode_feed::{Bitfield, FeedSlot, Seek, StoreError};
 use datnode_proto::{Order, Target, Want};
 
 use super::drive::{Drive, Link, StoreView, URGENT};
@@ -39,6 +39,16 @@ impl Snapshot {
             Some(version) => Ok(Some(self.drive.snapshot(version).await?)),
             None => Ok(None),
         }
+    }
+
+    /// Returns the content blocks that are here; for a store that another process has open, those that are there.
+    pub async fn held(&self) -> Bitfield {
+        let Some(content) = &self.content else { return Bitfield::new() };
+        if let Some(all) = self.drive.hub.in_reach(content.id) {
+            return all;
+        }
+        let slot = content.slot;
+        self.drive.store.query(move |worker| worker.store.have(slot).clone()).await
     }
 
     /// Returns the entry of a path.

@@ -153,7 +153,7 @@ impl Worker {
         }
     }
 
-    fn commit_or_warn(&mut self) {
+    pub(super) fn commit_or_warn(&mut self) {
         if let Err(error) = self.commit() {
             self.fail(error);
             self.uncommitted_bytes = 0;
