@@ -5,65 +5,85 @@ use std::time::{Duration, Instant};
 
 use datnode_drive::DrivePath;
 use datnode_feed::PublicKey;
+use libp2p::Multiaddr;
 use serde_json::json;
 
-use super::context::{disk, hub, memory, network, patience, read_key, write_key};
+use super::context::{disk, hub, memory, network, os, patience, read_key, write_key};
 use super::missing::missing;
 use crate::address::{self, Address, Link, VersionSpec};
-use crate::cli::CloneArgs;
 use crate::cli::escape;
 use crate::cli::output::{Meter, Out};
 use crate::cli::units::{Size, Span};
+use crate::cli::{CloneArgs, Network as NetworkArgs};
 use crate::dirs::Dirs;
-use crate::engine::{Drive, LandingState, Report, Snapshot, start};
+use crate::disk::DRIVE_FOLDER;
+use crate::engine::{Drive, LandingPlan, LandingState, Network, Report, Snapshot, start};
 use crate::error::{Code, Error};
 use crate::landing::FolderOf;
 
+/// How long a clone that is here already waits for somebody who has a newer version.
+const NEWER_WAIT: Duration = Duration::from_secs(3);
+/// How often it is looked whether everybody has answered.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What is to be cloned.
+struct Request {
+    key: PublicKey,
+    peers: Vec<Multiaddr>,
+    spec: VersionSpec,
+    scope: DrivePath,
+}
+
+impl Request {
+    fn of(args: &CloneArgs) -> Result<Self, Error> {
+        let here =
+            std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
+        let Address { drive, version, path } = Address::parse(&args.address, &here)?;
+        let scope = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
+        let (key, peers) = match drive {
+            address::Drive::Key(key) => (key, Vec::new()),
+            address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
+            address::Drive::Folder(_) => {
+                return Err(Error::usage("clone takes a key or a ticket, not a folder"));
+            }
+        };
+        let spec = args.at.clone().or(version).unwrap_or(VersionSpec::Latest);
+        Ok(Self { key, peers, spec, scope })
+    }
+}
+
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
-    let here =
-        std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
-    let Address { drive, version, path } = Address::parse(&args.address, &here)?;
-    let scope = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
-    let (key, peers) = match drive {
-        address::Drive::Key(key) => (key, Vec::new()),
-        address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
-        address::Drive::Folder(_) => {
-            return Err(Error::usage("clone takes a key or a ticket, not a folder"));
-        }
-    };
-    let spec = args.at.clone().or(version).unwrap_or(VersionSpec::Latest);
-    let (dirs, hub) = (Dirs::open()?, hub()?);
-    if let Some(folder) = &args.folder {
-        refuse_other(folder, &key)?;
-    }
-    let patience = patience(&args.network, &dirs, &key, peers.len());
-    let network = network(&hub, &dirs, &args.network, key, peers).await?;
+    let request = Request::of(&args)?;
+    let mut session = Session::open(&request, args.folder.as_deref(), &args.network).await?;
+    let mut snapshot = session.find(&request.spec, out).await?;
     let folder = match &args.folder {
         Some(folder) => folder.clone(),
-        None => name(&hub, key, &patience).await?,
+        None => session.name().await?,
     };
-    refuse_other(&folder, &key)?;
-    std::fs::create_dir_all(&folder).map_err(|error| Error::io("create", &folder, &error))?;
-    let store = start(disk(&folder, true)?, hub.answers());
-    write_key(&folder, &key)?;
-    let drive = Drive::open(&hub, store, key, patience).await?;
-    let snapshot = find(&drive, &spec, out).await?;
-    if !scope.is_root() && snapshot.entry(&scope).await?.is_none() {
-        return Err(missing(&snapshot, &scope).await);
+    refuse_other(&folder, &request.key)?;
+    if !session.settled && has_store(&folder) {
+        // The name leads to a clone of this drive: its own store has more than was fetched to learn the name.
+        session.network.close().await;
+        session = Session::open(&request, Some(&folder), &args.network).await?;
+        snapshot = session.find(&request.spec, out).await?;
     }
+    let scope = &request.scope;
+    if !scope.is_root() && snapshot.entry(scope).await?.is_none() {
+        return Err(missing(&snapshot, scope).await);
+    }
+    let plan = session.plan(&snapshot, &folder, scope, args.force).await?;
     let mut meter = Meter::new(out, "Download");
     let show = |state: LandingState| {
-        meter.show(state.bytes, state.total, drive.hub.peers().len());
+        meter.show(state.bytes, state.total, session.drive.hub.peers().len());
     };
-    let report =
-        snapshot.land(&folder, &scope, FolderOf::Reader { force: args.force }, show).await?;
+    let report = snapshot.land(&folder, plan, show).await?;
     meter.end();
     if drive.changes.news.borrow().accused {
         out.warn(&crate::home::two_histories_read());
     }
     finish(&snapshot, &folder, &report, started, out)?;
-    network.close().await;
+    session.network.close().await;
     if report.refused.is_empty() {
         return Ok(());
     }
@@ -71,6 +91,115 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let names: Vec<String> =
         names.map(|(path, why)| format!("{} ({why})", escape::bytes(path.as_bytes()))).collect();
     Err(Error::partial("some names cannot be written here; all else is done", &names))
+}
+
+/// A drive on its way into a folder, and the network.
+///
+/// Invariant: while it is not settled it is in memory, and nothing was written.
+struct Session {
+    drive: Drive,
+    network: Network,
+    settled: bool,
+}
+
+impl Session {
+    /// Opens the drive: in the folder, if it is there already.
+    async fn open(
+        request: &Request,
+        folder: Option<&Path>,
+        args: &NetworkArgs,
+    ) -> Result<Self, Error> {
+        let (dirs, hub, key) = (Dirs::open()?, hub()?, request.key);
+        let settled = match folder {
+            Some(folder) => {
+                refuse_other(folder, &key)?;
+                has_store(folder)
+            }
+            None => false,
+        };
+        let store = match folder.filter(|_| settled) {
+            Some(folder) => disk(folder, true)?,
+            None => memory()?,
+        };
+        let patience = patience(args, &dirs, &key);
+        let network = network(&hub, &dirs, args, key, request.peers.clone()).await?;
+        let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+        Ok(Self { drive, network, settled })
+    }
+
+    /// Finds peers and the version; what is here already will do if nobody answers and it is complete.
+    async fn find(&self, spec: &VersionSpec, out: &Out) -> Result<Snapshot, Error> {
+        let drive = &self.drive;
+        let known = drive.changes.news.borrow().length;
+        if known > 0 {
+            let limit = drive.patience.wait.unwrap_or(NEWER_WAIT).min(NEWER_WAIT);
+            let newer = tokio::time::timeout(limit, self.newer(known)).await;
+            if newer.is_err() && drive.hub.peers().is_empty() {
+                out.say("Nobody is offering this drive at the moment; looking at what is here.");
+            }
+        }
+        drive.version(spec).await
+    }
+
+    /// Waits until the drive is longer than `known`, or until all who were looked for answered and none has more.
+    async fn newer(&self, known: u64) {
+        let (hub, changes) = (&self.drive.hub, &self.drive.changes);
+        loop {
+            let all_answered = hub.sought().pending() == 0 && hub.is_newest(changes.id, known);
+            if all_answered || changes.news.borrow().length > known {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Returns the folder named like the drive.
+    async fn name(&self) -> Result<PathBuf, Error> {
+        let header = self.drive.header().await?;
+        let name = DrivePath::from_bytes(header.name.clone()).ok();
+        let safe = name
+            .and_then(|name| datnode_drive::SafePath::new(&name).ok())
+            .filter(|name| name.components().count() == 1);
+        let link = Link(&self.drive.key).to_string();
+        Ok(match safe {
+            Some(name) => os(name.as_bytes()).to_owned(),
+            None => PathBuf::from(link.chars().take(12).collect::<String>()),
+        })
+    }
+
+    /// Plans the landing, and settles in the folder: a folder that is in use only once nothing is in the way.
+    async fn plan(
+        &mut self,
+        snapshot: &Snapshot,
+        folder: &Path,
+        scope: &DrivePath,
+        force: bool,
+    ) -> Result<LandingPlan, Error> {
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
+        let mut files =
+            std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
+        let of = FolderOf::Reader { force };
+        if files.next().is_none() {
+            // Nothing can be in the way, and the index has no need to fit into memory.
+            self.settle(folder).await?;
+            return snapshot.plan(folder, scope, of).await;
+        }
+        let plan = snapshot.plan(folder, scope, of).await?;
+        self.settle(folder).await?;
+        Ok(plan)
+    }
+
+    /// Moves the drive into the folder, if it is not there yet.
+    async fn settle(&mut self, folder: &Path) -> Result<(), Error> {
+        if !self.settled {
+            self.drive.settle(folder).await?;
+            self.settled = true;
+        }
+        if read_key(folder)?.is_none() {
+            write_key(folder, &self.drive.key)?;
+        }
+        Ok(())
+    }
 }
 
 /// Refuses a folder that holds another drive.
@@ -85,39 +214,8 @@ fn refuse_other(folder: &Path, key: &PublicKey) -> Result<(), Error> {
     }
 }
 
-/// Returns the folder named like the drive, whose header is asked for first.
-async fn name(
-    hub: &crate::engine::Hub,
-    key: PublicKey,
-    patience: &crate::engine::Patience,
-) -> Result<PathBuf, Error> {
-    let drive = Drive::open(hub, start(memory()?, hub.answers()), key, patience.clone()).await?;
-    drive.latest().await?;
-    let header = drive.header().await?;
-    let name = DrivePath::from_bytes(header.name.clone()).ok();
-    let safe = name
-        .and_then(|name| datnode_drive::SafePath::new(&name).ok())
-        .filter(|name| name.components().count() == 1);
-    Ok(match safe {
-        Some(name) => super::context::os(name.as_bytes()).to_owned(),
-        None => PathBuf::from(Link(&key).to_string().chars().take(12).collect::<String>()),
-    })
-}
-
-/// Finds peers and the version; what is here already will do if nobody answers and it is complete.
-async fn find(drive: &Drive, spec: &VersionSpec, out: &Out) -> Result<Snapshot, Error> {
-    let known = drive.changes.news.borrow().length;
-    if known > 0 {
-        // A moment for peers to show a longer head; the clone that is here is complete or resumed without one.
-        let mut news = drive.changes.news.clone();
-        let grown = async { news.wait_for(|news| news.length > known).await.is_ok() };
-        let limit =
-            drive.patience.wait.unwrap_or(Duration::from_secs(3)).min(Duration::from_secs(3));
-        if tokio::time::timeout(limit, grown).await.is_err() && drive.hub.peers().is_empty() {
-            out.say("Nobody is offering this drive at the moment; looking at what is here.");
-        }
-    }
-    drive.version(spec).await
+fn has_store(folder: &Path) -> bool {
+    folder.join(DRIVE_FOLDER).join("store").is_dir()
 }
 
 /// Says what was done.

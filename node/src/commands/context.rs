@@ -14,7 +14,7 @@ use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::Network as NetworkArgs;
 use crate::cli::output::Out;
 use crate::dirs::Dirs;
-use crate::disk::{DRIVE_FOLDER, DiskError, DiskStorage};
+use crate::disk::{DRIVE_FOLDER, DiskStorage};
 use crate::engine::{
     AnyStore, Drive, Hub, Network, NetworkOptions, Patience, Reach, Snapshot, start,
 };
@@ -66,7 +66,7 @@ pub(super) async fn network(
     peers: Vec<Multiaddr>,
 ) -> Result<Network, Error> {
     if args.offline {
-        let network = Network::offline();
+        let mut network = Network::offline();
         network.find_locally(hub, &dirs.run, drive);
         return Ok(network);
     }
@@ -76,17 +76,17 @@ pub(super) async fn network(
         data: dirs.data.clone(),
         run: dirs.run.clone(),
     };
-    let network = Network::start(hub, &options).await?;
+    let mut network = Network::start(hub, &options).await?;
     network.find_locally(hub, &dirs.run, drive);
     Ok(network)
 }
 
 /// Returns how patient a command is.
-pub(super) fn patience(args: &NetworkArgs, dirs: &Dirs, key: &PublicKey, peers: usize) -> Patience {
+pub(super) fn patience(args: &NetworkArgs, dirs: &Dirs, key: &PublicKey) -> Patience {
     let reach = if args.offline { Reach::Computer } else { Reach::Network };
     let in_vain = args.offline && runtime::find(&dirs.run, key).is_empty();
     let wait = if in_vain { Some(Duration::ZERO) } else { args.wait.0 };
-    Patience { wait, reach, link: Link(key).to_string(), tried: peers + args.peer.len() }
+    Patience { wait, reach, link: Link(key).to_string() }
 }
 
 /// Opens a drive to read from: in a folder, or from peers without keeping it.
@@ -124,7 +124,7 @@ async fn open_remote(
     peers: Vec<Multiaddr>,
     args: &NetworkArgs,
 ) -> Result<(Drive, Option<Network>), Error> {
-    let patience = patience(args, dirs, &key, peers.len());
+    let patience = patience(args, dirs, &key);
     let store = start(memory()?, hub.answers());
     let drive = Drive::open(hub, store, key, patience).await?;
     // A command that only reads needs no fixed port.
@@ -141,7 +141,7 @@ async fn open_folder(
     args: &NetworkArgs,
 ) -> Result<Drive, Error> {
     let key = read_key(folder)?.ok_or_else(|| Error::not_drive(folder))?;
-    let patience = patience(args, dirs, &key, 0);
+    let patience = patience(args, dirs, &key);
     let locked = match disk(folder, false) {
         Ok(store) => {
             let alone = Patience { wait: Some(Duration::ZERO), reach: Reach::Folder, ..patience };
@@ -164,13 +164,7 @@ pub(super) fn memory() -> Result<AnyStore, Error> {
 
 /// Opens the store in a folder.
 pub(super) fn disk(folder: &Path, create: bool) -> Result<AnyStore, Error> {
-    let storage = DiskStorage::open(folder, create).map_err(|error| match error {
-        DiskError::Locked { pid, command, .. } => {
-            Error::locked(folder, pid, Some(&command).filter(|c| !c.is_empty()).map(String::as_str))
-        }
-        DiskError::NotADrive(_) => Error::not_drive(folder),
-        DiskError::Io { op, path, source } => Error::io(op, &path, &source),
-    })?;
+    let storage = DiskStorage::open(folder, create).map_err(|error| Error::disk(folder, error))?;
     Store::open(Box::new(storage) as Box<_>).map_err(|error| match error {
         datnode_feed::StoreError::Newer { found, known } => {
             Error::newer_format(folder, found.into(), known.into())

@@ -51,13 +51,9 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     };
     let hub = hub()?;
     let (counts, number, id) = (version.change.counts, version.number, version.id.to_string());
-    let drive = Drive::open(
-        &hub,
-        start(store, hub.answers()),
-        key,
-        patience(&args.network, &dirs, &key, 0),
-    )
-    .await?;
+    let drive =
+        Drive::open(&hub, start(store, hub.answers()), key, patience(&args.network, &dirs, &key))
+            .await?;
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
     let addresses = network.addresses();

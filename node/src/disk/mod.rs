@@ -4,6 +4,7 @@
 //! Elsewhere: what the files mean (`datnode_feed::Store`), opening without leaving the folder (`beneath`).
 
 pub mod beneath;
+mod copy;
 mod lock;
 mod map;
 mod working;
@@ -107,6 +108,40 @@ impl DiskStorage {
             return Err(DiskError::NotADrive(root.to_owned()));
         }
         let lock = Lock::take(&root.join(DRIVE_FOLDER).join("lock"))?;
+        Self::locked(root, store, lock)
+    }
+
+    /// Makes the store of the working folder `root`, which has none, with the files of another; opens it.
+    ///
+    /// # Errors
+    /// [`DiskError::Locked`] at once if another process is about to make one, [`DiskError::Io`] if there is one already.
+    pub fn copy(
+        root: &Path,
+        from: &dyn Storage,
+        files: impl Iterator<Item = FileId>,
+    ) -> Result<Self, DiskError> {
+        let drive = root.join(DRIVE_FOLDER);
+        fs::create_dir_all(&drive).map_err(|source| DiskError::io("create", &drive, source))?;
+        let lock = Lock::take(&drive.join("lock"))?;
+        let (store, new) = (drive.join("store"), drive.join("store.new"));
+        // All of it or nothing: a run that was cut short leaves only the new folder.
+        let made = || -> io::Result<()> {
+            if new.exists() {
+                fs::remove_dir_all(&new)?;
+            }
+            fs::create_dir(&new)?;
+            for file in files {
+                copy::file(from, file, &new)?;
+            }
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &store)?;
+            File::open(&drive)?.sync_all()
+        };
+        made().map_err(|source| DiskError::io("create", &store, source))?;
+        Self::locked(root, store, lock)
+    }
+
+    fn locked(root: &Path, store: PathBuf, lock: Lock) -> Result<Self, DiskError> {
         let folder = Beneath::open(root).map_err(|source| DiskError::io("open", root, source))?;
         let (files, working) = Default::default();
         Ok(Self { store, folder, files, working, _lock: lock })

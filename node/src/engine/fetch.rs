@@ -26,6 +26,14 @@ pub struct LandingState {
     pub total: u64,
 }
 
+/// A landing that found nothing in its way.
+pub struct LandingPlan {
+    landing: Landing,
+    scope: DrivePath,
+    /// The versions whose files may be in the folder.
+    before: Vec<u64>,
+}
+
 /// What a landing left undone, on purpose.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -38,23 +46,37 @@ pub struct Report {
 }
 
 impl Snapshot {
-    /// Brings what is at `scope` into the working folder, at the same place below it; the root means everything.
+    /// Plans to bring what is at `scope` into the working folder, at the same place below it; the root means everything.
+    /// Nothing is written.
     ///
     /// # Errors
-    /// E-NOTFOUND if there is no `scope`, E-DIRTY before anything is written if something is in the way, those of
-    /// [`Drive::latest`], and what the disk says.
-    pub async fn land(
+    /// E-NOTFOUND if there is no `scope`, E-DIRTY if something is in the way, those of [`Drive::latest`], and what the disk
+    /// says.
+    pub async fn plan(
         &self,
         folder: &Path,
         scope: &DrivePath,
         of: FolderOf,
-        mut show: impl FnMut(LandingState),
-    ) -> Result<Report, Error> {
+    ) -> Result<LandingPlan, Error> {
         let before = landed(folder)?;
         let earlier = self.earlier(&before).await?;
         let entries = self.entries(scope).await?;
         let wanted = Wanted { entries, scope: scope.clone(), earlier, of };
-        let mut landing = Landing::new(folder, wanted)?;
+        let landing = Landing::new(folder, wanted)?;
+        Ok(LandingPlan { landing, scope: scope.clone(), before })
+    }
+
+    /// Does what was planned for the working folder `folder`, fetching what is not here.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`], and what the disk says.
+    pub async fn land(
+        &self,
+        folder: &Path,
+        plan: LandingPlan,
+        mut show: impl FnMut(LandingState),
+    ) -> Result<Report, Error> {
+        let LandingPlan { mut landing, scope, before } = plan;
         let report = Report {
             bytes: landing.total,
             refused: std::mem::take(&mut landing.refused),

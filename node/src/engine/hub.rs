@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::sought::Sought;
 use super::worker::StoreHandle;
 
 /// A handle on the hub of this process; clones share it.
@@ -39,6 +40,8 @@ pub(super) struct State {
     wants: BTreeMap<WantId, oneshot::Sender<()>>,
     next_feed: u32,
     next_peer: u64,
+    /// Where peers were looked for.
+    pub(super) sought: Sought,
     /// The newest protocol version that a peer offered and we do not speak.
     newer_protocol: Option<u16>,
     /// Whether somebody was ever there who knows a feed of ours.
@@ -125,6 +128,7 @@ impl Hub {
             wants: BTreeMap::new(),
             next_feed: 0,
             next_peer: 0,
+            sought: Sought::default(),
             newer_protocol: None,
             met: false,
         };
@@ -176,6 +180,18 @@ impl Hub {
     /// Returns the blocks of a feed that are here or with a connected peer; `None` while no peer has told what it holds.
     pub fn in_reach(&self, feed: FeedId) -> Option<Bitfield> {
         self.lock().replicator.in_reach(feed)
+    }
+
+    /// Tells whether peers told of their part of a feed, and none of them says that it is longer than `length`.
+    pub fn is_newest(&self, feed: FeedId, length: u64) -> bool {
+        let state = self.lock();
+        let longest = state.replicator.told(feed).max();
+        longest.is_some_and(|longest| longest <= length)
+    }
+
+    /// Returns where peers were looked for, and what came of it.
+    pub fn sought(&self) -> Sought {
+        self.lock().sought.clone()
     }
 
     /// Tells that blocks are here that no job brought.

@@ -1,7 +1,6 @@
 //! Connects a hub to peers: over libp2p, and to processes of the same user over their control sockets.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use datnode_feed::PublicKey;
@@ -9,6 +8,7 @@ use datnode_proto::Binding;
 use libp2p::Multiaddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::hub::{About, Hub};
@@ -42,7 +42,9 @@ pub struct Network {
     /// The swarm; none offline.
     swarm: Option<Swarm>,
     /// Keeps the node's key ours.
-    _identity: Option<Arc<Identity>>,
+    _identity: Option<Identity>,
+    /// Looks for processes of this user, until the network is dropped.
+    looking: JoinSet<()>,
 }
 
 impl Network {
@@ -65,30 +67,33 @@ impl Network {
             })
             .map_err(|error| Error::new(crate::error::Code::Port, error.to_string()))?;
         tokio::spawn(driver);
-        let (hub, local) = (hub.clone(), swarm.local_peer_id());
+        let (sought, hub, local) = (hub, hub.clone(), swarm.local_peer_id());
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 match event {
                     SwarmEvent::Session(session) => {
+                        hub.lock().sought.reached(session.peer, &session.address);
                         tokio::spawn(serve(hub.clone(), local, session));
                     }
                     SwarmEvent::DialFailed(failed) => {
-                        info!(reason = %failed.reason, "cannot reach a peer")
+                        info!(reason = %failed.reason, "cannot reach a peer");
+                        hub.lock().sought.failed(&failed.addresses, &failed.reason);
                     }
                     other => debug!(?other, "network"),
                 }
             }
         });
         for peer in &options.peers {
+            sought.lock().sought.seek(peer);
             swarm.keep(vec![peer.clone()]).await;
         }
         swarm.listening().await;
-        Ok(Self { swarm: Some(swarm), _identity: Some(Arc::new(identity)) })
+        Ok(Self { swarm: Some(swarm), _identity: Some(identity), looking: JoinSet::new() })
     }
 
     /// Returns a network that opens no socket but those between processes of this user.
     pub fn offline() -> Self {
-        Self { swarm: None, _identity: None }
+        Self { swarm: None, _identity: None, looking: JoinSet::new() }
     }
 
     /// Returns the addresses that others can dial; none offline.
@@ -96,17 +101,17 @@ impl Network {
         self.swarm.as_ref().map(Swarm::dialable_addresses).unwrap_or_default()
     }
 
-    /// Says goodbye to the peers.
+    /// Says goodbye to the peers; afterwards nothing is listened on.
     pub async fn close(&self) {
         if let Some(swarm) = &self.swarm {
             swarm.close().await;
         }
     }
 
-    /// Looks for processes of this user that serve a drive, and connects to them, for as long as the runtime lives.
-    pub fn find_locally(&self, hub: &Hub, run: &Path, drive: PublicKey) {
+    /// Looks for processes of this user that serve a drive, and connects to them, until this is dropped.
+    pub fn find_locally(&mut self, hub: &Hub, run: &Path, drive: PublicKey) {
         let (swarm, hub, run) = (self.swarm.clone(), hub.clone(), run.to_owned());
-        tokio::spawn(async move {
+        self.looking.spawn(async move {
             let mut known = Vec::new();
             loop {
                 for found in runtime::find(&run, &drive) {
@@ -126,6 +131,7 @@ impl Network {
 async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> Result<(), Error> {
     match swarm {
         Some(swarm) if !found.addresses.is_empty() => {
+            found.addresses.iter().for_each(|address| hub.lock().sought.seek(address));
             swarm.keep(found.addresses.clone()).await;
             Ok(())
         }

@@ -16,8 +16,6 @@ pub struct Patience {
     pub reach: Reach,
     /// The drive, for the error that says that nobody offers it.
     pub link: String,
-    /// How many addresses were tried.
-    pub tried: usize,
 }
 
 /// From where blocks can come that are not here.
@@ -65,7 +63,7 @@ impl Patience {
             Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
             _ if serving => Error::no_data("what is missing", peers.len(), waited),
             _ => match self.reach {
-                Reach::Network => Error::no_peers(&self.link, waited, self.tried),
+                Reach::Network => Error::no_peers(&self.link, waited, &hub.sought()),
                 Reach::Computer => Error::offline(&self.link),
                 Reach::Folder => Error::not_here(&self.link),
             },

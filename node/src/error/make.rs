@@ -10,7 +10,11 @@ use serde_json::json;
 use super::{Code, Error};
 use crate::cli::escape;
 use crate::cli::units::{Size, Span};
+use crate::disk::DiskError;
+use crate::engine::Sought;
 
+/// How many reasons an error lists why peers could not be reached.
+const REASONS_MAX: usize = 3;
 /// How many names an error lists before it counts the rest.
 const NAMES_MAX: usize = 5;
 
@@ -20,18 +24,23 @@ impl Error {
         Self::new(Code::Usage, message)
     }
 
-    /// Nobody offers the drive: `link` was looked for during `waited`, and `tried` addresses did not help.
-    pub fn no_peers(link: &str, waited: Duration, tried: usize) -> Self {
-        let addresses = if tried == 1 { "address" } else { "addresses" };
-        Self::new(Code::NoPeers, "nobody is offering this drive at the moment")
+    /// Nobody offers the drive: `link` was looked for during `waited`, where `sought` says.
+    pub fn no_peers(link: &str, waited: Duration, sought: &Sought) -> Self {
+        let count = sought.count();
+        let peers = if count == 1 { "peer" } else { "peers" };
+        let mut error = Self::new(Code::NoPeers, "nobody is offering this drive at the moment")
             .context(format!(
-                "tried: {tried} {addresses} and the processes of this user, for {}",
+                "tried: {count} {peers} and the processes of this user, for {}",
                 Span(waited)
-            ))
+            ));
+        for reason in sought.failures().into_iter().take(REASONS_MAX) {
+            error = error.context(format!("       {}", escape::controls(reason)));
+        }
+        error
             .hint("is `datnode share` running on the other side? Ask for a ticket, it contains addresses")
             .hint("give an address with --peer, or wait longer: --wait 5m (--wait 0 = no limit)")
             .field("drive", link)
-            .field("tried", json!({ "addresses": tried }))
+            .field("tried", json!({ "peers": count, "reasons": sought.failures() }))
             .field("waited_s", waited.as_secs_f64())
     }
 
@@ -60,6 +69,18 @@ impl Error {
             .context(format!("tried: {peers} {are} connected, waited {}", Span(waited)))
             .hint("run the same command again when more people are online; what is here is kept")
             .field("peers", peers)
+    }
+
+    /// The store of `folder` cannot be opened.
+    pub fn disk(folder: &Path, error: DiskError) -> Self {
+        match error {
+            DiskError::Locked { pid, command, .. } => {
+                let command = Some(&*command).filter(|command| !command.is_empty());
+                Self::locked(folder, pid, command)
+            }
+            DiskError::NotADrive(_) => Self::not_drive(folder),
+            DiskError::Io { op, path, source } => Self::io(op, &path, &source),
+        }
     }
 
     /// What a store says; a full disk has a code of its own.

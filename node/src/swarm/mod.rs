@@ -188,9 +188,11 @@ impl Swarm {
         self.send(Command::Disconnect(peer)).await;
     }
 
-    /// Ends the swarm; the driver returns after it said goodbye to its peers.
+    /// Ends the swarm, and waits until it said goodbye to its peers and no longer listens.
     pub async fn close(&self) {
         self.send(Command::Close).await;
+        let mut listening = self.listening.clone();
+        while listening.changed().await.is_ok() {}
     }
 
     /// Returns our own id.

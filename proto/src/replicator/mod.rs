@@ -175,6 +175,12 @@ impl Replicator {
         Some(all)
     }
 
+    /// Returns how long each peer that told of its part of a feed says the feed is.
+    pub fn told(&self, id: FeedId) -> impl Iterator<Item = u64> {
+        let holders = self.feeds.get(&id).into_iter().flat_map(|feed| feed.holders.values());
+        holders.filter(|holder| holder.heard).map(|holder| holder.length)
+    }
+
     /// Tells that a stream to a peer is open.
     pub fn handle_connected(&mut self, now: Instant, id: PeerId, binding: Binding) {
         let mut peer = Peer::new(now, binding);

@@ -1,0 +1,106 @@
+//! Where a clone goes, and what it leaves behind when nothing comes of it.
+
+use std::fs;
+
+use datnode::address::Link;
+use datnode_feed::SecretKey;
+use datnode_tests::{User, assert_exit, tree, write};
+
+#[test]
+fn a_clone_without_a_folder_is_named_like_the_drive_and_goes_on_there() {
+    let user = User::new();
+    let source = user.path("flights");
+    write(&source, b"a", b"first");
+    let sharer = user.share(&source, &[]);
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", sharer.ticket()]), 0);
+    assert_eq!(tree(&source), tree(&reader.path("flights")));
+    assert_exit(&reader.run(["clone", sharer.ticket()]), 0);
+    drop(sharer);
+    write(&source, b"a", b"second");
+    let sharer = user.share(&source, &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket()]), 0);
+    assert_eq!(tree(&source), tree(&reader.path("flights")));
+    assert_exit(&reader.run(["verify", "flights"]), 0);
+    assert_eq!(fs::read_dir(reader.path("")).unwrap().count(), 1);
+    // Another drive of that name does not mix with it.
+    let other = User::new();
+    write(&other.path("flights"), b"b", b"other");
+    let other = other.share(&other.path("flights"), &[]);
+    assert_exit(&reader.run(["clone", other.ticket()]), 7);
+    assert_eq!(tree(&source), tree(&reader.path("flights")));
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_is_not_used() {
+    for name in ["../evil", "/tmp/evil", ".dat", "a/b", ""] {
+        let user = User::new();
+        write(&user.path("source"), b"a", b"1");
+        let sharer = user.share(&user.path("source"), &["--name", name]);
+        let reader = User::new();
+        assert_exit(&reader.run(["clone", sharer.ticket()]), 0);
+        let folder = reader.path(&sharer.link()[..12]);
+        assert_eq!(tree(&folder), tree(&user.path("source")), "{name}");
+    }
+}
+
+#[test]
+fn what_comes_to_nothing_leaves_nothing() {
+    let user = User::new();
+    write(&user.path("source"), b"a", b"1");
+    let sharer = user.share(&user.path("source"), &[]);
+    let nobody = Link(&SecretKey::from_bytes([3; 32]).public()).to_string();
+    let path = format!("{}/nosuch", sharer.ticket());
+    let table: &[(&[&str], i32)] = &[
+        (&[&nobody, "--wait", "500ms"], 5),
+        (&[&nobody, "copy", "--wait", "500ms"], 5),
+        (&[sharer.ticket(), "--at", "99"], 4),
+        (&[sharer.ticket(), "copy", "--at", "99"], 4),
+        (&[&path, "copy"], 4),
+    ];
+    let reader = User::new();
+    for (args, code) in table {
+        assert_exit(&reader.run(["clone"].iter().chain(*args)), *code);
+        assert_eq!(fs::read_dir(reader.path("")).unwrap().count(), 0, "{args:?}");
+    }
+    // A folder of the user's is left as it was.
+    write(&reader.path("mine"), b"a", b"2");
+    for folder in ["mine", "empty"] {
+        fs::create_dir_all(reader.path(folder)).unwrap();
+        let count = || fs::read_dir(reader.path(folder)).unwrap().count();
+        let before = count();
+        assert_exit(&reader.run(["clone", &nobody, folder, "--wait", "500ms"]), 5);
+        assert_eq!(count(), before);
+    }
+    assert_exit(&reader.run(["clone", sharer.ticket(), "mine"]), 7);
+    assert!(!reader.path("mine/.dat").exists());
+}
+
+#[test]
+fn what_a_killed_clone_left_of_its_store_does_no_harm() {
+    let user = User::new();
+    write(&user.path("source"), b"a", b"1");
+    let sharer = user.share(&user.path("source"), &[]);
+    let reader = User::new();
+    write(&reader.path("copy"), b".dat/store.new/meta", b"half of it");
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    assert_eq!(tree(&user.path("source")), tree(&reader.path("copy")));
+    assert!(!reader.path("copy/.dat/store.new").exists());
+    assert_exit(&reader.run(["verify", "--full", "copy"]), 0);
+}
+
+#[test]
+fn who_was_asked_in_vain_is_named_with_the_reason() {
+    let user = User::new();
+    let nobody = Link(&SecretKey::from_bytes([3; 32]).public()).to_string();
+    let args = ["clone", &nobody, "--wait", "1s", "--peer", "/ip4/127.0.0.1/tcp/9"];
+    let output = user.run(args);
+    assert_exit(&output, 5);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("tried: 1 peer and"), "{said}");
+    assert!(said.contains("/ip4/127.0.0.1/tcp/9: connection refused"), "{said}");
+    let output = user.run(["--json"].iter().chain(&args));
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(error["tried"]["peers"], 1);
+    assert_eq!(error["tried"]["reasons"][0], "/ip4/127.0.0.1/tcp/9: connection refused");
+}
