@@ -84,14 +84,17 @@ impl State {
     }
 
     /// Loses what is pending of a sync that failed, as systems do whose pages become clean all the same. What the file
-    /// system itself keeps a journal of, names and cuts, is not lost.
+    /// system keeps a journal of is not lost: names, cuts, and the lengths of files that still read as they were written.
     fn lose(&mut self, operation: &Operation, forget: bool) {
-        let is_lost = |item: &Item| match operation {
+        let is_meant = |item: &Item| match operation {
             Operation::Sync(file) => item.inode() == Some(Inode::Store(*file)),
             _ => item.is_working(),
         };
-        let is_lost =
-            |item: &Item| is_lost(item) && matches!(item, Item::Bytes(..) | Item::Length(..));
+        let is_lost = |item: &Item| match item {
+            Item::Bytes(..) => is_meant(item),
+            Item::Length(..) => forget && is_meant(item),
+            _ => false,
+        };
         let lost: Vec<Inode> =
             self.pending.iter().filter(|item| is_lost(item)).filter_map(Item::inode).collect();
         self.pending.retain(|item| !is_lost(item));

@@ -150,7 +150,7 @@ impl Lane<'_> {
         let signed = store
             .rollback(slot)
             .and_then(|()| store.append(slot, block.as_bytes()))
-            .and_then(|_| store.sign(slot, &secret(0)));
+            .and_then(|_| store.sign(slot, secret(0)));
         signed.and_then(|_| store.commit()).map_err(|error| format!("cannot go on: {error}"))?;
         let length = store.length(slot) - 1;
         let truth = self.truth.diverge(&public(0), length, block.as_bytes());

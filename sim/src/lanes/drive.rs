@@ -89,7 +89,7 @@ fn change(run: &mut Run, changes: FeedSlot, content: FeedSlot, base: &Version) -
     ops.sort_by_key(|op| match op {
         Op::Put(path, _) | Op::Delete(path) => path.key(),
     });
-    let head = run.store.sign(content, &secret(CONTENT))?.head;
+    let head = run.store.sign(content, secret(CONTENT))?.head;
     let feed = FeedRef {
         key: public(CONTENT),
         role: Role::Content,

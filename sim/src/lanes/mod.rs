@@ -5,6 +5,7 @@
 
 pub mod crash;
 mod drive;
+pub mod fail;
 mod run;
 mod workload;
 

@@ -1,7 +1,7 @@
 //! A workload under way: its store, and what was written and acknowledged so far.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -64,7 +64,12 @@ pub struct Record {
     pub said: Said,
     /// What was acknowledged when the log had so many operations.
     pub acknowledged: Vec<(usize, Said)>,
+    /// Where peers are; many records may share them.
+    pub sources: Sources,
 }
+
+/// Stores elsewhere, by seed, writer and length. A clone is a second handle on the same.
+pub(super) type Sources = Rc<RefCell<BTreeMap<(u64, u8, u64), Source>>>;
 
 /// A workload under way.
 pub struct Run {
@@ -83,17 +88,19 @@ pub struct Run {
 /// How many writers there are.
 pub(super) const WRITERS: u8 = 6;
 
-static KEYS: LazyLock<Vec<PublicKey>> =
-    LazyLock::new(|| (0..WRITERS).map(|writer| secret(writer).public()).collect());
+static KEYS: LazyLock<Vec<(SecretKey, PublicKey)>> = LazyLock::new(|| {
+    let secrets = (1..=WRITERS).map(|writer| SecretKey::from_bytes([writer; 32]));
+    secrets.map(|secret| (secret.clone(), secret.public())).collect()
+});
 
 /// Returns the secret key of a writer.
-pub(super) fn secret(writer: u8) -> SecretKey {
-    SecretKey::from_bytes([writer + 1; 32])
+pub(super) fn secret(writer: u8) -> &'static SecretKey {
+    &KEYS[usize::from(writer)].0
 }
 
 /// Returns the public key of a writer.
 pub(super) fn public(writer: u8) -> PublicKey {
-    KEYS[usize::from(writer)]
+    KEYS[usize::from(writer)].1
 }
 
 /// Returns a block as writers of these lanes make them: of different lengths, some of them empty.
@@ -121,6 +128,8 @@ impl Run {
     /// # Errors
     /// When the store does not open.
     pub fn reopen(&mut self) -> Result<(), Stop> {
+        // What the old process had in mind is gone, whether or not the new one can begin.
+        self.store = Store::open(Disk::new())?;
         self.store = Store::open(self.disk.clone())?;
         Ok(())
     }
@@ -164,7 +173,7 @@ impl Run {
     /// What the store says.
     pub fn sign(&mut self, writer: u8) -> Result<(), Stop> {
         let slot = self.feed(writer)?;
-        self.store.sign(slot, &secret(writer))?;
+        self.store.sign(slot, secret(writer))?;
         Ok(())
     }
 
@@ -199,16 +208,13 @@ impl Run {
 
     /// Returns a store elsewhere that holds the first `length` blocks of a writer.
     pub fn source(&self, writer: u8, length: u64) -> Source {
-        let mut store = Store::open(MemoryStorage::new()).expect("memory does not fail");
-        let slot = store.add_feed(public(writer)).expect("memory does not fail");
+        let mut record = self.record.borrow_mut();
         for index in 0..length {
-            let bytes = block(self.seed, writer, index);
-            self.record.borrow_mut().truth.write(&public(writer), index, &bytes);
-            store.append(slot, &bytes).expect("memory does not fail");
+            record.truth.write(&public(writer), index, &block(self.seed, writer, index));
         }
-        store.sign(slot, &secret(writer)).expect("the key is right");
-        store.commit().expect("memory does not fail");
-        Source { store, slot }
+        let mut sources = record.sources.borrow_mut();
+        let known = sources.entry((self.seed, writer, length));
+        known.or_insert_with(|| Source::new(self.seed, writer, length)).clone()
     }
 
     /// Takes the head of a source over.
@@ -216,7 +222,7 @@ impl Run {
     /// # Errors
     /// What the store says.
     pub fn follow(&mut self, slot: FeedSlot, source: &Source) -> Result<(), Stop> {
-        let proof = source.store.prove_upgrade(source.slot, self.store.length(slot));
+        let proof = source.store.borrow().prove_upgrade(source.slot, self.store.length(slot));
         if let Some(proof) = proof.expect("memory does not fail") {
             self.store.upgrade(slot, &proof)?;
         }
@@ -230,15 +236,16 @@ impl Run {
     pub fn accept(
         &mut self,
         slot: FeedSlot,
-        source: &mut Source,
+        source: &Source,
         block: u64,
     ) -> Result<(u64, Vec<u8>), Stop> {
         let (at, have) = (BlockIndex(block), self.store.have(slot));
         let levels = levels(at, self.store.length(slot), |range| have.any(range));
         let levels = levels.ok_or_else(|| Stop::wrong("a block behind the head was asked for"))?;
-        let proof = source.store.prove(source.slot, at, levels).expect("memory does not fail");
+        let mut from = source.store.borrow_mut();
+        let proof = from.prove(source.slot, at, levels).expect("memory does not fail");
         let proof = proof.expect("a source knows its tree");
-        let bytes = source.store.read(source.slot, at).expect("memory does not fail");
+        let bytes = from.read(source.slot, at).expect("memory does not fail");
         let bytes = bytes.expect("a source has its blocks");
         Ok((self.store.accept(slot, &proof, Some(&bytes))?, bytes))
     }
@@ -247,14 +254,28 @@ impl Run {
     ///
     /// # Errors
     /// What the store says.
-    pub fn fetch(&mut self, slot: FeedSlot, source: &mut Source, block: u64) -> Result<(), Stop> {
+    pub fn fetch(&mut self, slot: FeedSlot, source: &Source, block: u64) -> Result<(), Stop> {
         let (_, bytes) = self.accept(slot, source, block)?;
         Ok(self.store.keep(slot, BlockIndex(block), &bytes)?)
     }
 }
 
-/// A store elsewhere that has everything of a feed.
+/// A store elsewhere that has everything of a feed. A clone is a second handle on it.
+#[derive(Clone, Debug)]
 pub struct Source {
-    store: Store<MemoryStorage>,
+    store: Rc<RefCell<Store<MemoryStorage>>>,
     slot: FeedSlot,
+}
+
+impl Source {
+    fn new(seed: u64, writer: u8, length: u64) -> Self {
+        let mut store = Store::open(MemoryStorage::new()).expect("memory does not fail");
+        let slot = store.add_feed(public(writer)).expect("memory does not fail");
+        for index in 0..length {
+            store.append(slot, &block(seed, writer, index)).expect("memory does not fail");
+        }
+        store.sign(slot, secret(writer)).expect("the key is right");
+        store.commit().expect("memory does not fail");
+        Self { store: Rc::new(RefCell::new(store)), slot }
+    }
 }

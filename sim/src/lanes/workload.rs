@@ -165,7 +165,9 @@ fn recovery(run: &mut Run) -> Result<(), Stop> {
     let feed = run.feed(0)?;
     while run.store.length(feed) < LENGTH {
         run.feed(0)?;
-        run.append(0)?;
+        if run.store.appended(feed).0 < LENGTH {
+            run.append(0)?;
+        }
         if run.random.below(4) == 0 {
             run.store.commit()?;
         } else {
@@ -184,11 +186,11 @@ fn upgrade(run: &mut Run) -> Result<(), Stop> {
     let feed = run.feed(0)?;
     while !is_whole(run, feed, COPIED) {
         let length = (run.store.length(feed) + run.random.below(4)).clamp(1, COPIED);
-        let mut source = run.source(0, length);
+        let source = run.source(0, length);
         run.follow(feed, &source)?;
         for _ in 0..3 {
             if let Some(block) = missing(run, feed) {
-                run.fetch(feed, &mut source, block)?;
+                run.fetch(feed, &source, block)?;
             }
         }
         run.commit()?;
@@ -202,10 +204,10 @@ fn upgrade(run: &mut Run) -> Result<(), Stop> {
 /// Takes the blocks of one head in any order.
 fn clone(run: &mut Run) -> Result<(), Stop> {
     let feed = run.feed(0)?;
-    let mut source = run.source(0, COPIED);
+    let source = run.source(0, COPIED);
     run.follow(feed, &source)?;
     while let Some(block) = missing(run, feed) {
-        run.fetch(feed, &mut source, block)?;
+        run.fetch(feed, &source, block)?;
         if run.random.below(3) == 0 {
             run.commit()?;
         }
@@ -225,11 +227,11 @@ fn renamed_late(run: &mut Run) -> Result<(), Stop> {
 
 fn land(run: &mut Run, at_once: bool) -> Result<(), Stop> {
     let feed = run.feed(0)?;
-    let mut source = run.source(0, COPIED);
+    let source = run.source(0, COPIED);
     run.follow(feed, &source)?;
     reread(run, feed)?;
     while let Some(block) = missing(run, feed) {
-        place(run, feed, &mut source, block)?;
+        place(run, feed, &source, block)?;
         if at_once {
             finish(run, feed, block / FILE_BLOCKS)?;
         }
@@ -250,7 +252,7 @@ fn names(file: u64) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Writes a block where it belongs.
-fn place(run: &mut Run, feed: FeedSlot, source: &mut Source, block: u64) -> Result<(), Stop> {
+fn place(run: &mut Run, feed: FeedSlot, source: &Source, block: u64) -> Result<(), Stop> {
     let (offset, bytes) = run.accept(feed, source, block)?;
     let file = block / FILE_BLOCKS;
     let start = run.record.borrow().truth.bytes(&public(0), file * FILE_BLOCKS);
@@ -288,14 +290,14 @@ fn reread(run: &mut Run, feed: FeedSlot) -> Result<(), Stop> {
 fn changed(run: &mut Run) -> Result<(), Stop> {
     land(run, true)?;
     let feed = run.feed(0)?;
-    let mut source = run.source(0, COPIED);
+    let source = run.source(0, COPIED);
     for file in 0..COPIED / FILE_BLOCKS {
         run.release(0, file * FILE_BLOCKS..(file + 1) * FILE_BLOCKS);
         run.disk.write_working(&names(file).1, 0, b"changed by its user")?;
         reread(run, feed)?;
         run.commit()?;
         while let Some(block) = missing(run, feed) {
-            run.fetch(feed, &mut source, block)?;
+            run.fetch(feed, &source, block)?;
         }
         run.commit()?;
     }
@@ -320,12 +322,12 @@ fn forget(run: &mut Run) -> Result<(), Stop> {
 /// A feed that is written and one that is followed, committed together.
 fn write_and_follow(run: &mut Run) -> Result<(), Stop> {
     let (ours, theirs) = (run.feed(0)?, run.feed(1)?);
-    let mut source = run.source(1, COPIED);
+    let source = run.source(1, COPIED);
     run.follow(theirs, &source)?;
     while run.store.length(ours) < 8 || !is_whole(run, theirs, COPIED) {
         for _ in 0..2 {
             if let Some(block) = missing(run, theirs) {
-                run.fetch(theirs, &mut source, block)?;
+                run.fetch(theirs, &source, block)?;
             }
         }
         if run.store.appended(ours).0 < 8 {

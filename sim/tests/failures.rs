@@ -1,0 +1,53 @@
+//! Each operation of every workload fails, in each way (THREATS L5 to L7, goal G4). The long form is `sim fail`.
+
+#![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
+
+use datnode_sim::disk::FaultKind::{self, Full, Lie, LieAndForget, Read, Short, Sync, Write};
+use datnode_sim::lanes::fail::{self, Failed};
+use datnode_sim::lanes::{WORKLOADS, Workload};
+
+/// How many failures the tests here make at least, one by one.
+const POINTS_MIN: [u64; 3] = [6_800, 4_800, 9_000];
+const _: () = assert!(POINTS_MIN[0] + POINTS_MIN[1] + POINTS_MIN[2] >= 20_000);
+
+/// Runs every workload with every seed, and tells how many operations failed.
+fn survive(seeds: u64, run: impl Fn(&Workload, u64) -> Result<Failed, String>) -> Failed {
+    let mut all = Failed::default();
+    for workload in &WORKLOADS {
+        for seed in 0..seeds {
+            match run(workload, seed) {
+                Ok(failed) => all.add(failed),
+                Err(broken) => panic!("{broken}"),
+            }
+        }
+    }
+    println!("failures: {all:?}");
+    all
+}
+
+fn survive_kinds(kinds: &[FaultKind]) -> Failed {
+    survive(2, |workload, seed| {
+        let mut all = Failed::default();
+        for kind in kinds {
+            all.add(fail::run(workload, *kind, seed, 1)?);
+        }
+        Ok(all)
+    })
+}
+
+#[test]
+fn a_store_outlives_failed_reads_and_syncs_and_short_writes() {
+    let failed = survive_kinds(&[Read, Short, Sync, Lie, LieAndForget]);
+    assert!(failed.points >= POINTS_MIN[0] && failed.pairs > 0 && failed.finished > 0);
+}
+
+#[test]
+fn a_store_outlives_failed_writes_and_a_full_disk() {
+    let failed = survive_kinds(&[Write, Full]);
+    assert!(failed.points >= POINTS_MIN[1] && failed.pairs > 0 && failed.finished > 0);
+}
+
+#[test]
+fn a_failed_read_concerns_one_block() {
+    assert!(survive(8, fail::reads).points >= POINTS_MIN[2]);
+}
