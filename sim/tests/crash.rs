@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 
-use datnode_sim::disk::Images;
+use datnode_sim::disk::{Images, SyncOf};
 use datnode_sim::lanes::{WORKLOADS, crash};
 
 /// How many images each half of the workloads makes at least.
@@ -31,4 +31,26 @@ fn commits_and_recoveries_survive_every_crash() {
 #[test]
 fn drives_and_copies_survive_every_crash() {
     survive(|name| !COMMITS.contains(&name));
+}
+
+/// Which workload shows that syncs are missing.
+const MISSED_BY: [(SyncOf, &str); 7] = [
+    (SyncOf::Data, "append"),
+    (SyncOf::Journal, "append"),
+    (SyncOf::Meta, "checkpoint"),
+    (SyncOf::Tree, "checkpoint"),
+    (SyncOf::Blocks, "checkpoint"),
+    (SyncOf::Names, "in place"),
+    (SyncOf::Working, "in place"),
+];
+
+#[test]
+fn a_store_that_leaves_a_sync_out_is_found_out() {
+    for (syncs, name) in MISSED_BY {
+        let workload = WORKLOADS.iter().find(|workload| workload.name == name);
+        let workload = workload.expect("there is such a workload");
+        let images = Images { parts_max: 8, samples: 32 };
+        let broken = crash::run_without(syncs, workload, 0, images).expect_err("a broken promise");
+        println!("without syncs of {syncs:?}: {broken}");
+    }
 }

@@ -1,5 +1,9 @@
 //! What a disk gets wrong, and when.
 
+use datnode_feed::FileId;
+
+use super::Operation;
+
 /// Which operation fails: the one with this number among those of its class, counted from when the fault was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -90,6 +94,40 @@ impl Counts {
             Class::Write => self.writes,
             Class::Sync => self.syncs,
             Class::Change => self.writes + self.syncs,
+        }
+    }
+}
+
+/// A kind of syncs, to be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncOf {
+    /// Those of `meta`.
+    Meta,
+    /// Those of the journal.
+    Journal,
+    /// Those of `data`.
+    Data,
+    /// Those of `names`.
+    Names,
+    /// Those of the trees.
+    Tree,
+    /// Those of the tables of blocks.
+    Blocks,
+    /// Those of working files.
+    Working,
+}
+
+impl SyncOf {
+    pub(super) const fn is(self, operation: &Operation) -> bool {
+        match operation {
+            Operation::Sync(FileId::Meta) => matches!(self, Self::Meta),
+            Operation::Sync(FileId::Journal) => matches!(self, Self::Journal),
+            Operation::Sync(FileId::Data) => matches!(self, Self::Data),
+            Operation::Sync(FileId::Names) => matches!(self, Self::Names),
+            Operation::Sync(FileId::Tree(_)) => matches!(self, Self::Tree),
+            Operation::Sync(FileId::Blocks(_)) => matches!(self, Self::Blocks),
+            Operation::SyncWorking => matches!(self, Self::Working),
+            Operation::Change(_) => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use datnode_feed::{FileId, Storage, StorageError};
 
 pub use crash::{Images, image};
-pub use fault::{Class, Counts, Fault, FaultKind};
+pub use fault::{Class, Counts, Fault, FaultKind, SyncOf};
 pub use files::{Files, Inode, Item, Name, SECTOR_BYTES};
 
 /// No file is longer than this.
@@ -116,6 +116,7 @@ struct Inner {
     log: Vec<Operation>,
     counts: Counts,
     fault: Option<Fault>,
+    skipped: Option<SyncOf>,
     /// How many operations failed so far.
     failed: u64,
 }
@@ -152,6 +153,11 @@ impl Disk {
         inner.fault = fault;
         inner.counts = Counts::default();
         inner.failed = 0;
+    }
+
+    /// Says yes to all syncs of a kind from here on and does nothing, as if the program over it had left them out.
+    pub fn skip(&self, syncs: SyncOf) {
+        self.0.borrow_mut().skipped = Some(syncs);
     }
 
     /// Returns how many operations failed since the fault was set.
@@ -280,6 +286,7 @@ impl Inner {
 
     fn sync(&mut self, operation: Operation) -> Result<(), FaultKind> {
         match self.answer(Class::Sync) {
+            Answer::Do if self.skipped.is_some_and(|syncs| syncs.is(&operation)) => {}
             Answer::Do => self.perform(operation),
             Answer::Fail(kind) => {
                 if matches!(kind, FaultKind::Lie | FaultKind::LieAndForget) {

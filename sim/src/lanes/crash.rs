@@ -11,7 +11,7 @@ use datnode_feed::Store;
 use super::run::{Record, Run, public, secret};
 use super::workload::Workload;
 use crate::Random;
-use crate::disk::{Disk, Fault, FaultKind, Images, Operation, State, image};
+use crate::disk::{Disk, Fault, FaultKind, Images, Operation, State, SyncOf, image};
 use crate::oracle::{Said, Truth, audit, judge};
 
 /// How many reads a store may take to open, for each feed and for each operation that its journal holds.
@@ -45,8 +45,27 @@ impl Crashed {
 /// # Errors
 /// The first image that breaks a promise, with what it takes to make it again.
 pub fn run(workload: &Workload, seed: u64, images: Images) -> Result<Crashed, String> {
-    let (disk, record) = (Disk::new(), Rc::new(RefCell::new(Record::default())));
-    let done = Run::open(&disk, &record, seed).and_then(|mut run| (workload.script)(&mut run));
+    run_on(&Disk::new(), workload, seed, images)
+}
+
+/// Crashes a workload everywhere, whose program leaves some syncs out: an oracle that is worth its name finds it.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_without(
+    syncs: SyncOf,
+    workload: &Workload,
+    seed: u64,
+    images: Images,
+) -> Result<Crashed, String> {
+    let disk = Disk::new();
+    disk.skip(syncs);
+    run_on(&disk, workload, seed, images)
+}
+
+fn run_on(disk: &Disk, workload: &Workload, seed: u64, images: Images) -> Result<Crashed, String> {
+    let record = Rc::new(RefCell::new(Record::default()));
+    let done = Run::open(disk, &record, seed).and_then(|mut run| (workload.script)(&mut run));
     if let Err(stop) = done {
         return Err(format!("{}, seed {seed}, without a crash: {stop:?}", workload.name));
     }

@@ -238,13 +238,16 @@ fn land(run: &mut Run, at_once: bool) -> Result<(), Stop> {
         if run.random.below(3) == 0 {
             run.commit()?;
         }
+        if run.random.below(12) == 0 {
+            run.store.checkpoint()?;
+        }
     }
     run.commit()?;
     for file in 0..COPIED / FILE_BLOCKS {
         finish(run, feed, file)?;
         run.commit()?;
     }
-    Ok(())
+    Ok(run.store.checkpoint()?)
 }
 
 fn names(file: u64) -> (Vec<u8>, Vec<u8>) {
