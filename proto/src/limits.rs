@@ -23,7 +23,7 @@ pub const CHANNELS_MAX: usize = 1_024;
 pub const REQUESTS_MAX: usize = 512;
 /// The most runs in these requests together, two megabytes of them; an honest peer has [`LEASE_BLOCKS_MAX`] blocks under way.
 pub const REQUEST_RUNS_MAX: usize = 131_072;
-/// How many questions of a peer may wait for the store, heads to be verified among them; and how many refusals for the peer.
+/// How many requests for bytes may wait for the store, and how many refusals for the peer to take them.
 pub const QUESTIONS_MAX: usize = 512;
 /// How many of its requests a peer may see unanswered for want of the blocks, in a minute, before it is left alone.
 pub const MISSING_MAX: u32 = 32;

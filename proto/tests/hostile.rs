@@ -2,20 +2,27 @@
 
 use bytes::Bytes;
 use datnode_feed::{
-    Bitfield, BlockIndex, Comparison, Hash, Head, SecretKey, SignedHead, UpgradeProof,
+    Accusation, Bitfield, BlockIndex, BlockProof, Comparison, Hash, Head, PublicKey, SecretKey,
+    SignedHead, UpgradeProof, leaf,
 };
 use datnode_proto::capability::tag;
-use datnode_proto::limits::{CREDIT_START, QUESTIONS_MAX, READS_MAX, REQUEST_RUNS_MAX, RUNS_MAX};
-use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, encode};
+use datnode_proto::limits::{
+    CREDIT_START, QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, RUNS_MAX,
+};
+use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
-    Binding, Class, Done, Event, Fault, FeedId, Instant, Job, Order, PeerId, Priority, Replica,
-    Replicator, RequestId, Target, Want,
+    Availability, Binding, Class, Done, Event, Failure, Fault, FeedId, Instant, Job, Order, PeerId,
+    Priority, Replica, Replicator, RequestId, Target, Want,
 };
 
 const NOW: Instant = Instant(1_000);
 const PEER: PeerId = PeerId(1);
 const FEED: FeedId = FeedId(0);
 const CHANNEL: Channel = Channel(7);
+
+fn key() -> PublicKey {
+    SecretKey::from_bytes([1; 32]).public()
+}
 
 /// A head that nobody looks at here.
 fn head(length: u64) -> SignedHead {
@@ -35,7 +42,7 @@ struct Victim {
 impl Victim {
     /// We hold `have` of the feed; the peer opened it.
     fn new(have: std::ops::Range<u64>) -> Self {
-        let key = SecretKey::from_bytes([1; 32]).public();
+        let key = key();
         let mut replicator = Replicator::new([0; 32]);
         let have: Bitfield = [have].into_iter().collect();
         let head = Some(head(100));
@@ -53,11 +60,23 @@ impl Victim {
             agent,
             credit,
         }));
-        let tag = *tag(&key, b"them", b"us", &[0; 16]).as_bytes();
-        victim.tell(&Message::Open { channel: CHANNEL, nonce: [0; 16], tag });
+        victim.open();
         victim.drain();
         assert_eq!(victim.fault(), None);
         victim
+    }
+
+    /// The peer opens the feed.
+    fn open(&mut self) {
+        let tag = *tag(&key(), b"them", b"us", &[0; 16]).as_bytes();
+        self.tell(&Message::Open { channel: CHANNEL, nonce: [0; 16], tag });
+    }
+
+    /// Returns all messages that wait for the peer.
+    fn sent(&mut self) -> Vec<Message> {
+        let frames = std::iter::from_fn(|| self.replicator.poll_transmit(NOW, PEER));
+        let decoded = frames.map(|frame| decode(&frame.header, &frame.payload));
+        decoded.map(|message| message.expect("we send what can be read")).collect()
     }
 
     fn tell(&mut self, message: &Message) {
@@ -96,12 +115,15 @@ fn a_peer_whose_head_moved_is_offered_the_rest() {
             victim.replicator.handle_done(NOW, Done::Compared { peer, feed, head, result });
         }
         victim.drain();
-        std::iter::from_fn(|| victim.replicator.poll_job())
-            .filter_map(|job| match job {
-                Job::Prove { from, .. } => Some(from),
-                _ => None,
-            })
-            .collect::<Vec<_>>()
+        let mut offered = Vec::new();
+        while let Some(job) = victim.replicator.poll_job() {
+            let Job::Prove { peer, feed, from } = job else {
+                unreachable!("nothing else is asked")
+            };
+            offered.push(from);
+            victim.replicator.handle_done(NOW, Done::Proved { peer, feed, proof: None });
+        }
+        offered
     };
     assert_eq!(offers(&mut victim, 0), [0]);
     // Our head grows before the peer took the first offer, so that the second one starts where it is no longer.
@@ -172,12 +194,191 @@ fn questions_that_wait_for_the_store_are_counted() {
     let ask = |id| request(id, 100, Wanted::Bytes(0..10));
     let (asked, fault) = tell_until_fault(&mut victim, ask);
     assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
+}
 
+/// Heads that follow each other, each longer than the one before.
+fn heads() -> impl Iterator<Item = SignedHead> {
+    (1..=FLOOD).map(head)
+}
+
+/// How many messages of a kind make a flood.
+const FLOOD: u64 = 2_000;
+
+#[test]
+fn of_many_longer_heads_one_is_verified_and_then_the_last() {
     let mut victim = Victim::new(0..100);
-    let proof = UpgradeProof { from: 100, head: head(200), nodes: vec![] };
-    let upgrade = |_| Message::Upgrade { channel: CHANNEL, proof: proof.clone() };
-    let (asked, fault) = tell_until_fault(&mut victim, upgrade);
-    assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
+    for head in heads() {
+        let proof = UpgradeProof { from: 100, head, nodes: vec![] };
+        victim.tell(&Message::Upgrade { channel: CHANNEL, proof });
+    }
+    let verified = |victim: &mut Victim| {
+        let job = victim.replicator.poll_job()?;
+        let Job::Upgrade { peer, feed, proof } = job else { unreachable!("nothing else is asked") };
+        assert_eq!(victim.replicator.poll_job(), None);
+        victim
+            .replicator
+            .handle_done(NOW, Done::Upgraded { peer, feed, result: Err(Failure::Ours) });
+        Some(proof.head.head.length)
+    };
+    assert_eq!(verified(&mut victim), Some(1));
+    assert_eq!(verified(&mut victim), Some(FLOOD));
+    assert_eq!(verified(&mut victim), None);
+    assert_eq!(victim.fault(), None, "a writer may be faster than our disk");
+}
+
+#[test]
+fn of_many_heads_one_is_compared_and_then_the_last() {
+    let mut victim = Victim::new(0..100);
+    victim.replicator.handle_head(FEED, head(FLOOD + 1));
+    for theirs in heads() {
+        let (length, held, lost) = (theirs.head.length, vec![], vec![]);
+        victim.tell(&Message::Have { channel: CHANNEL, length, held, lost, head: Some(theirs) });
+    }
+    let compared = |victim: &mut Victim| {
+        let job = victim.replicator.poll_job()?;
+        let Job::Compare { peer, feed, head } = job else { unreachable!("nothing else is asked") };
+        assert_eq!(victim.replicator.poll_job(), None);
+        let result = Ok(Comparison::Agree);
+        victim.replicator.handle_done(NOW, Done::Compared { peer, feed, head, result });
+        Some(head.head.length)
+    };
+    assert_eq!(compared(&mut victim), Some(1));
+    assert_eq!(compared(&mut victim), Some(FLOOD));
+    assert_eq!(compared(&mut victim), None);
+    assert_eq!(victim.fault(), None);
+}
+
+#[test]
+fn a_peer_that_opens_a_feed_again_and_again_has_one_head_compared() {
+    let mut victim = Victim::new(0..100);
+    for theirs in heads().take(50) {
+        let (length, held, lost) = (theirs.head.length, vec![], vec![]);
+        victim.tell(&Message::Have { channel: CHANNEL, length, held, lost, head: Some(theirs) });
+        victim.tell(&Message::Close { channel: CHANNEL });
+        victim.open();
+    }
+    assert_eq!(std::iter::from_fn(|| victim.replicator.poll_job()).count(), 1);
+    assert_eq!(victim.fault(), None);
+}
+
+#[test]
+fn a_peer_accuses_once() {
+    let mut victim = Victim::new(0..100);
+    let peaks = vec![leaf(b"peak")];
+    let accusation = Accusation { shorter: head(1), longer: head(1), peaks, nodes: vec![] };
+    let accuse = Message::Accuse { channel: CHANNEL, accusation: Box::new(accusation) };
+    victim.tell(&accuse);
+    assert!(matches!(victim.replicator.poll_job(), Some(Job::Accuse { .. })));
+    assert_eq!((victim.replicator.poll_job(), victim.fault()), (None, None));
+    victim.tell(&accuse);
+    assert_eq!(victim.fault(), Some(Fault::Unexpected("second accusation")));
+}
+
+#[test]
+fn a_length_that_moves_on_and_on_is_proven_once_at_a_time() {
+    let mut victim = Victim::new(0..100);
+    victim.replicator.handle_head(FEED, head(FLOOD + 1));
+    victim.replicator.handle_have(FEED, 0..FLOOD + 1);
+    let (held, lost) = (vec![], vec![]);
+    victim.tell(&Message::Have { channel: CHANNEL, length: 1, held, lost, head: Some(head(1)) });
+    let Some(Job::Compare { peer, feed, head }) = victim.replicator.poll_job() else {
+        unreachable!("heads are compared")
+    };
+    let result = Ok(Comparison::Agree);
+    victim.replicator.handle_done(NOW, Done::Compared { peer, feed, head, result });
+    for length in 1..FLOOD {
+        victim.tell(&have(length, vec![], vec![]));
+        victim.drain();
+    }
+    assert!(matches!(victim.replicator.poll_job(), Some(Job::Prove { .. })));
+    assert_eq!(victim.replicator.poll_job(), None);
+}
+
+impl Victim {
+    /// Finds that the peer follows another history.
+    fn estrange(&mut self) {
+        let theirs = head(8);
+        let (length, held, lost) = (theirs.head.length, vec![0..8], vec![]);
+        self.tell(&Message::Have { channel: CHANNEL, length, held, lost, head: Some(theirs) });
+        let Some(Job::Compare { peer, feed, head }) = self.replicator.poll_job() else {
+            unreachable!("heads are compared")
+        };
+        let (peaks, nodes) = (vec![leaf(b"peak")], vec![]);
+        let accusation = Accusation { shorter: head, longer: head, peaks, nodes };
+        let result = Ok(Comparison::Contradict(Box::new(accusation)));
+        self.replicator.handle_done(NOW, Done::Compared { peer, feed, head, result });
+    }
+
+    /// Returns the refusals that the peer gets next.
+    fn refusals(&mut self) -> Vec<RequestId> {
+        self.sent()
+            .into_iter()
+            .filter_map(|message| match message {
+                Message::Missing { id, blocks, .. } => {
+                    assert_eq!(blocks, [], "the whole request is refused");
+                    Some(id)
+                }
+                Message::Block { .. } => unreachable!("it gets no block"),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn an_estranged_peer_gets_nothing_whatever_it_does() {
+    let mut victim = Victim::new(0..100);
+    // A block is being read, and another waits for the stream, when its head is found out.
+    victim.tell(&request(1, 100, Wanted::Blocks(vec![0..2])));
+    let reads: Vec<_> = std::iter::from_fn(|| victim.replicator.poll_job()).collect();
+    let [first, second] = <[Done; 2]>::try_from(reads.into_iter().map(read).collect::<Vec<_>>())
+        .expect("both are read at once");
+    victim.replicator.handle_done(NOW, first);
+    victim.estrange();
+    victim.replicator.handle_done(NOW, second);
+    victim.tell(&request(2, 100, Wanted::Blocks(vec![0..1])));
+    victim.tell(&request(3, 100, Wanted::Bytes(0..1)));
+    assert_eq!(victim.replicator.poll_job(), None, "nothing is looked up");
+    assert_eq!(victim.refusals().len(), 2);
+    // Opening the feed anew does not help it.
+    victim.tell(&Message::Close { channel: CHANNEL });
+    victim.open();
+    victim.tell(&have(8, vec![0..8], vec![]));
+    victim.tell(&request(4, 100, Wanted::Blocks(vec![0..1])));
+    victim.tell(&request(5, 100, Wanted::Bytes(0..1)));
+    assert_eq!(victim.replicator.poll_job(), None, "nothing is looked up");
+    assert_eq!(victim.refusals().len(), 2);
+    assert_eq!(victim.fault(), None, "it may be the victim of its writer");
+    assert_eq!(victim.replicator.availability(FEED, BlockIndex(200)), Availability::Unknown);
+}
+
+/// Does a read, of a block that begins with its number.
+fn read(job: Job) -> Done {
+    let Job::Read { peer, feed, request, priority, block, .. } = job else {
+        unreachable!("nothing but reads was asked")
+    };
+    let mut bytes = vec![0; 32 << 10];
+    bytes[..8].copy_from_slice(&block.0.to_le_bytes());
+    let proof = BlockProof { block, leaf: leaf(&bytes), siblings: vec![] };
+    Done::Read { peer, feed, request, priority, block, answer: Some((proof, bytes.into())) }
+}
+
+#[test]
+fn answers_that_a_close_made_vain_hold_nothing_back() {
+    let mut victim = Victim::new(0..100);
+    victim.tell(&request(1, 100, Wanted::Blocks(vec![0..100])));
+    let reads: Vec<_> = std::iter::from_fn(|| victim.replicator.poll_job()).collect();
+    for job in reads {
+        victim.replicator.handle_done(NOW, read(job));
+    }
+    // More answers are ready than may be under way by their size; the peer takes none.
+    assert_eq!(victim.replicator.poll_job(), None);
+    victim.tell(&Message::Close { channel: CHANNEL });
+    victim.open();
+    victim.tell(&request(2, 100, Wanted::Blocks(vec![0..100])));
+    let reads = std::iter::from_fn(|| victim.replicator.poll_job()).count();
+    assert_eq!(reads as u64, READ_BYTES_MAX / (32 << 10), "there is room again");
+    assert_eq!(victim.fault(), None);
 }
 
 #[test]

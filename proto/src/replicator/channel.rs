@@ -26,9 +26,15 @@ pub(super) struct Link {
     announce_after: Instant,
     /// From which length to which a head was offered last, or is being proven, and what was known of the tree then.
     pub(super) offered: Option<(u64, u64, u64)>,
+    /// Whether the store is proving that head.
+    pub(super) proving: bool,
     pub(super) upgrade: Option<UpgradeProof>,
-    /// Whether the peer knows that the writer signed two histories.
+    /// Whether the store verifies a head of the peer, and the newest one that waits for its turn.
+    pub(super) verifying: bool,
+    pub(super) next_head: Option<UpgradeProof>,
+    /// Whether the peer knows that the writer signed two histories, and whether it said so.
     pub(super) accused: bool,
+    pub(super) accuses: bool,
     pub(super) asked: Bitfield,
     pub(super) asked_blocks: u64,
     /// Blocks that were asked for once and may still come.
@@ -57,8 +63,12 @@ impl Link {
             announced_length: None,
             announce_after: Instant::default(),
             offered: None,
+            proving: false,
             upgrade: None,
+            verifying: false,
+            next_head: None,
             accused: false,
+            accuses: false,
             asked: Bitfield::default(),
             asked_blocks: 0,
             cancelled: Bitfield::default(),

@@ -97,18 +97,17 @@ impl Feed {
         }
     }
 
-    /// Returns the heads of peers that can be held against ours and were not yet.
+    /// Returns the heads of peers that can be held against ours and were not yet: one of a peer at a time, its newest.
     pub(super) fn uncompared(&mut self) -> Vec<(PeerId, SignedHead)> {
         let (ours, length) = (self.head, self.length);
         let mut ask = Vec::new();
         for (peer, holder) in &mut self.holders {
-            let Some(theirs) = holder.head.filter(|_| holder.standing == Standing::Unknown) else {
-                continue;
-            };
+            let is_open = holder.standing == Standing::Unknown && !holder.comparing;
+            let Some(theirs) = holder.head.filter(|_| is_open) else { continue };
             if ours == Some(theirs) {
                 holder.standing = Standing::Agrees;
             } else if theirs.head.length <= length {
-                holder.standing = Standing::Asked;
+                (holder.standing, holder.comparing) = (Standing::Asked, true);
                 ask.push((*peer, theirs));
             }
         }
@@ -139,6 +138,12 @@ impl Feed {
             _ => None,
         }
         .filter(|&length| length > 0)
+    }
+
+    /// Tells whether a peer gets anything of this feed.
+    pub(super) fn serves(&self, peer: PeerId) -> bool {
+        let holder = self.holders.get(&peer);
+        holder.is_some_and(|holder| holder.standing != Standing::Estranged)
     }
 
     /// Picks blocks of one want for a peer.

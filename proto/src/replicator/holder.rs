@@ -21,6 +21,8 @@ pub(super) struct Holder {
     pub(super) have: Bitfield,
     /// Whether it told us at all.
     pub(super) heard: bool,
+    /// Whether the store holds a head of it against ours, which may be an older one.
+    pub(super) comparing: bool,
     /// Where `have` ends and `beyond` begins.
     known: u64,
     beyond: Runs,
@@ -50,9 +52,19 @@ impl Holder {
             standing: Standing::Unknown,
             have: Bitfield::new(),
             heard: false,
+            comparing: false,
             known,
             beyond: Runs::new(),
         }
+    }
+
+    /// The peer replicates the feed no longer: nothing it said holds, but what it did wrong stays known.
+    pub(super) fn close(&mut self) {
+        let standing = match self.standing {
+            Standing::Estranged => Standing::Estranged,
+            _ => Standing::Unknown,
+        };
+        *self = Self { standing, comparing: self.comparing, ..Self::new(self.known) };
     }
 
     /// Takes what the peer says of itself.

@@ -27,6 +27,7 @@ use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId, Priority, WantId};
 use crate::job::{Availability, Done, Event, Failure, Job};
 use crate::limits::{DISK_PAUSE, STALL_PAUSE};
+use channel::Link;
 use feed::Feed;
 use holder::{Holder, Standing};
 use peer::Peer;
@@ -83,12 +84,8 @@ impl Replicator {
     /// Has heads compared that can be now.
     fn compare(&mut self, id: FeedId) {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
-        for (peer, head) in feed.uncompared() {
-            match self.peers.get_mut(&peer).map_or(Ok(()), Peer::ask) {
-                Ok(()) => self.jobs.push_back(Job::Compare { peer, feed: id, head }),
-                Err(fault) => self.fault(peer, fault),
-            }
-        }
+        let jobs = feed.uncompared().into_iter();
+        self.jobs.extend(jobs.map(|(peer, head)| Job::Compare { peer, feed: id, head }));
     }
 
     /// Tells that we hold these blocks now.
@@ -153,7 +150,8 @@ impl Replicator {
         if feed.have.contains(block.0) {
             return Availability::Here;
         }
-        let mut heard = feed.holders.values().filter(|holder| holder.heard).peekable();
+        let helps = |holder: &&Holder| holder.heard && holder.standing != Standing::Estranged;
+        let mut heard = feed.holders.values().filter(helps).peekable();
         if heard.peek().is_none() {
             Availability::Unknown
         } else if heard.any(|holder| holder.have.contains(block.0)) {
@@ -200,63 +198,72 @@ impl Replicator {
         match done {
             Done::Read { peer, feed, request, priority, block, answer } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
+                let serves = self.feeds.get(&feed).is_some_and(|feed| feed.serves(peer));
+                let link = state.links.get_mut(&feed).filter(|link| serves && link.is_live());
                 let missing = answer.is_none();
-                let answer = answer.map(|(proof, bytes)| Answer { feed, request, proof, bytes });
-                state.upload.read(priority, answer);
-                if let (true, Some(link)) = (missing, state.links.get_mut(&feed)) {
+                let answer = answer.filter(|_| link.is_some());
+                if let (true, Some(link)) = (missing, link) {
                     link.reading.clear(block.0);
                     link.missing.push((request, alloc::vec![block.0..block.0 + 1]));
                 }
+                let answer = answer.map(|(proof, bytes)| Answer { feed, request, proof, bytes });
+                state.upload.read(priority, answer);
             }
             Done::Located { peer, feed, request, priority, length, blocks } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 state.answered();
-                let Some(ours) = self.feeds.get(&feed) else { return };
-                let blocks =
-                    blocks.filter(|blocks| blocks.end <= length && ours.have.all(blocks.clone()));
-                match (blocks, state.links.get_mut(&feed)) {
-                    (Some(blocks), _) => {
+                let (Some(link), Some(ours)) = (state.links.get_mut(&feed), self.feeds.get(&feed))
+                else {
+                    return;
+                };
+                if !link.is_live() {
+                    return;
+                }
+                let fits = |blocks: &Range<u64>| {
+                    blocks.end <= length && ours.serves(peer) && ours.have.all(blocks.clone())
+                };
+                match blocks.filter(fits) {
+                    Some(blocks) => {
                         let runs = alloc::vec![blocks];
                         let taken =
                             state.upload.request(feed, ours.class, request, priority, length, runs);
                         self.check(peer, taken);
                     }
-                    (None, Some(link)) => link.missing.push((request, Vec::new())),
-                    (None, None) => {}
+                    None => link.missing.push((request, Vec::new())),
                 }
             }
             Done::Proved { peer, feed, proof } => {
-                if let Some(link) =
-                    self.peers.get_mut(&peer).and_then(|peer| peer.links.get_mut(&feed))
-                {
-                    link.upgrade = proof;
+                if let Some(link) = self.link(peer, feed) {
+                    (link.proving, link.upgrade) = (false, proof);
                 }
             }
             Done::Upgraded { peer, feed, result } => {
-                self.answered(peer);
                 self.upgraded(peer, feed, result);
-            }
-            Done::Compared { peer, feed, head, result } => {
-                self.answered(peer);
-                self.compared(peer, feed, &head, result);
-            }
-            Done::Accused { peer, feed, result } => {
-                self.answered(peer);
-                match result {
-                    Ok(accusation) => self.accused(feed, accusation),
-                    Err(Failure::Peer) => self.fault(peer, Fault::BadAccusation),
-                    Err(Failure::Ours | Failure::Behind(_)) => {}
+                let Some(link) = self.link(peer, feed) else { return };
+                link.verifying = false;
+                if let Some(proof) = link.next_head.take() {
+                    self.longer_head(peer, feed, proof);
                 }
             }
+            Done::Compared { peer, feed, head, result } => {
+                self.compared(peer, feed, &head, result);
+                // It may have told a newer one meanwhile.
+                self.compare(feed);
+            }
+            Done::Accused { peer, feed, result } => match result {
+                Ok(accusation) => self.accused(feed, accusation),
+                Err(Failure::Peer) => self.fault(peer, Fault::BadAccusation),
+                Err(Failure::Ours | Failure::Behind(_)) => {}
+            },
             Done::Stored { peer, feed, block, len, result } => {
                 self.stored(now, peer, feed, block, len, result);
             }
         }
     }
 
-    /// Notes that a job is done that a peer caused.
-    fn answered(&mut self, peer: PeerId) {
-        self.peers.get_mut(&peer).into_iter().for_each(Peer::answered);
+    /// Returns a feed with a peer that did nothing wrong.
+    fn link(&mut self, peer: PeerId, feed: FeedId) -> Option<&mut Link> {
+        self.peers.get_mut(&peer).filter(|peer| !peer.faulted)?.links.get_mut(&feed)
     }
 
     fn upgraded(&mut self, peer: PeerId, id: FeedId, result: Result<SignedHead, Failure>) {
@@ -282,6 +289,8 @@ impl Replicator {
         head: &SignedHead,
         result: Result<Comparison, Failure>,
     ) {
+        let holder = self.feeds.get_mut(&id).and_then(|feed| feed.holders.get_mut(&peer));
+        holder.into_iter().for_each(|holder| holder.comparing = false);
         let standing = match result {
             Ok(Comparison::Agree) => Standing::Agrees,
             Ok(Comparison::Unknown) | Err(Failure::Ours | Failure::Behind(_)) => Standing::Unknown,

@@ -5,11 +5,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use datnode_feed::limits::HELD_END;
-use datnode_feed::{Accusation, BlockIndex, Node, SignedHead};
+use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
 
 use super::Replicator;
-use super::holder::{Holder, Standing};
-use super::peer::Peer;
+use super::holder::Holder;
 use crate::capability;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId};
@@ -77,8 +76,7 @@ impl Replicator {
             }
             Message::Upgrade { channel, proof } => {
                 let feed = self.feed_of(id, channel)?;
-                self.peers.get_mut(&id).map_or(Ok(()), Peer::ask)?;
-                self.jobs.push_back(Job::Upgrade { peer: id, feed, proof });
+                self.longer_head(id, feed, proof);
                 Ok(())
             }
             Message::Request { channel, request } => {
@@ -145,7 +143,7 @@ impl Replicator {
         }
         peer.theirs.insert(channel, feed);
         if let Some(feed) = self.feeds.get_mut(&feed) {
-            feed.holders.insert(id, Holder::new(feed.length));
+            feed.holders.entry(id).or_insert_with(|| Holder::new(feed.length));
         }
         self.events.push_back(Event::Opened { peer: id, feed });
         Ok(())
@@ -174,10 +172,21 @@ impl Replicator {
                 link.theirs = None;
             }
         }
-        if let Some(feed) = self.feeds.get_mut(&feed) {
-            feed.holders.remove(&id);
-        }
+        let holder = self.feeds.get_mut(&feed).and_then(|feed| feed.holders.get_mut(&id));
+        holder.into_iter().for_each(Holder::close);
         Ok(())
+    }
+
+    /// Has a head verified, one of a peer at a time: of those that come meanwhile only the last one is of use.
+    pub(super) fn longer_head(&mut self, id: PeerId, feed: FeedId, proof: UpgradeProof) {
+        let link = self.peers.get_mut(&id).and_then(|peer| peer.links.get_mut(&feed));
+        let Some(link) = link else { return };
+        if link.verifying {
+            link.next_head = Some(proof);
+        } else {
+            link.verifying = true;
+            self.jobs.push_back(Job::Upgrade { peer: id, feed, proof });
+        }
     }
 
     /// Takes news of a writer that signed two histories; the first that holds is enough.
@@ -190,9 +199,11 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         if let Some(link) = peer.links.get_mut(&feed_id) {
             link.accused = true;
+            if core::mem::replace(&mut link.accuses, true) {
+                return Err(Fault::Unexpected("second accusation"));
+            }
         }
         if self.feeds.get(&feed_id).is_some_and(|feed| feed.accusation.is_none()) {
-            peer.ask()?;
             self.jobs.push_back(Job::Accuse { peer: id, feed: feed_id, accusation });
         }
         Ok(())
@@ -218,21 +229,20 @@ impl Replicator {
             return Ok(());
         };
         let Request { id: name, length, priority, wanted } = request;
+        if length > feed.length || !feed.serves(id) {
+            if peer.is_deaf() {
+                return Err(Fault::TooMany("requests"));
+            }
+            if let Some(link) = peer.links.get_mut(&feed_id) {
+                link.missing.push((name, Vec::new()));
+            }
+            return Ok(());
+        }
         match wanted {
             Wanted::Blocks(runs) => {
                 let end = runs.last().map_or(0, |run| run.end);
                 if end > length {
                     return Err(Fault::Unexpected("request beyond its length"));
-                }
-                let estranged = |holder: &Holder| holder.standing == Standing::Estranged;
-                if length > feed.length || feed.holders.get(&id).is_some_and(estranged) {
-                    if peer.is_deaf() {
-                        return Err(Fault::TooMany("requests"));
-                    }
-                    if let Some(link) = peer.links.get_mut(&feed_id) {
-                        link.missing.push((name, Vec::new()));
-                    }
-                    return Ok(());
                 }
                 peer.upload.request(feed_id, feed.class, name, priority, length, runs)
             }

@@ -88,8 +88,8 @@ impl Replicator {
             let theirs = feed.holders.get(&id).filter(agrees).map(|holder| holder.length);
             let offer = theirs.filter(|&theirs| theirs < feed.length);
             let offer = offer.map(|theirs| (theirs, feed.length, feed.insights));
-            if let Some((from, ..)) = offer.filter(|_| link.offered != offer) {
-                link.offered = offer;
+            if let Some((from, ..)) = offer.filter(|_| link.offered != offer && !link.proving) {
+                (link.offered, link.proving) = (offer, true);
                 self.jobs.push_back(Job::Prove { peer: id, feed: *feed_id, from });
             }
         }

@@ -103,6 +103,7 @@ impl Upload {
     pub(super) fn close(&mut self, feed: FeedId) {
         self.queue.retain(|_, lease| lease.feed != feed);
         self.ready.retain(|_, answer| answer.feed != feed);
+        self.waiting_bytes = self.ready.values().map(|answer| answer.bytes.len() as u64).sum();
     }
 
     /// Returns the next block to read, while few enough answers are under way.
