@@ -79,7 +79,7 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     };
     let report = snapshot.land(&folder, plan, show).await?;
     meter.end();
-    if drive.changes.news.borrow().accused {
+    if session.drive.changes.news.borrow().accused {
         out.warn(&crate::home::two_histories_read());
     }
     finish(&snapshot, &folder, &report, started, out)?;

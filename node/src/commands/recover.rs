@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use datnode_drive::DrivePath;
 use datnode_feed::{FeedSlot, PublicKey};
 use serde_json::json;
 
@@ -48,7 +49,7 @@ pub(super) async fn run(args: Recover, out: &Out) -> Result<(), Error> {
     remember(&folder, &mut store, changes)?;
 
     let hub = hub()?;
-    let patience = patience(&args.network, &dirs, &key, 0);
+    let patience = patience(&args.network, &dirs, &key);
     let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
     follow(&drive, home.length()).await?;
@@ -100,9 +101,8 @@ async fn fetch(drive: &Drive, folder: &Path, out: &Out) -> Result<(Snapshot, u64
         let show = |state: crate::engine::LandingState| {
             meter.show(state.bytes, state.total, drive.hub.peers().len());
         };
-        let report = snapshot
-            .land(folder, &datnode_drive::DrivePath::root(), FolderOf::Writer, show)
-            .await?;
+        let plan = snapshot.plan(folder, &DrivePath::root(), FolderOf::Writer).await?;
+        let report = snapshot.land(folder, plan, show).await?;
         let mut lost = drive.gather(&drive.changes).await?;
         if let Some(content) = &snapshot.content {
             lost += drive.gather(content).await?;
