@@ -1,9 +1,10 @@
-//! Checks a feed without changing it.
+//! Finds what of a feed is not what was signed, and drops it.
 
-use super::{Store, StoreError};
+use super::table::UNKNOWN;
+use super::{Place, Store, StoreError};
 use crate::hash::{leaf, parent, root};
 use crate::limits::BLOCK_BYTES_MAX;
-use crate::position::{BlockIndex, peaks};
+use crate::position::{BlockIndex, NodeIndex, peaks};
 use crate::storage::{FeedSlot, FileId, Storage};
 
 /// What an audit saw.
@@ -58,6 +59,28 @@ impl<S: Storage> Store<S> {
         Ok(checked)
     }
 
+    /// Drops a block that is not what was signed, and the nodes between it and its peak that do not fit together, so that both
+    /// can be taken from others again.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn discard(&mut self, slot: FeedSlot, block: BlockIndex) -> Result<(), StoreError> {
+        self.forget(slot, block.0..block.0 + 1);
+        let Some(top) = self.peak_above(slot, block) else { return Ok(()) };
+        let mut path = alloc::vec![block.node()];
+        while let Some(above) = path.last().filter(|last| **last != top).map(|last| last.parent()) {
+            path.push(above);
+        }
+        // From the peak down: what does not make the node above it is not known, nor is anything below that on this path.
+        for index in path.into_iter().rev().filter(|index| *index != top) {
+            if !self.makes_parent(slot, index)? {
+                let nodes = &mut self.feed_mut(slot).nodes;
+                nodes.extend([(index, UNKNOWN), (index.sibling(), UNKNOWN)]);
+            }
+        }
+        Ok(())
+    }
+
     fn check_block(
         &self,
         slot: FeedSlot,
@@ -65,22 +88,19 @@ impl<S: Storage> Store<S> {
         full: bool,
     ) -> Result<Option<u64>, StoreError> {
         let Some(node) = self.leaf(slot, block)? else { return Ok(None) };
-        if self.where_is(slot, block)?.is_none() {
-            return Ok(None);
-        }
+        let place = match self.where_is(slot, block) {
+            Ok(Some(place)) => place,
+            Ok(None) | Err(StoreError::Damaged(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         if !full {
             return Ok(Some(node.size));
         }
         let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
         let Some(mut bytes) = len.map(|len| alloc::vec![0; len]) else { return Ok(None) };
-        let read = match self.where_is(slot, block)? {
-            Some(super::Place::Data { offset }) => {
-                self.storage.read(FileId::Data, offset, &mut bytes)
-            }
-            Some(super::Place::Working { path, offset }) => {
-                self.storage.read_working(&path, offset, &mut bytes)
-            }
-            None => return Ok(None),
+        let read = match place {
+            Place::Data { offset } => self.storage.read(FileId::Data, offset, &mut bytes),
+            Place::Working { path, offset } => self.storage.read_working(&path, offset, &mut bytes),
         };
         let sound = read.is_ok() && leaf(&bytes) == node && self.reaches_peak(slot, block)?;
         Ok(sound.then_some(node.size))
@@ -88,19 +108,27 @@ impl<S: Storage> Store<S> {
 
     /// Tells whether the stored nodes above a block hash up to its peak.
     fn reaches_peak(&self, slot: FeedSlot, block: BlockIndex) -> Result<bool, StoreError> {
-        let top = peaks(self.length(slot)).find(|peak| peak.blocks().contains(&block.0));
-        let (mut index, Some(top)) = (block.node(), top) else { return Ok(false) };
+        let (mut index, Some(top)) = (block.node(), self.peak_above(slot, block)) else {
+            return Ok(false);
+        };
         while index != top {
-            let (node, sibling) = (self.node(slot, index)?, self.node(slot, index.sibling())?);
-            let above = self.node(slot, index.parent())?;
-            let (Some(node), Some(sibling)) = (node, sibling) else { return Ok(false) };
-            let made =
-                if index.is_left() { parent(&node, &sibling) } else { parent(&sibling, &node) };
-            if above != Some(made) {
+            if !self.makes_parent(slot, index)? {
                 return Ok(false);
             }
             index = index.parent();
         }
         Ok(true)
+    }
+
+    fn peak_above(&self, slot: FeedSlot, block: BlockIndex) -> Option<NodeIndex> {
+        peaks(self.length(slot)).find(|peak| peak.blocks().contains(&block.0))
+    }
+
+    /// Tells whether a node and its sibling are known and make their parent.
+    fn makes_parent(&self, slot: FeedSlot, index: NodeIndex) -> Result<bool, StoreError> {
+        let (node, sibling) = (self.node(slot, index)?, self.node(slot, index.sibling())?);
+        let (Some(node), Some(sibling)) = (node, sibling) else { return Ok(false) };
+        let made = if index.is_left() { parent(&node, &sibling) } else { parent(&sibling, &node) };
+        Ok(self.node(slot, index.parent())? == Some(made))
     }
 }
