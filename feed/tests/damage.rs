@@ -62,3 +62,39 @@ fn a_name_beyond_the_table_is_an_error() {
         assert!(store.read(feed, BlockIndex(4)).is_err(), "{name}");
     }
 }
+
+#[test]
+fn a_head_over_peaks_that_are_not_its_own_is_not_continued() {
+    for peak in [7, 17] {
+        for offset in [0, 8, 39] {
+            let (store, _) = damaged(FileId::Tree(FeedSlot(0)), peak * 40 + offset, &[0xfe]);
+            assert!(matches!(store, Err(StoreError::Damaged("peaks of a feed"))), "{peak}");
+        }
+    }
+}
+
+#[test]
+fn a_rotten_node_neither_finds_bytes_nor_proves_anything() {
+    let (sound, feed) = writer(1, 10);
+    for (node, size) in [(1, 9), (3, 2), (5, 1), (9, 77)] {
+        let (store, _) = damaged(FileId::Tree(FeedSlot(0)), node * 40, &[size]);
+        let store = store.unwrap();
+        let (mut refused, mut right) = (0, 0);
+        for block in (0..10).map(BlockIndex) {
+            match store.byte_offset(feed, block) {
+                Ok(offset) => assert_eq!(offset, sound.byte_offset(feed, block).unwrap()),
+                Err(StoreError::Damaged(_)) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            if let Some(proof) = store.prove_upgrade(feed, block.0).unwrap() {
+                assert_eq!(Some(proof), sound.prove_upgrade(feed, block.0).unwrap());
+                right += 1;
+            }
+        }
+        for byte in 0..sound.byte_length(feed) {
+            let found = store.seek(feed, byte);
+            assert!(found.is_err() || found.unwrap() == sound.seek(feed, byte).unwrap(), "{byte}");
+        }
+        assert!(refused > 0 && right > 0 && right < 10, "node {node}: {refused} {right}");
+    }
+}

@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::accusation::Accusation;
 use crate::bitfield::Bitfield;
-use crate::hash::Node;
+use crate::hash::{Node, root};
 use crate::head::SignedHead;
 use crate::key::PublicKey;
 use crate::limits::{FEEDS_MAX, HELD_END, TABLE_PIECE_BYTES};
@@ -323,8 +323,7 @@ impl<S: Storage> Store<S> {
     /// Sets the place of the next append to the head's end.
     fn reset_appended(&mut self, slot: FeedSlot) -> Result<(), StoreError> {
         let (length, bytes) = (self.length(slot), self.byte_length(slot));
-        let peaks = self.read_peaks(slot, length)?;
-        let peaks = peaks.ok_or(StoreError::Damaged("peaks of a feed"))?;
+        let peaks = self.head_peaks(slot)?;
         self.feed_mut(slot).appended = Appended { length, bytes, peaks };
         Ok(())
     }
@@ -366,6 +365,16 @@ impl<S: Storage> Store<S> {
             }
         }
         if cleared { Ok(self.storage.sync(tree)?) } else { Ok(()) }
+    }
+
+    /// Returns the peaks of the head. A head is not continued over peaks that are not its own, nor are bytes found by them.
+    fn head_peaks(&self, slot: FeedSlot) -> Result<Vec<(NodeIndex, Node)>, StoreError> {
+        let Some(head) = self.head(slot) else { return Ok(Vec::new()) };
+        let peaks = self.read_peaks(slot, head.head.length)?;
+        let is_rooted = |peaks: &Vec<(NodeIndex, Node)>| {
+            root(peaks.iter().map(|(index, node)| (*index, node))) == head.head.root
+        };
+        peaks.filter(is_rooted).ok_or(StoreError::Damaged("peaks of a feed"))
     }
 
     /// Returns the peaks of a length, if all of them are known.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::table::{Cell, NODE_LEN, PLACE_LEN, UNKNOWN, decode_node};
 use super::{Store, StoreError};
-use crate::hash::{Node, leaf};
+use crate::hash::{Node, leaf, parent, root};
 use crate::limits::BLOCK_BYTES_MAX;
 use crate::position::{BlockIndex, NodeIndex, peaks};
 use crate::proof::{BlockProof, UpgradeProof, peak_height, upgrade_nodes};
@@ -135,6 +135,8 @@ impl<S: Storage> Store<S> {
         let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
         let mut bytes = vec![0; len.ok_or(StoreError::Damaged("size of a block"))?];
         match place {
+            // Nothing to read, wherever that would be.
+            _ if bytes.is_empty() => {}
             Place::Data { offset } => {
                 let end = offset.saturating_add(bytes.len() as u64);
                 if end > self.storage.len(FileId::Data)? {
@@ -192,7 +194,15 @@ impl<S: Storage> Store<S> {
         };
         let nodes = upgrade_nodes(from, head.head.length).map(|index| self.node(slot, index));
         let nodes: Option<Vec<Node>> = nodes.collect::<Result<_, _>>()?;
-        Ok(nodes.map(|nodes| UpgradeProof { from, head, nodes }))
+        let (Some(nodes), Some(old)) = (nodes, self.read_peaks(slot, from)?) else {
+            return Ok(None);
+        };
+        let proof = UpgradeProof { from, head, nodes };
+        // As above: a proof that does not hold is none.
+        let holds = proof.join(old).is_some_and(|joined| {
+            root(joined.peaks.iter().map(|(index, node)| (*index, node))) == head.head.root
+        });
+        Ok(holds.then_some(proof))
     }
 
     /// Tells whether all peaks of a length are known.
@@ -211,22 +221,21 @@ impl<S: Storage> Store<S> {
         block: BlockIndex,
     ) -> Result<Option<u64>, StoreError> {
         let mut offset = 0;
-        for peak in peaks(self.length(slot)) {
-            if !peak.blocks().contains(&block.0) {
-                match self.node(slot, peak)? {
-                    Some(node) if peak.blocks().end <= block.0 => offset = skip(offset, &node)?,
-                    _ => return Ok(None),
-                }
+        for (peak, node) in self.head_peaks(slot)? {
+            if peak.blocks().end <= block.0 {
+                offset = skip(offset, &node)?;
                 continue;
             }
-            let mut at = peak;
-            while let (Some(left), Some(right)) = (at.left_child(), at.right_child()) {
-                if left.blocks().contains(&block.0) {
-                    at = left;
+            let (mut at, mut above) = (peak, node);
+            while at.blocks().start < block.0 {
+                let Some([left, right]) = self.children(slot, at, &above)? else {
+                    return Ok(None);
+                };
+                if left.0.blocks().contains(&block.0) {
+                    (at, above) = left;
                 } else {
-                    let Some(node) = self.node(slot, left)? else { return Ok(None) };
-                    offset = skip(offset, &node)?;
-                    at = right;
+                    offset = skip(offset, &left.1)?;
+                    (at, above) = right;
                 }
             }
             return Ok(Some(offset));
@@ -240,20 +249,21 @@ impl<S: Storage> Store<S> {
     /// What the storage says.
     pub fn seek(&self, slot: FeedSlot, byte: u64) -> Result<Seek, StoreError> {
         let mut left = byte;
-        for peak in peaks(self.length(slot)) {
-            let Some(node) = self.node(slot, peak)? else { return Ok(Seek::Unknown) };
+        for (peak, node) in self.head_peaks(slot)? {
             if left >= node.size {
                 left -= node.size;
                 continue;
             }
-            let mut at = peak;
-            while let (Some(low), Some(high)) = (at.left_child(), at.right_child()) {
-                let Some(node) = self.node(slot, low)? else { return Ok(Seek::Unknown) };
-                if left < node.size {
-                    at = low;
+            let (mut at, mut above) = (peak, node);
+            while at.height() > 0 {
+                let Some([low, high]) = self.children(slot, at, &above)? else {
+                    return Ok(Seek::Unknown);
+                };
+                if left < low.1.size {
+                    (at, above) = low;
                 } else {
-                    left -= node.size;
-                    at = high;
+                    left -= low.1.size;
+                    (at, above) = high;
                 }
             }
             return Ok(Seek::Block { block: BlockIndex(at.blocks().start), offset: left });
@@ -262,6 +272,25 @@ impl<S: Storage> Store<S> {
             return Ok(Seek::Beyond);
         }
         Ok(Seek::Block { block: BlockIndex(self.length(slot)), offset: 0 })
+    }
+
+    /// Returns the nodes below one, if they are known. Sizes say where bytes are, so they are hashed again as bytes are.
+    fn children(
+        &self,
+        slot: FeedSlot,
+        index: NodeIndex,
+        node: &Node,
+    ) -> Result<Option<[(NodeIndex, Node); 2]>, StoreError> {
+        let (Some(low), Some(high)) = (index.left_child(), index.right_child()) else {
+            return Ok(None);
+        };
+        let (Some(left), Some(right)) = (self.node(slot, low)?, self.node(slot, high)?) else {
+            return Ok(None);
+        };
+        if parent(&left, &right) != *node {
+            return Err(StoreError::Damaged("tree of a feed"));
+        }
+        Ok(Some([(low, left), (high, right)]))
     }
 }
 
