@@ -30,7 +30,7 @@ pub enum Fault {
     /// An accusation that shows nothing.
     #[error("an accusation that shows nothing")]
     BadAccusation,
-    /// Payload beyond the byte credit.
+    /// Blocks beyond the byte credit.
     #[error("more bytes than it was granted")]
     Credit,
     /// Too many of something.

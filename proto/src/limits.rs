@@ -25,6 +25,12 @@ pub const REQUESTS_MAX: usize = 512;
 pub const REQUEST_RUNS_MAX: usize = 131_072;
 /// How many requests for bytes may wait for the store, and how many refusals for the peer to take them.
 pub const QUESTIONS_MAX: usize = 512;
+/// How many withdrawn requests for bytes are remembered, whose answers may be on their way.
+pub const LATE_REQUESTS_MAX: usize = 1_024;
+/// What a block takes of the byte credit beside its payload: small ones are no free work.
+pub const BLOCK_COST: u64 = 256;
+/// What each sibling of its proof takes besides.
+pub const SIBLING_COST: u64 = 40;
 /// How many of its requests a peer may see unanswered for want of the blocks, in a minute, before it is left alone.
 pub const MISSING_MAX: u32 = 32;
 /// The byte credit that a new peer gets; adapted to rate and round trip afterwards.

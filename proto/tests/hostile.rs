@@ -7,7 +7,8 @@ use datnode_feed::{
 };
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
-    CREDIT_START, QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, RUNS_MAX,
+    BLOCK_COST, CREDIT_START, PAYLOAD_BYTES_MAX, QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX,
+    REQUEST_RUNS_MAX, RUNS_MAX, STALL, STALL_PAUSE,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
@@ -42,6 +43,11 @@ struct Victim {
 impl Victim {
     /// We hold `have` of the feed; the peer opened it.
     fn new(have: std::ops::Range<u64>) -> Self {
+        Self::with_credit(have, CREDIT_START)
+    }
+
+    /// The peer grants so much at first.
+    fn with_credit(have: std::ops::Range<u64>, credit: u64) -> Self {
         let key = key();
         let mut replicator = Replicator::new([0; 32]);
         let have: Bitfield = [have].into_iter().collect();
@@ -52,7 +58,6 @@ impl Victim {
         replicator.handle_connected(NOW, PEER, binding);
         let mut victim = Self { replicator };
         let (version_min, version_max, agent) = (1, 1, String::new());
-        let credit = CREDIT_START;
         victim.tell(&Message::Hello(Hello {
             version_min,
             version_max,
@@ -421,4 +426,146 @@ fn requests_have_so_many_runs_in_all() {
     };
     assert_eq!(fault, Fault::TooMany("runs in requests"));
     assert_eq!(asked as usize, REQUEST_RUNS_MAX / RUNS_MAX);
+}
+
+impl Victim {
+    /// Returns the request that goes to the peer next.
+    fn ask(&mut self) -> RequestId {
+        let requests = self.sent().into_iter().filter_map(|message| match message {
+            Message::Request { request, .. } => Some(request.id),
+            _ => None,
+        });
+        requests.last().expect("the peer is asked")
+    }
+
+    /// Wants the blocks 0 to 10 of a peer that holds all.
+    fn want_ten(&mut self) {
+        self.tell(&have(100, vec![0..100], vec![]));
+        let target = Target::Blocks(vec![0..10]);
+        let want = Want { target, priority: Priority(0), order: Order::Linear };
+        self.replicator.want(FEED, want);
+    }
+
+    fn send(&mut self, id: RequestId, block: u64, bytes: Bytes) {
+        let (block, siblings) = (BlockIndex(block), vec![]);
+        self.tell_with(&Message::Block { channel: CHANNEL, id, block, siblings }, bytes);
+    }
+
+    /// Does the jobs that keep blocks, which are all at `offset` of the feed; returns how many.
+    fn store(&mut self, at: u64) -> usize {
+        let mut count = 0;
+        while let Some(job) = self.replicator.poll_job() {
+            let Job::Store { peer, feed, block, bytes, .. } = job else { continue };
+            count += 1;
+            let (len, result) = (bytes.len() as u64, Ok(at));
+            self.replicator.handle_done(NOW, Done::Stored { peer, feed, block, len, result });
+        }
+        count
+    }
+}
+
+#[test]
+fn a_peer_that_was_frozen_twice_may_answer_everything_it_was_asked() {
+    let mut victim = Victim::new(0..0);
+    victim.want_ten();
+    let mut asked = vec![victim.ask()];
+    let mut now = NOW;
+    for _ in 0..2 {
+        // It stalls, is left alone, and is asked anew.
+        for span in [STALL, STALL_PAUSE] {
+            now = now + span;
+            victim.replicator.handle_timeout(now);
+        }
+        asked.push(victim.ask());
+    }
+    let mut stored = 0;
+    for request in asked {
+        for block in 0..10 {
+            victim.send(request, block, Bytes::from_static(b"block"));
+            stored += victim.store(0);
+        }
+    }
+    assert_eq!((victim.fault(), stored), (None, 10));
+    victim.send(RequestId(0), 3, Bytes::from_static(b"block"));
+    assert_eq!(victim.fault(), Some(Fault::Unexpected("block nobody asked for")));
+}
+
+#[test]
+fn a_block_that_is_with_the_store_is_not_stored_twice() {
+    let mut victim = Victim::new(0..0);
+    victim.tell(&have(100, vec![0..100], vec![]));
+    let want = Want { target: Target::Bytes(0..50), priority: Priority(1), order: Order::Linear };
+    victim.replicator.want(FEED, want);
+    let request = victim.ask();
+    for _ in 0..1_000 {
+        victim.send(request, 3, Bytes::from_static(b"block"));
+    }
+    assert_eq!((victim.store(20), victim.fault()), (1, None));
+}
+
+#[test]
+fn blocks_far_from_the_bytes_that_were_asked_for_are_a_fault() {
+    for (at, fault) in [
+        (0, None),
+        (1_010, None),
+        (2_000, None),
+        (2_001, Some(Fault::Unexpected("block nobody asked for"))),
+        (900, Some(Fault::Unexpected("block nobody asked for"))),
+    ] {
+        let mut victim = Victim::new(0..0);
+        victim.tell(&have(100, vec![0..100], vec![]));
+        let target = Target::Bytes(1_000..2_000);
+        let want = Want { target, priority: Priority(1), order: Order::Linear };
+        victim.replicator.want(FEED, want);
+        let request = victim.ask();
+        let len = if at == 0 { 1_000 } else { 50 };
+        victim.send(request, 3, Bytes::from(vec![7; len]));
+        assert_eq!((victim.store(at), victim.fault()), (1, fault), "{at}");
+    }
+}
+
+#[test]
+fn small_blocks_use_up_the_credit_too() {
+    let mut victim = Victim::new(0..0);
+    victim.replicator.handle_head(FEED, head(1 << 20));
+    victim.tell(&have(1 << 20, vec![0..1 << 20], vec![]));
+    let want = Want { target: Target::Bytes(0..50), priority: Priority(1), order: Order::Linear };
+    victim.replicator.want(FEED, want);
+    let request = victim.ask();
+    let fault = (0..1 << 20).find_map(|block| {
+        victim.send(request, block, Bytes::new());
+        victim.fault().map(|fault| (block, fault))
+    });
+    assert_eq!(fault, Some((CREDIT_START / BLOCK_COST, Fault::Credit)));
+    assert_eq!(victim.store(0) as u64, CREDIT_START / BLOCK_COST);
+}
+
+#[test]
+fn a_block_larger_than_the_credit_that_is_left_is_sent_and_taken() {
+    // We send: the peer grants next to nothing.
+    let mut victim = Victim::with_credit(0..100, 1);
+    victim.tell(&request(1, 100, Wanted::Blocks(vec![0..2])));
+    let reads: Vec<_> = std::iter::from_fn(|| victim.replicator.poll_job()).collect();
+    for job in reads {
+        victim.replicator.handle_done(NOW, read(job));
+    }
+    let blocks = |victim: &mut Victim| {
+        let sent = victim.sent().into_iter();
+        sent.filter(|message| matches!(message, Message::Block { .. })).count()
+    };
+    assert_eq!(blocks(&mut victim), 1);
+    victim.tell(&Message::Credit { total: (32 << 10) + BLOCK_COST });
+    assert_eq!(blocks(&mut victim), 0, "all credit is used");
+    victim.tell(&Message::Credit { total: (32 << 10) + BLOCK_COST + 1 });
+    assert_eq!(blocks(&mut victim), 1);
+
+    // We take: the largest block is larger than the credit that is left.
+    let mut victim = Victim::new(0..0);
+    victim.want_ten();
+    let request = victim.ask();
+    victim.send(request, 0, Bytes::from(vec![7; CREDIT_START as usize - 1_000]));
+    victim.send(request, 1, Bytes::from(vec![7; PAYLOAD_BYTES_MAX]));
+    assert_eq!(victim.fault(), None);
+    victim.send(request, 2, Bytes::from_static(b"more"));
+    assert_eq!(victim.fault(), Some(Fault::Credit));
 }

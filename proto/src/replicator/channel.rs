@@ -2,7 +2,7 @@
 //!
 //! Invariant: `asked` holds the blocks that the peer owes us; they are in the feed's `assigned` as well.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -10,7 +10,7 @@ use datnode_feed::{Bitfield, UpgradeProof};
 
 use super::feed::Feed;
 use crate::ids::{Instant, RequestId, WantId};
-use crate::limits::{ANNOUNCE_EVERY, RUNS_MAX};
+use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUNS_MAX};
 use crate::wire::{Channel, Message, Runs};
 
 /// The state of a feed with a peer.
@@ -37,11 +37,14 @@ pub(super) struct Link {
     pub(super) accuses: bool,
     pub(super) asked: Bitfield,
     pub(super) asked_blocks: u64,
-    /// Blocks that were asked for once and may still come.
-    pub(super) cancelled: Bitfield,
-    pub(super) byte_requests: BTreeMap<RequestId, WantId>,
+    /// Blocks that were asked for and taken back, and how many answers to that may still come.
+    cancelled: Bitfield,
+    late_blocks: u64,
+    pub(super) byte_requests: BTreeMap<RequestId, ByteRequest>,
     /// Requests for bytes that were withdrawn; their answers may still come.
-    pub(super) late_requests: BTreeSet<RequestId>,
+    late_requests: BTreeMap<RequestId, Range<u64>>,
+    /// Blocks of the peer that are with the store.
+    pub(super) storing: BTreeMap<u64, Storing>,
     pub(super) cancels: Vec<RequestId>,
     /// The requests that blocks are owed under, and how many.
     pub(super) requests: BTreeMap<RequestId, u64>,
@@ -50,6 +53,33 @@ pub(super) struct Link {
     pub(super) sent: Bitfield,
     /// What is being read, and will have been sent before anything that is no more urgent.
     pub(super) reading: Bitfield,
+}
+
+/// A request for bytes that is not answered yet.
+#[derive(Debug)]
+pub(super) struct ByteRequest {
+    pub(super) want: WantId,
+    pub(super) bytes: Range<u64>,
+}
+
+/// A block that is with the store.
+#[derive(Debug)]
+pub(super) struct Storing {
+    /// What it took of the peer's credit.
+    pub(super) cost: u64,
+    /// The bytes it was sent for, if it was not asked for by its number.
+    pub(super) bytes: Option<Range<u64>>,
+}
+
+/// Why a block may come.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// It is owed.
+    Owed,
+    /// It was, and the peer may not have known yet that it is no more.
+    Late,
+    /// For bytes; which blocks hold these is known once it is verified.
+    Bytes(Range<u64>),
 }
 
 impl Link {
@@ -72,8 +102,10 @@ impl Link {
             asked: Bitfield::default(),
             asked_blocks: 0,
             cancelled: Bitfield::default(),
+            late_blocks: 0,
             byte_requests: BTreeMap::new(),
-            late_requests: BTreeSet::new(),
+            late_requests: BTreeMap::new(),
+            storing: BTreeMap::new(),
             cancels: Vec::new(),
             requests: BTreeMap::new(),
             missing: Vec::new(),
@@ -117,12 +149,43 @@ impl Link {
         let runs: Runs = self.asked.runs().collect();
         runs.iter().for_each(|run| self.cancelled.set_range(run.clone()));
         self.asked = Bitfield::default();
-        self.asked_blocks = 0;
+        self.late_blocks += core::mem::take(&mut self.asked_blocks);
         self.cancels.extend(core::mem::take(&mut self.requests).into_keys());
-        let byte_requests = core::mem::take(&mut self.byte_requests);
-        self.late_requests.extend(byte_requests.keys());
-        self.cancels.extend(byte_requests.into_keys());
+        self.withdraw(|_| true);
         runs
+    }
+
+    /// Takes back requests for bytes.
+    pub(super) fn withdraw(&mut self, gone: impl Fn(&ByteRequest) -> bool) {
+        let (gone, kept) = core::mem::take(&mut self.byte_requests)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, request)| gone(request));
+        self.byte_requests = kept;
+        self.cancels.extend(gone.keys());
+        self.late_requests.extend(gone.into_iter().map(|(id, request)| (id, request.bytes)));
+        while self.late_requests.len() > LATE_REQUESTS_MAX {
+            self.late_requests.pop_first();
+        }
+    }
+
+    /// Tells why a block may come under a request; nothing if it may not.
+    pub(super) fn due(&mut self, request: RequestId, block: u64) -> Option<Due> {
+        if self.requests.contains_key(&request) {
+            return self.asked.contains(block).then(|| {
+                self.settle(request, block);
+                Due::Owed
+            });
+        }
+        let bytes = self.byte_requests.get(&request).map(|request| &request.bytes);
+        if let Some(bytes) = bytes.or_else(|| self.late_requests.get(&request)) {
+            return Some(Due::Bytes(bytes.clone()));
+        }
+        // The same block may be asked for anew already: both answers come then.
+        let late = self.late_blocks > 0 && self.cancelled.contains(block);
+        late.then(|| {
+            self.late_blocks -= 1;
+            Due::Late
+        })
     }
 
     /// Notes that the peer delivered a block it owed.

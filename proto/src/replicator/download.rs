@@ -4,10 +4,11 @@
 //! the peer never runs dry. Urgent wants do not wait for that. A peer that owes blocks and is silent loses them to others.
 
 use super::Replicator;
+use super::channel::ByteRequest;
 use super::feed::Rank;
 use super::peer::Peer;
 use crate::ids::{FeedId, Instant, PeerId, Priority, RequestId, WantId};
-use crate::limits::{LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX, STALL};
+use crate::limits::{BLOCK_COST, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX, STALL};
 use crate::wire::{Message, Request, Wanted};
 
 /// Returns when a silent peer counts as stalled.
@@ -68,8 +69,8 @@ impl Replicator {
             }
             Wanted::Bytes(bytes)
         } else {
-            let lease =
-                (peer.rate.lease() / feed.block_bytes()).clamp(LEASE_BLOCKS_MIN, LEASE_BLOCKS_MAX);
+            let lease = peer.rate.lease() / (feed.block_bytes() + BLOCK_COST);
+            let lease = lease.clamp(LEASE_BLOCKS_MIN, LEASE_BLOCKS_MAX);
             if priority == Priority(0) && owed > lease / 2 || owed >= LEASE_BLOCKS_MAX {
                 return None;
             }
@@ -87,14 +88,14 @@ impl Replicator {
                 let count = runs.iter().map(|run| run.end - run.start).sum();
                 for run in runs {
                     link.asked.set_range(run.clone());
-                    link.cancelled.clear_range(run.clone());
                     feed.assigned.set_range(run.clone());
                 }
                 link.asked_blocks += count;
                 link.requests.insert(request, count);
             }
-            Wanted::Bytes(_) => {
-                link.byte_requests.insert(request, want_id);
+            Wanted::Bytes(bytes) => {
+                let asked = ByteRequest { want: want_id, bytes: bytes.clone() };
+                link.byte_requests.insert(request, asked);
                 feed.wants.get_mut(position)?.asked = Some(id);
             }
         }

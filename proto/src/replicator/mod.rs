@@ -132,15 +132,7 @@ impl Replicator {
         }
         // Requests for bytes are withdrawn at once; blocks on their way are few and welcome.
         for link in self.peers.values_mut().flat_map(|peer| peer.links.values_mut()) {
-            let gone = |(request, want): (&crate::ids::RequestId, &WantId)| {
-                (*want == id).then_some(*request)
-            };
-            let requests: Vec<_> = link.byte_requests.iter().filter_map(gone).collect();
-            for request in requests {
-                link.byte_requests.remove(&request);
-                link.late_requests.insert(request);
-                link.cancels.push(request);
-            }
+            link.withdraw(|request| request.want == id);
         }
     }
 
@@ -334,6 +326,19 @@ impl Replicator {
         }
     }
 
+    /// Notes that the store is done with a block; returns the bytes that it was sent for, if it was.
+    fn take_storing(
+        &mut self,
+        peer: PeerId,
+        feed: FeedId,
+        block: BlockIndex,
+    ) -> Option<Range<u64>> {
+        let peer = self.peers.get_mut(&peer)?;
+        let storing = peer.links.get_mut(&feed)?.storing.remove(&block.0)?;
+        peer.backlog -= storing.cost;
+        storing.bytes
+    }
+
     fn stored(
         &mut self,
         now: Instant,
@@ -343,9 +348,7 @@ impl Replicator {
         len: u64,
         result: Result<u64, Failure>,
     ) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.backlog = peer.backlog.saturating_sub(len);
-        }
+        let sent_for = self.take_storing(peer, id, block);
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         match result {
             Ok(offset) => {
@@ -357,6 +360,10 @@ impl Replicator {
                 self.events.push_back(Event::Stored { feed: id, block, peer });
                 self.events.extend(done.into_iter().map(|want| Event::WantDone { want }));
                 self.compare(id);
+                // Only now is it known where in the feed the block lies.
+                if sent_for.is_some_and(|asked| offset > asked.end || offset + len < asked.start) {
+                    self.fault(peer, Fault::Unexpected("block nobody asked for"));
+                }
             }
             Err(failure) => {
                 feed.assigned.clear(block.0);

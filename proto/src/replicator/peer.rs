@@ -9,7 +9,9 @@ use super::rate::Rate;
 use super::upload::Upload;
 use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId};
-use crate::limits::{BACKLOG_MAX, CREDIT_START, MISSING_MAX, QUESTIONS_MAX};
+use crate::limits::{
+    BACKLOG_MAX, BLOCK_COST, CREDIT_START, MISSING_MAX, QUESTIONS_MAX, SIBLING_COST,
+};
 use crate::wire::{Channel, Message};
 
 /// The state of one stream.
@@ -29,13 +31,15 @@ pub(super) struct Peer {
     /// Jobs under way that the peer caused and that are no reads.
     questions: usize,
     pub(super) rate: Rate,
-    /// The total that we granted, and what arrived and waits for the store.
+    /// The total that we granted, what of it was used, and what of that waits for the store.
     pub(super) granted: u64,
     pub(super) arrived: u64,
     pub(super) backlog: u64,
-    /// The total that the peer granted, and what was sent.
+    /// The total that the peer granted, and what of it was used.
     pub(super) their_grant: u64,
     pub(super) sent: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
     pub(super) blocks_in: u64,
     pub(super) blocks_out: u64,
     /// When the peer last sent something that it owed, or began to owe it.
@@ -69,6 +73,11 @@ pub struct PeerStatus {
     pub feeds: usize,
 }
 
+/// Returns what a block takes of the byte credit. SPEC 7.7.
+pub(super) const fn cost(payload: usize, siblings: usize) -> u64 {
+    payload as u64 + siblings as u64 * SIBLING_COST + BLOCK_COST
+}
+
 impl Peer {
     pub(super) fn new(now: Instant, binding: Binding) -> Self {
         Self {
@@ -89,6 +98,8 @@ impl Peer {
             backlog: 0,
             their_grant: 0,
             sent: 0,
+            bytes_in: 0,
+            bytes_out: 0,
             blocks_in: 0,
             blocks_out: 0,
             last_progress: now,
@@ -157,8 +168,8 @@ impl Peer {
         PeerStatus {
             peer,
             agent: self.agent.clone(),
-            bytes_in: self.arrived,
-            bytes_out: self.sent,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
             blocks_in: self.blocks_in,
             blocks_out: self.blocks_out,
             rate_in: self.rate.bytes_per_second(),

@@ -8,7 +8,9 @@ use datnode_feed::limits::HELD_END;
 use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
 
 use super::Replicator;
+use super::channel::{Due, Storing};
 use super::holder::Holder;
+use super::peer::cost;
 use crate::capability;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId};
@@ -270,8 +272,8 @@ impl Replicator {
         };
         let pause = peer.refused(now);
         let Some(link) = peer.links.get_mut(&feed_id) else { return };
-        if let Some(want) = link.byte_requests.remove(&request) {
-            if let Some(want) = feed.wants.iter_mut().find(|open| open.id == want) {
+        if let Some(asked) = link.byte_requests.remove(&request) {
+            if let Some(want) = feed.wants.iter_mut().find(|open| open.id == asked.want) {
                 want.tried.insert(id);
                 want.asked = None;
             }
@@ -282,6 +284,9 @@ impl Replicator {
         for run in blocks {
             if let Some(holder) = feed.holders.get_mut(&id) {
                 holder.have.clear_range(run.clone());
+            }
+            if !link.requests.contains_key(&request) {
+                continue;
             }
             // By what was asked, not by what is told: a run may be 2^56 blocks long.
             for block in link.asked.iter_ones(run.clone()).collect::<Vec<_>>() {
@@ -310,36 +315,39 @@ impl Replicator {
             return Ok(());
         };
         let Some(link) = peer.links.get_mut(&feed_id) else { return Ok(()) };
-        let len = bytes.len() as u64;
-        peer.arrived += len;
-        if peer.arrived > peer.granted {
+        // A block that begins within the credit may end beyond it.
+        if peer.arrived >= peer.granted {
             return Err(Fault::Credit);
         }
-        peer.rate.received(now, len);
+        let (len, cost) = (bytes.len() as u64, cost(bytes.len(), siblings.len()));
+        peer.arrived += cost;
+        peer.bytes_in += len;
+        peer.rate.received(now, cost);
         peer.last_progress = now;
         if let Some(asked) = peer.asked_at.take() {
             peer.rate.answered(now.since(asked));
         }
-        let owed = link.asked.contains(block.0);
-        let by_bytes =
-            link.byte_requests.contains_key(&request) || link.late_requests.contains(&request);
-        if owed {
-            link.settle(request, block.0);
-        } else if !by_bytes && !link.cancelled.contains(block.0) {
-            return Err(Fault::Unexpected("block nobody asked for"));
-        } else if block.0 >= feed.length.min(HELD_END) {
+        let bytes_asked = match link.due(request, block.0) {
+            None => return Err(Fault::Unexpected("block nobody asked for")),
             // The answer to a request for bytes names the block itself.
-            return Err(Fault::Unexpected("block beyond the head"));
-        }
-        // A block that was cancelled too late is kept all the same: its proof's nodes are known from now on, as the peer believes.
-        link.cancelled.clear(block.0);
+            Some(Due::Bytes(_)) if block.0 >= feed.length.min(HELD_END) => {
+                return Err(Fault::Unexpected("block beyond the head"));
+            }
+            Some(Due::Bytes(bytes)) => Some(bytes),
+            // One that was cancelled too late is kept all the same: its proof's nodes are known from now on, as the peer believes.
+            Some(Due::Owed | Due::Late) => None,
+        };
         peer.blocks_in += 1;
         if feed.have.contains(block.0) {
             feed.assigned.clear(block.0);
             return Ok(());
         }
+        if link.storing.contains_key(&block.0) {
+            return Ok(());
+        }
+        link.storing.insert(block.0, Storing { cost, bytes: bytes_asked });
         feed.assigned.set(block.0);
-        peer.backlog += len;
+        peer.backlog += cost;
         self.jobs.push_back(Job::Store { peer: id, feed: feed_id, block, siblings, bytes });
         Ok(())
     }

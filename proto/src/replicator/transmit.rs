@@ -10,6 +10,7 @@ use datnode_feed::levels;
 
 use super::Replicator;
 use super::holder::{Holder, Standing};
+use super::peer::cost;
 use super::upload::Answer;
 use crate::capability;
 use crate::ids::{FeedId, Instant, PeerId};
@@ -99,12 +100,12 @@ impl Replicator {
     /// Returns the most urgent block that was read, if the peer granted room for it.
     fn next_block(&mut self, id: PeerId) -> Option<Frame> {
         let peer = self.peers.get_mut(&id)?;
-        let bytes = peer.upload.peek()?;
-        if peer.sent + bytes > peer.their_grant {
+        if peer.sent >= peer.their_grant {
             return None;
         }
         let Answer { feed, request, proof, bytes } = peer.upload.pop()?;
-        peer.sent += bytes.len() as u64;
+        peer.sent += cost(bytes.len(), proof.siblings.len());
+        peer.bytes_out += bytes.len() as u64;
         peer.blocks_out += 1;
         let link = peer.links.get_mut(&feed)?;
         let block = proof.block;

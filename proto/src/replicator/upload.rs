@@ -151,11 +151,6 @@ impl Upload {
         }
     }
 
-    /// Returns how many bytes the next answer has.
-    pub(super) fn peek(&self) -> Option<u64> {
-        self.ready.first_key_value().map(|(_, answer)| answer.bytes.len() as u64)
-    }
-
     /// Takes the next answer.
     pub(super) fn pop(&mut self) -> Option<Answer> {
         let (_, answer) = self.ready.pop_first()?;

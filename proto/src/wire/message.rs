@@ -104,7 +104,7 @@ pub enum Message {
         /// The proof of it.
         accusation: Box<Accusation>,
     },
-    /// How many payload bytes the receiver may send on this stream in all.
+    /// How many bytes the blocks may count that the receiver sends on this stream in all.
     Credit {
         /// The total since the stream began.
         total: u64,
