@@ -6,8 +6,8 @@ mod common;
 
 use common::{Memory, empty, fetch, follow, grow, key, writer};
 use datnode_feed::{
-    Accusation, AccusationError, Comparison, FeedSlot, Hash, MemoryStorage, SecretKey, SignedHead,
-    Store, StoreError, VerifyError,
+    Accusation, AccusationError, Ancestor, Comparison, FeedSlot, Hash, Head, MemoryStorage,
+    SecretKey, SignedHead, Store, StoreError, VerifyError,
 };
 
 /// Two stores that agree on the first `shared` blocks, and then go on on their own.
@@ -146,4 +146,23 @@ fn a_writer_does_not_follow_a_longer_head_but_notes_it() {
     old.own(feed);
     grow(&mut old, feed, 1, 12);
     assert_eq!(old.prove_upgrade(feed, 9).unwrap().unwrap().from, 9);
+}
+
+#[test]
+fn a_head_that_nobody_signed_is_refused_whatever_it_says() {
+    let (store, feed) = writer(1, 9);
+    let ours = *store.head(feed).unwrap();
+    let ancestor = Some(Ancestor { fork: 0, length: 4, root: Hash([1; 32]) });
+    let heads = [
+        Head { root: Hash([1; 32]), ..ours.head },
+        Head { length: 4, ..ours.head },
+        Head { length: 20, ..ours.head },
+        Head { fork: 1, ancestor, ..ours.head },
+    ];
+    for head in heads {
+        let forged = SignedHead { head, ..ours };
+        assert!(matches!(store.compare(feed, &forged), Err(VerifyError::Signature)), "{head:?}");
+        let signed = SignedHead::sign(head, &key());
+        assert!(store.compare(feed, &signed).is_ok(), "{head:?}");
+    }
 }

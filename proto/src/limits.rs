@@ -12,13 +12,18 @@ pub const PAYLOAD_BYTES_MAX: usize = datnode_feed::limits::BLOCK_BYTES_MAX;
 pub const PROBES_MAX: usize = 8;
 /// The most runs of blocks in one message; more are told in further messages.
 pub const RUNS_MAX: usize = 4_096;
-/// The most runs that are remembered of what a peer holds beyond our head, a megabyte of them: a mirror with holes tells
+/// The most runs that are remembered of what a peer holds beyond our head, two megabytes of them: a mirror with holes tells
 /// what it holds before its longer head can be verified.
 pub const BEYOND_RUNS_MAX: usize = 65_536;
 /// The longest name a peer may give itself, in bytes.
 pub const AGENT_BYTES_MAX: usize = 128;
 /// The most feeds open with one peer.
 pub const CHANNELS_MAX: usize = 1_024;
+/// How often a peer may open feeds on one stream: each time, all our keys are held against its tag.
+pub const OPENS_MAX: u32 = 4_096;
+/// How many lengths are remembered that a feed's head passed through, the last ones: a peer that is at one of them can be
+/// asked before it knows our head.
+pub const PASSED_MAX: usize = 4_096;
 /// The most requests a peer may have open with us.
 pub const REQUESTS_MAX: usize = 512;
 /// The most runs in these requests together, two megabytes of them; an honest peer has [`LEASE_BLOCKS_MAX`] blocks under way.

@@ -7,8 +7,8 @@ use datnode_feed::{
 };
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
-    BLOCK_COST, CREDIT_START, PAYLOAD_BYTES_MAX, QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX,
-    REQUEST_RUNS_MAX, RUNS_MAX, STALL, STALL_PAUSE,
+    BLOCK_COST, CHANNELS_MAX, CREDIT_START, OPENS_MAX, PASSED_MAX, PAYLOAD_BYTES_MAX,
+    QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, RUNS_MAX, STALL, STALL_PAUSE,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
@@ -431,11 +431,11 @@ fn requests_have_so_many_runs_in_all() {
 impl Victim {
     /// Returns the request that goes to the peer next.
     fn ask(&mut self) -> RequestId {
-        let requests = self.sent().into_iter().filter_map(|message| match message {
+        let mut requests = self.sent().into_iter().filter_map(|message| match message {
             Message::Request { request, .. } => Some(request.id),
             _ => None,
         });
-        requests.last().expect("the peer is asked")
+        requests.next_back().expect("the peer is asked")
     }
 
     /// Wants the blocks 0 to 10 of a peer that holds all.
@@ -568,4 +568,43 @@ fn a_block_larger_than_the_credit_that_is_left_is_sent_and_taken() {
     assert_eq!(victim.fault(), None);
     victim.send(request, 2, Bytes::from_static(b"more"));
     assert_eq!(victim.fault(), Some(Fault::Credit));
+}
+
+#[test]
+fn feeds_are_opened_so_often_and_so_many() {
+    let open = |number: u64| Message::Open {
+        channel: Channel(u32::try_from(number).expect("numbers are small") + 100),
+        nonce: [9; 16],
+        tag: [0; 32],
+    };
+    let mut victim = Victim::new(0..0);
+    let (opened, fault) = tell_until_fault(&mut victim, open);
+    let most = CHANNELS_MAX as u64 - 1;
+    assert_eq!((opened, fault), (most, Fault::TooMany("feeds")), "it takes no answer");
+
+    let mut victim = Victim::new(0..0);
+    let most = u64::from(OPENS_MAX) - 1;
+    for number in 0..most {
+        victim.tell(&open(number));
+        victim.drain();
+    }
+    assert_eq!(victim.fault(), None);
+    victim.tell(&open(most));
+    assert_eq!(victim.fault(), Some(Fault::TooMany("feeds")));
+}
+
+#[test]
+fn a_peer_far_behind_is_asked_at_lengths_that_we_remember() {
+    let asked = |behind: u64| {
+        let mut victim = Victim::new(0..0);
+        let ours = 200 + PASSED_MAX as u64;
+        (101..=ours).for_each(|length| victim.replicator.handle_head(FEED, head(length)));
+        victim.tell(&have(ours - behind, vec![0..50], vec![]));
+        let target = Target::Blocks(vec![0..10]);
+        victim.replicator.want(FEED, Want { target, priority: Priority(0), order: Order::Linear });
+        victim.sent().iter().any(|message| matches!(message, Message::Request { .. }))
+    };
+    let remembered = PASSED_MAX as u64;
+    assert!(asked(0) && asked(remembered - 1));
+    assert!(!asked(remembered), "the memory of a feed is bounded");
 }

@@ -39,19 +39,15 @@ impl<S: Storage> Store<S> {
         Some(self.feed(slot).seen).filter(|&seen| seen > self.length(slot))
     }
 
-    /// Holds a head of the feed's key, no longer than ours, against ours.
+    /// Holds a head against ours. What is not signed by the feed's key is not even unknown, unless it is of our own history.
     ///
     /// # Errors
     /// [`VerifyError::Signature`] if it is not ours and not signed by the key, or what the storage says.
     pub fn compare(&self, slot: FeedSlot, head: &SignedHead) -> Result<Comparison, VerifyError> {
-        let Some(ours) = self.head(slot).filter(|ours| ours.head.fork == head.head.fork) else {
-            return Ok(Comparison::Unknown);
-        };
-        let (from, to) = (head.head.length, ours.head.length);
-        if from > to {
-            return Ok(Comparison::Unknown);
-        }
-        let peaks = self.read_peaks(slot, from)?;
+        let (fork, from) = (head.head.fork, head.head.length);
+        let ours = self.head(slot);
+        let ours = ours.filter(|ours| ours.head.fork == fork && from <= ours.head.length);
+        let peaks = ours.map_or(Ok(None), |_| self.read_peaks(slot, from))?;
         let same = |peaks: &Vec<(NodeIndex, Node)>| {
             root(peaks.iter().map(|(index, node)| (*index, node))) == head.head.root
         };
@@ -59,8 +55,8 @@ impl<S: Storage> Store<S> {
             return Ok(Comparison::Agree);
         }
         head.verify(&self.feed(slot).key).map_err(|_| VerifyError::Signature)?;
-        let Some(peaks) = peaks else { return Ok(Comparison::Unknown) };
-        let nodes = upgrade_nodes(from, to).map(|index| self.node(slot, index));
+        let (Some(peaks), Some(ours)) = (peaks, ours) else { return Ok(Comparison::Unknown) };
+        let nodes = upgrade_nodes(from, ours.head.length).map(|index| self.node(slot, index));
         let nodes: Option<Vec<Node>> = nodes.collect::<Result<_, _>>()?;
         let peaks = peaks.into_iter().map(|(_, node)| node).collect();
         Ok(nodes.map_or(Comparison::Unknown, |nodes| {

@@ -11,7 +11,7 @@ use super::holder::{Holder, Standing};
 use super::picker::{Picture, Rarity, pick};
 use super::want::Open;
 use crate::ids::{Class, Instant, PeerId, Priority, WantId};
-use crate::limits::{BLOCK_BYTES_GUESS, PROBES_MAX, REGION_BYTES};
+use crate::limits::{BLOCK_BYTES_GUESS, PASSED_MAX, PROBES_MAX, REGION_BYTES};
 use crate::wire::Runs;
 
 /// A feed of ours.
@@ -93,6 +93,9 @@ impl Feed {
         if length > self.length {
             (self.head, self.length) = (Some(head), length);
             self.passed.insert(length);
+            if self.passed.len() > PASSED_MAX {
+                self.passed.pop_first();
+            }
             self.holders.values_mut().for_each(|holder| holder.advance(length));
         }
     }

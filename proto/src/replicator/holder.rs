@@ -8,7 +8,7 @@ use core::ops::Range;
 use datnode_feed::limits::HELD_END;
 use datnode_feed::{Bitfield, SignedHead};
 
-use super::runs::{union, without};
+use super::runs::RunSet;
 use crate::limits::BEYOND_RUNS_MAX;
 use crate::wire::Runs;
 
@@ -25,7 +25,7 @@ pub(super) struct Holder {
     pub(super) comparing: bool,
     /// Where `have` ends and `beyond` begins.
     known: u64,
-    beyond: Runs,
+    beyond: RunSet,
 }
 
 /// How a peer's history stands to ours.
@@ -54,7 +54,7 @@ impl Holder {
             heard: false,
             comparing: false,
             known,
-            beyond: Runs::new(),
+            beyond: RunSet::default(),
         }
     }
 
@@ -82,9 +82,8 @@ impl Holder {
         for run in part(lost, 0..self.known) {
             self.have.clear_range(run);
         }
-        let held: Runs = part(held, self.known..end).collect();
-        let lost: Runs = part(lost, self.known..HELD_END).collect();
-        self.beyond = without(&union(&self.beyond, &held), &lost);
+        part(held, self.known..end).for_each(|run| self.beyond.insert(run));
+        part(lost, self.known..HELD_END).for_each(|run| self.beyond.remove(run));
         // Who holds more pieces than this of what we cannot verify yet is believed to hold less.
         self.beyond.truncate(BEYOND_RUNS_MAX);
     }
@@ -112,9 +111,8 @@ impl Holder {
     /// Our head has `known` blocks now.
     pub(super) fn advance(&mut self, known: u64) {
         let known = known.min(HELD_END).max(self.known);
-        let below: Runs = part(&self.beyond, self.known..known).collect();
+        let below = self.beyond.take_below(known);
         below.into_iter().for_each(|run| self.have.set_range(run));
-        self.beyond = part(&self.beyond, known..HELD_END).collect();
         self.known = known;
     }
 }
@@ -146,14 +144,14 @@ mod tests {
         let mut holder = Holder::new(10);
         let all = (1 << 56) - 1;
         holder.hear(all, &alloc::vec![0..all], &alloc::vec![], None);
-        assert_eq!((holder.have.len(), &holder.beyond), (10, &alloc::vec![10..HELD_END]));
+        assert_eq!((holder.have.len(), holder.beyond.runs()), (10, alloc::vec![10..HELD_END]));
         holder.hear(all, &alloc::vec![], &alloc::vec![0..all], None);
-        assert!(holder.have.is_empty() && holder.beyond.is_empty());
+        assert!(holder.have.is_empty() && holder.beyond.runs().is_empty());
         let most = BEYOND_RUNS_MAX as u64;
         let pieces: Runs = (0..=most).map(|piece| 20 + 2 * piece..21 + 2 * piece).collect();
         holder.hear(all, &pieces[..pieces.len() - 1].to_vec(), &alloc::vec![], None);
-        assert_eq!(holder.beyond.len(), BEYOND_RUNS_MAX);
+        assert_eq!(holder.beyond.runs().len(), BEYOND_RUNS_MAX);
         holder.hear(all, &pieces, &alloc::vec![], None);
-        assert_eq!(holder.beyond.len(), BEYOND_RUNS_MAX, "the last piece is not kept");
+        assert_eq!(holder.beyond.runs().len(), BEYOND_RUNS_MAX, "the last piece is not kept");
     }
 }

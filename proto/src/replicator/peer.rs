@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) faulted: bool,
     pub(super) links: BTreeMap<FeedId, Link>,
     pub(super) theirs: BTreeMap<Channel, FeedId>,
+    /// How often it opened a feed.
+    pub(super) opens: u32,
     next_channel: u32,
     pub(super) next_request: u64,
     pub(super) rejects: Vec<Channel>,
@@ -87,6 +89,7 @@ impl Peer {
             faulted: false,
             links: BTreeMap::new(),
             theirs: BTreeMap::new(),
+            opens: 0,
             next_channel: 0,
             next_request: 0,
             rejects: Vec::new(),

@@ -15,7 +15,7 @@ use crate::capability;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId};
 use crate::job::{Event, Job};
-use crate::limits::{CHANNELS_MAX, STALL_PAUSE, VERSIONS};
+use crate::limits::{CHANNELS_MAX, OPENS_MAX, STALL_PAUSE, VERSIONS};
 use crate::wire::{self, Channel, Hello, Message, Request, Runs, Wanted};
 
 impl Replicator {
@@ -120,7 +120,8 @@ impl Replicator {
         tag: &[u8; 32],
     ) -> Result<(), Fault> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        if peer.theirs.len() + peer.rejects.len() >= CHANNELS_MAX {
+        peer.opens += 1;
+        if peer.theirs.len() + peer.rejects.len() >= CHANNELS_MAX || peer.opens > OPENS_MAX {
             return Err(Fault::TooMany("feeds"));
         }
         if peer.theirs.contains_key(&channel) {

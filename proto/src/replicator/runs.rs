@@ -1,22 +1,69 @@
-//! Sets of blocks as runs: ascending, with gaps between them. Each function goes through both sets once.
+//! Sets of blocks as runs: ascending, with gaps between them.
+
+use alloc::collections::BTreeMap;
+use core::ops::Range;
 
 use crate::wire::Runs;
 
-/// Returns what is in either set.
-pub(super) fn union(a: &Runs, b: &Runs) -> Runs {
-    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    let mut all = Runs::new();
-    loop {
-        let from_a = match (a.peek(), b.peek()) {
-            (Some(x), Some(y)) => x.start <= y.start,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        let Some(next) = (if from_a { a.next() } else { b.next() }) else { return all };
-        match all.last_mut() {
-            Some(last) if last.end >= next.start => last.end = last.end.max(next.end),
-            _ => all.push(next.clone()),
+/// A set of many runs. A change costs what it changes, however large the set is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RunSet {
+    /// By start.
+    ends: BTreeMap<u64, u64>,
+}
+
+impl RunSet {
+    /// Adds a run, which must not be empty.
+    pub(super) fn insert(&mut self, mut run: Range<u64>) {
+        while let Some((&start, &end)) = self.ends.range(..=run.end).next_back() {
+            if end < run.start {
+                break;
+            }
+            self.ends.remove(&start);
+            run = run.start.min(start)..run.end.max(end);
         }
+        self.ends.insert(run.start, run.end);
+    }
+
+    /// Takes a run out.
+    pub(super) fn remove(&mut self, cut: Range<u64>) {
+        while let Some((&start, &end)) = self.ends.range(..cut.end).next_back() {
+            if end <= cut.start {
+                return;
+            }
+            self.ends.remove(&start);
+            if cut.end < end {
+                self.ends.insert(cut.end, end);
+            }
+            if start < cut.start {
+                self.ends.insert(start, cut.start);
+            }
+        }
+    }
+
+    /// Keeps the first runs only.
+    pub(super) fn truncate(&mut self, len: usize) {
+        while self.ends.len() > len {
+            self.ends.pop_last();
+        }
+    }
+
+    /// Takes out and returns what is below `end`.
+    pub(super) fn take_below(&mut self, end: u64) -> Runs {
+        let above = self.ends.split_off(&end);
+        let mut below: Runs =
+            core::mem::replace(&mut self.ends, above).into_iter().map(|(a, b)| a..b).collect();
+        if let Some(last) = below.last_mut().filter(|last| last.end > end) {
+            self.ends.insert(end, last.end);
+            last.end = end;
+        }
+        below
+    }
+
+    /// Returns the runs.
+    #[cfg(test)]
+    pub(super) fn runs(&self) -> Runs {
+        self.ends.iter().map(|(start, end)| *start..*end).collect()
     }
 }
 
@@ -65,10 +112,23 @@ mod tests {
     proptest! {
         #[test]
         fn they_are_what_sets_say(a in any_runs(), b in any_runs()) {
-            let (both, left) = (union(&a, &b), without(&a, &b));
-            prop_assert_eq!(set(&both), &set(&a) | &set(&b));
+            let left = without(&a, &b);
             prop_assert_eq!(set(&left), &set(&a) - &set(&b));
-            for runs in [both, left] {
+            let mut both = RunSet::default();
+            a.iter().chain(&b).for_each(|run| both.insert(run.clone()));
+            prop_assert_eq!(set(&both.runs()), &set(&a) | &set(&b));
+            let mut cut = both.clone();
+            b.iter().for_each(|run| cut.remove(run.clone()));
+            prop_assert_eq!(set(&cut.runs()), &set(&a) - &set(&b));
+            let mut above = both.clone();
+            let below = above.take_below(30);
+            prop_assert!(below.iter().all(|run| run.end <= 30));
+            prop_assert!(above.runs().iter().all(|run| run.start >= 30));
+            prop_assert_eq!(&set(&below) | &set(&above.runs()), set(&both.runs()));
+            let both = both.runs();
+            prop_assert!(both.is_sorted_by(|x, y| x.end < y.start));
+            let all = [both, left, below, cut.runs(), above.runs()];
+            for runs in all {
                 prop_assert!(runs.iter().all(|run| run.start < run.end));
                 prop_assert!(runs.is_sorted_by(|x, y| x.end < y.start || x.end <= y.start));
             }
