@@ -66,7 +66,7 @@ struct Content {
 }
 
 async fn content(snapshot: &Snapshot) -> Result<Content, Error> {
-    let held = snapshot.held().await;
+    let held = snapshot.held().await?;
     let mut content = Content::default();
     let count = |path: DrivePath, entry: Entry| {
         if entry.kind == Kind::File {

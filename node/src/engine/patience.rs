@@ -30,7 +30,7 @@ pub enum Reach {
 }
 
 /// How often progress is looked at while waiting.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 impl Patience {
     /// Waits for `done`, as long as something moves.

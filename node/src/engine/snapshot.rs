@@ -9,6 +9,7 @@ use datnode_proto::{Order, Target, Want};
 
 use super::drive::{Drive, Link, StoreView, URGENT};
 use super::hub::Wanted;
+use super::patience::{LOOK, Reach};
 use super::worker::Worker;
 use crate::error::Error;
 
@@ -42,13 +43,24 @@ impl Snapshot {
     }
 
     /// Returns the content blocks that are here; for a store that another process has open, those that are there.
-    pub async fn held(&self) -> Bitfield {
-        let Some(content) = &self.content else { return Bitfield::new() };
-        if let Some(all) = self.drive.hub.in_reach(content.id) {
-            return all;
+    ///
+    /// # Errors
+    /// Those of [`Patience::wait`](super::Patience::wait), if that process does not answer.
+    pub async fn held(&self) -> Result<Bitfield, Error> {
+        let Some(content) = &self.content else { return Ok(Bitfield::new()) };
+        let (drive, slot) = (&self.drive, content.slot);
+        if drive.patience.reach == Reach::Folder {
+            return Ok(drive.store.query(move |worker| worker.store.have(slot).clone()).await);
         }
-        let slot = content.slot;
-        self.drive.store.query(move |worker| worker.store.have(slot).clone()).await
+        let told = async {
+            loop {
+                match drive.hub.in_reach(content.id) {
+                    Some(blocks) => return blocks,
+                    None => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        drive.patience.wait(&drive.hub, told).await
     }
 
     /// Returns the entry of a path.
