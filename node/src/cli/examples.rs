@@ -41,7 +41,8 @@ Examples:
 pub(super) const VERIFY: &str = "\
 Examples:
   datnode verify ./flights
-  datnode verify --quick ./flights";
+  datnode verify --quick ./flights
+  datnode verify --repair ./flights";
 
 pub(super) const STATUS: &str = "\
 Examples:

@@ -82,7 +82,8 @@ impl Command {
             Self::Log(args) => Some(&mut args.network),
             Self::Status(args) => Some(&mut args.network),
             Self::Recover(args) => Some(&mut args.network),
-            Self::Verify(_) | Self::Help { .. } => None,
+            Self::Verify(args) => Some(&mut args.network),
+            Self::Help { .. } => None,
         }
     }
 }
@@ -225,6 +226,12 @@ pub struct Verify {
     /// Every byte; the default.
     #[arg(long)]
     pub full: bool,
+    /// Fetch what is damaged again.
+    #[arg(long)]
+    pub repair: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
 }
 
 /// `datnode status`

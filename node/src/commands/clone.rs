@@ -19,7 +19,7 @@ use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
 use crate::engine::{Drive, LandingPlan, LandingState, Network, Report, Snapshot, start};
 use crate::error::{Code, Error};
-use crate::landing::FolderOf;
+use crate::landing::{FolderOf, Others};
 
 /// How long a clone that is here already waits for somebody who has a newer version.
 const NEWER_WAIT: Duration = Duration::from_secs(3);
@@ -178,7 +178,7 @@ impl Session {
         std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
         let mut files =
             std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
-        let of = FolderOf::Reader { force };
+        let of = FolderOf::Reader { others: if force { Others::Replace } else { Others::Refuse } };
         if files.next().is_none() {
             // Nothing can be in the way, and the index has no need to fit into memory.
             self.settle(folder).await?;

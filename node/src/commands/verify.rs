@@ -1,43 +1,228 @@
-//! `datnode verify`
+//! `datnode verify`: hold what is stored against its signatures; with `--repair`, fetch again what does not fit.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use super::context::{disk, read_key};
-use crate::address::find_drive;
+use datnode_drive::{DrivePath, Entry};
+use datnode_feed::{Checked, PublicKey};
+use datnode_proto::{Order, Priority, Target, Want};
+use serde_json::{Value, json};
+
+use super::context::{disk, hub, json_path, network, patience, read_key};
+use crate::address::{VersionSpec, find_drive};
 use crate::cli::Verify;
+use crate::cli::escape;
 use crate::cli::output::Out;
-use crate::cli::units::{Count, Size};
+use crate::cli::units::{Count, Size, Span};
+use crate::dirs::Dirs;
+use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, start};
 use crate::error::Error;
+use crate::keys::DriveKeys;
+use crate::landing::{FolderOf, Others, landed};
+
+/// How many damaged blocks are named.
+const NAMES_MAX: usize = 10;
 
 pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let folder = find_drive(&args.folder)?;
-    read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+    let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     let mut store = disk(&folder, false)?;
-    let feeds: Vec<_> = store.feeds().map(|(slot, _)| slot).collect();
-    let (mut blocks, mut bytes, mut signatures, mut bad) = (0, 0, 0, Vec::new());
-    for slot in feeds {
-        let kind = if slot.0 == 0 { "changes" } else { "content" };
-        let mut note = |block| bad.push(format!("{kind} block {block}"));
-        let checked = store.check(slot, !args.quick, &mut note).map_err(Error::store)?;
-        blocks += checked.blocks;
-        bytes += checked.bytes;
-        signatures += checked.signatures;
+    let started = Instant::now();
+    let (checked, mut bad) = audit(&mut store, &key, !args.quick)?;
+    let took = started.elapsed();
+    if args.repair {
+        for bad in &bad {
+            discard(&mut store, &key, bad)?;
+        }
+        store.commit().map_err(Error::store)?;
     }
-    if out.json {
-        out.record(
-            &json!({ "blocks": blocks, "bytes": bytes, "signatures": signatures, "bad": bad }),
-        )?;
+    let dirs = Dirs::open()?;
+    let writes = DriveKeys::load(&dirs, &key)?.is_some();
+    if writes {
+        let slots: Vec<_> = store.feeds().map(|(slot, _)| slot).collect();
+        slots.into_iter().for_each(|slot| store.own(slot));
     }
+    let hub = hub()?;
+    let patience = patience(&args.network, &dirs, &key);
+    let alone = Patience { wait: Some(Duration::ZERO), reach: Reach::Folder, ..patience.clone() };
+    let mut drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
+    if !bad.is_empty()
+        && let Err(error) = name(&drive, &folder, &mut bad).await
+    {
+        tracing::debug!(error = error.message(), "damaged blocks cannot be named by file");
+    }
+    say(out, &checked, &bad, took);
+    if !args.repair || bad.is_empty() {
+        record(out, &checked, &bad, 0)?;
+        return verdict(&bad, None);
+    }
+    drive.patience = patience;
+    let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
+    let cause = repair(&drive, &folder, &bad, writes).await.err();
+    let full = !args.quick;
+    let left = drive.store.query(move |worker| {
+        worker.commit()?;
+        audit(&mut worker.store, &key, full)
+    });
+    let (_, left) = left.await?;
+    network.close().await;
+    let missing = |bad: &&Bad| left.contains(bad) || cause.is_some();
+    let left: Vec<Bad> = bad.iter().filter(missing).cloned().collect();
+    record(out, &checked, &bad, bad.len() - left.len())?;
+    if left.is_empty() {
+        out.say(format_args!("fetched again: {} blocks  ✓", Count(bad.len() as u64)));
+    }
+    verdict(&left, cause)
+}
+
+/// A block that is not what was signed.
+#[derive(Clone, Debug)]
+struct Bad {
+    feed: &'static str,
+    block: u64,
+    /// The file of the version here that it belongs to, and which block of the file it is.
+    file: Option<(DrivePath, u64)>,
+}
+
+impl PartialEq for Bad {
+    fn eq(&self, other: &Self) -> bool {
+        (self.feed, self.block) == (other.feed, other.block)
+    }
+}
+
+const CHANGES: &str = "changes";
+const CONTENT: &str = "content";
+
+fn audit(store: &mut AnyStore, key: &PublicKey, full: bool) -> Result<(Checked, Vec<Bad>), Error> {
+    let feeds: Vec<_> = store.feeds().collect();
+    let (mut total, mut bad) = (Checked::default(), Vec::new());
+    for (slot, feed) in feeds {
+        let feed = if feed == *key { CHANGES } else { CONTENT };
+        let mut note = |block: datnode_feed::BlockIndex| {
+            bad.push(Bad { feed, block: block.0, file: None });
+        };
+        let checked = store.check(slot, full, &mut note).map_err(Error::store)?;
+        total.blocks += checked.blocks;
+        total.bytes += checked.bytes;
+        total.signatures += checked.signatures;
+    }
+    Ok((total, bad))
+}
+
+fn discard(store: &mut AnyStore, key: &PublicKey, bad: &Bad) -> Result<(), Error> {
+    let feeds = store.feeds().find(|(_, feed)| (feed == key) == (bad.feed == CHANGES));
+    let Some((slot, _)) = feeds else { return Ok(()) };
+    store.discard(slot, datnode_feed::BlockIndex(bad.block)).map_err(Error::store)
+}
+
+/// Returns the version whose files are in the folder: the one that landed last, or the latest.
+async fn here(drive: &Drive, folder: &Path) -> Result<Snapshot, Error> {
+    let landed = landed(folder)?.last().copied();
+    drive.version(&landed.map_or(VersionSpec::Latest, VersionSpec::Number)).await
+}
+
+/// Finds the files that damaged blocks belong to.
+async fn name(drive: &Drive, folder: &Path, bad: &mut [Bad]) -> Result<(), Error> {
+    let find = |path: DrivePath, entry: Entry| {
+        let mut before = 0;
+        for extent in &entry.extents {
+            let end = extent.first_block.saturating_add(extent.count);
+            let within = |bad: &&mut Bad| {
+                bad.feed == CONTENT && (extent.first_block..end).contains(&bad.block)
+            };
+            for bad in bad.iter_mut().filter(within) {
+                let at = before + (bad.block - extent.first_block);
+                bad.file.get_or_insert_with(|| (path.clone(), at));
+            }
+            before += extent.count;
+        }
+        Ok(())
+    };
+    here(drive, folder).await?.walk(find).await
+}
+
+/// Fetches damaged blocks again, and writes those files anew that they lived in.
+async fn repair(drive: &Drive, folder: &Path, bad: &[Bad], writes: bool) -> Result<(), Error> {
+    fetch(drive, &drive.changes, bad, CHANGES).await?;
+    let snapshot = here(drive, folder).await?;
+    if !writes {
+        let files: BTreeSet<&DrivePath> =
+            bad.iter().filter_map(|bad| bad.file.as_ref()).map(|(path, _)| path).collect();
+        for path in files {
+            let of = FolderOf::Reader { others: Others::Leave };
+            let plan = snapshot.plan_doubting(folder, path, of).await?;
+            snapshot.land(folder, plan, |_| {}).await?;
+        }
+    }
+    match &snapshot.content {
+        Some(content) => fetch(drive, content, bad, CONTENT).await,
+        None => Ok(()),
+    }
+}
+
+async fn fetch(drive: &Drive, link: &Link, bad: &[Bad], feed: &str) -> Result<(), Error> {
+    let blocks = bad.iter().filter(|bad| bad.feed == feed).map(|bad| bad.block..bad.block + 1);
+    let (target, priority) = (Target::Blocks(blocks.collect()), Priority(0));
+    let mut wanted = drive.hub.want(link.id, Want { target, priority, order: Order::Rarest });
+    drive.patience.wait(&drive.hub, wanted.done()).await
+}
+
+fn say(out: &Out, checked: &Checked, bad: &[Bad], took: Duration) {
     out.say(format_args!(
-        "checked {}, {} blocks, {signatures} signatures      {} bad",
-        Size(bytes),
-        Count(blocks),
+        "checked {}, {} blocks, {} signatures in {}      {} bad",
+        Size(checked.bytes),
+        Count(checked.blocks),
+        checked.signatures,
+        Span(took),
         bad.len()
     ));
-    if bad.is_empty() {
+    bad.iter().take(NAMES_MAX).for_each(|bad| out.say(format_args!("  {}", bad.describe())));
+    if bad.len() > NAMES_MAX {
+        out.say(format_args!("  and {} more", bad.len() - NAMES_MAX));
+    }
+}
+
+fn record(out: &Out, checked: &Checked, bad: &[Bad], repaired: usize) -> Result<(), Error> {
+    if !out.json {
         return Ok(());
     }
-    let error = Error::verify(format!("{} blocks are not what was signed", bad.len()));
-    let error = bad.iter().take(10).fold(error, |error, block| error.context(block.clone()));
-    Err(error.hint("datnode clone fetches them again"))
+    let bad: Vec<Value> = bad.iter().map(Bad::record).collect();
+    out.record(&json!({
+        "blocks": checked.blocks, "bytes": checked.bytes, "signatures": checked.signatures, "bad": bad,
+        "repaired": repaired,
+    }))
+}
+
+impl Bad {
+    fn describe(&self) -> String {
+        match &self.file {
+            Some((path, at)) => format!("{} block {at}", escape::bytes(path.as_bytes())),
+            None if self.feed == CHANGES => format!("block {} of the changes", self.block),
+            None => format!("block {} of the content, of an older version", self.block),
+        }
+    }
+
+    fn record(&self) -> Value {
+        let mut record = json!({ "feed": self.feed, "block": self.block });
+        if let Some((path, at)) = &self.file {
+            json_path(&mut record, path.as_bytes());
+            record["file_block"] = (*at).into();
+        }
+        record
+    }
+}
+
+/// Ends with an error if something is not what was signed; `cause` is why it could not be fetched again.
+fn verdict(bad: &[Bad], cause: Option<Error>) -> Result<(), Error> {
+    if bad.is_empty() {
+        return cause.map_or(Ok(()), Err);
+    }
+    let blocks = if bad.len() == 1 { "block is" } else { "blocks are" };
+    let error = Error::verify(format!("{} {blocks} not what was signed", bad.len()));
+    let error = bad.iter().take(NAMES_MAX).fold(error, |error, bad| error.context(bad.describe()));
+    Err(match cause {
+        Some(cause) => error.context(format!("not fetched again: {}", cause.message())),
+        None => error.hint("datnode verify --repair fetches them again"),
+    })
 }

@@ -171,7 +171,9 @@ impl Drive {
 
     /// Fetches blocks of the changes feed, where all of the index is, and waits for them.
     async fn fetch(&self, blocks: impl Iterator<Item = BlockIndex>) -> Result<(), Error> {
-        let runs = blocks.map(|block| block.0..block.0 + 1).collect();
+        let runs: Vec<_> = blocks.map(|block| block.0..block.0 + 1).collect();
+        // One that was here until it was read and found rotten is here no longer.
+        self.hub.lost(self.changes.id, runs.iter().cloned());
         let want = Want { target: Target::Blocks(runs), priority: URGENT, order: Order::Linear };
         let mut wanted = self.hub.want(self.changes.id, want);
         self.patience.wait(&self.hub, wanted.done()).await

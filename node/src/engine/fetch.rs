@@ -58,10 +58,33 @@ impl Snapshot {
         scope: &DrivePath,
         of: FolderOf,
     ) -> Result<LandingPlan, Error> {
+        self.make_plan(folder, scope, of, true).await
+    }
+
+    /// Does the same, and looks at the bytes of all files: one that looks as it was left may be damaged.
+    ///
+    /// # Errors
+    /// Those of [`plan`](Self::plan).
+    pub async fn plan_doubting(
+        &self,
+        folder: &Path,
+        scope: &DrivePath,
+        of: FolderOf,
+    ) -> Result<LandingPlan, Error> {
+        self.make_plan(folder, scope, of, false).await
+    }
+
+    async fn make_plan(
+        &self,
+        folder: &Path,
+        scope: &DrivePath,
+        of: FolderOf,
+        trust: bool,
+    ) -> Result<LandingPlan, Error> {
         let before = landed(folder)?;
         let earlier = self.earlier(&before).await?;
         let entries = self.entries(scope).await?;
-        let wanted = Wanted { entries, scope: scope.clone(), earlier, of };
+        let wanted = Wanted { entries, scope: scope.clone(), earlier, of, trust };
         let landing = Landing::new(folder, wanted)?;
         Ok(LandingPlan { landing, scope: scope.clone(), before })
     }
@@ -172,15 +195,17 @@ impl Snapshot {
         });
         let have: Bitfield = begun.await?;
         let Some(content) = &self.content else { return Ok(()) };
+        // What was read and found changed is here no longer.
+        let mut lost = Vec::new();
         for run in runs {
             let mut at = run.start;
             while at < run.end {
-                // What was read and found changed is here no longer.
                 let held = have.iter_ones(at..run.end).next().unwrap_or(run.end);
-                self.drive.hub.lost(content.id, at..held);
+                lost.push(at..held);
                 at = have.first_clear(held).min(run.end);
             }
         }
+        self.drive.hub.lost(content.id, lost);
         Ok(())
     }
 

@@ -202,9 +202,9 @@ impl Hub {
     }
 
     /// Tells that blocks that were here are here no longer.
-    pub fn lost(&self, feed: FeedId, blocks: std::ops::Range<u64>) {
+    pub fn lost(&self, feed: FeedId, runs: impl IntoIterator<Item = std::ops::Range<u64>>) {
         let mut state = self.lock();
-        state.replicator.handle_lost(feed, blocks);
+        runs.into_iter().for_each(|run| state.replicator.handle_lost(feed, run));
         self.settle(state);
     }
 

@@ -23,7 +23,7 @@ impl Code {
             }
             Self::Timeout => "The whole command took longer than --timeout.",
             Self::Verify => {
-                "A signature or a hash is wrong. From a peer, such bytes are thrown away; in a store, `datnode verify --full` tells which blocks are damaged, and `datnode clone` fetches them again."
+                "A signature or a hash is wrong. From a peer, such bytes are thrown away; in a store, `datnode verify` tells which blocks are damaged, and `datnode verify --repair` fetches them again."
             }
             Self::NotFound => {
                 "The path or version does not exist in this drive. `datnode ls` and `datnode log` show what does."

@@ -7,7 +7,7 @@ use datnode_feed::leaf;
 
 use super::earlier::Was;
 use super::target::There;
-use super::{FolderOf, Landing, State, way};
+use super::{FolderOf, Landing, Others, State, way};
 use crate::error::Error;
 
 /// What is to become of what is at a name.
@@ -99,12 +99,13 @@ impl Landing {
         }
         (self.directories, self.symlinks, self.in_the_way) = (directories, symlinks, found.clear);
         match self.of {
-            FolderOf::Writer => self.kept = found.dirty,
-            FolderOf::Reader { .. } if !found.dirty.is_empty() => {
+            FolderOf::Reader { others: Others::Refuse | Others::Replace }
+                if !found.dirty.is_empty() =>
+            {
                 let what = "files in the way differ from the drive's";
                 return Err(Error::dirty(what, &found.dirty));
             }
-            FolderOf::Reader { .. } => {}
+            _ => self.kept = found.dirty,
         }
         Ok(())
     }
@@ -121,7 +122,7 @@ impl Landing {
             Kind::File if there.file => {
                 let known = self.earlier.of(name).any(|was| *was == wanted);
                 let same = || there.size == entry.size && self.folder.equals(name, entry);
-                if known && wanted.is_still(there) || same() {
+                if self.trust && known && wanted.is_still(there) || same() {
                     return Verdict::Right;
                 }
             }
@@ -134,7 +135,7 @@ impl Landing {
             let empty_but_ours = way::is_ours(&self.folder, name, &self.earlier).unwrap_or(false);
             return if empty_but_ours { Verdict::Clear } else { Verdict::Dirty };
         }
-        let force = self.of == FolderOf::Reader { force: true };
+        let force = self.of == FolderOf::Reader { others: Others::Replace };
         match (ours || force, entry.kind) {
             (false, _) => Verdict::Dirty,
             (true, Kind::Directory) => Verdict::Clear,

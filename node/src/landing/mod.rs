@@ -38,18 +38,31 @@ pub struct Wanted {
     pub earlier: Earlier,
     /// Whose folder it is.
     pub of: FolderOf,
+    /// Whether files that look as they were left are whole; else their bytes are looked at.
+    pub trust: bool,
 }
 
 /// Whose the working folder is, and so what becomes of what is in the way and of the blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FolderOf {
-    /// A reader's: its blocks live in its files. What is neither equal nor ours is replaced with `force`, and an error without.
+    /// A reader's: its blocks live in its files.
     Reader {
-        /// Whether to replace it.
-        force: bool,
+        /// What becomes of files that are neither equal nor ours.
+        others: Others,
     },
     /// A writer's: what was changed here stays, to be taken in later; blocks live in the store, since the files will change.
     Writer,
+}
+
+/// What becomes of files in a reader's folder that are neither equal nor ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Nothing is done at all.
+    Refuse,
+    /// They are replaced.
+    Replace,
+    /// They stay; blocks that belong there are kept in the store.
+    Leave,
 }
 
 /// Files on their way to the disk.
@@ -58,6 +71,7 @@ pub struct Landing {
     folder: Folder,
     scope: DrivePath,
     of: FolderOf,
+    trust: bool,
     earlier: Earlier,
     directories: Vec<(SafePath, Entry)>,
     symlinks: Vec<(SafePath, Entry)>,
@@ -98,7 +112,7 @@ impl Landing {
     /// # Errors
     /// E-DIRTY, before anything is written, if something is in the way that is neither equal nor ours.
     pub fn new(root: &Path, wanted: Wanted) -> Result<Self, Error> {
-        let Wanted { entries, scope, mut earlier, of } = wanted;
+        let Wanted { entries, scope, mut earlier, of, trust } = wanted;
         earlier.seal();
         let beneath = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
         let mut landing = Self {
@@ -106,6 +120,7 @@ impl Landing {
             folder: Folder::new(beneath),
             scope,
             of,
+            trust,
             earlier,
             directories: Vec::new(),
             symlinks: Vec::new(),
@@ -178,8 +193,12 @@ impl Landing {
             return Ok(());
         };
         let spots = self.plan.spots(block.0, offset);
-        let is_missing = |spot: &Spot| matches!(self.states[spot.file], State::Missing(_));
-        if self.of == FolderOf::Writer && !spots.iter().any(is_missing) {
+        let lives_in_store = |spot: &Spot| match self.states[spot.file] {
+            State::Missing(_) => false,
+            State::Landed => self.of == FolderOf::Writer,
+            State::Left => true,
+        };
+        if spots.iter().all(lives_in_store) {
             return Ok(());
         }
         let mut place = store.where_is(content, block).map_err(Error::store)?;
@@ -242,19 +261,20 @@ impl Landing {
         for spot in spots {
             self.write(store, *spot, bytes, count, from)?;
         }
-        if self.of == FolderOf::Writer {
+        let ours = |spot: &&Spot| self.states[spot.file] != State::Left;
+        let home = spots.iter().find(ours).filter(|_| self.of != FolderOf::Writer);
+        let Some(home) = home else {
             return match from {
                 Some(_) => Ok(()),
                 None => store.keep(content, block, bytes).map_err(Error::store),
             };
-        }
-        let Some(first) = spots.first() else { return Ok(()) };
-        let name = self.plan.name(first.file);
-        let path = match self.states[first.file] {
+        };
+        let name = self.plan.name(home.file);
+        let path = match self.states[home.file] {
             State::Missing(_) => target::temporary(name),
             State::Landed | State::Left => name.to_vec(),
         };
-        let at = InPlace { path: &path, offset: first.offset };
+        let at = InPlace { path: &path, offset: home.offset };
         store.place(content, block, at).map_err(Error::store)
     }
 

@@ -97,7 +97,10 @@ impl Replicator {
 
     /// Tells that we hold these blocks no longer.
     pub fn handle_lost(&mut self, id: FeedId, blocks: Range<u64>) {
-        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        let Some(feed) = self.feeds.get_mut(&id).filter(|feed| feed.have.any(blocks.clone()))
+        else {
+            return;
+        };
         feed.have.clear_range(blocks);
         self.recount(id);
     }
@@ -200,6 +203,10 @@ impl Replicator {
                 }
                 let answer = answer.map(|(proof, bytes)| Answer { feed, request, proof, bytes });
                 state.upload.read(priority, answer);
+                if missing {
+                    // It was found rotten when it was read: it is asked of others now.
+                    self.handle_lost(feed, block.0..block.0 + 1);
+                }
             }
             Done::Located { peer, feed, request, priority, length, blocks } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };

@@ -1,0 +1,132 @@
+//! Damage on the disk is found, named by file, and mended from others.
+
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
+use serde_json::Value;
+
+struct World {
+    writer: User,
+    sharer: Sharer,
+    reader: User,
+}
+
+impl World {
+    fn new() -> Self {
+        let writer = User::new();
+        let folder = writer.path("source");
+        write(&folder, b"data/a.bin", &noise(1, 600_000));
+        write(&folder, b"data/b.bin", &noise(2, 300_000));
+        write(&folder, b"small", b"a few bytes");
+        let sharer = writer.share(&folder, &[]);
+        let reader = User::new();
+        assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+        Self { writer, sharer, reader }
+    }
+}
+
+/// Flips a bit, as a disk may: the file's time does not tell.
+fn rot(path: &Path, offset: u64) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, offset).unwrap();
+    file.set_times(FileTimes::new().set_modified(modified)).unwrap();
+}
+
+fn verify(user: &User, folder: &str, more: &[&str], exit: i32) -> Value {
+    let output =
+        user.command(["--json", "verify", folder, "--wait", "20s"]).args(more).output().unwrap();
+    assert_exit(&output, exit);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_rotten_file_is_named_and_mended() {
+    let World { writer, sharer, reader } = World::new();
+    let good = tree(&reader.path("copy"));
+    rot(&reader.path("copy/data/a.bin"), 300_000);
+    let found = verify(&reader, "copy", &[], 6);
+    assert_eq!(found["bad"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["bad"][0]["path"], "data/a.bin");
+    let shown = reader.run(["verify", "copy"]);
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("data/a.bin block "));
+    assert_ne!(tree(&reader.path("copy")), good, "without --repair nothing is changed");
+
+    let mended = verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+    assert_eq!((mended["bad"].as_array().unwrap().len(), &mended["repaired"]), (1, &1.into()));
+    assert_eq!(tree(&reader.path("copy")), good);
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+    verify(&reader, "copy", &[], 0);
+    // Its blocks live in the files still, not twice.
+    let data = fs::metadata(reader.path("copy/.dat/store/data")).unwrap().len();
+    assert!(data < 300_000, "{data} bytes");
+}
+
+#[test]
+fn what_the_user_changed_is_not_mended_away() {
+    let World { sharer, reader, .. } = World::new();
+    let mine = reader.path("copy/data/b.bin");
+    write(&reader.path("copy"), b"data/b.bin", b"mine now");
+    fs::remove_file(reader.path("copy/small")).unwrap();
+    let found = verify(&reader, "copy", &[], 6);
+    assert!(found["bad"].as_array().unwrap().len() >= 2, "{found}");
+    verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+    assert_eq!(fs::read(mine).unwrap(), b"mine now");
+    assert_eq!(fs::read(reader.path("copy/small")).unwrap(), b"a few bytes");
+    // The blocks are here all the same, and served.
+    verify(&reader, "copy", &[], 0);
+    drop(sharer);
+    let serving = reader.share(&reader.path("copy"), &[]);
+    let late = User::new();
+    assert_exit(&late.run(["clone", serving.ticket(), "copy"]), 0);
+    assert_eq!(fs::read(late.path("copy/data/b.bin")).unwrap(), noise(2, 300_000));
+}
+
+#[test]
+fn a_writers_store_is_mended_by_readers() {
+    let World { writer, sharer, reader } = World::new();
+    drop(sharer);
+    let serving = reader.share(&reader.path("copy"), &[]);
+    let store = writer.path("source/.dat/store");
+    rot(&store.join("data"), 450_000);
+    let found = verify(&writer, "source", &[], 6);
+    assert_eq!(found["bad"][0]["feed"], "content", "{found}");
+    let alone = writer.run(["--json", "verify", "source", "--repair", "--wait", "500ms"]);
+    assert_exit(&alone, 6);
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("not fetched again"));
+    // What was dropped is missing now, which is not damage; sharing again takes it from the folder, or a clone brings it.
+    let before = tree(&writer.path("source"));
+    rot(&store.join("data"), 100_000);
+    verify(&writer, "source", &["--repair", "--peer", serving.address()], 0);
+    verify(&writer, "source", &[], 0);
+    assert_eq!(tree(&writer.path("source")), before);
+}
+
+#[test]
+fn a_rotten_index_is_mended() {
+    let World { sharer, reader, .. } = World::new();
+    let data = reader.path("copy/.dat/store/data");
+    let len = fs::metadata(&data).unwrap().len();
+    for offset in [len / 4, len / 2, len - 5] {
+        rot(&data, offset);
+    }
+    // The nodes of the content's tree as well.
+    for entry in fs::read_dir(reader.path("copy/.dat/store")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("tree")
+            && fs::metadata(&path).unwrap().len() > 0
+        {
+            rot(&path, 8);
+        }
+    }
+    let found = verify(&reader, "copy", &[], 6);
+    assert!(found["bad"].as_array().unwrap().iter().any(|bad| bad["feed"] == "changes"), "{found}");
+    verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+    verify(&reader, "copy", &[], 0);
+    File::open(reader.path("copy/small")).unwrap();
+}
