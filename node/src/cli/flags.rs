@@ -38,7 +38,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "DATNODE_COLOR")]
     #[arg(hide_possible_values = true)]
     pub color: Colour,
-    /// How to show progress: auto, bar (redrawn), plain (a line every 10 s), json (on stderr), none.
+    /// How to show progress: auto, bar (redrawn), plain (a line every 10 s), json (on stderr, with --json on stdout), none.
     #[arg(
         long,
         global = true,
@@ -82,12 +82,14 @@ pub enum Progress {
     #[default]
     Auto,
     /// A line that is redrawn in place.
+    #[value(alias = "always")]
     Bar,
     /// A line every ten seconds.
     Plain,
     /// Lines of JSON on stderr.
     Json,
     /// Not at all.
+    #[value(alias = "never")]
     None,
 }
 

@@ -1,6 +1,6 @@
 //! The command line: what can be said, and how answers look.
 //!
-//! Elsewhere: flags that several commands take (`flags`), from words to a command (`usage`), printing (`output`).
+//! Elsewhere: flags that several commands take (`flags`), from words to a command (`usage`), printing (`output`), progress (`stages`).
 
 pub mod escape;
 mod examples;
@@ -8,6 +8,7 @@ mod flags;
 pub mod log;
 pub mod output;
 mod range;
+pub mod stages;
 pub mod units;
 mod usage;
 

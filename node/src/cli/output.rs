@@ -1,11 +1,12 @@
 //! What commands print: data to stdout, everything else to stderr.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use super::units::{Size, Span};
 use super::{Colour, Global, Progress, escape};
 use crate::error::Error;
 
@@ -22,6 +23,8 @@ pub struct Out {
     pub colour: bool,
     /// How progress is shown; never `Auto`.
     pub progress: Progress,
+    /// What is being done, for the error that says that it took too long.
+    doing: Arc<Mutex<String>>,
 }
 
 impl Out {
@@ -42,13 +45,16 @@ impl Out {
             Progress::Auto => Progress::Plain,
             asked => asked,
         };
-        Self { json: flags.json, quiet: flags.quiet, verbose: flags.verbose, colour, progress }
+        let doing = Arc::new(Mutex::new("starting".to_owned()));
+        let Global { json, quiet, verbose, .. } = *flags;
+        Self { json, quiet, verbose, colour, progress, doing }
     }
 
     /// Returns how to print when the flags could not be understood.
     pub fn plain(json: bool) -> Self {
         let colour = colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name));
-        Self { json, quiet: false, verbose: 0, colour, progress: Progress::None }
+        let progress = Progress::None;
+        Self { json, quiet: false, verbose: 0, colour, progress, doing: Arc::default() }
     }
 
     /// Writes data to stdout.
@@ -66,6 +72,27 @@ impl Out {
     /// As for [`data`](Self::data).
     pub fn record(&self, value: &Value) -> Result<(), Error> {
         self.data(format!("{}\n", escape::json(&value.to_string())).as_bytes())
+    }
+
+    /// Writes a line about progress: to stdout with `--json`, else to stderr. One that nobody reads in time is dropped.
+    pub(super) fn progress_record(&self, value: &Value) {
+        let line = format!("{}\n", escape::json(&value.to_string()));
+        // An error means that nobody reads at all; what is written last will find out.
+        let _ = match self.json {
+            true if has_room(std::io::stdout()) => self.data(line.as_bytes()).is_ok(),
+            false => std::io::stderr().lock().write_all(line.as_bytes()).is_ok(),
+            true => false,
+        };
+    }
+
+    /// Notes what is being done.
+    pub(crate) fn doing(&self, what: String) {
+        *self.doing.lock().expect("nothing panics while it holds this") = what;
+    }
+
+    /// Returns what is being done.
+    pub fn is_doing(&self) -> String {
+        self.doing.lock().expect("nothing panics while it holds this").clone()
     }
 
     /// Says something to a person.
@@ -108,6 +135,13 @@ impl Out {
     }
 }
 
+/// Tells whether a short line can be written without waiting for somebody to read.
+fn has_room(stream: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&stream, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 /// Tells whether to colour: on terminals that can, unless the user says otherwise (no-color.org, bixense.com/clicolors).
 fn colour(terminal: bool, env: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> bool {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
@@ -121,7 +155,7 @@ fn colour(terminal: bool, env: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> b
 }
 
 /// Returns as much of a line as fits so many columns, for a line that is redrawn in place.
-fn fit(line: &str, columns: usize) -> &str {
+pub(super) fn fit(line: &str, columns: usize) -> &str {
     let mut used = 0;
     for (at, char) in line.char_indices() {
         // Where in doubt a character counts as wide: a short line is better than a broken one.
@@ -134,7 +168,7 @@ fn fit(line: &str, columns: usize) -> &str {
 }
 
 /// Returns how wide the terminal behind stderr is.
-fn columns() -> usize {
+pub(super) fn columns() -> usize {
     let columns =
         rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
     if columns == 0 { 80 } else { columns }
@@ -144,70 +178,6 @@ fn said(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::BrokenPipe => Error::pipe(),
         _ => Error::io("write", std::path::Path::new("stdout"), &error),
-    }
-}
-
-/// Shows how far something is: a line that is redrawn on a terminal, one line every ten seconds elsewhere.
-#[derive(Debug)]
-pub struct Meter {
-    out: Out,
-    stage: &'static str,
-    started: Instant,
-    shown: Option<Instant>,
-    terminal: bool,
-}
-
-impl Meter {
-    /// Begins a stage.
-    pub fn new(out: &Out, stage: &'static str) -> Self {
-        let terminal = std::io::stderr().is_terminal()
-            && std::env::var("TERM").is_ok_and(|term| term != "dumb");
-        Self { out: out.clone(), stage, started: Instant::now(), shown: None, terminal }
-    }
-
-    /// Shows the state, if it is time to.
-    pub fn show(&mut self, done: u64, total: u64, peers: usize) {
-        let every =
-            if self.terminal { Duration::from_millis(200) } else { Duration::from_secs(10) };
-        let since = self.shown.map_or(self.started.elapsed(), |shown| shown.elapsed());
-        if self.out.quiet || since < every {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
-        let rate = (done as f64 / seconds) as u64;
-        let left = (total.saturating_sub(done)).checked_div(rate).map(Duration::from_secs);
-        if self.out.json {
-            let line = serde_json::json!({
-                "type": "stage", "stage": self.stage, "bytes": done, "total": total, "rate": rate,
-                "eta_s": left.map(|left| left.as_secs()), "peers": peers,
-            });
-            let _ = self.out.record(&line);
-            return;
-        }
-        let left = left.map_or_else(String::new, |left| format!("   {} left", Span(left)));
-        let peers = if peers == 1 { "1 peer".to_owned() } else { format!("{peers} peers") };
-        let text = format!(
-            "{:<9} {} / {}   {}/s{left}   {peers}",
-            self.stage,
-            Size(done),
-            Size(total),
-            Size(rate)
-        );
-        let mut stderr = std::io::stderr().lock();
-        // A line that reaches the last column would wrap and could not be redrawn.
-        let _ = if self.terminal {
-            write!(stderr, "\r\x1b[K{}", fit(&text, columns().saturating_sub(1)))
-        } else {
-            writeln!(stderr, "{text}")
-        };
-    }
-
-    /// Ends the stage; its line is wiped from a terminal.
-    pub fn end(&mut self) {
-        if self.terminal && self.shown.take().is_some() && !self.out.json {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
-        }
     }
 }
 

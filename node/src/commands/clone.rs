@@ -10,10 +10,12 @@ use serde_json::json;
 
 use super::context::{disk, hub, memory, network, os, patience, read_key, write_key};
 use super::missing::missing;
+use super::scene::Scene;
 use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::escape;
-use crate::cli::output::{Meter, Out};
-use crate::cli::units::{Size, Span};
+use crate::cli::output::Out;
+use crate::cli::stages::{FETCHING, Stages};
+use crate::cli::units::{Count, Size, Span};
 use crate::cli::{CloneArgs, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
@@ -53,10 +55,18 @@ impl Request {
 }
 
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
+    let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
+    tokio::select! {
+        done = clone(args, &stages, &scene, out) => done,
+        never = stages.watch(|| scene.look()) => match never {},
+    }
+}
+
+async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
     let request = Request::of(&args)?;
-    let mut session = Session::open(&request, args.folder.as_deref(), &args.network).await?;
-    let mut snapshot = session.find(&request.spec, out).await?;
+    let mut session = Session::open(&request, args.folder.as_deref(), &args.network, scene).await?;
+    let mut snapshot = session.find(&request.spec).await?;
     let folder = match &args.folder {
         Some(folder) => folder.clone(),
         None => session.name().await?,
@@ -65,20 +75,20 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     if !session.settled && has_store(&folder) {
         // The name leads to a clone of this drive: its own store has more than was fetched to learn the name.
         session.network.close().await;
-        session = Session::open(&request, Some(&folder), &args.network).await?;
-        snapshot = session.find(&request.spec, out).await?;
+        session = Session::open(&request, Some(&folder), &args.network, scene).await?;
+        snapshot = session.find(&request.spec).await?;
     }
+    stages.tell("Peers", &scene.peers());
     let scope = &request.scope;
     if !scope.is_root() && snapshot.entry(scope).await?.is_none() {
         return Err(missing(&snapshot, scope).await);
     }
     let plan = session.plan(&snapshot, &folder, scope, args.force).await?;
-    let mut meter = Meter::new(out, "Download");
-    let show = |state: LandingState| {
-        meter.show(state.bytes, state.total, session.drive.hub.peers().len());
-    };
-    let report = snapshot.land(&folder, plan, show).await?;
-    meter.end();
+    stages.tell("History", &history(&snapshot));
+    scene.landing(plan.state());
+    let report = snapshot.land(&folder, plan, |state| scene.landing(state)).await?;
+    scene.landing(LandingState { bytes: report.bytes, total: report.bytes });
+    stages.end(&scene.look());
     if session.drive.changes.news.borrow().accused {
         out.warn(&crate::home::two_histories_read());
     }
@@ -108,6 +118,7 @@ impl Session {
         request: &Request,
         folder: Option<&Path>,
         args: &NetworkArgs,
+        scene: &Scene,
     ) -> Result<Self, Error> {
         let (dirs, hub, key) = (Dirs::open()?, hub()?, request.key);
         let settled = match folder {
@@ -124,19 +135,18 @@ impl Session {
         let patience = patience(args, &dirs, &key);
         let network = network(&hub, &dirs, args, key, request.peers.clone()).await?;
         let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+        scene.opened(&drive);
         Ok(Self { drive, network, settled })
     }
 
     /// Finds peers and the version; what is here already will do if nobody answers and it is complete.
-    async fn find(&self, spec: &VersionSpec, out: &Out) -> Result<Snapshot, Error> {
+    async fn find(&self, spec: &VersionSpec) -> Result<Snapshot, Error> {
         let drive = &self.drive;
         let known = drive.changes.news.borrow().length;
         if known > 0 {
             let limit = drive.patience.wait.unwrap_or(NEWER_WAIT).min(NEWER_WAIT);
-            let newer = tokio::time::timeout(limit, self.newer(known)).await;
-            if newer.is_err() && drive.hub.peers().is_empty() {
-                out.say("Nobody is offering this drive at the moment; looking at what is here.");
-            }
+            // In vain or not: what is here will do.
+            let _ = tokio::time::timeout(limit, self.newer(known)).await;
         }
         drive.version(spec).await
     }
@@ -218,6 +228,13 @@ fn has_store(folder: &Path) -> bool {
     folder.join(DRIVE_FOLDER).join("store").is_dir()
 }
 
+/// Says what the version holds.
+fn history(snapshot: &Snapshot) -> String {
+    let counts = snapshot.version.change.counts;
+    let (changes, files) = (Count(snapshot.version.number), Count(counts.files));
+    format!("{changes} changes, {files} files, {}", Size(counts.bytes))
+}
+
 /// Says what was done.
 fn finish(
     snapshot: &Snapshot,
@@ -245,6 +262,10 @@ fn finish(
         escape::path(folder),
         Size(report.bytes),
         Span(started.elapsed())
+    ));
+    let shown = escape::path(folder);
+    out.say(format_args!(
+        "  next: datnode ls {shown}      datnode log {shown}      datnode share {shown}"
     ));
     for name in &report.kept {
         out.say(format_args!(

@@ -10,9 +10,11 @@ use datnode_feed::{MemoryStorage, PublicKey, Store};
 use libp2p::Multiaddr;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::scene::Scene;
 use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::Network as NetworkArgs;
 use crate::cli::output::Out;
+use crate::cli::stages::{FETCHING, Stages};
 use crate::dirs::Dirs;
 use crate::disk::{DRIVE_FOLDER, DiskStorage};
 use crate::engine::{
@@ -30,6 +32,7 @@ pub(super) struct Opened {
     pub(super) drive: Drive,
     pub(super) path: DrivePath,
     pub(super) version: VersionSpec,
+    out: Out,
     /// Held for as long as the drive is used; none for a drive in a folder.
     _network: Option<Network>,
 }
@@ -37,7 +40,12 @@ pub(super) struct Opened {
 impl Opened {
     /// Returns the version that was asked for.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, Error> {
-        self.drive.version(&self.version).await
+        let (stages, scene) = (Stages::aside(&self.out, FETCHING), Scene::default());
+        scene.opened(&self.drive);
+        tokio::select! {
+            found = self.drive.version(&self.version) => found,
+            never = stages.watch(|| scene.look()) => match never {},
+        }
     }
 }
 
@@ -114,7 +122,7 @@ pub(super) async fn open(
         }
     };
     out.detail(format_args!("reading {}", Link(&drive.key)));
-    Ok(Opened { drive, path, version, _network: network })
+    Ok(Opened { drive, path, version, out: out.clone(), _network: network })
 }
 
 async fn open_remote(

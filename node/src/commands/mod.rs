@@ -9,6 +9,7 @@ mod log;
 mod ls;
 mod missing;
 mod recover;
+mod scene;
 mod share;
 mod status;
 mod verify;
@@ -28,7 +29,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Error> {
         None => command.await,
         Some(limit) => {
             let ended = tokio::time::timeout(limit, command).await;
-            ended.unwrap_or_else(|_| Err(Error::timeout(limit, "still running")))
+            ended.unwrap_or_else(|_| Err(Error::timeout(limit, out.is_doing())))
         }
     }
 }

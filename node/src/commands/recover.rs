@@ -11,11 +11,13 @@ use datnode_feed::{FeedSlot, PublicKey};
 use serde_json::json;
 
 use super::context::{disk, hub, network, patience, read_key};
+use super::scene::Scene;
 use super::share::latest;
 use crate::address::{Link, find_drive, key::hex};
 use crate::cli::Recover;
 use crate::cli::escape;
-use crate::cli::output::{Meter, Out};
+use crate::cli::output::Out;
+use crate::cli::stages::{FETCHING, Stages};
 use crate::cli::units::Count;
 use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, Snapshot, start};
@@ -28,6 +30,14 @@ use crate::landing::{FolderOf, landed, note_landed};
 const MOMENT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(args: Recover, out: &Out) -> Result<(), Error> {
+    let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
+    tokio::select! {
+        done = recover(args, &stages, &scene, out) => done,
+        never = stages.watch(|| scene.look()) => match never {},
+    }
+}
+
+async fn recover(args: Recover, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
     let folder = find_drive(&args.folder)?;
     let folder =
         std::fs::canonicalize(&folder).map_err(|error| Error::io("open", &folder, &error))?;
@@ -51,9 +61,11 @@ pub(super) async fn run(args: Recover, out: &Out) -> Result<(), Error> {
     let hub = hub()?;
     let patience = patience(&args.network, &dirs, &key);
     let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+    scene.opened(&drive);
     let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
     follow(&drive, home.length()).await?;
-    let (snapshot, lost) = fetch(&drive, &folder, out).await?;
+    let (snapshot, lost) = fetch(&drive, &folder, scene, out).await?;
+    stages.end(&scene.look());
     let head = drive.store.query(move |worker| worker.store.head(changes).copied()).await;
     let head = head.expect("a drive with a version has a head");
     home.note(&folder, &head)?;
@@ -93,21 +105,21 @@ async fn follow(drive: &Drive, known: u64) -> Result<(), Error> {
 }
 
 /// Fetches all that can be had, and brings the folder up to date; returns how many blocks nobody has.
-async fn fetch(drive: &Drive, folder: &Path, out: &Out) -> Result<(Snapshot, u64), Error> {
+async fn fetch(
+    drive: &Drive,
+    folder: &Path,
+    scene: &Scene,
+    out: &Out,
+) -> Result<(Snapshot, u64), Error> {
     loop {
         let snapshot = drive.latest().await?;
         let length = drive.changes.news.borrow().length;
-        let mut meter = Meter::new(out, "Download");
-        let show = |state: crate::engine::LandingState| {
-            meter.show(state.bytes, state.total, drive.hub.peers().len());
-        };
         let plan = snapshot.plan(folder, &DrivePath::root(), FolderOf::Writer).await?;
-        let report = snapshot.land(folder, plan, show).await?;
+        let report = snapshot.land(folder, plan, |state| scene.landing(state)).await?;
         let mut lost = drive.gather(&drive.changes).await?;
         if let Some(content) = &snapshot.content {
             lost += drive.gather(content).await?;
         }
-        meter.end();
         if drive.changes.news.borrow().length > length {
             continue;
         }

@@ -14,13 +14,14 @@ use super::{dry_run, left_out};
 use crate::address::{Link, Ticket, key::hex};
 use crate::cli::Share;
 use crate::cli::escape;
-use crate::cli::output::{Meter, Out};
+use crate::cli::output::Out;
+use crate::cli::stages::{IMPORTING, Stage, Stages, Status};
 use crate::cli::units::{Count, Size, Span};
 use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::{Code, Error};
 use crate::home::{self, Home};
-use crate::import::{Imported, Rules, Writer, create, import};
+use crate::import::{Imported, Progress, Rules, Writer, create, import};
 use crate::keys::DriveKeys;
 use crate::runtime;
 use crate::view::View;
@@ -77,6 +78,7 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
         "\n    datnode clone {word}\n\nAnyone with this {} can read the drive.   Ctrl-C stops",
         if args.ticket { "ticket" } else { "key" }
     ));
+    out.doing("serving".to_owned());
     tokio::select! {
         () = asked => {}
         never = watch(&drive, &dirs, &folder, out) => return never,
@@ -173,12 +175,16 @@ fn take(
         return Ok(Taken { store, key, version: base, imported: None });
     }
     let (rules, began) = (rules(args), Instant::now());
-    let mut meter = Meter::new(out, "Import");
-    let mut progress = |now: crate::import::Progress| meter.show(now.bytes, now.bytes, 0);
+    let stages = Stages::new(out, IMPORTING);
+    let mut last = status(Progress::default());
+    let mut progress = |now: Progress| {
+        last = status(now);
+        stages.show(&last);
+    };
     let imported =
         import(&mut store, &writer, &base, folder, &rules, &args.message, stop, &mut progress)?;
     note_home(&mut home, folder, &store, changes)?;
-    meter.end();
+    stages.end(&last);
     if args.show_ignored {
         left_out::list(out, &imported.walked.left_out)?;
     }
@@ -195,6 +201,11 @@ fn note_home(
     changes: FeedSlot,
 ) -> Result<(), Error> {
     store.head(changes).map_or(Ok(()), |head| home.note(folder, head))
+}
+
+fn status(now: Progress) -> Status {
+    let note = format!("{} of {} files", Count(now.files), Count(now.files_total));
+    Status { stage: Stage::Import, bytes: now.bytes, total: None, peers: 0, note }
 }
 
 /// Returns what to leave out.

@@ -34,6 +34,13 @@ pub struct LandingPlan {
     before: Vec<u64>,
 }
 
+impl LandingPlan {
+    /// Returns how far it is before it began.
+    pub fn state(&self) -> LandingState {
+        LandingState { bytes: self.landing.landed, total: self.landing.total }
+    }
+}
+
 /// What a landing left undone, on purpose.
 #[derive(Debug, Default)]
 pub struct Report {

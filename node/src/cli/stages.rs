@@ -1,0 +1,402 @@
+//! How far a command is: shown while it runs, remembered for the error that may end it.
+//!
+//! A bar is redrawn in place on a terminal; elsewhere a plain line comes every ten seconds; JSON has a line for each stage, in
+//! order, and one each second. A line of JSON that nobody reads is dropped: it must not hold up the work.
+//! Elsewhere: what a stage is about (`commands::scene`), the streams (`output`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Progress;
+use super::output::{Out, columns, fit};
+use super::units::{Size, Span};
+
+/// How often the state is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How many columns a bar takes.
+const BAR_COLUMNS: u64 = 20;
+/// Over how long the rate is measured.
+const RATE_SPAN: Duration = Duration::from_secs(5);
+/// After less time than this a rate would say nothing.
+const RATE_SPAN_MIN: Duration = Duration::from_millis(500);
+
+/// A part of what a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Looks for somebody who offers the drive.
+    Find,
+    /// Connects to those who were found.
+    Connect,
+    /// Fetches what there is to know before the first file.
+    History,
+    /// Fetches files.
+    Download,
+    /// Takes files in.
+    Import,
+}
+
+impl Stage {
+    /// Returns the name that scripts see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Find => "find",
+            Self::Connect => "connect",
+            Self::History => "history",
+            Self::Download => "download",
+            Self::Import => "import",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Find => "Find",
+            Self::Connect => "Connect",
+            Self::History => "History",
+            Self::Download => "Download",
+            Self::Import => "Import",
+        }
+    }
+}
+
+/// The stages of a command that fetches files, in order.
+pub const FETCHING: &[Stage] = &[Stage::Find, Stage::Connect, Stage::History, Stage::Download];
+/// Those of one that takes files in.
+pub const IMPORTING: &[Stage] = &[Stage::Import];
+
+/// How far a stage is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The stage.
+    pub stage: Stage,
+    /// Bytes done.
+    pub bytes: u64,
+    /// Bytes in all, if the stage has so many and they are known.
+    pub total: Option<u64>,
+    /// Peers that are connected.
+    pub peers: usize,
+    /// What it does, or waits for, in words; may be empty.
+    pub note: String,
+}
+
+/// Shows the stages of one command.
+#[derive(Debug)]
+pub struct Stages {
+    out: Out,
+    order: &'static [Stage],
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The stage shown last, as its place in the order.
+    at: Option<usize>,
+    /// When it began.
+    since: Instant,
+    pace: Pace,
+    rate: Rate,
+    /// Whether a bar is on the screen.
+    drawn: bool,
+    /// When the last lasting line was written.
+    told: Instant,
+}
+
+impl Stages {
+    /// Begins to show a command that goes through stages in this order.
+    pub fn new(out: &Out, order: &'static [Stage]) -> Self {
+        let now = Instant::now();
+        let every = match out.progress {
+            Progress::Bar => LOOK,
+            Progress::Json => Duration::from_secs(1),
+            _ => Duration::from_secs(10),
+        };
+        let pace = Pace { every, last: now };
+        let state =
+            State { at: None, since: now, pace, rate: Rate::default(), drawn: false, told: now };
+        Self { out: out.clone(), order, state: RefCell::new(state) }
+    }
+
+    /// Begins to show a command whose stdout is for something else.
+    pub fn aside(out: &Out, order: &'static [Stage]) -> Self {
+        let mut out = out.clone();
+        if out.json {
+            out.progress = Progress::None;
+        }
+        Self::new(&out, order)
+    }
+
+    /// Looks at the state again and again, and shows it.
+    pub async fn watch(&self, look: impl Fn() -> Status) -> Infallible {
+        loop {
+            self.show(&look());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Shows the state, if it is time to.
+    pub fn show(&self, status: &Status) {
+        let now = Instant::now();
+        let state = &mut *self.state.borrow_mut();
+        self.enter(state, status, now);
+        state.rate.note(now, status.bytes);
+        let rate = state.rate.bytes_per_second();
+        self.out.doing(format!("{}: {}", status.stage.name(), text(status, rate).join(", ")));
+        if state.pace.is_due(now) {
+            self.print(state, status, rate, now);
+        }
+    }
+
+    /// Shows how it ended, where that is worth a line; wipes the bar.
+    pub fn end(&self, status: &Status) {
+        let now = Instant::now();
+        let state = &mut *self.state.borrow_mut();
+        let entered = self.enter(state, status, now);
+        if self.out.progress == Progress::Json && !entered {
+            state.rate.note(now, status.bytes);
+            self.print(state, status, state.rate.bytes_per_second(), now);
+        }
+        wipe(state);
+    }
+
+    /// Writes a line that stays, with the time since the last one.
+    pub fn tell(&self, title: &str, text: &str) {
+        let state = &mut *self.state.borrow_mut();
+        wipe(state);
+        let took = state.told.elapsed();
+        state.told = Instant::now();
+        if !matches!(self.out.progress, Progress::None | Progress::Json) {
+            self.out.say(format_args!("{title:<10} {text:<45} {:>9}", Span(took).to_string()));
+        }
+    }
+
+    /// Passes to the stage of `status`, if it is another; scripts see each stage on the way.
+    fn enter(&self, state: &mut State, status: &Status, now: Instant) -> bool {
+        let to = self.order.iter().position(|stage| *stage == status.stage);
+        let to = to.expect("a command shows its own stages");
+        if state.at == Some(to) {
+            return false;
+        }
+        let from = state.at.map_or(0, |at| at + 1);
+        if self.out.progress == Progress::Json {
+            for stage in &self.order[from.min(to)..to] {
+                let passed = Status { stage: *stage, bytes: 0, total: None, ..status.clone() };
+                self.print(state, &passed, None, now);
+            }
+            self.print(state, status, None, now);
+        }
+        (state.at, state.since, state.rate) = (Some(to), now, Rate::default());
+        true
+    }
+
+    fn print(&self, state: &mut State, status: &Status, rate: Option<u64>, now: Instant) {
+        let spent = now.saturating_duration_since(state.since);
+        let line =
+            |parts: Vec<String>| format!("{:<10} {}", status.stage.title(), parts.join("   "));
+        match self.out.progress {
+            Progress::Json => self.out.progress_record(&json!({
+                "type": "stage", "stage": status.stage.name(), "bytes": status.bytes, "total": status.total,
+                "rate": rate, "eta_s": left(status, rate).map(|left| left.as_secs()), "peers": status.peers,
+            })),
+            Progress::Bar => {
+                let bar = status.total.map(|total| bar(status.bytes, total));
+                let mut parts: Vec<String> = bar.into_iter().chain(text(status, rate)).collect();
+                if status.total.is_none() {
+                    parts.push(Span(spent).to_string());
+                }
+                // A line that reaches the last column would wrap and could not be redrawn.
+                let line = line(parts);
+                let line = fit(&line, columns().saturating_sub(1));
+                let _ = write!(std::io::stderr().lock(), "\r\x1b[K{line}");
+                state.drawn = true;
+            }
+            Progress::Plain => {
+                let parts = text(status, rate).into_iter().chain([Span(spent).to_string()]);
+                let _ = writeln!(std::io::stderr().lock(), "{}", line(parts.collect()));
+            }
+            Progress::None | Progress::Auto => {}
+        }
+    }
+}
+
+impl Drop for Stages {
+    /// Leaves no half of a bar before the error that ends the command.
+    fn drop(&mut self) {
+        wipe(self.state.get_mut());
+    }
+}
+
+fn wipe(state: &mut State) {
+    if std::mem::take(&mut state.drawn) {
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+    }
+}
+
+/// Says how far a stage is, part by part.
+fn text(status: &Status, rate: Option<u64>) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let Some(total) = status.total {
+        let percent =
+            (u128::from(status.bytes) * 100).checked_div(u128::from(total)).unwrap_or(100);
+        parts.push(format!("{}  {percent} %", of(status.bytes, total)));
+        parts.extend(rate.map(|rate| format!("{}/s", Size(rate))));
+        parts.extend(left(status, rate).map(|left| format!("{} left", Span(left))));
+    } else if status.bytes > 0 {
+        parts.push(Size(status.bytes).to_string());
+    }
+    if !status.note.is_empty() {
+        parts.push(status.note.clone());
+    }
+    match status.peers {
+        0 => {}
+        1 => parts.push("1 peer".to_owned()),
+        peers => parts.push(format!("{peers} peers")),
+    }
+    parts
+}
+
+/// Returns two sizes as `1.9 / 3.9 GiB`.
+fn of(done: u64, total: u64) -> String {
+    let (done, total) = (Size(done).to_string(), Size(total).to_string());
+    match (done.split_once(' '), total.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} / {total}"),
+        _ => format!("{done} / {total}"),
+    }
+}
+
+/// Returns how long the rest takes, if nothing changes.
+fn left(status: &Status, rate: Option<u64>) -> Option<Duration> {
+    status.total?.saturating_sub(status.bytes).checked_div(rate?).map(Duration::from_secs)
+}
+
+/// Returns a bar in eighths of a column.
+fn bar(done: u64, total: u64) -> String {
+    let eighths = u128::from(done.min(total)) * u128::from(BAR_COLUMNS * 8);
+    let eighths = eighths.checked_div(u128::from(total)).unwrap_or(u128::from(BAR_COLUMNS * 8));
+    let eighths = usize::try_from(eighths).expect("a bar is short");
+    let mut bar = "█".repeat(eighths / 8);
+    bar.extend(['▏', '▎', '▍', '▌', '▋', '▊', '▉'].get((eighths % 8).wrapping_sub(1)));
+    let used = bar.chars().count();
+    bar + &" ".repeat((BAR_COLUMNS as usize).saturating_sub(used))
+}
+
+/// When something is shown again.
+#[derive(Debug)]
+struct Pace {
+    every: Duration,
+    last: Instant,
+}
+
+impl Pace {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now.saturating_duration_since(self.last) >= self.every;
+        if due {
+            self.last = now;
+        }
+        due
+    }
+}
+
+/// How fast bytes came of late. What was here when a stage began does not count.
+#[derive(Debug, Default)]
+struct Rate {
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    fn note(&mut self, now: Instant, bytes: u64) {
+        self.samples.push_back((now, bytes));
+        let old = |at: &(Instant, u64)| now.saturating_duration_since(at.0) > RATE_SPAN;
+        while self.samples.len() > 2 && self.samples.front().is_some_and(old) {
+            self.samples.pop_front();
+        }
+    }
+
+    fn bytes_per_second(&self) -> Option<u64> {
+        let ((began, before), (now, bytes)) = (self.samples.front()?, self.samples.back()?);
+        let span = now.saturating_duration_since(*began);
+        if span < RATE_SPAN_MIN {
+            return None;
+        }
+        let rate = u128::from(bytes.saturating_sub(*before)) * 1_000 / span.as_millis();
+        Some(u64::try_from(rate).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_pace_is_kept() {
+        let start = Instant::now();
+        let mut pace = Pace { every: Duration::from_secs(10), last: start };
+        let shown: Vec<u64> = (0..40).filter(|second| pace.is_due(at(start, *second))).collect();
+        assert_eq!(shown, [10, 20, 30]);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        assert_eq!(rate.bytes_per_second(), None);
+        // A clone that goes on has some bytes already.
+        rate.note(start, 1_000_000);
+        assert_eq!(rate.bytes_per_second(), None);
+        for second in 1..=10 {
+            rate.note(at(start, second), 1_000_000 + 100 * second);
+        }
+        assert_eq!(rate.bytes_per_second(), Some(100));
+        for second in 11..=20 {
+            rate.note(at(start, second), 1_001_000);
+        }
+        assert_eq!(rate.bytes_per_second(), Some(0));
+        assert!(rate.samples.len() < 10, "old samples go");
+    }
+
+    #[test]
+    fn lines_read_like_the_contract() {
+        let status = Status {
+            stage: Stage::Download,
+            bytes: 2_041_234_567,
+            total: Some(4_187_593_113),
+            peers: 3,
+            note: String::new(),
+        };
+        let parts = text(&status, Some(63_963_136));
+        assert_eq!(parts.join("   "), "1.9 / 3.9 GiB  48 %   61 MiB/s   33 s left   3 peers");
+        assert_eq!(
+            text(&Status { total: Some(0), bytes: 0, peers: 1, ..status.clone() }, None).join(" "),
+            "0 / 0 B  100 % 1 peer"
+        );
+        let stalled = text(&status, Some(0)).join(" ");
+        assert!(!stalled.contains("left"), "{stalled}");
+        assert_eq!(of(900, 4_096), "900 B / 4.0 KiB");
+    }
+
+    #[test]
+    fn a_bar_grows_by_eighths() {
+        let table = [
+            (0, 160, ""),
+            (1, 160, "▏"),
+            (8, 160, "█"),
+            (15, 160, "█▉"),
+            (160, 160, "████████████████████"),
+            (0, 0, "████████████████████"),
+            (9, 5, "████████████████████"),
+        ];
+        for (done, total, shown) in table {
+            let bar = bar(done, total);
+            assert_eq!(bar.trim_end(), shown, "{done} of {total}");
+            assert_eq!(bar.chars().count(), BAR_COLUMNS as usize);
+        }
+        assert_eq!(bar(u64::MAX, u64::MAX).chars().count(), BAR_COLUMNS as usize);
+    }
+}
