@@ -1,6 +1,7 @@
 //! What the binary prints, and where: stdout is for what was asked for, stderr for everything else.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Output;
 
 use datnode::address::Link;
@@ -149,4 +150,50 @@ fn the_log_goes_where_it_is_told() {
     assert_exit(&reader.run(["ls", sharer.ticket(), "--log-file", "text"]), 0);
     assert!(fs::read_to_string(reader.path("text")).unwrap().contains("connected"));
     assert_exit(&reader.run(["ls", sharer.ticket(), "--log-file", "no/such/folder"]), 1);
+}
+
+#[test]
+fn a_place_to_listen_has_three_forms() {
+    let user = User::new();
+    write(&user.path("source"), b"a", b"1");
+    // Ports that are free now; whoever takes one meanwhile makes this fail, not pass.
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (socket, exact) = (free(), format!("/ip4/127.0.0.1/tcp/{}", free().port()));
+    let listens = |place: &str| {
+        let sharer = user.share(&user.path("source"), &["--listen", place]);
+        let addresses = sharer.ready["addresses"].as_array().unwrap().clone();
+        addresses.iter().map(|address| address.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let found = listens(&socket.to_string());
+    let port = socket.port();
+    assert!(found[0].starts_with(&format!("/ip4/127.0.0.1/tcp/{port}/p2p/")), "{found:?}");
+    assert!(found[1].starts_with(&format!("/ip4/127.0.0.1/udp/{port}/quic-v1/p2p/")), "{found:?}");
+    let found = listens(&exact);
+    assert!(found.len() == 1 && found[0].starts_with(&exact), "{found:?}");
+    let found = listens("127.0.0.1,/ip4/127.0.0.1/udp/0/quic-v1");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_exit(&user.run(["share", "source", "--listen", "localhost"]), 2);
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_and_only_a_named_one_must_be_free() {
+    let user = User::new();
+    write(&user.path("source"), b"a", b"1");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = taken.local_addr().unwrap();
+    let port = socket.port().to_string();
+    let output = user.run(["share", "source", "--port", &port, "--timeout", "2s"]);
+    assert_exit(&output, 5);
+    assert!(said(&output).contains(&format!("Port {port} is in use")), "{}", said(&output));
+    let exact = format!("/ip4/127.0.0.1/tcp/{port}");
+    for place in [&socket.to_string(), &exact] {
+        let output = user.run(["share", "source", "--listen", place]);
+        assert_exit(&output, 1);
+        let text = said(&output);
+        assert!(text.contains(&format!("error[E-PORT]: port {port} is in use\n")), "{text}");
+        // Who only reads needs no port in particular.
+        let sharer = user.share(&user.path("source"), &[]);
+        let output = User::new().run(["ls", sharer.ticket(), "--listen", place]);
+        assert_eq!(output.stdout, b"a\n");
+    }
 }

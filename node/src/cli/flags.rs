@@ -1,12 +1,12 @@
 //! The flags that all commands take, and those of commands with a network.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use libp2p::Multiaddr;
 
+use super::listen::Listen;
 use super::units::Limit;
 
 /// Flags of every command.
@@ -110,13 +110,21 @@ pub struct Network {
     /// Connect to this address; may be given more than once.
     #[arg(long, value_name = "MULTIADDR", env = "DATNODE_PEER", value_delimiter = ',')]
     pub peer: Vec<Multiaddr>,
-    /// How to look for peers. `none`: tickets, --peer and this machine only, which is all there is in this release.
+    /// How to look for peers: lan, dht, public (the IPFS DHT, which sees your address), or none of them: tickets, --peer and
+    /// this computer only, which is all there is in this release.
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "DATNODE_DISCOVER")]
+    #[arg(hide_possible_values = true)]
     pub discover: Vec<Discover>,
-    /// Listen on this IP address.
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0", env = "DATNODE_LISTEN")]
-    pub listen: IpAddr,
-    /// Listen on this TCP and UDP port; any free one if it is taken. 0 = any.
+    /// Listen here: an IP address, one with a port (127.0.0.1:3282), or a multiaddr. A port given here must be free.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "0.0.0.0",
+        env = "DATNODE_LISTEN",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<Listen>,
+    /// Listen on this TCP and UDP port; any free one if it is taken, which is said. 0 = any.
     #[arg(long, value_name = "N", default_value_t = 3282, env = "DATNODE_PORT")]
     pub port: u16,
     /// How long to wait without progress for peers (0 = no limit).
@@ -134,6 +142,8 @@ pub enum Discover {
     Lan,
     /// The distributed hash table.
     Dht,
+    /// The distributed hash table of the public IPFS network.
+    Public,
     /// Nothing but tickets, --peer and this machine.
     None,
 }

@@ -5,6 +5,7 @@
 pub mod escape;
 mod examples;
 mod flags;
+mod listen;
 pub mod log;
 pub mod output;
 mod range;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::address::VersionSpec;
 
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
+pub use listen::Listen;
 pub use range::ByteRange;
 pub use usage::{Stop, command, parse};
 

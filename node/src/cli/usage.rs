@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
-use super::{Cli, escape};
+use super::{Cli, Discover, escape};
 use crate::error::Error;
 
 /// Why no command runs.
@@ -47,12 +47,16 @@ where
             _ => Stop::Mistake { error: mistake(&found, &words), json: wants_json(&words) },
         }
     });
-    parsed.map(|mut cli| {
-        if let Some(network) = cli.command.network() {
-            network.offline = cli.global.offline;
+    let mut cli = parsed?;
+    if let Some(network) = cli.command.network() {
+        network.offline = cli.global.offline;
+        if network.discover.contains(&Discover::None) && network.discover.len() > 1 {
+            let error = Error::usage("--discover none excludes all other ways to look for peers")
+                .hint("--discover lan, --discover lan,dht, or --discover none");
+            return Err(Stop::Mistake { error, json: cli.global.json });
         }
-        cli
-    })
+    }
+    Ok(cli)
 }
 
 /// Says in our form what clap found.
@@ -129,6 +133,9 @@ mod tests {
             &["datnode", "verify", "--quick", "--full"],
             &["datnode", "share", "--port", "99999"],
             &["datnode", "share", "--peer", "nowhere"],
+            &["datnode", "share", "--listen", "localhost"],
+            &["datnode", "share", "--discover", "mars"],
+            &["datnode", "share", "--discover", "lan,none"],
         ] {
             assert_eq!(error(words).0.code(), Code::Usage, "{words:?}");
         }

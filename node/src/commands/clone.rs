@@ -65,7 +65,8 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
 async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
     let request = Request::of(&args)?;
-    let mut session = Session::open(&request, args.folder.as_deref(), &args.network, scene).await?;
+    let mut session =
+        Session::open(&request, args.folder.as_deref(), &args.network, scene, out).await?;
     let mut snapshot = session.find(&request.spec).await?;
     let folder = match &args.folder {
         Some(folder) => folder.clone(),
@@ -75,7 +76,7 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     if !session.settled && has_store(&folder) {
         // The name leads to a clone of this drive: its own store has more than was fetched to learn the name.
         session.network.close().await;
-        session = Session::open(&request, Some(&folder), &args.network, scene).await?;
+        session = Session::open(&request, Some(&folder), &args.network, scene, out).await?;
         snapshot = session.find(&request.spec).await?;
     }
     stages.tell("Peers", &scene.peers());
@@ -119,6 +120,7 @@ impl Session {
         folder: Option<&Path>,
         args: &NetworkArgs,
         scene: &Scene,
+        out: &Out,
     ) -> Result<Self, Error> {
         let (dirs, hub, key) = (Dirs::open()?, hub()?, request.key);
         let settled = match folder {
@@ -133,7 +135,7 @@ impl Session {
             None => memory()?,
         };
         let patience = patience(args, &dirs, &key);
-        let network = network(&hub, &dirs, args, key, request.peers.clone()).await?;
+        let network = network(&hub, &dirs, args, key, request.peers.clone(), out).await?;
         let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
         scene.opened(&drive);
         Ok(Self { drive, network, settled })

@@ -12,9 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::scene::Scene;
 use crate::address::{self, Address, Link, VersionSpec};
-use crate::cli::Network as NetworkArgs;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
+use crate::cli::{Discover, Listen, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::{DRIVE_FOLDER, DiskStorage};
 use crate::engine::{
@@ -72,20 +72,30 @@ pub(super) async fn network(
     args: &NetworkArgs,
     drive: PublicKey,
     peers: Vec<Multiaddr>,
+    out: &Out,
 ) -> Result<Network, Error> {
     if args.offline {
         let mut network = Network::offline();
         network.find_locally(hub, &dirs.run, drive);
         return Ok(network);
     }
+    if args.discover.iter().any(|way| *way != Discover::None) {
+        out.say("Looking for peers by --discover comes with a later release: tickets, --peer and this computer work now.");
+    }
     let options = NetworkOptions {
-        listen: crate::swarm::listen_addresses_for(args.listen, args.port),
+        listen: args.listen.iter().flat_map(|place| place.addresses(args.port)).collect(),
+        ports_fixed: args.listen.iter().any(Listen::names_port),
         peers: args.peer.iter().cloned().chain(peers).collect(),
         data: dirs.data.clone(),
         run: dirs.run.clone(),
     };
     let mut network = Network::start(hub, &options).await?;
     network.find_locally(hub, &dirs.run, drive);
+    if let Some(port) = network.taken() {
+        out.say(format_args!(
+            "Port {port} is in use by another program: listening on any free one. What a router forwards to {port} does not come here."
+        ));
+    }
     Ok(network)
 }
 
@@ -116,9 +126,9 @@ pub(super) async fn open(
     let dirs = Dirs::open()?;
     let (drive, network) = match drive {
         address::Drive::Folder(folder) => (open_folder(&hub, &dirs, &folder, args).await?, None),
-        address::Drive::Key(key) => open_remote(&hub, &dirs, key, Vec::new(), args).await?,
+        address::Drive::Key(key) => open_remote(&hub, &dirs, key, Vec::new(), args, out).await?,
         address::Drive::Ticket(ticket) => {
-            open_remote(&hub, &dirs, ticket.key, ticket.addresses, args).await?
+            open_remote(&hub, &dirs, ticket.key, ticket.addresses, args, out).await?
         }
     };
     out.detail(format_args!("reading {}", Link(&drive.key)));
@@ -131,13 +141,15 @@ async fn open_remote(
     key: PublicKey,
     peers: Vec<Multiaddr>,
     args: &NetworkArgs,
+    out: &Out,
 ) -> Result<(Drive, Option<Network>), Error> {
     let patience = patience(args, dirs, &key);
     let store = start(memory()?, hub.answers());
     let drive = Drive::open(hub, store, key, patience).await?;
     // A command that only reads needs no fixed port.
-    let args = NetworkArgs { port: 0, ..args.clone() };
-    let network = network(hub, dirs, &args, key, peers).await?;
+    let listen = args.listen.iter().map(Listen::on_any_port).collect();
+    let args = NetworkArgs { port: 0, listen, ..args.clone() };
+    let network = network(hub, dirs, &args, key, peers, out).await?;
     Ok((drive, Some(network)))
 }
 

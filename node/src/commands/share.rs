@@ -56,7 +56,7 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
         Drive::open(&hub, start(store, hub.answers()), key, patience(&args.network, &dirs, &key))
             .await?;
     drive.latest().await?;
-    let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
+    let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     let addresses = network.addresses();
     let _announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
         .map_err(|error| Error::io("write", &dirs.run, &error))?;

@@ -28,6 +28,8 @@ const GREETING: &[u8; 16] = b"datnode-local/1\n";
 pub struct NetworkOptions {
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
+    /// Whether these ports and no others will do.
+    pub ports_fixed: bool,
     /// Peers to connect to.
     pub peers: Vec<Multiaddr>,
     /// Where the node's key is kept.
@@ -43,6 +45,8 @@ pub struct Network {
     swarm: Option<Swarm>,
     /// Keeps the node's key ours.
     _identity: Option<Identity>,
+    /// The port that somebody else had, if another one is listened on.
+    taken: Option<u16>,
     /// Looks for processes of this user, until the network is dropped.
     looking: JoinSet<()>,
 }
@@ -56,16 +60,18 @@ impl Network {
         let identity = Identity::open(&options.data)
             .map_err(|error| Error::new(crate::error::Code::Io, error.to_string()))?;
         let config = SwarmConfig::new(identity.keypair().clone(), options.listen.clone());
+        let mut taken = None;
         let (swarm, mut events, driver) = swarm::start(config)
             .or_else(|error| match error {
                 // Somebody has the port: any free one serves as well, and is told in tickets.
-                SwarmError::PortTaken { .. } => {
-                    let listen = options.listen.iter().map(any_port).collect();
+                SwarmError::PortTaken { port } if !options.ports_fixed => {
+                    taken = Some(port);
+                    let listen = options.listen.iter().map(swarm::any_port).collect();
                     swarm::start(SwarmConfig::new(identity.keypair().clone(), listen))
                 }
                 other => Err(other),
             })
-            .map_err(|error| Error::new(crate::error::Code::Port, error.to_string()))?;
+            .map_err(|error| Error::port(&error))?;
         tokio::spawn(driver);
         let (sought, hub, local) = (hub, hub.clone(), swarm.local_peer_id());
         tokio::spawn(async move {
@@ -88,12 +94,17 @@ impl Network {
             swarm.keep(vec![peer.clone()]).await;
         }
         swarm.listening().await;
-        Ok(Self { swarm: Some(swarm), _identity: Some(identity), looking: JoinSet::new() })
+        Ok(Self { swarm: Some(swarm), _identity: Some(identity), taken, looking: JoinSet::new() })
     }
 
     /// Returns a network that opens no socket but those between processes of this user.
     pub fn offline() -> Self {
-        Self { swarm: None, _identity: None, looking: JoinSet::new() }
+        Self { swarm: None, _identity: None, taken: None, looking: JoinSet::new() }
+    }
+
+    /// Returns the port that somebody else had, if another one is listened on.
+    pub fn taken(&self) -> Option<u16> {
+        self.taken
     }
 
     /// Returns the addresses that others can dial; none offline.
@@ -137,16 +148,6 @@ async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> 
         }
         _ => connect_locally(hub, &found.socket).await,
     }
-}
-
-fn any_port(address: &Multiaddr) -> Multiaddr {
-    use libp2p::multiaddr::Protocol;
-    let free = |part: Protocol<'static>| match part {
-        Protocol::Tcp(_) => Protocol::Tcp(0),
-        Protocol::Udp(_) => Protocol::Udp(0),
-        other => other,
-    };
-    address.iter().map(|part| free(part.acquire())).collect()
 }
 
 async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {

@@ -12,6 +12,7 @@ use crate::cli::escape;
 use crate::cli::units::{Size, Span};
 use crate::disk::DiskError;
 use crate::engine::Sought;
+use crate::swarm::SwarmError;
 
 /// How many reasons an error lists why peers could not be reached.
 const REASONS_MAX: usize = 3;
@@ -259,10 +260,11 @@ impl Error {
         .field("path", escape::bytes(name))
     }
 
-    /// An address to listen on cannot be used.
-    pub fn port(address: impl Display, source: &io::Error) -> Self {
-        Self::new(Code::Port, format!("cannot listen on {address}: {}", reason(source)))
-            .hint("choose another port with --port, or any free one with --port 0")
+    /// An address to listen on is taken or cannot be used.
+    pub fn port(source: &SwarmError) -> Self {
+        Self::new(Code::Port, source.to_string()).hint(
+            "choose another address with --listen; with an IP address alone any free port will do",
+        )
     }
 
     /// Reading or writing `path` failed while trying to `doing` (a verb phrase: "read", "create the folder").

@@ -238,6 +238,16 @@ pub fn listen_addresses_for(ip: IpAddr, port: u16) -> Vec<Multiaddr> {
     vec![tcp, quic]
 }
 
+/// Returns an address with any free port instead of its own.
+pub fn any_port(address: &Multiaddr) -> Multiaddr {
+    let free = |part: Protocol<'static>| match part {
+        Protocol::Tcp(_) => Protocol::Tcp(0),
+        Protocol::Udp(_) => Protocol::Udp(0),
+        other => other,
+    };
+    address.iter().map(|part| free(part.acquire())).collect()
+}
+
 /// Starts a swarm: a handle, what happens, and the driver, which the caller spawns.
 ///
 /// Has to be called inside a tokio runtime with I/O and time. Listening begins before it returns.
