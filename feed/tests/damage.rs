@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Memory, block, writer};
+use common::{Memory, block, key, writer};
 use datnode_feed::{
     BlockIndex, FeedSlot, FileId, InPlace, MemoryStorage, Storage, Store, StoreError,
 };
@@ -38,14 +38,6 @@ fn sizes_that_do_not_add_up_are_damage() {
     let mut store = store.unwrap();
     assert!(matches!(store.byte_offset(feed, BlockIndex(6)), Err(StoreError::Damaged(_))));
     assert_eq!(store.read(feed, BlockIndex(6)).unwrap(), Some(block(1, 6)), "its bytes are fine");
-}
-
-#[test]
-fn ends_of_tables_beyond_any_file_are_damage() {
-    for (offset, end) in [(16, u64::MAX), (24, u64::MAX), (24, 1 << 56), (24, 0)] {
-        let (store, _) = damaged(FileId::Meta, offset, &end.to_le_bytes());
-        assert!(matches!(store, Err(StoreError::Damaged("header of meta"))), "{offset} {end}");
-    }
 }
 
 #[test]
@@ -96,5 +88,53 @@ fn a_rotten_node_neither_finds_bytes_nor_proves_anything() {
             assert!(found.is_err() || found.unwrap() == sound.seek(feed, byte).unwrap(), "{byte}");
         }
         assert!(refused > 0 && right > 0 && right < 10, "node {node}: {refused} {right}");
+    }
+}
+
+#[test]
+fn a_journal_that_lost_a_record_does_not_take_the_tables_back() {
+    let (mut store, feed) = writer(1, 3);
+    let first = store.storage().len(FileId::Journal).unwrap();
+    store.append(feed, b"one more").unwrap();
+    store.sign(feed, &key()).unwrap();
+    store.commit().unwrap();
+    let sound = store.into_storage();
+    for (offset, cut) in [(first, true), (first + 5, true), (first + 30, false), (30, false)] {
+        let mut storage = sound.clone();
+        if cut {
+            storage.truncate(FileId::Journal, offset).unwrap();
+        } else {
+            storage.write(FileId::Journal, offset, &[0xfe]).unwrap();
+        }
+        let mut store = Store::open(storage).unwrap();
+        assert_eq!(store.length(feed), 4, "{offset} {cut}");
+        assert_eq!(store.read(feed, BlockIndex(3)).unwrap().as_deref(), Some(&b"one more"[..]));
+    }
+}
+
+#[test]
+fn tables_without_meta_are_not_taken_for_a_new_store() {
+    let (mut store, _) = writer(1, 3);
+    store.checkpoint().unwrap();
+    let mut storage = store.into_storage();
+    storage.truncate(FileId::Meta, 0).unwrap();
+    assert!(matches!(Store::open(storage), Err(StoreError::Damaged("header of meta"))));
+}
+
+#[test]
+fn a_damaged_meta_is_never_read() {
+    let (mut store, _) = writer(1, 3);
+    store.checkpoint().unwrap();
+    let sound = store.into_storage();
+    for offset in (0..56).chain(256..512) {
+        let mut byte = [0];
+        sound.read(FileId::Meta, offset, &mut byte).unwrap();
+        let mut storage = sound.clone();
+        storage.write(FileId::Meta, offset, &[byte[0] ^ 4]).unwrap();
+        let opened = Store::open(storage);
+        assert!(
+            matches!(opened, Err(StoreError::Damaged(_) | StoreError::Newer { .. })),
+            "{offset}"
+        );
     }
 }

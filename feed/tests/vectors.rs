@@ -88,10 +88,12 @@ fn the_files_of_a_store_are_as_written_down() {
     let store = feed();
     let slot = common::empty().1;
     let meta = file(&store, FileId::Meta);
-    assert_eq!(hex(&meta[..32]), META_HEADER);
+    assert_eq!(hex(&meta[..56]), META_HEADER);
     let record = format!("{PUBLIC_KEY}78{HEAD}");
     assert!(hex(&meta[256..]).starts_with(&record));
-    assert!(meta[32..256].iter().chain(&meta[256 + record.len() / 2..]).all(|&byte| byte == 0));
+    assert_eq!(hex(&meta[256 + 240..]), RECORD_CHECK);
+    let empty = meta[56..256].iter().chain(&meta[256 + record.len() / 2..256 + 240]);
+    assert!(empty.copied().all(|byte| byte == 0));
     assert_eq!(meta.len(), 512);
     assert_eq!(file(&store, FileId::Data), b"abcde");
     let tree = file(&store, FileId::Tree(slot));
@@ -151,7 +153,8 @@ const SIGNED_BYTES: &str = "6461746e6f6465203230323620666565642068656164207631ea
 const SIGNATURE: &str = "3de1197b77d933ef3bc6c1b480e523b7e80f75e25540a3c99b48a8dcac9f7ffe75d23466bef40ad6e16fd92a0abfd7c454ea98f554cb9b237cc87a75ba103202";
 const HEAD: &str = "0000000000000000050000000000000005000000000000005e9cdf6af4808a3f3e417e22b2166248803d631f61b3bea5435247d9321f855d3de1197b77d933ef3bc6c1b480e523b7e80f75e25540a3c99b48a8dcac9f7ffe75d23466bef40ad6e16fd92a0abfd7c454ea98f554cb9b237cc87a75ba103202";
 const FORK_HEAD: &str = "0100000000000000060000000000000007000000000000000303030303030303030303030303030303030303030303030303030303030303000000000000000005000000000000000202020202020202020202020202020202020202020202020202020202020202bd78287319f682e4c4dc1f451fcc0adaf1c8661cd564d93922fdf6a35192627378ef66ac5a8e559c8000f6828bee1668573941e90e5089d2b64f79923f932406";
-const META_HEADER: &str = "64617473746f7265010001000000000005000000000000000800000000000000";
-const JOURNAL_LEN: usize = 933;
-const JOURNAL_HASH: &str = "4a21f96208146e830668b662015d8745a7482e10767881d6b881f2fc30de33b5";
-const JOURNAL_PREFIX: &str = "910300009b01286d2161f5d6352958eb8bf310f7";
+const RECORD_CHECK: &str = "fa17d204eabc667fdf44280d61be06a8";
+const META_HEADER: &str = "64617473746f72650100010000000000050000000000000008000000000000000100000000000000220a56ab2359bcf879f7b1515be1da15";
+const JOURNAL_LEN: usize = 957;
+const JOURNAL_HASH: &str = "b1cfb0697f462b6b837b809ff5c68f00671b3647476dee34dde57c83e3d1ec1b";
+const JOURNAL_PREFIX: &str = "a9030000192c71c1145e37b7f119c0e0cb34870d";

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::journal::Write;
-use super::table::{Header, META_LEN, NODE_LEN, PLACE_LEN, encode_feed, encode_node};
+use super::table::{FeedRecord, Header, NODE_LEN, PLACE_LEN, encode_node};
 use super::{Store, StoreError, sync_tables};
 use crate::limits::{JOURNAL_BYTES, RECORD_BYTES_MAX};
 use crate::storage::{FeedSlot, FileId, Storage};
@@ -34,7 +34,8 @@ impl<S: Storage> Store<S> {
         let mut writes = self.collect();
         if writes.iter().map(record_len).sum::<usize>() > RECORD_BYTES_MAX {
             // Should only the first of several records survive, what it claims must not be written over.
-            let header = Header { feeds: self.committed_feeds, ..self.next_header() };
+            let (feeds, commits) = (self.committed_feeds, self.header.commits);
+            let header = Header { feeds, commits, ..self.next_header() };
             let bytes = header.encode();
             writes.insert(0, Write { file: FileId::Meta, offset: 0, bytes });
         }
@@ -75,9 +76,12 @@ impl<S: Storage> Store<S> {
             writes.extend(feed.places.iter().map(place));
         }
         for (slot, feed) in (0..).map(FeedSlot).zip(&self.feeds).filter(|(_, feed)| feed.dirty) {
-            let head = feed.signed.as_ref().or(feed.head.as_ref());
-            let bytes = encode_feed(&feed.key, head, feed.accusation.as_ref().map(|(at, _)| *at));
-            let offset = (u64::from(slot.0) + 1) * META_LEN;
+            let record = FeedRecord {
+                key: feed.key,
+                head: feed.signed.or(feed.head),
+                accusation: feed.accusation.as_ref().map(|(at, _)| *at),
+            };
+            let (offset, bytes) = (FeedRecord::offset(slot), record.encode(slot));
             writes.push(Write { file: FileId::Meta, offset, bytes });
         }
         let bytes = self.next_header().encode();
@@ -87,12 +91,12 @@ impl<S: Storage> Store<S> {
 
     fn next_header(&self) -> Header {
         let names_end = self.header.names_end + self.names.staged.len() as u64;
-        Header { names_end, ..self.header }
+        Header { names_end, commits: self.header.commits + 1, ..self.header }
     }
 
     /// Forgets what is in the tables now, and shows the heads that are durable.
     fn settle(&mut self) {
-        self.header.names_end += self.names.staged.len() as u64;
+        self.header = self.next_header();
         self.names.staged.clear();
         self.names.forwards.clear();
         self.unsynced = super::Unsynced::default();

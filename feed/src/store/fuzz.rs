@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::journal::{Journal, Write, writes};
-use super::table::{Cell, Header, META_LEN, Span, decode_feed, encode_feed};
+use super::table::{Cell, FeedRecord, Header, META_LEN, Span, seal};
 use super::{Place, Store};
 use crate::codec::{Reader, Writer};
 use crate::fuzz::{block_bytes, sample};
@@ -16,26 +16,37 @@ use crate::storage::{FeedSlot, FileId, Storage};
 /// The working file that places may name.
 const WORKING: &[u8] = b"dir/file";
 
-/// The first page of `meta`, or a feed's record in it.
+/// The header of `meta`, or a feed's record in it; checksums are made right, or nothing would be read.
 pub fn meta(input: &[u8]) -> bool {
-    if let Ok(Ok(header)) = Header::decode(input) {
-        assert_eq!(Header::decode(&header.encode()), Ok(Ok(header)), "a header comes back");
+    let mut bytes: Vec<u8> = input.iter().copied().take(Header::LEN).collect();
+    seal(0, &mut bytes);
+    if let Some(Ok(Ok(header))) = bytes.first_chunk().map(Header::decode) {
+        let encoded = header.encode();
+        let encoded = encoded.first_chunk().expect("a header has this length");
+        assert_eq!(Header::decode(encoded), Ok(Ok(header)), "a header comes back");
         return true;
     }
-    let Some(record) = input.first_chunk::<{ META_LEN as usize }>() else { return false };
-    let Ok((key, head, accusation)) = decode_feed(record) else { return false };
-    let encoded = encode_feed(&key, head.as_ref(), accusation);
+    let slot = FeedSlot(1);
+    let mut bytes: Vec<u8> = input.iter().copied().take(META_LEN as usize).collect();
+    seal(FeedRecord::offset(slot), &mut bytes);
+    let Some(Ok(record)) = bytes.first_chunk().map(|bytes| FeedRecord::decode(slot, bytes)) else {
+        return false;
+    };
+    let encoded = record.encode(slot);
     let encoded = encoded.first_chunk().expect("a record has this length");
-    assert_eq!(decode_feed(encoded), Ok((key, head, accusation)), "a record comes back");
+    assert_eq!(FeedRecord::decode(slot, encoded), Ok(record), "a record comes back");
     true
 }
 
 pub(crate) fn meta_seeds() -> Vec<Vec<u8>> {
-    let (sample, span) = (sample(), Span { offset: 70, len: 400 });
+    let (sample, slot) = (sample(), FeedSlot(1));
+    let record = FeedRecord { key: sample.key, head: None, accusation: None };
+    let span = Span { offset: 70, len: 400 };
+    let full = FeedRecord { head: sample.heads.first().copied(), accusation: Some(span), ..record };
     vec![
-        Header { feeds: 2, data_end: 1 << 40, names_end: 80 }.encode(),
-        encode_feed(&sample.key, None, None),
-        encode_feed(&sample.key, sample.heads.first(), Some(span)),
+        Header { feeds: 2, data_end: 1 << 40, names_end: 80, commits: 3 }.encode(),
+        record.encode(slot),
+        full.encode(slot),
     ]
 }
 
@@ -56,7 +67,7 @@ pub(crate) fn place_seeds() -> Vec<Vec<u8>> {
 pub fn journal(input: &[u8]) -> bool {
     let mut storage = MemoryStorage::new();
     storage.write(FileId::Journal, 0, input).expect("memory does not fail");
-    Journal::replay(&mut storage).expect("what has no checksum is no record");
+    Journal::replay(&mut storage, 0).expect("what has no checksum is no record");
     let Ok(found) = writes(input) else { return false };
     let mut journal = Journal::default();
     journal.append(&mut storage, &found).expect("memory does not fail");
@@ -81,12 +92,26 @@ pub fn store(input: &[u8]) -> bool {
     let mut reader = Reader::new(input);
     while let Ok(number) = reader.u8() {
         let Ok(bytes) = reader.bytes(1 << 20) else { break };
-        storage.write(number_to_file(number), 0, bytes).expect("memory does not fail");
+        let (file, mut bytes) = (number_to_file(number), bytes.to_vec());
+        if file == FileId::Meta {
+            seal_all(&mut bytes);
+        }
+        storage.write(file, 0, &bytes).expect("memory does not fail");
     }
     storage.set_working(WORKING, block_bytes(3));
     let Ok(mut store) = Store::open(storage) else { return false };
     use_store(&mut store);
     true
+}
+
+/// Makes the checksums of a whole `meta` right.
+fn seal_all(meta: &mut [u8]) {
+    for (at, part) in (0..).step_by(META_LEN as usize).zip(meta.chunks_mut(META_LEN as usize)) {
+        let len = if at == 0 { Header::LEN } else { META_LEN as usize };
+        if let Some(part) = part.get_mut(..len) {
+            seal(at, part);
+        }
+    }
 }
 
 fn number_to_file(number: u8) -> FileId {

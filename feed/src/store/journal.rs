@@ -14,6 +14,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::StoreError;
+use super::table::Header;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::RECORD_BYTES_MAX;
 use crate::storage::{FeedSlot, FileId, Storage};
@@ -59,22 +60,33 @@ impl Journal {
         Ok(())
     }
 
-    /// Does again what the journal's records say; tells whether there were any.
-    pub(super) fn replay<S: Storage>(storage: &mut S) -> Result<bool, StoreError> {
+    /// Does again what the journal's records say, unless the tables have seen all of it and more; `commits` says how many
+    /// commits they have seen.
+    pub(super) fn replay<S: Storage>(storage: &mut S, commits: u64) -> Result<(), StoreError> {
         let end = storage.len(FileId::Journal)?;
         if end > 0 {
             // A killed process may have left a record that can be read and is not durable. Were the tables changed by it
             // first, a power cut could take the record back and leave half of its writes.
             storage.sync(FileId::Journal)?;
         }
-        let mut journal = Self::default();
+        let (mut journal, mut newest) = (Self::default(), 0);
         while let Some(body) = journal.read(storage, end)? {
             // The chain holds: these are our own bytes, and a mistake in them is damage.
+            let writes = writes(&body).map_err(|_| StoreError::Damaged("journal"))?;
+            newest = writes.iter().filter_map(commits_of).fold(newest, u64::max);
+        }
+        if newest < commits {
+            // A table is changed after its record was synced. So a record was there and can not be read any more; to redo
+            // those before it would take the tables back.
+            return Ok(());
+        }
+        let mut journal = Self::default();
+        while let Some(body) = journal.read(storage, end)? {
             for write in writes(&body).map_err(|_| StoreError::Damaged("journal"))? {
                 storage.write(write.file, write.offset, &write.bytes)?;
             }
         }
-        Ok(journal.len > 0)
+        Ok(())
     }
 
     fn read<S: Storage>(&mut self, storage: &S, end: u64) -> Result<Option<Vec<u8>>, StoreError> {
@@ -112,6 +124,13 @@ fn chain(before: &[u8; 16], body: &[u8]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
     hasher.update(before).update(body);
     *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
+}
+
+/// Returns how many commits there were, if this is a write of the header.
+fn commits_of(write: &Write) -> Option<u64> {
+    let is_header = write.file == FileId::Meta && write.offset == 0;
+    let bytes = write.bytes.first_chunk().filter(|_| is_header)?;
+    Header::decode(bytes).ok()?.ok().map(|header| header.commits)
 }
 
 pub(super) fn writes(body: &[u8]) -> Result<Vec<Write>, DecodeError> {

@@ -34,7 +34,7 @@ use crate::position::{BlockIndex, NodeIndex, peaks};
 use crate::storage::{FeedSlot, FileId, Storage, StorageError};
 use journal::Journal;
 use names::Names;
-use table::{Cell, Header, META_LEN, NODE_LEN, PLACE_LEN, Span};
+use table::{Cell, FeedRecord, Header, META_LEN, NODE_LEN, PLACE_LEN, Span};
 
 pub use accuse::Comparison;
 pub use audit::Checked;
@@ -152,10 +152,10 @@ impl<S: Storage> Store<S> {
     /// # Errors
     /// [`StoreError::Newer`] for a newer format, with nothing touched; otherwise what the storage says, or damage.
     pub fn open(mut storage: S) -> Result<Self, StoreError> {
-        Self::refuse_newer(&storage)?;
-        let replayed = Journal::replay(&mut storage)?;
-        let header = Self::read_header(&storage)?.unwrap_or_default();
-        if replayed {
+        let before = Self::first_look(&storage)?;
+        Journal::replay(&mut storage, before.map_or(0, |header| header.commits))?;
+        let header = Self::read_header(&storage)?;
+        if storage.len(FileId::Journal)? > 0 {
             sync_tables(&mut storage, header.feeds)?;
         }
         let mut store = Self {
@@ -182,40 +182,37 @@ impl<S: Storage> Store<S> {
         Ok(store)
     }
 
-    /// Looks at the version alone: the rest may be torn until the journal was replayed.
-    fn refuse_newer(storage: &S) -> Result<(), StoreError> {
+    /// Reads the header before the journal was replayed: it may be torn, but is not of a newer format.
+    fn first_look(storage: &S) -> Result<Option<Header>, StoreError> {
         if storage.len(FileId::Meta)? < Header::LEN as u64 {
-            return Ok(());
+            return Ok(None);
         }
         let mut bytes = [0; Header::LEN];
         storage.read(FileId::Meta, 0, &mut bytes)?;
         match Header::decode(&bytes) {
             Ok(Err(found)) => Err(StoreError::Newer { found, known: FORMAT }),
-            _ => Ok(()),
+            Ok(Ok(header)) => Ok(Some(header)),
+            Err(_) => Ok(None),
         }
     }
 
-    fn read_header(storage: &S) -> Result<Option<Header>, StoreError> {
-        if storage.len(FileId::Meta)? == 0 {
-            return Ok(None);
+    fn read_header(storage: &S) -> Result<Header, StoreError> {
+        let first = FeedSlot(0);
+        let tables = [FileId::Meta, FileId::Names, FileId::Tree(first), FileId::Blocks(first)];
+        for file in tables {
+            if storage.len(file)? > 0 {
+                let header = Self::first_look(storage)?;
+                return header.ok_or(StoreError::Damaged("header of meta"));
+            }
         }
-        if storage.len(FileId::Meta)? < Header::LEN as u64 {
-            return Err(StoreError::Damaged("header of meta"));
-        }
-        let mut bytes = [0; Header::LEN];
-        storage.read(FileId::Meta, 0, &mut bytes)?;
-        match Header::decode(&bytes) {
-            Ok(Ok(header)) => Ok(Some(header)),
-            Ok(Err(found)) => Err(StoreError::Newer { found, known: FORMAT }),
-            Err(_) => Err(StoreError::Damaged("header of meta")),
-        }
+        Ok(Header::default())
     }
 
     fn open_feed(&self, slot: FeedSlot) -> Result<Feed, StoreError> {
         let mut record = [0; META_LEN as usize];
-        self.storage.read(FileId::Meta, (u64::from(slot.0) + 1) * META_LEN, &mut record)?;
-        let (key, head, accusation) =
-            table::decode_feed(&record).map_err(|_| StoreError::Damaged("record of a feed"))?;
+        self.storage.read(FileId::Meta, FeedRecord::offset(slot), &mut record)?;
+        let FeedRecord { key, head, accusation } = FeedRecord::decode(slot, &record)
+            .map_err(|_| StoreError::Damaged("record of a feed"))?;
         if head.as_ref().is_some_and(|head| head.verify(&key).is_err()) {
             return Err(StoreError::Damaged("head of a feed"));
         }
@@ -408,9 +405,10 @@ impl Feed {
 
 /// Makes all tables durable.
 fn sync_tables<S: Storage>(storage: &mut S, feeds: u16) -> Result<(), StoreError> {
-    storage.sync(FileId::Meta)?;
-    if storage.len(FileId::Names)? > 0 {
-        storage.sync(FileId::Names)?;
+    for file in [FileId::Meta, FileId::Names] {
+        if storage.len(file)? > 0 {
+            storage.sync(file)?;
+        }
     }
     for slot in 0..feeds {
         for file in [FileId::Tree(FeedSlot(slot)), FileId::Blocks(FeedSlot(slot))] {
