@@ -6,17 +6,22 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 extern crate std;
 
 pub mod capability;
+mod execute;
 mod fault;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod ids;
 mod job;
 pub mod limits;
 mod replicator;
 pub mod wire;
 
+pub use execute::execute;
 pub use fault::Fault;
 pub use ids::{Binding, Class, FeedId, Instant, PeerId, Priority, RequestId, WantId};
 pub use job::{Availability, Done, Event, Failure, Job};

@@ -428,6 +428,21 @@ fn requests_have_so_many_runs_in_all() {
     assert_eq!(asked as usize, REQUEST_RUNS_MAX / RUNS_MAX);
 }
 
+#[test]
+fn a_request_that_is_cancelled_to_pieces_has_a_limit() {
+    let mut victim = Victim::new(0..0);
+    victim.replicator.handle_head(FEED, head(1 << 20));
+    victim.tell(&request(1, 1 << 20, Wanted::Blocks(vec![0..1 << 20])));
+    let fault = (0..).find_map(|piece| {
+        let first = piece * 2 * RUNS_MAX as u64;
+        let blocks = (0..RUNS_MAX as u64).map(|run| first + 2 * run..first + 2 * run + 1).collect();
+        victim.tell(&Message::Cancel { channel: CHANNEL, id: RequestId(1), blocks });
+        victim.fault().map(|fault| (piece as usize, fault))
+    });
+    let pieces = REQUEST_RUNS_MAX / RUNS_MAX;
+    assert_eq!(fault, Some((pieces, Fault::TooMany("runs in requests"))));
+}
+
 impl Victim {
     /// Returns the request that goes to the peer next.
     fn ask(&mut self) -> RequestId {

@@ -23,6 +23,8 @@ const BLOCKS: u64 = 10;
 pub struct Sample {
     /// The writer's store.
     pub store: Store<MemoryStorage>,
+    /// The store of its other history, which has two blocks.
+    pub other: Store<MemoryStorage>,
     /// The feed in it.
     pub feed: FeedSlot,
     /// The feed's key.
@@ -53,7 +55,7 @@ pub fn sample() -> &'static Sample {
         let Ok(Comparison::Contradict(accusation)) = compared else {
             unreachable!("the histories differ from the first block on")
         };
-        Sample { store, feed, key: secret.public(), heads, accusation: *accusation }
+        Sample { store, other, feed, key: secret.public(), heads, accusation: *accusation }
     })
 }
 

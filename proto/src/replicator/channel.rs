@@ -188,6 +188,12 @@ impl Link {
         })
     }
 
+    /// Returns how many withdrawn requests are remembered.
+    #[cfg(feature = "fuzz")]
+    pub(super) fn late_requests(&self) -> usize {
+        self.late_requests.len()
+    }
+
     /// Notes that the peer delivered a block it owed.
     pub(super) fn settle(&mut self, request: RequestId, block: u64) {
         self.asked.clear(block);

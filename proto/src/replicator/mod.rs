@@ -4,6 +4,8 @@
 //! `picker`, `want`), what is answered (`upload`), what messages mean (`receive`), what is sent (`transmit`).
 
 mod channel;
+#[cfg(feature = "fuzz")]
+mod check;
 mod download;
 mod feed;
 mod holder;

@@ -87,10 +87,10 @@ impl Replicator {
             }
             Message::Cancel { channel, id: request, blocks } => {
                 self.feed_of(id, channel)?;
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.upload.cancel(request, &blocks);
+                match self.peers.get_mut(&id) {
+                    Some(peer) => peer.upload.cancel(request, &blocks),
+                    None => Ok(()),
                 }
-                Ok(())
             }
             Message::Missing { channel, id: request, blocks } => {
                 let feed = self.feed_of(id, channel)?;

@@ -41,6 +41,12 @@ impl RunSet {
         }
     }
 
+    /// Returns how many runs there are.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// Keeps the first runs only.
     pub(super) fn truncate(&mut self, len: usize) {
         while self.ends.len() > len {

@@ -75,8 +75,7 @@ impl Upload {
         if self.queue.len() >= REQUESTS_MAX {
             return Err(Fault::TooMany("requests"));
         }
-        let waiting: usize = self.queue.values().map(|lease| lease.rest.len()).sum();
-        if waiting + runs.len() > REQUEST_RUNS_MAX {
+        if self.runs() + runs.len() > REQUEST_RUNS_MAX {
             return Err(Fault::TooMany("runs in requests"));
         }
         runs.reverse();
@@ -85,18 +84,26 @@ impl Upload {
         Ok(())
     }
 
-    /// Forgets a request, or some of its blocks.
-    pub(super) fn cancel(&mut self, id: RequestId, blocks: &Runs) {
+    /// Forgets a request, or some of its blocks, which may leave more runs than there were.
+    pub(super) fn cancel(&mut self, id: RequestId, blocks: &Runs) -> Result<(), Fault> {
         let Some(key) = self.queue.keys().find(|(_, _, other)| *other == id).copied() else {
-            return;
+            return Ok(());
         };
-        let Some(lease) = self.queue.get_mut(&key) else { return };
+        let Some(lease) = self.queue.get_mut(&key) else { return Ok(()) };
         lease.rest.reverse();
         lease.rest = if blocks.is_empty() { Runs::new() } else { without(&lease.rest, blocks) };
         lease.rest.reverse();
         if lease.rest.is_empty() {
             self.queue.remove(&key);
         }
+        if self.runs() > REQUEST_RUNS_MAX {
+            return Err(Fault::TooMany("runs in requests"));
+        }
+        Ok(())
+    }
+
+    fn runs(&self) -> usize {
+        self.queue.values().map(|lease| lease.rest.len()).sum()
     }
 
     /// Forgets all requests for a feed.
@@ -151,6 +158,17 @@ impl Upload {
         }
     }
 
+    /// Panics if more waits than may.
+    #[cfg(feature = "fuzz")]
+    pub(super) fn check(&self) {
+        assert!(self.queue.len() <= REQUESTS_MAX, "leases are bounded");
+        assert!(self.runs() <= REQUEST_RUNS_MAX, "their runs are bounded");
+        let reading: usize = self.reading.values().sum();
+        assert!(reading + self.ready.len() <= READS_MAX, "reads are bounded");
+        let waiting: u64 = self.ready.values().map(|answer| answer.bytes.len() as u64).sum();
+        assert_eq!(waiting, self.waiting_bytes, "bytes that wait are counted");
+    }
+
     /// Takes the next answer.
     pub(super) fn pop(&mut self) -> Option<Answer> {
         let (_, answer) = self.ready.pop_first()?;
@@ -185,7 +203,7 @@ mod tests {
         let mut upload = Upload::default();
         let runs = alloc::vec![0..4, 8..10];
         upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
-        upload.cancel(RequestId(1), &alloc::vec![1..3, 9..20]);
+        upload.cancel(RequestId(1), &alloc::vec![1..3, 9..20]).unwrap();
         let mut blocks = alloc::vec::Vec::new();
         while let Some(read) = upload.next_read() {
             blocks.push(read.block.0);
@@ -198,7 +216,7 @@ mod tests {
         let mut upload = Upload::default();
         let runs = alloc::vec![0..4, 8..10];
         upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
-        upload.cancel(RequestId(1), &alloc::vec![0..10]);
+        upload.cancel(RequestId(1), &alloc::vec![0..10]).unwrap();
         assert!(upload.next_read().is_none());
     }
 
