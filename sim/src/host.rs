@@ -1,13 +1,10 @@
 //! A host: the replicator and store that a node has, with jobs done at once.
 
 use bytes::Bytes;
-use datnode_feed::{
-    Accusation, BlockProof, Comparison, FeedSlot, MemoryStorage, SecretKey, Seek, Storage, Store,
-    VerifyError, leaf,
-};
+use datnode_feed::{Accusation, FeedSlot, MemoryStorage, SecretKey, Store};
 use datnode_proto::{
-    Class, Done, Event, Failure, FeedId, Frame, Instant, Job, Order, PeerId, Priority, Replica,
-    Replicator, Target, Want, WantId,
+    Class, Event, FeedId, Frame, Instant, Order, PeerId, Priority, Replica, Replicator, Target,
+    Want, WantId, execute,
 };
 
 use crate::{HostId, Random};
@@ -113,7 +110,7 @@ impl Host {
         let mut worked = false;
         while let Some(job) = self.replicator.poll_job() {
             worked = true;
-            let done = self.execute(job);
+            let done = execute(&mut self.store, self.slot, job);
             self.replicator.handle_done(now, done);
         }
         while let Some(event) = self.replicator.poll_event() {
@@ -148,56 +145,6 @@ impl Host {
         }
         Some(frame)
     }
-
-    /// Does what a node's store thread does with a job.
-    fn execute(&mut self, job: Job) -> Done {
-        let (store, slot) = (&mut self.store, self.slot);
-        match job {
-            Job::Read { peer, feed, request, priority, block, levels } => {
-                let proof = store.prove(slot, block, levels).expect("memory does not fail");
-                let bytes = store.read(slot, block).expect("memory does not fail");
-                let answer = proof.zip(bytes.map(Bytes::from));
-                Done::Read { peer, feed, request, priority, block, answer }
-            }
-            Job::Locate { peer, feed, request, priority, length, bytes } => {
-                let blocks = match (store.seek(slot, bytes.start), store.seek(slot, bytes.end - 1))
-                {
-                    (Ok(Seek::Block { block: a, .. }), Ok(Seek::Block { block: b, .. })) => {
-                        Some(a.0..b.0 + 1)
-                    }
-                    _ => None,
-                };
-                Done::Located { peer, feed, request, priority, length, blocks }
-            }
-            Job::Prove { peer, feed, from } => Done::Proved {
-                peer,
-                feed,
-                proof: store.prove_upgrade(slot, from).expect("memory does not fail"),
-            },
-            Job::Upgrade { peer, feed, proof } => {
-                let result = store.upgrade(slot, &proof).map_err(|error| blame(&error));
-                let head = store.head(slot).copied().ok_or(Failure::Ours);
-                Done::Upgraded { peer, feed, result: result.and(head) }
-            }
-            Job::Compare { peer, feed, head } => {
-                let result = store.compare(slot, &head).map_err(|error| blame(&error));
-                if let Ok(Comparison::Contradict(accusation)) = &result {
-                    store.accuse(slot, accusation).expect("it was made from what is verified");
-                }
-                Done::Compared { peer, feed, head, result }
-            }
-            Job::Accuse { peer, feed, accusation } => {
-                let kept = store.accuse(slot, &accusation).map_err(|error| blame(&error));
-                Done::Accused { peer, feed, result: kept.map(|_| accusation) }
-            }
-            Job::Store { peer, feed, block, siblings, bytes } => {
-                let len = bytes.len() as u64;
-                let proof = BlockProof { block, leaf: leaf(&bytes), siblings };
-                let result = keep(store, slot, &proof, &bytes).map_err(|error| blame(&error));
-                Done::Stored { peer, feed, block, len, result }
-            }
-        }
-    }
 }
 
 fn replica(store: &Store<MemoryStorage>, slot: FeedSlot) -> Replica {
@@ -209,19 +156,4 @@ fn replica(store: &Store<MemoryStorage>, slot: FeedSlot) -> Replica {
         have: store.have(slot).clone(),
         accusation: store.accusation(slot).cloned().map(Box::new),
     }
-}
-
-fn keep<S: Storage>(
-    store: &mut Store<S>,
-    slot: FeedSlot,
-    proof: &BlockProof,
-    bytes: &[u8],
-) -> Result<u64, VerifyError> {
-    let offset = store.accept(slot, proof, None)?;
-    store.keep(slot, proof.block, bytes)?;
-    Ok(offset)
-}
-
-fn blame(error: &VerifyError) -> Failure {
-    if error.is_peers_fault() { Failure::Peer } else { Failure::Ours }
 }
