@@ -58,7 +58,7 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
         return verdict(&bad, None);
     }
     drive.patience = patience;
-    let network = network(&hub, &dirs, &args.network, key, Vec::new()).await?;
+    let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     let cause = repair(&drive, &folder, &bad, writes).await.err();
     let full = !args.quick;
     let left = drive.store.query(move |worker| {
