@@ -65,7 +65,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 extern crate std;
 
 mod blocks;
@@ -77,6 +77,9 @@ mod cursor;
 mod entry;
 mod error;
 mod file_builder;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 mod history;
 mod index;

@@ -89,7 +89,7 @@ pub(crate) fn resolve<B: Blocks>(
     }
 }
 
-fn read_spill(block: &[u8], inline: &[u8]) -> Result<Entry, Damage> {
+pub(crate) fn read_spill(block: &[u8], inline: &[u8]) -> Result<Entry, Damage> {
     if block.len() > ENTRY_BYTES_MAX + 16 {
         return Err(DecodeError::TooLong(ENTRY_BYTES_MAX).into());
     }

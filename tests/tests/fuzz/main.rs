@@ -23,16 +23,17 @@ static METER: Meter = Meter;
 /// How many inputs an entry point takes in a run.
 const EXECS: u64 = 20_000;
 /// Entry points that make a world for each input take fewer.
-const SLOW: [&str; 2] = ["session", "store"];
+const SLOW: [&str; 3] = ["drive", "session", "store"];
 const SLOWER_BY: u64 = 20;
 /// The longest mutated input.
-const INPUT_BYTES_MAX: usize = 8 << 10;
+const INPUT_BYTES_MAX: usize = 16 << 10;
 /// What no input may make us allocate, whatever it claims.
 const MEMORY_MAX: usize = 16 << 20;
 
 /// All entry points.
 fn targets() -> Vec<Target> {
-    [datnode_feed::fuzz::TARGETS, datnode_proto::fuzz::TARGETS].concat()
+    [datnode_feed::fuzz::TARGETS, datnode_proto::fuzz::TARGETS, datnode_drive::fuzz::TARGETS]
+        .concat()
 }
 
 /// A test for each entry point.
@@ -47,7 +48,7 @@ macro_rules! lanes {
 }
 
 lanes! {
-    accusation bitfield block_proof codec frame head journal meta place prefix public_key session store upgrade_proof
+    accusation bitfield block_proof change codec drive drive_header entry frame head index_node journal meta path place prefix public_key session spill store upgrade_proof
 }
 
 #[test]

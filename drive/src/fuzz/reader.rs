@@ -1,0 +1,90 @@
+//! A whole drive, made of any blocks, read in every way.
+
+use core::cell::{Cell, RefCell};
+use core::convert::Infallible;
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use datnode_feed::BlockIndex;
+use datnode_feed::codec::Reader;
+
+use super::sample::List;
+use crate::blocks::Blocks;
+use crate::error::{Location, Step};
+use crate::header::Header;
+use crate::limits::NEED_BLOCKS_MAX;
+use crate::path::{DrivePath, Key};
+use crate::version::Version;
+
+/// Blocks that are counted, so that no answer costs without bound.
+struct Counted {
+    list: List,
+    reads: Cell<usize>,
+}
+
+impl Blocks for Counted {
+    type Error = Infallible;
+
+    fn block(&self, at: Location) -> Result<Option<Cow<'_, [u8]>>, Infallible> {
+        self.reads.set(self.reads.get() + 1);
+        self.list.block(at)
+    }
+}
+
+/// The blocks of a changes feed, `bytes*`; the last is the newest. Every way to read it ends, and tells no name twice.
+pub fn drive(input: &[u8]) -> bool {
+    let mut reader = Reader::new(input);
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    while let Ok(block) = reader.bytes(1 << 20) {
+        blocks.push(block.to_vec());
+    }
+    let Some(last) = (blocks.len() as u64).checked_sub(1) else { return false };
+    let feed = Counted { list: List(RefCell::new(blocks)), reads: Cell::new(0) };
+    let _ = Header::read(&feed);
+    let Ok(Step::Done(version)) = Version::open(&feed, BlockIndex(last)) else { return false };
+    let names = walk(&feed, &version);
+    let is_whole = look(&feed, &version, &names);
+    is_whole && !names.is_empty()
+}
+
+/// Walks in pages; what is told comes in order, and a page reads few blocks for a name.
+fn walk(feed: &Counted, version: &Version) -> Vec<DrivePath> {
+    const PAGE: usize = 7;
+    let mut names: Vec<DrivePath> = Vec::new();
+    let mut after: Option<Key> = None;
+    loop {
+        feed.reads.set(0);
+        let page = version.walk(feed, after.as_ref(), PAGE);
+        // Each name, and the one that ends the page, lies below one path of nodes, and may be spilled.
+        assert!(feed.reads.get() <= 33 * (PAGE + 2) + NEED_BLOCKS_MAX, "a page is bounded");
+        let Ok(Step::Done(page)) = page else { return names };
+        if page.is_empty() {
+            return names;
+        }
+        for (path, _) in page {
+            let key = path.key();
+            assert!(after.is_none_or(|after| after < key), "a walk ascends");
+            after = Some(key);
+            names.push(path);
+        }
+    }
+}
+
+/// Reads everything else; tells whether all of it was sound.
+fn look(feed: &Counted, version: &Version, names: &[DrivePath]) -> bool {
+    let mut is_sound = matches!(version.needed(feed), Ok(Step::Done(_)));
+    is_sound &= matches!(version.history(feed), Ok(Step::Done(_)));
+    is_sound &= matches!(version.previous(feed), Ok(Step::Done(_)));
+    is_sound &= matches!(version.list(feed, &DrivePath::root(), None, 1_000), Ok(Step::Done(_)));
+    for number in (0..version.number.min(20)).chain([version.number / 2]) {
+        is_sound &= matches!(version.find(feed, number), Ok(Step::Done(Some(_))));
+    }
+    for path in names.iter().step_by(5).take(20) {
+        is_sound &= matches!(version.entry(feed, path), Ok(Step::Done(Some(_))));
+        if let Some(folder) = path.parent() {
+            is_sound &= version.list(feed, &folder, path.base(), 3).is_ok();
+        }
+    }
+    is_sound
+}
