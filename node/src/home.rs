@@ -145,6 +145,24 @@ impl Record {
     }
 }
 
+/// Takes a record from bytes: what is accepted comes back from its own encoding.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(input: &[u8]) -> bool {
+    let Some(record) = Record::decode(input) else { return false };
+    assert_eq!(Record::decode(&record.encode()), Some(record), "a record comes back");
+    true
+}
+
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_seeds() -> Vec<Vec<u8>> {
+    let record = |folder: &[u8]| Record {
+        folder: PathBuf::from(std::ffi::OsStr::from_bytes(folder)),
+        head: datnode_feed::fuzz::sample().heads[0],
+        seen: 12,
+    };
+    [&b"/home/a/flights"[..], b"/\xff\n"].map(|folder| record(folder).encode()).to_vec()
+}
+
 /// Returns what makes a drive's folder this one and no other, as long as it exists.
 fn place(folder: &Path) -> Option<(u64, u64)> {
     let found = std::fs::metadata(folder.join(DRIVE_FOLDER)).ok()?;

@@ -11,6 +11,9 @@ pub mod dirs;
 pub mod disk;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod home;
 pub mod import;
 pub mod keys;

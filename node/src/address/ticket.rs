@@ -109,12 +109,15 @@ fn checksum(content: &[u8]) -> [u8; CHECK_LEN] {
     *blake3::derive_key(CHECK, content).first_chunk().expect("a hash has 32 bytes")
 }
 
+/// Makes a word of any content, with its checksum.
+pub(crate) fn spell(content: &[u8]) -> String {
+    let bytes = [content, &checksum(content)].concat();
+    format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+}
+
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let content = self.content();
-        let check = checksum(&content);
-        let text = BASE32_NOPAD.encode(&[&content[..], &check].concat()).to_ascii_lowercase();
-        write!(f, "{PREFIX}{text}")
+        f.write_str(&spell(&self.content()))
     }
 }
 
@@ -153,20 +156,14 @@ mod tests {
         assert!(Ticket::parse(format!("{word}a").as_bytes()).is_err());
     }
 
-    /// Makes a ticket of any bytes, with a right checksum.
-    fn forge(content: &[u8]) -> String {
-        let bytes = [content, &checksum(content)].concat();
-        format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
-    }
-
     #[test]
     fn a_right_checksum_does_not_excuse_wrong_contents() {
         let good = ticket().content();
-        assert!(Ticket::parse(forge(&good).as_bytes()).is_ok());
+        assert!(Ticket::parse(spell(&good).as_bytes()).is_ok());
         let with = |at: usize, byte: u8| {
             let mut content = good.clone();
             content[at] = byte;
-            Ticket::parse(forge(&content).as_bytes())
+            Ticket::parse(spell(&content).as_bytes())
         };
         let newer = with(0, 2).unwrap_err();
         assert!(newer.message().contains("newer"), "{newer}");
@@ -174,11 +171,11 @@ mod tests {
         assert!(with(33, 3).is_err(), "one address too many is counted");
         assert!(with(33, 17).is_err(), "too many addresses");
         for len in 0..good.len() {
-            assert!(Ticket::parse(forge(&good[..len]).as_bytes()).is_err(), "cut at {len}");
+            assert!(Ticket::parse(spell(&good[..len]).as_bytes()).is_err(), "cut at {len}");
         }
-        assert!(Ticket::parse(forge(&[&good[..], &[0]].concat()).as_bytes()).is_err());
+        assert!(Ticket::parse(spell(&[&good[..], &[0]].concat()).as_bytes()).is_err());
         let long_count = [&good[..33], &[0x82, 0x00], &good[34..]].concat();
-        assert!(Ticket::parse(forge(&long_count).as_bytes()).is_err(), "a varint has one form");
+        assert!(Ticket::parse(spell(&long_count).as_bytes()).is_err(), "a varint has one form");
     }
 
     #[test]

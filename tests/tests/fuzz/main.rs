@@ -23,7 +23,7 @@ static METER: Meter = Meter;
 /// How many inputs an entry point takes in a run.
 const EXECS: u64 = 20_000;
 /// Entry points that make a world for each input take fewer.
-const SLOW: [&str; 3] = ["drive", "session", "store"];
+const SLOW: [&str; 4] = ["command_line", "drive", "session", "store"];
 const SLOWER_BY: u64 = 20;
 /// The longest mutated input.
 const INPUT_BYTES_MAX: usize = 16 << 10;
@@ -32,8 +32,13 @@ const MEMORY_MAX: usize = 16 << 20;
 
 /// All entry points.
 fn targets() -> Vec<Target> {
-    [datnode_feed::fuzz::TARGETS, datnode_proto::fuzz::TARGETS, datnode_drive::fuzz::TARGETS]
-        .concat()
+    [
+        datnode_feed::fuzz::TARGETS,
+        datnode_proto::fuzz::TARGETS,
+        datnode_drive::fuzz::TARGETS,
+        datnode::fuzz::TARGETS,
+    ]
+    .concat()
 }
 
 /// A test for each entry point.
@@ -48,7 +53,9 @@ macro_rules! lanes {
 }
 
 lanes! {
-    accusation bitfield block_proof change codec drive drive_header entry frame head index_node journal meta path place prefix public_key session spill store upgrade_proof
+    accusation address bitfield block_proof change codec command_line drive drive_header entry
+    frame head home index_node journal meta node_key path place prefix public_key quantity
+    session shown spill store ticket upgrade_proof
 }
 
 #[test]
