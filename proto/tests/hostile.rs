@@ -7,7 +7,7 @@ use datnode_feed::{
 };
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
-    BLOCK_COST, CHANNELS_MAX, CREDIT_START, OPENS_MAX, PASSED_MAX, PAYLOAD_BYTES_MAX,
+    BLIND_MAX, BLOCK_COST, CHANNELS_MAX, CREDIT_START, OPENS_MAX, PASSED_MAX, PAYLOAD_BYTES_MAX,
     QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, RUNS_MAX, STALL, STALL_PAUSE,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
@@ -387,12 +387,18 @@ fn answers_that_a_close_made_vain_hold_nothing_back() {
 }
 
 #[test]
-fn refusals_that_nobody_takes_do_not_pile_up() {
-    let mut victim = Victim::new(0..100);
-    let (asked, fault) =
-        tell_until_fault(&mut victim, |id| request(id, 101, Wanted::Blocks(vec![0..1])));
-    assert_eq!((asked, fault), (QUESTIONS_MAX as u64, Fault::TooMany("requests")));
+fn whoever_asks_again_and_again_for_what_is_not_here_is_at_fault() {
+    for (length, seen) in [(101, 0..100), (100, 0..99)] {
+        let mut victim = Victim::new(seen);
+        let (asked, fault) =
+            tell_until_fault(&mut victim, |id| request(id, length, Wanted::Blocks(vec![99..100])));
+        let blind = Fault::TooMany("requests for what is not here");
+        assert_eq!((asked, fault), (u64::from(BLIND_MAX), blind));
+    }
+}
 
+#[test]
+fn refusals_that_nobody_takes_do_not_pile_up() {
     // One request for blocks that are not here makes a refusal each.
     let mut victim = Victim::new(0..0);
     let mut reads = 0;

@@ -138,6 +138,11 @@ impl Link {
         Some(Message::Have { channel: self.ours, length, held, lost, head })
     }
 
+    /// Tells whether we said to hold all of these blocks.
+    pub(super) fn has_announced(&self, runs: &Runs) -> bool {
+        runs.iter().all(|run| self.announced.all(run.clone()))
+    }
+
     /// Returns when something is to be announced, if anything is.
     pub(super) fn announce_at(&self, feed: &Feed) -> Option<Instant> {
         let behind = self.announced_length != Some(feed.length) || self.announced != feed.have;

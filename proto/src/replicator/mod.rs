@@ -230,7 +230,11 @@ impl Replicator {
                             state.upload.request(feed, ours.class, request, priority, length, runs);
                         self.check(peer, taken);
                     }
-                    None => link.missing.push((request, Vec::new())),
+                    None => {
+                        link.missing.push((request, Vec::new()));
+                        let asked = state.asked_blindly(now);
+                        self.check(peer, asked);
+                    }
                 }
             }
             Done::Proved { peer, feed, proof } => {

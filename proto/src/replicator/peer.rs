@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::channel::Link;
 use super::rate::Rate;
@@ -10,7 +11,7 @@ use super::upload::Upload;
 use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId};
 use crate::limits::{
-    BACKLOG_MAX, BLOCK_COST, CREDIT_START, MISSING_MAX, QUESTIONS_MAX, SIBLING_COST,
+    BACKLOG_MAX, BLIND_MAX, BLOCK_COST, CREDIT_START, MISSING_MAX, QUESTIONS_MAX, SIBLING_COST,
 };
 use crate::wire::{Channel, Message};
 
@@ -48,8 +49,33 @@ pub(super) struct Peer {
     pub(super) last_progress: Instant,
     pub(super) asked_at: Option<Instant>,
     pub(super) paused_until: Option<Instant>,
-    missing_since: Instant,
-    missing: u32,
+    missing: PerMinute,
+    /// Its requests for blocks that we never said to hold.
+    blind: PerMinute,
+}
+
+/// Counts what happens within a minute.
+#[derive(Debug)]
+struct PerMinute {
+    since: Instant,
+    count: u32,
+}
+
+impl PerMinute {
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    const fn new(now: Instant) -> Self {
+        Self { since: now, count: 0 }
+    }
+
+    /// Counts one more; returns how many there were in this minute.
+    fn note(&mut self, now: Instant) -> u32 {
+        if now.since(self.since) > Self::MINUTE {
+            *self = Self::new(now);
+        }
+        self.count += 1;
+        self.count
+    }
 }
 
 /// A peer, as the caller may show it.
@@ -70,7 +96,7 @@ pub struct PeerStatus {
     /// Its rate, in bytes a second.
     pub rate_in: u64,
     /// The least round trip seen.
-    pub rtt: Option<core::time::Duration>,
+    pub rtt: Option<Duration>,
     /// How many feeds are open with it.
     pub feeds: usize,
 }
@@ -108,8 +134,8 @@ impl Peer {
             last_progress: now,
             asked_at: None,
             paused_until: None,
-            missing_since: now,
-            missing: 0,
+            missing: PerMinute::new(now),
+            blind: PerMinute::new(now),
         }
     }
 
@@ -159,12 +185,17 @@ impl Peer {
 
     /// Counts a refusal; tells whether the peer should be left alone for a while.
     pub(super) fn refused(&mut self, now: Instant) -> bool {
-        const MINUTE: core::time::Duration = core::time::Duration::from_secs(60);
-        if now.since(self.missing_since) > MINUTE {
-            (self.missing_since, self.missing) = (now, 0);
+        self.missing.note(now) > MISSING_MAX
+    }
+
+    /// Counts a request for blocks that it could know not to be here.
+    ///
+    /// Whoever takes our refusals to heart asks far less often than this.
+    pub(super) fn asked_blindly(&mut self, now: Instant) -> Result<(), Fault> {
+        match self.blind.note(now) > BLIND_MAX {
+            true => Err(Fault::TooMany("requests for what is not here")),
+            false => Ok(()),
         }
-        self.missing += 1;
-        self.missing > MISSING_MAX
     }
 
     pub(super) fn status(&self, peer: PeerId) -> PeerStatus {
@@ -179,5 +210,24 @@ impl Peer {
             rtt: self.rate.rtt_min(),
             feeds: self.links.values().filter(|link| link.is_live()).count(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blind_requests_are_counted_by_the_minute() {
+        let binding = Binding { ours: Vec::new(), theirs: Vec::new() };
+        let mut peer = Peer::new(Instant(0), binding);
+        let within = |minute: u64| Instant(minute * 60_000_001);
+        for minute in 0..3 {
+            for _ in 0..BLIND_MAX {
+                assert_eq!(peer.asked_blindly(within(minute)), Ok(()));
+            }
+        }
+        let fault = Fault::TooMany("requests for what is not here");
+        assert_eq!(peer.asked_blindly(within(2)), Err(fault));
     }
 }

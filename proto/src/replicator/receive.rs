@@ -83,7 +83,7 @@ impl Replicator {
             }
             Message::Request { channel, request } => {
                 let feed = self.feed_of(id, channel)?;
-                self.requested(id, feed, request)
+                self.requested(now, id, feed, request)
             }
             Message::Cancel { channel, id: request, blocks } => {
                 self.feed_of(id, channel)?;
@@ -227,15 +227,19 @@ impl Replicator {
         }
     }
 
-    fn requested(&mut self, id: PeerId, feed_id: FeedId, request: Request) -> Result<(), Fault> {
+    fn requested(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        feed_id: FeedId,
+        request: Request,
+    ) -> Result<(), Fault> {
         let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get(&feed_id)) else {
             return Ok(());
         };
         let Request { id: name, length, priority, wanted } = request;
         if length > feed.length || !feed.serves(id) {
-            if peer.is_deaf() {
-                return Err(Fault::TooMany("requests"));
-            }
+            peer.asked_blindly(now)?;
             if let Some(link) = peer.links.get_mut(&feed_id) {
                 link.missing.push((name, Vec::new()));
             }
@@ -246,6 +250,9 @@ impl Replicator {
                 let end = runs.last().map_or(0, |run| run.end);
                 if end > length {
                     return Err(Fault::Unexpected("request beyond its length"));
+                }
+                if peer.links.get(&feed_id).is_some_and(|link| !link.has_announced(&runs)) {
+                    peer.asked_blindly(now)?;
                 }
                 peer.upload.request(feed_id, feed.class, name, priority, length, runs)
             }
