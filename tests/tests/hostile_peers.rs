@@ -4,11 +4,50 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
-use datnode_tests::hostile::{Hostile, Line};
-use datnode_tests::{User, assert_exit, finish, write};
+use datnode_tests::hostile::{Acts, Goods, Hostile, Line, Source};
+use datnode_tests::process::{finish, signal, wait_until};
+use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
 
 /// Far longer than anything here takes.
 const HANGS: Duration = Duration::from_secs(300);
+
+/// What a command may take, whatever its peers do, in bytes.
+const MEMORY: u64 = 256 << 20;
+
+/// A drive that is shared, and its blocks for peers in this process.
+struct Shared {
+    writer: User,
+    sharer: Sharer,
+    _mirror: User,
+    goods: Goods,
+}
+
+impl Shared {
+    fn new(size: usize) -> Self {
+        let writer = User::new();
+        write(&writer.path("source"), b"large", &noise(1, size));
+        (0..50).for_each(|number| {
+            write(
+                &writer.path("source"),
+                format!("small/{number}").as_bytes(),
+                &noise(number, 3_000),
+            );
+        });
+        let sharer = writer.share(&writer.path("source"), &[]);
+        let mirror = User::new();
+        assert_exit(&mirror.run(["clone", sharer.ticket(), "copy"]), 0);
+        let goods = Goods::of_clone(&mirror.path("copy"));
+        Self { writer, sharer, _mirror: mirror, goods }
+    }
+
+    /// Starts a node that serves the drive in this way.
+    fn source(&self, source: Source) -> (Hostile, Acts) {
+        let (goods, acts) = (self.goods.clone(), Acts::default());
+        let noted = acts.clone();
+        let act = move |line| source.act(line, goods.clone(), noted.clone());
+        (Hostile::listen(act), acts)
+    }
+}
 
 /// Speaks a newer protocol only.
 async fn newer(mut line: Line) {
@@ -55,7 +94,37 @@ fn peers_that_come_and_go_keep_nobody_waiting() {
     let (port, wait) = (port.to_string(), ["--wait", "2s"]);
     let clone = ["clone", &link, "copy", "--port", &port].into_iter().chain(wait);
     let child = reader.command(clone).stderr(Stdio::piped()).spawn().unwrap();
-    assert_exit(&finish(child, HANGS), 5);
+    assert_exit(&finish(child, HANGS).output, 5);
     let sessions: u64 = peers.iter().map(Hostile::sessions).sum();
     assert!(sessions > 10, "only {sessions} sessions");
+}
+
+/// Clones beside a hostile source that has its chance before the honest one says a word: until it did harm, and was thrown out
+/// if it is `faulty`.
+fn clone_beside(shared: &Shared, source: Source, faulty: bool) {
+    let (hostile, acts) = shared.source(source);
+    signal(&shared.sharer.child, "-STOP");
+    let reader = User::new();
+    let (link, honest) = (shared.sharer.link(), shared.sharer.address());
+    let args = ["clone", link, "copy", "--peer", hostile.address(), "--peer", honest];
+    let child = reader.command(args).stderr(Stdio::piped()).spawn().unwrap();
+    let done = || acts.count() > 0 && (hostile.over() > 0 || !faulty);
+    wait_until(HANGS, &format!("{source:?} and what follows"), done);
+    signal(&shared.sharer.child, "-CONT");
+    let ended = finish(child, HANGS);
+    assert_exit(&ended.output, 0);
+    assert!(tree(&shared.writer.path("source")) == tree(&reader.path("copy")), "{source:?}");
+    assert!(ended.memory < MEMORY, "{source:?}: {} MiB", ended.memory >> 20);
+}
+
+#[test]
+fn whoever_sends_what_is_wrong_is_thrown_out_and_does_no_harm() {
+    let shared = Shared::new(12 << 20);
+    Source::FAULTY.iter().for_each(|source| clone_beside(&shared, *source, true));
+}
+
+#[test]
+fn whoever_is_tiring_does_no_harm() {
+    let shared = Shared::new(12 << 20);
+    Source::TIRING.iter().for_each(|source| clone_beside(&shared, *source, false));
 }

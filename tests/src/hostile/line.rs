@@ -1,5 +1,7 @@
 //! One session of a hostile peer: frames as the protocol has them, or whatever bytes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use datnode::swarm::SessionStream;
 use datnode::swarm::frames::FrameReader;
@@ -61,13 +63,24 @@ impl Line {
 
     /// Waits for the next message.
     pub async fn receive(&mut self) -> Result<(Message, Bytes), Gone> {
-        let frame = self.reader.read().await.ok().flatten().ok_or(Gone)?;
+        let frame = self.next().await?;
         let message = decode(&frame.header, &frame.payload).expect("the other side is honest");
         Ok((message, frame.payload))
+    }
+
+    /// Waits for the next frame; what was read of it is kept if this is given up.
+    pub async fn next(&mut self) -> Result<Frame, Gone> {
+        self.reader.read().await.ok().flatten().ok_or(Gone)
     }
 
     /// Takes what comes, until the other side has had enough.
     pub async fn until_gone(mut self) {
         while self.receive().await.is_ok() {}
+    }
+
+    /// Takes what comes for a while.
+    pub async fn listen_for(&mut self, span: Duration) -> Result<(), Gone> {
+        let listened = async { while self.receive().await.is_ok() {} };
+        tokio::time::timeout(span, listened).await.map_or(Ok(()), |()| Err(Gone))
     }
 }

@@ -3,7 +3,10 @@
 //! A [`Hostile`] is a node in this process with a thread of its own. It gives each session to a script as a [`Line`], on which
 //! the script says what it likes, frames or no frames.
 
+pub mod flood;
 mod line;
+mod puppet;
+mod source;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -18,6 +21,8 @@ use libp2p::identity::Keypair;
 use tokio::sync::oneshot;
 
 pub use line::{Gone, Line};
+pub use puppet::{CONTENT, Goods, Said, serve};
+pub use source::{Acts, Source};
 
 /// How soon an attacker is back.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -67,7 +72,7 @@ impl Hostile {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let serve = serve(target, script, counted, ready);
+                let serve = run(target, script, counted, ready);
                 tokio::select! {
                     () = serve => {}
                     _ = stopped => {}
@@ -104,7 +109,7 @@ impl Drop for Hostile {
     }
 }
 
-async fn serve<S, F>(
+async fn run<S, F>(
     target: Option<String>,
     script: S,
     counts: Arc<Counts>,

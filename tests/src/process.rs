@@ -1,0 +1,50 @@
+//! A child process, watched from outside: paused, measured, waited for.
+
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+/// Stops a process where it is, or lets it go on.
+pub fn signal(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+/// Returns the most memory that a process had at any time so far, in bytes; `None` if it is over.
+pub fn memory_peak(child: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+/// What became of a process, and what it took.
+pub struct Ended {
+    /// How it ended, and what it said.
+    pub output: Output,
+    /// The most memory that it had, in bytes.
+    pub memory: u64,
+}
+
+/// Waits for a process, whose memory is looked at; one that takes longer than this hangs.
+pub fn finish(mut child: Child, limit: Duration) -> Ended {
+    let until = Instant::now() + limit;
+    let mut memory = 0;
+    while child.try_wait().unwrap().is_none() {
+        memory = memory_peak(&child).unwrap_or(memory);
+        if Instant::now() > until {
+            child.kill().unwrap();
+            panic!("it hangs: {:?}", child.wait_with_output().unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ended { output: child.wait_with_output().unwrap(), memory }
+}
+
+/// Waits until something is so; what takes longer than this never comes.
+pub fn wait_until(limit: Duration, what: &str, is: impl Fn() -> bool) {
+    let until = Instant::now() + limit;
+    while !is() {
+        assert!(Instant::now() < until, "{what}: it never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
