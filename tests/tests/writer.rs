@@ -75,7 +75,8 @@ fn a_backup_that_was_put_back_is_noticed_and_recovered() {
 
     let recovered = world.recover();
     assert_exit(&recovered, 0);
-    let done: Value = serde_json::from_slice(&recovered.stdout).unwrap();
+    let said = String::from_utf8(recovered.stdout).unwrap();
+    let done: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     assert_eq!((done["change"].as_u64(), done["lost"].as_u64()), (Some(3), Some(0)), "{done}");
     let mut expected = published;
     expected.extend(tree(&folder).into_iter().filter(|(name, _)| name == b"own"));
