@@ -5,8 +5,8 @@ mod common;
 use common::{Memory, key};
 use data_encoding::HEXLOWER;
 use datnode_feed::{
-    Ancestor, BlockIndex, FileId, Hash, Head, Node, NodeIndex, SignedHead, Storage, leaf, parent,
-    root, upgrade_nodes,
+    Accusation, Ancestor, BlockIndex, Comparison, FileId, Hash, Head, Node, NodeIndex, SignedHead,
+    Storage, leaf, parent, root, upgrade_nodes,
 };
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
@@ -84,6 +84,52 @@ fn a_head_of_a_later_fork_names_its_ancestor() {
 }
 
 #[test]
+fn an_accusation_is_as_written_down() {
+    let (mut other, slot) = common::empty();
+    for block in ["a", "b", "x"] {
+        other.append(slot, block.as_bytes()).unwrap();
+    }
+    let head = other.sign(slot, &key()).unwrap();
+    let Comparison::Contradict(accusation) = feed().compare(slot, &head).unwrap() else {
+        panic!("the third blocks differ")
+    };
+    assert_eq!(hex(accusation.encode()), ACCUSATION);
+    assert_eq!(Accusation::decode(&accusation.encode()), Ok(*accusation.clone()));
+    let nodes = nodes();
+    assert_eq!(
+        (accusation.peaks, accusation.nodes),
+        (vec![nodes[1], nodes[4]], vec![nodes[6], nodes[8]])
+    );
+}
+
+#[test]
+fn the_specification_says_the_same() {
+    let spec = include_str!("../../SPEC.md");
+    for vector in [
+        NODE_0,
+        NODE_1,
+        NODE_2,
+        NODE_3,
+        NODE_5,
+        NODE_8,
+        ROOT_0,
+        ROOT_5,
+        PUBLIC_KEY,
+        DISCOVERY_KEY,
+        SIGNED_BYTES,
+        SIGNATURE,
+        HEAD,
+        FORK_HEAD,
+        ACCUSATION,
+        META_HEADER,
+        JOURNAL_HASH,
+        JOURNAL_PREFIX,
+    ] {
+        assert!(spec.contains(&format!("`{vector}`")), "{vector}");
+    }
+}
+
+#[test]
 fn the_files_of_a_store_are_as_written_down() {
     let store = feed();
     let slot = common::empty().1;
@@ -153,6 +199,7 @@ const SIGNED_BYTES: &str = "6461746e6f6465203230323620666565642068656164207631ea
 const SIGNATURE: &str = "3de1197b77d933ef3bc6c1b480e523b7e80f75e25540a3c99b48a8dcac9f7ffe75d23466bef40ad6e16fd92a0abfd7c454ea98f554cb9b237cc87a75ba103202";
 const HEAD: &str = "0000000000000000050000000000000005000000000000005e9cdf6af4808a3f3e417e22b2166248803d631f61b3bea5435247d9321f855d3de1197b77d933ef3bc6c1b480e523b7e80f75e25540a3c99b48a8dcac9f7ffe75d23466bef40ad6e16fd92a0abfd7c454ea98f554cb9b237cc87a75ba103202";
 const FORK_HEAD: &str = "0100000000000000060000000000000007000000000000000303030303030303030303030303030303030303030303030303030303030303000000000000000005000000000000000202020202020202020202020202020202020202020202020202020202020202bd78287319f682e4c4dc1f451fcc0adaf1c8661cd564d93922fdf6a35192627378ef66ac5a8e559c8000f6828bee1668573941e90e5089d2b64f79923f932406";
+const ACCUSATION: &str = "78000000000000000003000000000000000300000000000000efb36218f852a57aa16ca542215bda94831155daffda130ffbc8264df96b42a64125394111bcd50ef924ec179ffb6790528087a590fdfde5d3afb22848e1a72cb5dc2b4a6dd1512cd6285e30a77756263be60e96f8bdf8270b728c97d1d0590c780000000000000000050000000000000005000000000000005e9cdf6af4808a3f3e417e22b2166248803d631f61b3bea5435247d9321f855d3de1197b77d933ef3bc6c1b480e523b7e80f75e25540a3c99b48a8dcac9f7ffe75d23466bef40ad6e16fd92a0abfd7c454ea98f554cb9b237cc87a75ba1032020200000000000000aaf3cf7e796c0b1f9628cb44cffdf2672b88070c5b640e44c8d95621ddd872df0100000000000000ea7aa1fc9efdbe106dbb70369a75e9671fa29d52bd55536711bf197477b8f0210100000000000000d5ede538f628f687e5e0422c7755b503653de2dcd7053ca8791afa5d4787d843010000000000000027bb492e108bf5e9c724176d7ae75d4cedc422fe4065020bd6140c3fcad3a9e7";
 const RECORD_CHECK: &str = "fa17d204eabc667fdf44280d61be06a8";
 const META_HEADER: &str = "64617473746f72650100010000000000050000000000000008000000000000000100000000000000220a56ab2359bcf879f7b1515be1da15";
 const JOURNAL_LEN: usize = 957;
