@@ -1,0 +1,286 @@
+//! The shipped binary, killed and failed at its system calls: nothing that was said to be done is lost, nothing wrong is kept.
+//!
+//! `strace` injects a signal or an error at the Nth call of a kind, N = 1, 2, 3 … until a run ends unharmed. Without `strace`, or where
+//! tracing is not permitted, the tests say so and do nothing.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use datnode_tests::{User, assert_exit, binary, noise, tree, write};
+
+/// The calls that change what is on the disk.
+const CALLS: [&str; 9] = [
+    "pwrite64",
+    "write",
+    "fdatasync",
+    "fsync",
+    "syncfs",
+    "rename,renameat",
+    "mkdir,mkdirat",
+    "ftruncate",
+    "unlink,unlinkat",
+];
+/// A run that met so many of one kind without coming to its end would never end.
+const CALLS_MAX: u32 = 400;
+
+fn strace() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| {
+        let trial = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
+        let works = trial.is_ok_and(|status| status.success());
+        if !works {
+            eprintln!("skipped: strace is not here, or tracing is not permitted");
+        }
+        works
+    })
+}
+
+/// Prepares a command of a user that meets `harm` at the Nth of some calls.
+fn harmed(user: &User, calls: &str, harm: &str, number: u32, args: &[&str]) -> Command {
+    let plain = user.command(args);
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e"])
+        .arg(format!("inject={calls}:{harm}:when={number}"))
+        .arg(binary())
+        .args(args)
+        .current_dir(user.path(""))
+        .stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command
+}
+
+/// What came of a harmed run.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It did what it should.
+    Unharmed,
+    /// It was killed.
+    Killed,
+    /// It said what went wrong.
+    Failed(i32),
+}
+
+/// Waits for a share to serve or to end; one that serves is ended.
+fn share_once(mut command: Command) -> End {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = lines.map_while(Result::ok).any(|line| line.contains("\"ready\""));
+    if ready {
+        end_traced(&mut child);
+        return End::Unharmed;
+    }
+    ended(child)
+}
+
+/// Ends what `strace` runs, which ends `strace`.
+fn end_traced(child: &mut Child) {
+    let tracer = child.id();
+    let children =
+        fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap_or_default();
+    for traced in children.split_whitespace() {
+        let _ = Command::new("kill").args(["-KILL", traced]).stderr(Stdio::null()).status();
+    }
+    child.wait().unwrap();
+}
+
+fn ended(child: Child) -> End {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked"), "{said}");
+    match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => End::Unharmed,
+        // strace dies as its tracee did, or tells by its exit code.
+        (_, Some(9)) | (Some(137), _) => End::Killed,
+        (Some(code), _) => {
+            assert!(said.contains("error"), "exit {code} without a word: {said}");
+            End::Failed(code)
+        }
+        (None, signal) => panic!("ended by signal {signal:?}: {said}"),
+    }
+}
+
+fn first_version(folder: &Path) {
+    write(folder, b"same", b"as ever");
+    write(folder, b"edited", &noise(1, 40_000));
+    write(folder, b"deep/er/file", &noise(2, 90_000));
+    write(folder, b"dropped", b"soon");
+}
+
+fn second_version(folder: &Path) {
+    write(folder, b"edited", &noise(3, 50_000));
+    write(folder, b"added", &noise(4, 30_000));
+    fs::remove_file(folder.join("dropped")).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+/// Makes a user who has what `from` has.
+fn twin(from: &User) -> User {
+    let user = User::new();
+    fs::create_dir_all(user.path("")).unwrap();
+    copy(&from.path("../home"), &user.path("../home"));
+    for entry in fs::read_dir(from.path("")).unwrap() {
+        copy(&entry.unwrap().path(), &user.path(""));
+    }
+    user
+}
+
+/// Runs `run` with harm at each call in turn until it ends unharmed; returns how often it was harmed.
+fn at_each_call(harm: &str, calls: &[&str], run: impl Fn(&str, u32) -> End) -> u32 {
+    let mut harmed = 0;
+    for calls in calls {
+        let mut number = 1;
+        while run(calls, number) != End::Unharmed {
+            harmed += 1;
+            number += 1;
+            assert!(number < CALLS_MAX, "{calls} {harm}: it never ends unharmed");
+        }
+    }
+    harmed
+}
+
+/// Whatever happened to a first share: the next one makes the drive, and it is right.
+fn first_shares(harm: &str, calls: &[&str]) -> u32 {
+    at_each_call(harm, calls, |calls, number| {
+        let user = User::new();
+        first_version(&user.path("source"));
+        let end = share_once(harmed(&user, calls, harm, number, &["--json", "share", "source"]));
+        let sharer = user.share(&user.path("source"), &[]);
+        assert_eq!(sharer.ready["change"], 1, "{calls} {number}");
+        let reader = User::new();
+        assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+        assert_eq!(tree(&user.path("source")), tree(&reader.path("copy")), "{calls} {number}");
+        end
+    })
+}
+
+/// Whatever happened to a second share: what the first one published is a beginning of what is published now.
+fn second_shares(harm: &str, calls: &[&str]) -> u32 {
+    let before = User::new();
+    first_version(&before.path("source"));
+    let id = before.share(&before.path("source"), &[]).ready["version"].clone();
+    // A twin is another folder, as far as the note beside the key can tell.
+    fs::remove_dir_all(before.path("../home/run")).unwrap();
+    at_each_call(harm, calls, |calls, number| {
+        let user = twin(&before);
+        forget_home(&user);
+        second_version(&user.path("source"));
+        let end = share_once(harmed(&user, calls, harm, number, &["--json", "share", "source"]));
+        let sharer = user.share(&user.path("source"), &[]);
+        assert_eq!(sharer.ready["change"], 2, "{calls} {number}");
+        let reader = User::new();
+        assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+        assert_eq!(tree(&user.path("source")), tree(&reader.path("copy")), "{calls} {number}");
+        let log = reader.run(["--json", "log", "copy", "--reverse"]);
+        assert!(
+            String::from_utf8_lossy(&log.stdout).contains(id.as_str().unwrap()),
+            "{calls} {number}"
+        );
+        drop(sharer);
+        assert_exit(&user.run(["verify", "source"]), 0);
+        end
+    })
+}
+
+fn forget_home(user: &User) {
+    for entry in fs::read_dir(user.path("../home/keys")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "home") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+/// Whatever happened to a clone, and to the one that went on with it: the next one is whole.
+fn clones(harm: &str, calls: &[&str]) -> u32 {
+    let writer = User::new();
+    first_version(&writer.path("source"));
+    let old = writer.share(&writer.path("source"), &[]);
+    let behind = User::new();
+    assert_exit(&behind.run(["clone", old.ticket(), "copy"]), 0);
+    drop(old);
+    second_version(&writer.path("source"));
+    let sharer = writer.share(&writer.path("source"), &[]);
+    let clone = ["--json", "clone", sharer.ticket(), "copy"];
+    let run = |reader: &User, calls: &str, number: u32| {
+        let mut command = harmed(reader, calls, harm, number, &clone);
+        ended(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    let check = |reader: &User, calls: &str, number: u32| {
+        let last = reader.run(clone);
+        assert_eq!(
+            last.status.code(),
+            Some(0),
+            "{calls} {number}: {}",
+            String::from_utf8_lossy(&last.stderr)
+        );
+        assert_eq!(tree(&writer.path("source")), tree(&reader.path("copy")), "{calls} {number}");
+        assert_exit(&reader.run(["verify", "copy"]), 0);
+    };
+    let fresh = at_each_call(harm, calls, |calls, number| {
+        let reader = User::new();
+        let end = run(&reader, calls, number);
+        if end != End::Unharmed {
+            run(&reader, calls, number);
+        }
+        check(&reader, calls, number);
+        end
+    });
+    let updates = at_each_call(harm, calls, |calls, number| {
+        let reader = twin(&behind);
+        let end = run(&reader, calls, number);
+        check(&reader, calls, number);
+        end
+    });
+    fresh + updates
+}
+
+#[test]
+fn a_first_share_is_killed_at_any_call() {
+    if strace() {
+        let kills = first_shares("signal=KILL", &CALLS);
+        println!("{kills} kills");
+        assert!(kills > 40, "{kills} kills");
+    }
+}
+
+#[test]
+fn a_second_share_is_killed_at_any_call() {
+    if strace() {
+        let kills = second_shares("signal=KILL", &CALLS);
+        println!("{kills} kills");
+        assert!(kills > 40, "{kills} kills");
+    }
+}
+
+#[test]
+fn a_clone_is_killed_at_any_call() {
+    if strace() {
+        let kills = clones("signal=KILL", &CALLS);
+        println!("{kills} kills");
+        assert!(kills > 100, "{kills} kills");
+    }
+}
+
+#[test]
+fn calls_fail_while_sharing_and_cloning() {
+    if strace() {
+        let calls = ["pwrite64", "fdatasync", "fsync", "syncfs", "rename,renameat", "ftruncate"];
+        let mut failures = 0;
+        for error in ["error=EIO", "error=ENOSPC"] {
+            failures +=
+                first_shares(error, &calls) + second_shares(error, &calls) + clones(error, &calls);
+        }
+        println!("{failures} failures");
+        assert!(failures > 100, "{failures} failures");
+    }
+}
