@@ -25,11 +25,12 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
     let folder = find_drive(&args.folder)?;
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
+    let news = *opened.drive.changes.news.borrow();
     let state = State {
         name: opened.drive.header().await?.name,
         writing: writing(&opened, &folder)?,
-        accused: opened.drive.changes.news.borrow().accused,
-        length: opened.drive.changes.news.borrow().length,
+        accused: news.accused,
+        length: news.length,
         content: content(&snapshot).await?,
         snapshot,
     };
