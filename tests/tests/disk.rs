@@ -1,0 +1,270 @@
+//! A disk that is full, read-only, or changed by others under us: a clear end, nothing wrong, and the next run goes on.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use datnode_tests::{User, assert_exit, binary, noise, tree, write};
+use serde_json::Value;
+
+/// Runs a script in a mount namespace of its own; `None` where that is not permitted.
+fn in_namespace(user: &User, script: &str) -> Option<Output> {
+    let trial =
+        Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !trial.is_ok_and(|trial| trial.status.success()) {
+        eprintln!("skipped: no mount namespaces here");
+        return None;
+    }
+    let plain = user.command([""]);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).current_dir(user.path("")).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    Some(command.env("DATNODE", binary()).output().unwrap())
+}
+
+#[test]
+fn a_disk_of_any_size_ends_a_clone_cleanly_and_the_next_one_goes_on() {
+    let writer = User::new();
+    let source = writer.path("source");
+    write(&source, b"large", &noise(1, 1 << 20));
+    for number in 0..40 {
+        write(&source, format!("small/{number}").as_bytes(), &noise(number, 5_000));
+    }
+    let sharer = writer.share(&source, &[]);
+    let mut full = 0;
+    for kib in [16, 64, 100, 200, 400, 700, 1_000, 1_300, 1_500, 4_000] {
+        let user = User::new();
+        fs::create_dir_all(user.path("disk")).unwrap();
+        let script = format!(
+            "mount -t tmpfs -o size={kib}k none disk || exit 99
+             $DATNODE clone {ticket} disk/copy; echo first $?
+             mount -o remount,size=64m disk || exit 99
+             $DATNODE clone {ticket} disk/copy; echo second $?
+             $DATNODE verify disk/copy; echo third $?
+             cp -a disk/copy result",
+            ticket = sharer.ticket()
+        );
+        let Some(output) = in_namespace(&user, &script) else { return };
+        let (said, lines) =
+            (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+        assert!(!said.contains("panicked"), "{kib} KiB: {said}");
+        let ended = |name: &str| {
+            let line = lines.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{kib} KiB: {lines} {said}")).trim().to_owned()
+        };
+        let first = ended("first");
+        assert!(
+            first == "0" || first == "11" && said.contains("E-SPACE"),
+            "{kib} KiB: {first} {said}"
+        );
+        full += u32::from(first == "11");
+        assert_eq!(
+            (ended("second"), ended("third")),
+            ("0".to_owned(), "0".to_owned()),
+            "{kib} KiB: {said}"
+        );
+        assert_eq!(tree(&user.path("result")), tree(&source), "{kib} KiB");
+    }
+    assert!(full >= 5, "the disk was full {full} times");
+}
+
+#[test]
+fn a_full_disk_ends_a_share_cleanly_and_the_next_one_goes_on() {
+    let mut full = 0;
+    for kib in [900, 1_100, 1_400, 1_800, 2_200, 8_000] {
+        let user = User::new();
+        let folder = user.path("disk");
+        fs::create_dir_all(&folder).unwrap();
+        write(&user.path("files"), b"large", &noise(1, 800_000));
+        write(&user.path("files"), b"small", b"small");
+        // The share is ended once it serves.
+        let script = format!(
+            "mount -t tmpfs -o size={kib}k none disk && cp -a files/. disk || exit 99
+             $DATNODE --json share disk > said & share=$!
+             while ! grep -q ready said && kill -0 $share; do sleep 0.05; done 2>/dev/null
+             kill -TERM $share 2>/dev/null; wait $share
+             mount -o remount,size=64m disk || exit 99
+             $DATNODE share --dry-run disk; echo second $?
+             $DATNODE verify disk; echo third $?"
+        );
+        let Some(output) = in_namespace(&user, &script) else { return };
+        let said = String::from_utf8_lossy(&output.stderr);
+        let lines = String::from_utf8_lossy(&output.stdout);
+        assert!(!said.contains("panicked"), "{kib} KiB: {said}");
+        full += u32::from(said.contains("E-SPACE"));
+        assert!(lines.contains("second 0"), "{kib} KiB: {lines} {said}");
+        assert!(
+            lines.contains("third 0") || lines.contains("third 10"),
+            "{kib} KiB: {lines} {said}"
+        );
+    }
+    assert!(full >= 2, "the disk was full {full} times");
+}
+
+#[test]
+fn a_store_on_a_read_only_disk_is_no_reason_to_panic() {
+    let user = User::new();
+    write(&user.path("source"), b"file", b"some bytes");
+    drop(user.share(&user.path("source"), &[]));
+    let script = "mount --bind source source && mount -o remount,ro,bind source || exit 99
+        for command in 'ls source' 'cat source/file' 'log source' 'verify source' 'status source' 'share source'; do
+          timeout 20 $DATNODE $command; echo \"code $?\"
+        done";
+    let Some(output) = in_namespace(&user, script) else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = String::from_utf8_lossy(&output.stdout);
+    assert!(!said.contains("panicked"), "{said}");
+    let codes: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("code ")).collect();
+    assert_eq!(codes.len(), 6, "{lines} {said}");
+    assert!(codes.iter().all(|code| *code == "1"), "{codes:?} {said}");
+    assert_eq!(said.matches("error[E-IO]").count(), 6, "{said}");
+    assert!(said.contains("read-only") || said.contains("Read-only"), "{said}");
+}
+
+#[test]
+fn of_many_processes_one_has_the_store() {
+    let user = User::new();
+    write(&user.path("source"), b"file", &noise(1, 300_000));
+    for round in 0..3 {
+        let racing: Vec<_> = (0..8)
+            .map(|_| {
+                let mut command = user.command(["--json", "share", "source"]);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        let (mut serving, mut locked) = (Vec::new(), 0);
+        for mut child in racing {
+            // Whoever has the store serves until it is ended; the others end by themselves.
+            let mut lines =
+                std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+            if lines.any(|line| line.unwrap().contains("\"ready\"")) {
+                serving.push(child);
+            } else {
+                let output = child.wait_with_output().unwrap();
+                assert_exit(&output, 9);
+                let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+                assert_eq!(error["code"], "E-LOCKED");
+                locked += 1;
+            }
+        }
+        assert_eq!((serving.len(), locked), (1, 7), "round {round}");
+        for mut child in serving {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+    let sharer = user.share(&user.path("source"), &[]);
+    assert_eq!(sharer.ready["change"], 1);
+    // Many readers of one folder: one fetches, and the drive is whole in the end.
+    let reader = User::new();
+    let clones: Vec<_> = (0..6)
+        .map(|_| {
+            let mut command = reader.command(["clone", sharer.ticket(), "copy"]);
+            command.stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let ends: Vec<_> = clones.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let codes: Vec<_> = ends.iter().map(|end| end.status.code().unwrap()).collect();
+    assert!(codes.contains(&0) && codes.iter().all(|code| [0, 9].contains(code)), "{codes:?}");
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&user.path("source")));
+}
+
+/// Does to a file what editors, logs and people do, over and over.
+fn meddle(path: &Path, original: &[u8], until: &AtomicBool) -> u32 {
+    let mut rounds = 0;
+    while !until.load(Ordering::Relaxed) {
+        match rounds % 4 {
+            0 => {
+                let file = OpenOptions::new().write(true).open(path).unwrap();
+                file.write_all_at(b"changed", 70_000).unwrap();
+            }
+            1 => OpenOptions::new().write(true).open(path).unwrap().set_len(10_000).unwrap(),
+            2 => {
+                let other = path.with_extension("other");
+                fs::write(&other, vec![7; original.len()]).unwrap();
+                fs::rename(&other, path).unwrap();
+            }
+            _ => {
+                fs::remove_file(path).unwrap();
+                fs::write(path, original).unwrap();
+            }
+        }
+        rounds += 1;
+        thread::yield_now();
+    }
+    rounds
+}
+
+#[test]
+fn a_served_file_that_changes_under_us_is_never_served_wrong() {
+    let writer = User::new();
+    let bytes = noise(1, 12 << 20);
+    write(&writer.path("source"), b"file", &bytes);
+    let sharer = writer.share(&writer.path("source"), &[]);
+    let mirror = User::new();
+    assert_exit(&mirror.run(["clone", sharer.ticket(), "copy"]), 0);
+    let mut second = mirror.share(&mirror.path("copy"), &[]);
+    let until = AtomicBool::new(false);
+    let path = mirror.path("copy/file");
+    thread::scope(|scope| {
+        let meddling = scope.spawn(|| meddle(&path, &bytes, &until));
+        for _ in 0..3 {
+            let reader = User::new();
+            let args = [
+                "clone",
+                sharer.link(),
+                "copy",
+                "--peer",
+                second.address(),
+                "--peer",
+                sharer.address(),
+            ];
+            assert_exit(&reader.run(args), 0);
+            assert_eq!(fs::read(reader.path("copy/file")).unwrap(), bytes);
+        }
+        until.store(true, Ordering::Relaxed);
+        assert!(meddling.join().unwrap() > 4);
+    });
+    assert!(second.child.try_wait().unwrap().is_none(), "the mirror is still there");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_taken_in_is_taken_as_it_was_at_one_moment() {
+    let user = User::new();
+    let path = user.path("source/file");
+    const LEN: usize = 3 << 20;
+    write(&user.path("source"), b"file", &vec![0; LEN]);
+    write(&user.path("source"), b"quiet", b"nobody writes this");
+    let until = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut value = 0_u8;
+            while !until.load(Ordering::Relaxed) {
+                value = value.wrapping_add(1);
+                let file = OpenOptions::new().write(true).open(&path).unwrap();
+                for at in (0..LEN).step_by(64 << 10) {
+                    file.write_all_at(&vec![value; 64 << 10], at as u64).unwrap();
+                }
+            }
+        });
+        for _ in 0..3 {
+            let sharer = user.share(&user.path("source"), &[]);
+            let address = format!("{}/file", sharer.ticket());
+            let read = User::new().run(["cat", &address]);
+            // Either it was read between two writes, or it is said that it kept changing.
+            let unsteady = sharer.ready["unsteady"].as_u64().unwrap();
+            let whole =
+                read.status.success() && read.stdout.windows(2).all(|pair| pair[0] == pair[1]);
+            assert!(whole || unsteady == 1 && !read.status.success(), "{unsteady}");
+            assert_exit(&User::new().run(["cat", &format!("{}/quiet", sharer.ticket())]), 0);
+        }
+        until.store(true, Ordering::Relaxed);
+        writing.join().unwrap();
+    });
+}
