@@ -23,9 +23,12 @@ fn a_leaf_of_impossible_size_is_a_damaged_block() {
     for size in [u64::MAX, 1 << 40, (1 << 20) + 1] {
         let (store, feed) = damaged(FileId::Tree(FeedSlot(0)), 2 * 40 * 4, &size.to_le_bytes());
         let mut store = store.unwrap();
-        let mut bad = Vec::new();
-        let checked = store.check(feed, true, &mut |block| bad.push(block.0)).unwrap();
-        assert!(bad.contains(&4) && checked.blocks == 10, "{size}: {bad:?}");
+        for full in [false, true] {
+            let mut bad = Vec::new();
+            let checked = store.check(feed, full, &mut |block| bad.push(block.0)).unwrap();
+            assert!(bad.contains(&4) && checked.blocks == 10, "{size}: {bad:?}");
+            assert!(checked.bytes < 1 << 20);
+        }
         assert!(matches!(store.read(feed, BlockIndex(4)), Err(StoreError::Damaged(_))));
     }
 }

@@ -85,6 +85,8 @@ impl<S: Storage> Store<S> {
         full: bool,
     ) -> Result<Option<u64>, StoreError> {
         let Some(node) = self.leaf(slot, block)? else { return Ok(None) };
+        let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
+        let Some(len) = len else { return Ok(None) };
         let place = match self.where_is(slot, block) {
             Ok(Some(place)) => place,
             Ok(None) | Err(StoreError::Damaged(_)) => return Ok(None),
@@ -93,8 +95,7 @@ impl<S: Storage> Store<S> {
         if !full {
             return Ok(Some(node.size));
         }
-        let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
-        let Some(mut bytes) = len.map(|len| alloc::vec![0; len]) else { return Ok(None) };
+        let mut bytes = alloc::vec![0; len];
         let read = match place {
             Place::Data { offset } => self.storage.read(FileId::Data, offset, &mut bytes),
             Place::Working { path, offset } => self.storage.read_working(&path, offset, &mut bytes),
