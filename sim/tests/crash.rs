@@ -3,16 +3,17 @@
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 
 use datnode_sim::disk::{Images, SyncOf};
-use datnode_sim::lanes::{WORKLOADS, crash};
+use datnode_sim::lanes::{WORKLOADS, crash, workload};
 
 /// How many images each half of the workloads makes at least.
-const IMAGES_MIN: u64 = 55_000;
+const IMAGES_MIN: u64 = 50_000;
+const IMAGES: Images = Images { parts_max: 9, samples: 72 };
 
 /// Crashes some of the workloads everywhere, and tells what was done.
 fn survive(workloads: impl Fn(&str) -> bool) {
     let mut all = crash::Crashed::default();
     for workload in WORKLOADS.iter().filter(|workload| workloads(workload.name)) {
-        match crash::run(workload, 0, Images::default()) {
+        match crash::run(workload, 0, IMAGES) {
             Ok(crashed) => all.add(crashed),
             Err(broken) => panic!("{broken}"),
         }
@@ -47,10 +48,9 @@ const MISSED_BY: [(SyncOf, &str); 7] = [
 #[test]
 fn a_store_that_leaves_a_sync_out_is_found_out() {
     for (syncs, name) in MISSED_BY {
-        let workload = WORKLOADS.iter().find(|workload| workload.name == name);
-        let workload = workload.expect("there is such a workload");
         let images = Images { parts_max: 8, samples: 32 };
-        let broken = crash::run_without(syncs, workload, 0, images).expect_err("a broken promise");
+        let broken =
+            crash::run_without(syncs, workload(name), 0, images).expect_err("a broken promise");
         println!("without syncs of {syncs:?}: {broken}");
     }
 }

@@ -145,12 +145,20 @@ impl Files {
         true
     }
 
-    /// Returns the names of the store's files with their lengths.
-    pub fn store_files(&self) -> impl Iterator<Item = (FileId, usize)> + '_ {
-        self.names.keys().filter_map(|name| match name {
-            Name::Store(id) => Some((*id, self.len(name))),
-            Name::Working(_) => None,
-        })
+    /// Returns all names with the lengths of their files.
+    pub fn names(&self) -> impl Iterator<Item = (&Name, usize)> + '_ {
+        self.names.keys().map(|name| (name, self.len(name)))
+    }
+
+    /// Changes the bytes of a file behind everybody's back.
+    pub fn damage(&mut self, name: &Name, change: impl FnOnce(&mut Vec<u8>)) {
+        let Some(file) = self.names.get(name).and_then(|inode| self.contents.get_mut(inode)) else {
+            return;
+        };
+        let bytes = Rc::make_mut(&mut file.bytes);
+        bytes.resize(file.len, 0);
+        change(bytes);
+        file.len = bytes.len();
     }
 
     /// Returns the number of the next working file.

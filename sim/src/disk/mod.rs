@@ -53,6 +53,11 @@ impl State {
         &self.durable
     }
 
+    /// Returns what can be read.
+    pub const fn seen(&self) -> &Files {
+        &self.seen
+    }
+
     /// Returns what a crash may lose.
     pub fn pending(&self) -> &[Item] {
         &self.pending

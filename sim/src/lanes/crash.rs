@@ -154,7 +154,7 @@ impl Lane<'_> {
         if random.below(8) == 0 {
             audit(&mut store, said)?;
         }
-        (self.workload.check)(&mut store, self.seed)?;
+        (self.workload.check)(&mut store, self.seed).map_err(|stop| format!("{stop:?}"))?;
         if random.below(8) > 0 {
             return Ok(());
         }

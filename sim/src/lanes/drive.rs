@@ -111,7 +111,7 @@ fn change(run: &mut Run, changes: FeedSlot, content: FeedSlot, base: &Version) -
     };
     match commit(base, &view, &ops, info, &mut append) {
         Ok(Step::Done(_)) => {}
-        Ok(Step::Need(_)) => return Err(Stop::wrong("a writer lacks blocks of its own index")),
+        Ok(Step::Need(_)) => return Err(Stop::Missing),
         Err(datnode_drive::CommitError::Append(error)) => return Err(error.into()),
         Err(datnode_drive::CommitError::Read(datnode_drive::ReadError::Source(error))) => {
             return Err(error.into());
@@ -147,7 +147,7 @@ fn store_file(run: &mut Run, content: FeedSlot, bytes: &[u8]) -> Result<Entry, S
 }
 
 /// Checks that the latest version reads as the folder was, whole.
-pub(super) fn reads_right(store: &mut Store<Disk>, seed: u64) -> Result<(), String> {
+pub(super) fn reads_right(store: &mut Store<Disk>, seed: u64) -> Result<(), Stop> {
     let (Some(changes), Some(content)) =
         (store.slot(&public(CHANGES)), store.slot(&public(CONTENT)))
     else {
@@ -156,29 +156,29 @@ pub(super) fn reads_right(store: &mut Store<Disk>, seed: u64) -> Result<(), Stri
     if store.length(changes) == 0 {
         return Ok(());
     }
-    let said = |stop: Stop| format!("{stop:?}");
-    let version = latest(store, changes, content).map_err(said)?;
+    let version = latest(store, changes, content)?;
     if version.change.feeds.first().is_some_and(|feed| feed.length > store.length(content)) {
-        return Err("a change names content behind its feed's head".into());
+        return Err(Stop::wrong("a change names content behind its feed's head"));
     }
     let entries = {
         let view = View { store: RefCell::new(store), slots: [changes, content] };
-        done(version.walk(&view, None, 1_000)).map_err(said)?
+        done(version.walk(&view, None, 1_000))?
     };
     let mut found = BTreeMap::new();
     for (path, entry) in entries {
         found.insert(path.as_bytes().to_vec(), read_file(store, content, &entry)?);
     }
-    let expected = folder(seed, version.number);
-    if found == expected { Ok(()) } else { Err(format!("version {} reads wrong", version.number)) }
+    if found != folder(seed, version.number) {
+        return Err(Stop::wrong(format_args!("version {} reads wrong", version.number)));
+    }
+    Ok(())
 }
 
-fn read_file(store: &mut Store<Disk>, content: FeedSlot, entry: &Entry) -> Result<Vec<u8>, String> {
+fn read_file(store: &mut Store<Disk>, content: FeedSlot, entry: &Entry) -> Result<Vec<u8>, Stop> {
     let mut bytes = Vec::new();
     for extent in &entry.extents {
         for block in extent.first_block..extent.first_block + extent.count {
-            let read = store.read(content, BlockIndex(block)).map_err(|error| error.to_string())?;
-            bytes.extend(read.ok_or_else(|| format!("content block {block} is not here"))?);
+            bytes.extend(store.read(content, BlockIndex(block))?.ok_or(Stop::Missing)?);
         }
     }
     Ok(bytes)
@@ -206,7 +206,7 @@ impl<S: Storage> Blocks for View<'_, S> {
 fn done<T>(reading: datnode_drive::Reading<T, StoreError>) -> Result<T, Stop> {
     match reading {
         Ok(Step::Done(value)) => Ok(value),
-        Ok(Step::Need(_)) => Err(Stop::wrong("a writer lacks blocks of its own drive")),
+        Ok(Step::Need(_)) => Err(Stop::Missing),
         Err(datnode_drive::ReadError::Source(error)) => Err(error.into()),
         Err(error) => Err(Stop::wrong(error)),
     }

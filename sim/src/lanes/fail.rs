@@ -162,11 +162,11 @@ impl<'a> Point<'a> {
         if let Ok(mut run) = Run::open(disk, &self.record, self.seed) {
             match (self.workload.script)(&mut run) {
                 Ok(()) => {}
-                Err(Stop::Wrong(what)) => return Err(what),
                 Err(Stop::Refused(_)) => {
                     self.failed.refused += 1;
                     insist(&mut run, fault)?;
                 }
+                Err(other) => return Err(format!("{other:?}")),
             }
         }
         Ok(disk.failed() > 0)
@@ -203,7 +203,7 @@ impl<'a> Point<'a> {
     fn judge(&self, store: &mut Store<Disk>) -> Result<(), String> {
         let record = self.record.borrow();
         judge(store, &record.truth, &record.said)?;
-        (self.workload.check)(store, self.seed)
+        (self.workload.check)(store, self.seed).map_err(|stop| format!("{stop:?}"))
     }
 }
 
@@ -214,7 +214,7 @@ fn insist(run: &mut Run, fault: Fault) -> Result<(), String> {
         return Ok(());
     }
     match run.commit() {
-        Err(Stop::Wrong(what)) => Err(what),
-        _ => Ok(()),
+        Ok(()) | Err(Stop::Refused(_)) => Ok(()),
+        Err(other) => Err(format!("{other:?}")),
     }
 }

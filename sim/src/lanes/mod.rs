@@ -6,8 +6,9 @@
 pub mod crash;
 mod drive;
 pub mod fail;
+pub mod rot;
 mod run;
 mod workload;
 
 pub use run::Stop;
-pub use workload::{WORKLOADS, Workload};
+pub use workload::{WORKLOADS, Workload, workload};

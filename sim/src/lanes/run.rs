@@ -20,6 +20,10 @@ use crate::oracle::{Said, SaidOfFeed, Truth};
 pub enum Stop {
     /// The world said no, by a typed error.
     Refused(String),
+    /// Blocks that were written here are not here.
+    Missing,
+    /// The store found damage.
+    Damaged,
     /// Something happened that must not, whatever the world says.
     Wrong(String),
 }
@@ -35,6 +39,7 @@ impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Storage(_) | StoreError::Poisoned => Self::Refused(error.to_string()),
+            StoreError::Damaged(_) => Self::Damaged,
             other => Self::Wrong(other.to_string()),
         }
     }

@@ -12,7 +12,7 @@ use crate::disk::Disk;
 /// What a workload does, until it is done.
 type Script = fn(&mut Run) -> Result<(), Stop>;
 /// What holds besides what holds for every store.
-type Check = fn(&mut Store<Disk>, u64) -> Result<(), String>;
+type Check = fn(&mut Store<Disk>, u64) -> Result<(), Stop>;
 
 /// A workload.
 #[derive(Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct Workload {
     pub check: Check,
     /// How many blocks of each feed it ends with.
     pub goal: &'static [u64],
+    /// Whose feeds are written here; all others are followed.
+    pub writers: &'static [u8],
 }
 
 const LENGTH: u64 = 14;
@@ -33,29 +35,43 @@ const COPIED: u64 = 16;
 const FILE_BLOCKS: u64 = 4;
 
 /// All workloads.
-pub const WORKLOADS: [Workload; 15] = [
-    of("append", append, &[LENGTH]),
-    of("rollback", rollback, &[LENGTH]),
-    Workload { check: same_length, ..of("two feeds", two_feeds, &[9, 9]) },
-    of("many feeds", many_feeds, &[2, 2, 2, 2, 2, 2]),
-    of("checkpoint", checkpoint, &[8, 8]),
-    of("recovery", recovery, &[LENGTH]),
-    Workload { check: drive::reads_right, ..of("import", drive::import, &[]) },
-    Workload { check: drive::reads_right, ..of("share again", drive::share_again, &[]) },
-    of("upgrade", upgrade, &[COPIED]),
-    of("clone", clone, &[COPIED]),
-    of("in place", in_place, &[COPIED]),
-    of("in place, renamed late", renamed_late, &[COPIED]),
-    of("changed files", changed, &[COPIED]),
-    of("forget", forget, &[COPIED]),
-    of("write and follow", write_and_follow, &[8, COPIED]),
+pub static WORKLOADS: [Workload; 15] = [
+    of("append", append, &[LENGTH], &[0]),
+    of("rollback", rollback, &[LENGTH], &[0]),
+    Workload { check: same_length, ..of("two feeds", two_feeds, &[9, 9], &[0, 1]) },
+    of("many feeds", many_feeds, &[2, 2, 2, 2, 2, 2], &[0, 1, 2, 3, 4, 5]),
+    of("checkpoint", checkpoint, &[8, 8], &[0, 1]),
+    of("recovery", recovery, &[LENGTH], &[0]),
+    Workload { check: drive::reads_right, ..of("import", drive::import, &[], &[0, 1]) },
+    Workload { check: drive::reads_right, ..of("share again", drive::share_again, &[], &[0, 1]) },
+    of("upgrade", upgrade, &[COPIED], &[]),
+    of("clone", clone, &[COPIED], &[]),
+    of("in place", in_place, &[COPIED], &[]),
+    of("in place, renamed late", renamed_late, &[COPIED], &[]),
+    of("changed files", changed, &[COPIED], &[]),
+    of("forget", forget, &[COPIED], &[]),
+    of("write and follow", write_and_follow, &[8, COPIED], &[0]),
 ];
 
-const fn of(name: &'static str, script: Script, goal: &'static [u64]) -> Workload {
-    Workload { name, script, check: nothing_more, goal }
+/// Returns the workload of a name.
+///
+/// # Panics
+/// Without such a workload.
+pub fn workload(name: &str) -> &'static Workload {
+    let mut all = WORKLOADS.iter();
+    all.find(|workload| workload.name == name).expect("the name is one of the workloads'")
 }
 
-fn nothing_more(_: &mut Store<Disk>, _: u64) -> Result<(), String> {
+const fn of(
+    name: &'static str,
+    script: Script,
+    goal: &'static [u64],
+    writers: &'static [u8],
+) -> Workload {
+    Workload { name, script, check: nothing_more, goal, writers }
+}
+
+fn nothing_more(_: &mut Store<Disk>, _: u64) -> Result<(), Stop> {
     Ok(())
 }
 
@@ -119,7 +135,7 @@ fn two_feeds(run: &mut Run) -> Result<(), Stop> {
     Ok(())
 }
 
-fn same_length(store: &mut Store<Disk>, _: u64) -> Result<(), String> {
+fn same_length(store: &mut Store<Disk>, _: u64) -> Result<(), Stop> {
     let length = |store: &Store<Disk>, writer| {
         store.slot(&public(writer)).map_or(0, |slot| store.length(slot))
     };
@@ -127,7 +143,7 @@ fn same_length(store: &mut Store<Disk>, _: u64) -> Result<(), String> {
     if first == second {
         Ok(())
     } else {
-        Err(format!("half a commit: {first} and {second} blocks"))
+        Err(Stop::wrong(format_args!("half a commit: {first} and {second} blocks")))
     }
 }
 

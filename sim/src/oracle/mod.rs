@@ -1,7 +1,8 @@
 //! What is right, for every lane: nothing acknowledged is lost, nothing unverified is claimed, no history is signed twice.
 //!
-//! Elsewhere: what writers wrote (`truth`), who asks the oracle (`lanes`, `scenario`).
+//! Elsewhere: what writers wrote (`truth`), what damage may do (`damage`), who asks the oracle (`lanes`, `scenario`).
 
+mod damage;
 mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use datnode_feed::{
     BlockIndex, FeedSlot, NodeIndex, Place, PublicKey, SignedHead, Storage, Store, levels,
 };
 
+pub use damage::{answers_right, finds_damage, serves_no_wrong_byte};
 pub use truth::Truth;
 
 /// A broken promise, in words.
@@ -144,28 +146,4 @@ fn is_in_place<S: Storage>(
 ) -> Result<bool, String> {
     let place = store.where_is(slot, block).map_err(|error| error.to_string())?;
     Ok(matches!(place, Some(Place::Working { .. })))
-}
-
-/// Checks that damage makes nothing wrong: each block that is given out has the right bytes, each head is the writer's.
-///
-/// # Errors
-/// The first that is wrong. A typed error of the store is none.
-pub fn serves_no_wrong_byte<S: Storage>(
-    store: &mut Store<S>,
-    truth: &Truth,
-) -> Result<u64, String> {
-    let mut served = 0;
-    for (slot, key) in store.feeds().collect::<Vec<_>>() {
-        if let Some(head) = store.head(slot) {
-            truth.check_head(&key, head).map_err(|error| format!("feed {slot}: {error}"))?;
-        }
-        for block in 0..store.length(slot) {
-            let Ok(Some(bytes)) = store.read(slot, BlockIndex(block)) else { continue };
-            if truth.block(&key, block) != Some(&bytes) {
-                return Err(format!("feed {slot}: block {block} was served with wrong bytes"));
-            }
-            served += 1;
-        }
-    }
-    Ok(served)
 }
