@@ -3,6 +3,7 @@
 mod common;
 
 use common::{block, empty, fetch, follow, grow, key, writer};
+use datnode_feed::limits::JOURNAL_BYTES;
 use datnode_feed::{
     BlockIndex, FileId, InPlace, MemoryStorage, Place, Storage, StorageError, Store, StoreError,
 };
@@ -318,6 +319,8 @@ fn a_million_blocks_are_found_at_once() {
     }
     store.sign(feed, &key()).unwrap();
     store.commit().unwrap();
+    let journal = store.storage().len(FileId::Journal).unwrap();
+    assert!(journal <= JOURNAL_BYTES, "{journal}: a long journal is emptied");
     store.checkpoint().unwrap();
     let store = Store::open(store.into_storage()).unwrap();
     assert_eq!((store.have(feed).len(), store.have(feed).count()), (1_000_000, 1_000_000));

@@ -3,7 +3,7 @@
 use datnode_feed::{
     Accusation, Ancestor, BlockIndex, Hash, Head, Node, SecretKey, SignedHead, UpgradeProof, leaf,
 };
-use datnode_proto::limits::{HEADER_BYTES_MAX, RUNS_MAX};
+use datnode_proto::limits::{AGENT_BYTES_MAX, HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, RUNS_MAX};
 use datnode_proto::wire::{Channel, Hello, Message, Request, Wanted, decode, encode};
 use datnode_proto::{Fault, Priority, RequestId};
 
@@ -158,4 +158,28 @@ fn too_many_nodes_are_refused() {
     let block =
         Message::Block { channel: Channel(0), id: RequestId(0), block: BlockIndex(0), siblings };
     assert_eq!(decode(&encode(&block), b""), Err(Fault::Malformed));
+}
+
+#[test]
+fn an_agent_has_so_many_bytes_and_versions_ascend() {
+    let hello = |len: usize, version_min, version_max| {
+        let agent = "a".repeat(len);
+        let hello = Hello { version_min, version_max, features: 0, agent, credit: 0 };
+        decode(&encode(&Message::Hello(hello)), b"")
+    };
+    assert!(hello(AGENT_BYTES_MAX, 1, 1).is_ok());
+    assert_eq!(hello(AGENT_BYTES_MAX + 1, 1, 1), Err(Fault::Malformed));
+    assert_eq!(hello(0, 2, 1), Err(Fault::Malformed));
+}
+
+#[test]
+fn frames_are_as_long_as_they_may_be() {
+    let id = RequestId(0);
+    let block = Message::Block { channel: Channel(0), id, block: BlockIndex(0), siblings: vec![] };
+    let header = encode(&block);
+    assert!(decode(&header, &vec![0; PAYLOAD_BYTES_MAX]).is_ok());
+    assert_eq!(decode(&header, &vec![0; PAYLOAD_BYTES_MAX + 1]), Err(Fault::Oversized));
+    let longest = vec![0; HEADER_BYTES_MAX];
+    assert_eq!(decode(&longest, b""), Err(Fault::Malformed), "it is looked at");
+    assert_eq!(decode(&[&longest[..], &[0]].concat(), b""), Err(Fault::Oversized));
 }

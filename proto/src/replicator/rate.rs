@@ -72,3 +72,32 @@ impl Rate {
         bytes.clamp(LEASE_BYTES_MIN, LEASE_BYTES_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that answered after `rtt` and delivers so many bytes a second.
+    fn rate(rtt: Duration, bytes_per_second: u64) -> Rate {
+        let mut rate = Rate::default();
+        rate.answered(rtt);
+        rate.received(Instant(0), 0);
+        rate.received(Instant(1_000_000), bytes_per_second);
+        rate
+    }
+
+    #[test]
+    fn credit_and_lease_follow_the_rate_within_their_bounds() {
+        let rtt = Duration::from_millis(100);
+        assert_eq!(Rate::default().credit(), CREDIT_START);
+        assert_eq!(Rate::default().lease(), LEASE_BYTES_MIN);
+        assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000);
+        assert_eq!(rate(rtt, 10_000_000).lease(), 10_000_000 * LEASE_TIME.as_secs());
+        assert_eq!(rate(rtt, 1).credit(), CREDIT_MIN);
+        assert_eq!(rate(rtt, 1).lease(), LEASE_BYTES_MIN);
+        for fast in [1 << 33, u64::MAX / 1_000_000] {
+            assert_eq!(rate(rtt, fast).credit(), CREDIT_MAX);
+            assert_eq!(rate(rtt, fast).lease(), LEASE_BYTES_MAX);
+        }
+    }
+}

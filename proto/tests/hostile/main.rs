@@ -1,0 +1,6 @@
+//! What one peer sends, to harm us or at a bad moment: it costs that peer its stream at most, and us next to nothing.
+
+mod answers;
+mod floods;
+mod limits;
+mod victim;
