@@ -1,5 +1,7 @@
 //! A disk that is full, read-only, or changed by others under us: a clear end, nothing wrong, and the next run goes on.
 
+#![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;

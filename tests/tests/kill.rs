@@ -3,6 +3,12 @@
 //! `strace` injects a signal or an error at the Nth call of a kind, N = 1, 2, 3 … until a run ends unharmed. Without `strace`, or where
 //! tracing is not permitted, the tests say so and do nothing.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that is skipped says why, one that runs how much it did"
+)]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
