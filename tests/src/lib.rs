@@ -5,6 +5,7 @@
 
 pub mod hostile;
 pub mod process;
+pub mod terminal;
 
 pub mod meter;
 
@@ -63,17 +64,27 @@ impl User {
 
     /// Prepares a command of this user, on loopback and without discovery.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        fs::create_dir_all(self.path("")).unwrap();
         let mut command = Command::new(binary());
+        command.args(args);
+        self.equip(&mut command);
         command
-            .args(args)
+    }
+
+    /// Returns the folder of the user's own data.
+    pub fn home(&self) -> PathBuf {
+        self.home.path().join("home")
+    }
+
+    /// Makes a command this user's: folder, environment, no input.
+    pub fn equip(&self, command: &mut Command) {
+        fs::create_dir_all(self.path("")).unwrap();
+        command
             .current_dir(self.path(""))
-            .env("DATNODE_HOME", self.home.path().join("home"))
+            .env("DATNODE_HOME", self.home())
             .env("DATNODE_LISTEN", "127.0.0.1")
             .env("DATNODE_PORT", "0")
             .env("DATNODE_DISCOVER", "none")
             .stdin(Stdio::null());
-        command
     }
 
     /// Runs a command to its end.

@@ -71,7 +71,7 @@ fn people_are_told_who_is_there_what_there_is_and_how_it_ended() {
     };
     let text = clone("a", &[]);
     let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what} in {text}"));
-    assert!(at("Peers      1 connected") < at("History    1 changes, 1 files, 20 MiB"), "{text}");
+    assert!(at("Peers      1 connected") < at("History    1 change, 1 file, 20 MiB"), "{text}");
     assert!(at("History") < at("✓ Cloned 1 · ") && at("✓") < at("next: datnode ls a"), "{text}");
     assert!(!text.contains('\r'), "no bar without a terminal: {text}");
 

@@ -1,4 +1,4 @@
-//! The examples of each page of help. A test parses every one.
+//! The examples of each page of help. A test types every one (`tests/tests/readme.rs`).
 
 pub(super) const ALL: &str = "\
 Examples:
@@ -11,7 +11,7 @@ Examples:
   datnode share ./flights
   datnode share ./flights -m March --ticket
   datnode share ./flights --dry-run --show-ignored
-  datnode share --hidden --ignore *.tmp";
+  datnode share --hidden --ignore '*.tmp'";
 
 pub(super) const CLONE: &str = "\
 Examples:
@@ -36,7 +36,7 @@ pub(super) const LOG: &str = "\
 Examples:
   datnode log ./flights -n 5
   datnode log dat1… --stat
-  datnode log ./flights --path data/*.csv --reverse";
+  datnode log ./flights --path 'data/*.csv' --reverse";
 
 pub(super) const VERIFY: &str = "\
 Examples:
@@ -46,8 +46,8 @@ Examples:
 
 pub(super) const STATUS: &str = "\
 Examples:
-  datnode status
-  datnode status --json ./flights";
+  datnode status ./flights
+  datnode status -C ./flights --json";
 
 pub(super) const RECOVER: &str = "\
 Examples:

@@ -15,6 +15,17 @@ pub struct Count(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// A number of things with their name: `1 file`, `1 284 files`. The name is that of one; more get an `s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Things(pub u64, pub &'static str);
+
+impl fmt::Display for Things {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, name) = *self;
+        write!(f, "{} {name}{}", Count(count), if count == 1 { "" } else { "s" })
+    }
+}
+
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 impl fmt::Display for Size {
@@ -193,6 +204,12 @@ mod tests {
         ] {
             assert_eq!(Count(count).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn one_thing_is_no_things() {
+        let said = [0, 1, 2, 1284].map(|count| Things(count, "file").to_string());
+        assert_eq!(said, ["0 files", "1 file", "2 files", "1 284 files"]);
     }
 
     #[test]

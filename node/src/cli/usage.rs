@@ -50,6 +50,8 @@ where
     let mut cli = parsed?;
     if let Some(network) = cli.command.network() {
         network.offline = cli.global.offline;
+        // An empty variable means nothing; as an address it would be one that leads nowhere.
+        network.peer.retain(|address| !address.is_empty());
         if network.discover.contains(&Discover::None) && network.discover.len() > 1 {
             let error = Error::usage("--discover none excludes all other ways to look for peers")
                 .hint("--discover lan, --discover lan,dht, or --discover none");

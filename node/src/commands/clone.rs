@@ -15,7 +15,7 @@ use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
-use crate::cli::units::{Count, Size, Span};
+use crate::cli::units::{Size, Span, Things};
 use crate::cli::{CloneArgs, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
@@ -233,8 +233,8 @@ fn has_store(folder: &Path) -> bool {
 /// Says what the version holds.
 fn history(snapshot: &Snapshot) -> String {
     let counts = snapshot.version.change.counts;
-    let (changes, files) = (Count(snapshot.version.number), Count(counts.files));
-    format!("{changes} changes, {files} files, {}", Size(counts.bytes))
+    let changes = Things(snapshot.version.number, "change");
+    format!("{changes}, {}, {}", Things(counts.files, "file"), Size(counts.bytes))
 }
 
 /// Says what was done.

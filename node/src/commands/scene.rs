@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use crate::cli::stages::{Stage, Status};
-use crate::cli::units::Count;
+use crate::cli::units::{Count, Things};
 use crate::engine::{Drive, LandingState, PeerReport};
 
 /// A drive that is being fetched.
@@ -85,7 +85,7 @@ fn status(facts: &Facts) -> Status {
         }
         Some(_) => (Stage::Download, String::new()),
         None if head && (serving > 0 || sought == 0) => {
-            (Stage::History, format!("{} blocks", Count(blocks)))
+            (Stage::History, Things(blocks, "block").to_string())
         }
         None if sought == 0 && peers == 0 => {
             (Stage::Find, "looking for somebody who offers the drive".to_owned())

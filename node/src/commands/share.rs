@@ -16,7 +16,7 @@ use crate::cli::Share;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{IMPORTING, Stage, Stages, Status};
-use crate::cli::units::{Count, Size, Span};
+use crate::cli::units::{Count, Size, Span, Things};
 use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::{Code, Error};
@@ -204,7 +204,7 @@ fn note_home(
 }
 
 fn status(now: Progress) -> Status {
-    let note = format!("{} of {} files", Count(now.files), Count(now.files_total));
+    let note = format!("{} of {}", Count(now.files), Things(now.files_total, "file"));
     Status { stage: Stage::Import, bytes: now.bytes, total: None, peers: 0, note }
 }
 
@@ -249,8 +249,8 @@ fn count(record: &mut Value, imported: &Imported) {
 fn describe(out: &Out, imported: &Imported, took: Duration) {
     let counts = imported.version.change.counts;
     out.say(format_args!(
-        "Scanned   {} files, {}    {}",
-        Count(counts.files),
+        "Scanned   {}, {}    {}",
+        Things(counts.files, "file"),
         Size(counts.bytes),
         Span(took)
     ));
