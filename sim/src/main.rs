@@ -1,26 +1,90 @@
-//! `sim --seed N`: replays the world of a seed and prints its trace hash. `sim --seeds A..B` runs many.
+//! Long forms of the lanes, and worlds of seeds; see `USAGE`.
 
-use std::io::Write as _;
+use std::io::{StdoutLock, Write as _};
+use std::ops::Range;
 use std::process::ExitCode;
 
+use datnode_sim::disk::{FaultKind, Images};
+use datnode_sim::lanes::fail::Failed;
+use datnode_sim::lanes::rot::Extent;
+use datnode_sim::lanes::{self, Tally as _, crash, fail, rot};
 use datnode_sim::scenario;
+
+const USAGE: &str = "\
+usage: sim --seed N              runs the world of a seed, and prints its trace hash
+       sim --seeds A..B          runs the worlds of many seeds
+       sim crash --images N      crashes every workload behind every operation
+       sim fail --points N       lets every operation of every workload fail, in each way
+       sim rot --images N        damages every bit of what every workload leaves behind
+  the last three take --seed N, where they begin, and stop at the first broken promise";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let seeds = match words[..] {
-        ["--seed", seed] => seed.parse().ok().map(|seed: u64| seed..seed.saturating_add(1)),
+    let mut out = std::io::stdout().lock();
+    let number = |word: &str| word.parse::<u64>().ok();
+    let done = match words[..] {
+        ["--seed", seed] => number(seed).map(|seed| worlds(seed..seed.saturating_add(1), &mut out)),
         ["--seeds", range] => {
-            range.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?))
+            let ends = range.split_once("..").map(|(from, to)| (number(from), number(to)));
+            match ends {
+                Some((Some(from), Some(to))) => Some(worlds(from..to, &mut out)),
+                _ => None,
+            }
         }
+        [name, what, goal] => number(goal).and_then(|goal| lane(name, what, goal, 0, &mut out)),
+        [name, what, goal, "--seed", seed] => match (number(goal), number(seed)) {
+            (Some(goal), Some(seed)) => lane(name, what, goal, seed, &mut out),
+            _ => None,
+        },
         _ => None,
     };
-    let mut out = std::io::stdout().lock();
-    let Some(seeds) = seeds else {
-        let _ = writeln!(out, "usage: sim --seed N | --seeds A..B");
-        return ExitCode::from(2);
-    };
-    let mut failed = false;
+    match done {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(broken)) => {
+            let _ = writeln!(out, "{broken}");
+            ExitCode::FAILURE
+        }
+        None => {
+            let _ = writeln!(out, "{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs a long lane; `None` if there is no such lane.
+fn lane(
+    name: &str,
+    counted: &str,
+    goal: u64,
+    seed: u64,
+    out: &mut StdoutLock<'_>,
+) -> Option<Result<(), String>> {
+    let images = Images { parts_max: 10, samples: 256 };
+    Some(match (name, counted) {
+        ("crash", "--images") => {
+            lanes::until(goal, seed, out, |workload, seed| crash::run(workload, seed, images))
+                .map(drop)
+        }
+        ("fail", "--points") => lanes::until(goal, seed, out, every_failure).map(drop),
+        ("rot", "--images") => lanes::until(goal, seed, out, |workload, seed| {
+            rot::run(workload, seed, Extent::EveryBit)
+        })
+        .map(drop),
+        _ => return None,
+    })
+}
+
+fn every_failure(workload: &lanes::Workload, seed: u64) -> Result<Failed, String> {
+    let mut all = fail::reads(workload, seed)?;
+    for kind in FaultKind::ALL {
+        all.add(fail::run(workload, kind, seed, 1)?);
+    }
+    Ok(all)
+}
+
+fn worlds(seeds: Range<u64>, out: &mut StdoutLock<'_>) -> Result<(), String> {
+    let mut failed = 0;
     for seed in seeds {
         let outcome = scenario::run(seed);
         let _ = writeln!(
@@ -35,7 +99,7 @@ fn main() -> ExitCode {
         for problem in &outcome.problems {
             let _ = writeln!(out, "  {problem}");
         }
-        failed |= !outcome.problems.is_empty();
+        failed += u64::from(!outcome.problems.is_empty());
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} worlds have problems")) }
 }

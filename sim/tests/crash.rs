@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 
 use datnode_sim::disk::{Images, SyncOf};
-use datnode_sim::lanes::{WORKLOADS, crash, workload};
+use datnode_sim::lanes::{Tally as _, WORKLOADS, crash, workload};
 
 /// How many images each half of the workloads makes at least.
 const IMAGES_MIN: u64 = 50_000;

@@ -4,7 +4,7 @@
 
 use datnode_sim::disk::FaultKind::{self, Full, Lie, LieAndForget, Read, Short, Sync, Write};
 use datnode_sim::lanes::fail::{self, Failed};
-use datnode_sim::lanes::{WORKLOADS, Workload};
+use datnode_sim::lanes::{Tally as _, WORKLOADS, Workload};
 
 /// How many failures the tests here make at least, one by one.
 const POINTS_MIN: [u64; 3] = [7_500, 4_500, 8_000];

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 
 use datnode_sim::lanes::rot::{self, Extent, Rotted};
-use datnode_sim::lanes::workload;
+use datnode_sim::lanes::{Tally as _, workload};
 
 /// Damages what some workloads leave behind, and tells how often.
 fn survive(names: &[&str], extent: Extent) -> Rotted {

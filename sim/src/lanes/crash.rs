@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use datnode_feed::Store;
 
+use super::Tally;
 use super::run::{Record, Run, public, secret};
 use super::workload::Workload;
 use crate::Random;
@@ -30,13 +31,16 @@ pub struct Crashed {
     pub continued: u64,
 }
 
-impl Crashed {
-    /// Adds what another run did.
-    pub fn add(&mut self, other: Self) {
+impl Tally for Crashed {
+    fn add(&mut self, other: Self) {
         self.operations += other.operations;
         self.images += other.images;
         self.nested += other.nested;
         self.continued += other.continued;
+    }
+
+    fn count(&self) -> u64 {
+        self.images
     }
 }
 

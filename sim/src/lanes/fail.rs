@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use datnode_feed::Store;
 
+use super::Tally;
 use super::crash::open;
 use super::run::{Record, Run, Sources, Stop};
 use super::workload::Workload;
@@ -34,14 +35,17 @@ pub struct Failed {
     pub cuts: u64,
 }
 
-impl Failed {
-    /// Adds what another run did.
-    pub fn add(&mut self, other: Self) {
+impl Tally for Failed {
+    fn add(&mut self, other: Self) {
         self.points += other.points;
         self.refused += other.refused;
         self.pairs += other.pairs;
         self.finished += other.finished;
         self.cuts += other.cuts;
+    }
+
+    fn count(&self) -> u64 {
+        self.points
     }
 }
 

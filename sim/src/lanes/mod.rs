@@ -3,6 +3,9 @@
 //! A lane is a function of a workload and a seed, and returns what it counted. The quick form is in `tests`, the long one is
 //! `sim crash`, `sim fail` and `sim rot`.
 
+use std::fmt::Debug;
+use std::io::Write;
+
 pub mod crash;
 mod drive;
 pub mod fail;
@@ -12,3 +15,46 @@ mod workload;
 
 pub use run::Stop;
 pub use workload::{WORKLOADS, Workload, workload};
+
+/// What a lane did, in counts.
+pub trait Tally: Debug + Default {
+    /// Adds what another run did.
+    fn add(&mut self, other: Self);
+
+    /// Returns what the lane's goal counts.
+    fn count(&self) -> u64;
+}
+
+/// Runs all workloads with one seed.
+///
+/// # Errors
+/// The first broken promise.
+pub fn all<T: Tally>(mut run: impl FnMut(&Workload) -> Result<T, String>) -> Result<T, String> {
+    let mut tally = T::default();
+    for workload in &WORKLOADS {
+        tally.add(run(workload)?);
+    }
+    Ok(tally)
+}
+
+/// Runs one seed after the other until the lane counts to `goal`, and tells of each.
+///
+/// # Errors
+/// The first broken promise.
+pub fn until<T: Tally>(
+    goal: u64,
+    first_seed: u64,
+    out: &mut dyn Write,
+    mut run: impl FnMut(&Workload, u64) -> Result<T, String>,
+) -> Result<T, String> {
+    let mut tally = T::default();
+    for seed in first_seed.. {
+        tally.add(all(|workload| run(workload, seed))?);
+        // Nobody listening is no reason to stop.
+        let _ = writeln!(out, "seed {seed}: {tally:?}");
+        if tally.count() >= goal {
+            break;
+        }
+    }
+    Ok(tally)
+}

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use datnode_feed::{BlockIndex, FileId, Store, StoreError};
 
+use super::Tally;
 use super::run::{Record, Run, Stop, public, secret};
 use super::workload::Workload;
 use crate::Random;
@@ -29,14 +30,17 @@ pub struct Rotted {
     pub signed: u64,
 }
 
-impl Rotted {
-    /// Adds what another run did.
-    pub fn add(&mut self, other: Self) {
+impl Tally for Rotted {
+    fn add(&mut self, other: Self) {
         self.bytes += other.bytes;
         self.images += other.images;
         self.refused += other.refused;
         self.served += other.served;
         self.signed += other.signed;
+    }
+
+    fn count(&self) -> u64 {
+        self.images
     }
 }
 
