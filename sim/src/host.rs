@@ -1,12 +1,14 @@
 //! A host: the replicator and store that a node has, with jobs done at once.
 
 use bytes::Bytes;
-use datnode_feed::{Accusation, FeedSlot, MemoryStorage, SecretKey, Store};
+use datnode_feed::{Accusation, FeedSlot, PublicKey, SecretKey, Store, StoreError};
 use datnode_proto::{
     Class, Event, FeedId, Frame, Instant, Order, PeerId, Priority, Replica, Replicator, Target,
     Want, WantId, execute,
 };
 
+use crate::disk::{Disk, State};
+use crate::oracle::{Said, SaidOfFeed};
 use crate::{HostId, Random};
 
 /// The one feed of these worlds.
@@ -19,7 +21,11 @@ pub struct Host {
     /// The state machine under test.
     pub replicator: Replicator,
     /// Its store.
-    pub store: Store<MemoryStorage>,
+    pub store: Store<Disk>,
+    /// The disk under the store.
+    pub disk: Disk,
+    /// What it counted on when it last committed.
+    pub said: Said,
     /// Which blocks arrived, in order.
     pub arrived: Vec<u64>,
     /// How often it found a peer breaking the protocol.
@@ -29,46 +35,89 @@ pub struct Host {
     /// Damages one in so many blocks that it sends.
     pub lies: Option<(u64, Random)>,
     pub(crate) woken: Option<Instant>,
+    key: PublicKey,
     slot: FeedSlot,
     faulted: Vec<PeerId>,
+    random: Random,
 }
 
 impl Host {
     pub(crate) fn new(id: HostId, seed: u64, secret: &SecretKey) -> Self {
-        let mut store = Store::open(MemoryStorage::new()).expect("memory does not fail");
-        let slot = store.add_feed(secret.public()).expect("memory does not fail");
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut replicator = Replicator::new(bytes);
-        replicator.add_feed(FEED, replica(&store, slot));
+        let (disk, key, mut random) = (Disk::new(), secret.public(), Random::new(seed));
+        let mut store = Store::open(disk.clone()).expect("this disk does not fail yet");
+        let slot = store.add_feed(key).expect("this disk does not fail yet");
+        let replicator = replicator(&store, slot, key, &mut random);
         let (arrived, faults, done, faulted) = Default::default();
+        let said = Said::new();
         Self {
             id,
             replicator,
             store,
+            disk,
+            said,
             arrived,
             faults,
             done,
             lies: None,
             woken: None,
+            key,
             slot,
             faulted,
+            random,
         }
     }
 
-    /// Appends blocks of random sizes, signs and commits, as a writer does.
-    pub fn append(&mut self, secret: &SecretKey, count: u64, random: &mut Random) {
+    /// Starts again from what a crash left.
+    pub(crate) fn restart(&mut self, state: State) -> Result<(), StoreError> {
+        self.disk = Disk::of(state);
+        self.store = Store::open(self.disk.clone())?;
+        self.slot = self.store.add_feed(self.key)?;
+        self.replicator = replicator(&self.store, self.slot, self.key, &mut self.random);
+        self.woken = None;
+        self.done.clear();
+        self.faulted.clear();
+        Ok(())
+    }
+
+    /// Tells whether its power went off in the middle of something.
+    pub fn is_off(&self) -> bool {
+        self.disk.failed() > 0
+    }
+
+    /// Appends blocks of random sizes, signs and commits, as a writer does; returns the blocks.
+    ///
+    /// If the power goes off on the way, nobody is told.
+    pub fn append(&mut self, secret: &SecretKey, count: u64, random: &mut Random) -> Vec<Vec<u8>> {
+        let blocks: Vec<Vec<u8>> = (0..count).map(|_| block(random)).collect();
         let first = self.store.length(self.slot);
-        for _ in 0..count {
-            let len = random.below(3_000);
-            let block: Vec<u8> = (0..len).map(|_| random.below(256) as u8).collect();
-            self.store.append(self.slot, &block).expect("memory does not fail");
+        if self.try_append(secret, &blocks).is_ok() {
+            self.counts_on();
+            let head = self.store.head(self.slot).expect("it was signed above");
+            self.replicator.handle_head(FEED, *head);
+            self.replicator.handle_have(FEED, first..first + count);
         }
-        self.store.sign(self.slot, secret).expect("the key is right");
-        self.store.commit().expect("memory does not fail");
-        let head = self.store.head(self.slot).expect("it was signed above");
-        self.replicator.handle_head(FEED, *head);
-        self.replicator.handle_have(FEED, first..first + count);
+        blocks
+    }
+
+    fn try_append(&mut self, secret: &SecretKey, blocks: &[Vec<u8>]) -> Result<(), StoreError> {
+        for block in blocks {
+            self.store.append(self.slot, block)?;
+        }
+        self.store.sign(self.slot, secret)?;
+        self.store.commit()
+    }
+
+    /// Commits; all that shows from then on has to be there after any crash.
+    fn commit(&mut self) {
+        if self.store.commit().is_ok() {
+            self.counts_on();
+        }
+    }
+
+    fn counts_on(&mut self) {
+        let held = self.store.have(self.slot).iter_ones(0..u64::MAX).collect();
+        let head = self.store.head(self.slot).copied();
+        self.said.insert(self.key, SaidOfFeed { head, held, ..SaidOfFeed::default() });
     }
 
     /// Wants blocks.
@@ -102,7 +151,7 @@ impl Host {
     /// Returns the bytes of a block, if it is here.
     pub fn block(&mut self, block: u64) -> Option<Vec<u8>> {
         let read = self.store.read(self.slot, datnode_feed::BlockIndex(block));
-        read.expect("memory does not fail")
+        read.expect("this disk does not fail, or the host is off")
     }
 
     /// Does all jobs, and takes the news; tells whether there was a job.
@@ -112,6 +161,10 @@ impl Host {
             worked = true;
             let done = execute(&mut self.store, self.slot, job);
             self.replicator.handle_done(now, done);
+        }
+        // In groups, as a node does.
+        if worked && self.random.below(4) == 0 {
+            self.commit();
         }
         while let Some(event) = self.replicator.poll_event() {
             match event {
@@ -147,13 +200,27 @@ impl Host {
     }
 }
 
-fn replica(store: &Store<MemoryStorage>, slot: FeedSlot) -> Replica {
-    let (_, key) = store.feeds().next().expect("a host has a feed");
-    Replica {
+fn block(random: &mut Random) -> Vec<u8> {
+    let len = random.below(3_000);
+    (0..len).map(|_| random.below(256) as u8).collect()
+}
+
+fn replicator(
+    store: &Store<Disk>,
+    slot: FeedSlot,
+    key: PublicKey,
+    random: &mut Random,
+) -> Replicator {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&random.below(u64::MAX).to_le_bytes());
+    let mut replicator = Replicator::new(seed);
+    let replica = Replica {
         key,
         class: Class::Content,
         head: store.head(slot).copied(),
         have: store.have(slot).clone(),
         accusation: store.accusation(slot).cloned().map(Box::new),
-    }
+    };
+    replicator.add_feed(FEED, replica);
+    replicator
 }

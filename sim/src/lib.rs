@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use datnode_feed::SecretKey;
+use datnode_feed::{SecretKey, StoreError};
 use datnode_proto::{Binding, Frame, Instant, PeerId};
 
 pub use host::Host;
@@ -139,29 +139,52 @@ impl World {
         self.settle(pipe.to);
     }
 
+    /// Ends a host, and starts it again from what of its disk a crash leaves. Its links are cut.
+    ///
+    /// # Errors
+    /// When its store does not open.
+    pub fn restart(&mut self, id: HostId) -> Result<(), StoreError> {
+        let mut random = Random::new(self.random.below(u64::MAX));
+        let state = disk::image(&self.at(id).disk.state(), &mut random);
+        let ends: Vec<PeerId> =
+            self.pipes.keys().filter(|(host, _)| *host == id).map(|(_, peer)| *peer).collect();
+        for end in ends {
+            let Some(pipe) = self.pipes.remove(&(id, end)) else { continue };
+            self.pipes.remove(&(pipe.to, pipe.to_peer));
+            self.at(pipe.to).replicator.handle_disconnected(pipe.to_peer);
+            self.settle(pipe.to);
+        }
+        self.at(id).restart(state)
+    }
+
     /// Runs until nothing happens any more, or `until`.
     pub fn run(&mut self, until: Instant) {
-        while let Some(Reverse((at, sequence))) = self.queue.pop() {
-            if at > until {
-                self.queue.push(Reverse((at, sequence)));
-                break;
-            }
-            self.now = at;
-            match self.events.remove(&sequence) {
-                Some(Event::Arrive { host, peer, frame }) => self.arrive(host, peer, &frame),
-                Some(Event::Wake { host }) => {
-                    self.at(host).woken = None;
-                    self.at(host).replicator.handle_timeout(at);
-                    self.settle(host);
-                }
-                None => {}
-            }
-        }
+        while self.step(until) {}
         self.now = self.now.max(until.min(self.now));
     }
 
+    /// Lets one thing happen; tells whether there was one before `until`.
+    pub fn step(&mut self, until: Instant) -> bool {
+        let Some(Reverse((at, sequence))) = self.queue.pop() else { return false };
+        if at > until {
+            self.queue.push(Reverse((at, sequence)));
+            return false;
+        }
+        self.now = at;
+        match self.events.remove(&sequence) {
+            Some(Event::Arrive { host, peer, frame }) => self.arrive(host, peer, &frame),
+            Some(Event::Wake { host }) if !self.at(host).is_off() => {
+                self.at(host).woken = None;
+                self.at(host).replicator.handle_timeout(at);
+                self.settle(host);
+            }
+            _ => {}
+        }
+        true
+    }
+
     fn arrive(&mut self, host: HostId, peer: PeerId, frame: &Frame) {
-        if !self.pipes.contains_key(&(host, peer)) {
+        if !self.pipes.contains_key(&(host, peer)) || self.at(host).is_off() {
             return;
         }
         self.frames += 1;
@@ -175,7 +198,12 @@ impl World {
     /// Lets a host do its jobs and send what it can, until it has nothing more to do.
     pub fn settle(&mut self, id: HostId) {
         let now = self.now;
-        self.at(id).work(now);
+        if !self.at(id).is_off() {
+            self.at(id).work(now);
+        }
+        if self.at(id).is_off() {
+            return;
+        }
         let peers: Vec<PeerId> =
             self.pipes.keys().filter(|(host, _)| *host == id).map(|(_, peer)| *peer).collect();
         for peer in peers {
@@ -183,6 +211,9 @@ impl World {
             loop {
                 let frame = self.at(id).next_frame(now, peer);
                 let worked = self.at(id).work(now);
+                if self.at(id).is_off() {
+                    return;
+                }
                 match frame {
                     Some(frame) => self.send(id, peer, frame),
                     None if worked => {}

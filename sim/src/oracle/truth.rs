@@ -33,12 +33,16 @@ impl Truth {
     /// Returns the truth of a writer that goes on behind `length` with another block.
     pub fn diverge(&self, key: &PublicKey, length: u64, bytes: &[u8]) -> Self {
         let mut truth = self.clone();
-        let blocks = truth.feeds.entry(*key).or_default();
-        blocks.truncate(position(length));
-        blocks.push(bytes.to_vec());
-        truth.roots.borrow_mut().retain(|(feed, at), _| feed != key || *at <= length);
-        truth.nodes.borrow_mut().retain(|(feed, at), _| feed != key || at.blocks().end <= length);
+        truth.truncate(key, length);
+        truth.write(key, length, bytes);
         truth
+    }
+
+    /// Takes back what was written behind `length`.
+    pub fn truncate(&mut self, key: &PublicKey, length: u64) {
+        self.feeds.entry(*key).or_default().truncate(position(length));
+        self.roots.borrow_mut().retain(|(feed, at), _| feed != key || *at <= length);
+        self.nodes.borrow_mut().retain(|(feed, at), _| feed != key || at.blocks().end <= length);
     }
 
     /// Returns a block.
