@@ -176,10 +176,8 @@ impl Link {
     /// Tells why a block may come under a request; nothing if it may not.
     pub(super) fn due(&mut self, request: RequestId, block: u64) -> Option<Due> {
         if self.requests.contains_key(&request) {
-            return self.asked.contains(block).then(|| {
-                self.settle(request, block);
-                Due::Owed
-            });
+            let owed = self.asked.contains(block) && self.settle(request, block);
+            return owed.then_some(Due::Owed);
         }
         let bytes = self.byte_requests.get(&request).map(|request| &request.bytes);
         if let Some(bytes) = bytes.or_else(|| self.late_requests.get(&request)) {
@@ -199,16 +197,16 @@ impl Link {
         self.late_requests.len()
     }
 
-    /// Notes that the peer delivered a block it owed.
-    pub(super) fn settle(&mut self, request: RequestId, block: u64) {
+    /// Notes that the peer no longer owes a block, for which it names a request that it owes blocks under.
+    pub(super) fn settle(&mut self, request: RequestId, block: u64) -> bool {
+        let Some(left) = self.requests.get_mut(&request) else { return false };
+        *left -= 1;
+        if *left == 0 {
+            self.requests.remove(&request);
+        }
         self.asked.clear(block);
         self.asked_blocks -= 1;
-        if let Some(left) = self.requests.get_mut(&request) {
-            *left -= 1;
-            if *left == 0 {
-                self.requests.remove(&request);
-            }
-        }
+        true
     }
 
     /// Tells whether the peer will know the path of some block within `range` when it gets the next answer.

@@ -293,13 +293,11 @@ impl Replicator {
             if let Some(holder) = feed.holders.get_mut(&id) {
                 holder.have.clear_range(run.clone());
             }
-            if !link.requests.contains_key(&request) {
-                continue;
-            }
             // By what was asked, not by what is told: a run may be 2^56 blocks long.
             for block in link.asked.iter_ones(run.clone()).collect::<Vec<_>>() {
-                link.settle(request, block);
-                feed.assigned.clear(block);
+                if link.settle(request, block) {
+                    feed.assigned.clear(block);
+                }
             }
         }
         if pause {

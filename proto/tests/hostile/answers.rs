@@ -235,3 +235,23 @@ fn a_failing_disk_is_given_time() {
     assert!(victim.next_request().is_some(), "the block is asked for again");
     assert_eq!(victim.fault(), None);
 }
+
+#[test]
+fn a_request_settles_no_more_blocks_than_it_asked_for() {
+    let mut victim = Victim::new(0..0);
+    victim.want_a_million(9);
+    let requests = victim.sent().into_iter().filter_map(|message| match message {
+        Message::Request { request, .. } => Some(request),
+        _ => None,
+    });
+    let [first, second] =
+        requests.take(2).collect::<Vec<_>>().try_into().expect("it is asked twice");
+    let Wanted::Blocks(runs) = second.wanted else { unreachable!("blocks are wanted") };
+    // The peer refuses everything, and all of it in the name of the first request: that one is done, and no other.
+    let blocks = vec![0..1 << 20];
+    victim.tell(&Message::Missing { channel: CHANNEL, id: first.id, blocks });
+    victim.send(second.id, runs[0].start, Bytes::from_static(b"block"));
+    assert_eq!((victim.store(0), victim.fault()), (1, None));
+    victim.send(first.id, 0, Bytes::from_static(b"block"));
+    assert_eq!(victim.fault(), Some(Fault::Unexpected("block nobody asked for")));
+}
