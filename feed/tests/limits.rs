@@ -4,12 +4,12 @@ mod common;
 
 use common::{empty, key, writer};
 use datnode_feed::limits::{
-    BYTE_LENGTH_END, FEEDS_MAX, LENGTH_END, PATH_BYTES_MAX, RECORD_BYTES_MAX, RENAMES_MAX,
+    BYTE_LENGTH_END, FEEDS_MAX, HELD_END, LENGTH_END, PATH_BYTES_MAX, RECORD_BYTES_MAX, RENAMES_MAX,
 };
 use datnode_feed::{
     ACCUSATION_BYTES_MAX, Accusation, BlockIndex, BlockProof, FileId, Hash, Head, HeadError,
     InPlace, LEVELS_MAX, MemoryStorage, Node, SecretKey, SignedHead, Storage, Store, StoreError,
-    UPGRADE_NODES_MAX, levels, peaks, upgrade_nodes,
+    UPGRADE_NODES_MAX, UpgradeProof, VerifyError, leaf, levels, parent, peaks, root, upgrade_nodes,
 };
 
 fn head(length: u64, byte_length: u64) -> Head {
@@ -128,4 +128,29 @@ fn a_record_of_the_journal_has_so_many_bytes() {
     let length = store.length(feed);
     let store = Store::open(store.into_storage()).unwrap();
     assert_eq!((store.length(feed), store.have(feed).count()), (length, length));
+}
+
+#[test]
+fn blocks_are_held_below_an_end() {
+    // A feed of two blocks more than can be held, of which all nodes but two paths are unknown.
+    let sibling = leaf(b"sibling");
+    let last = leaf(b"last that is held");
+    // The last block of a full tree is the right one of each pair.
+    let siblings = vec![sibling; HELD_END.trailing_zeros() as usize];
+    let large = siblings.iter().fold(last, |node, sibling| parent(sibling, &node));
+    let beyond = leaf(b"first that is not");
+    let small = parent(&beyond, &sibling);
+    let length = HELD_END + 2;
+    let indexes: Vec<_> = peaks(length).collect();
+    let root = root(indexes.iter().copied().zip([&large, &small]));
+    let head = Head { byte_length: large.size + small.size, root, ..head(length, 0) };
+    let head = SignedHead::sign(head, &key());
+    let (mut store, feed) = empty();
+    let upgrade = UpgradeProof { from: 0, head, nodes: vec![large, small] };
+    store.upgrade(feed, &upgrade).unwrap();
+    let proof = BlockProof { block: BlockIndex(HELD_END - 1), leaf: last, siblings };
+    assert!(store.verify(feed, &proof, Some(b"last that is held")).is_ok());
+    let proof = BlockProof { block: BlockIndex(HELD_END), leaf: beyond, siblings: vec![sibling] };
+    let refused = store.verify(feed, &proof, Some(b"first that is not")).unwrap_err();
+    assert!(matches!(refused, VerifyError::Unreachable) && !refused.is_peers_fault());
 }

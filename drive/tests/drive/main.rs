@@ -4,5 +4,6 @@ mod common;
 mod golden;
 mod history;
 mod hostile;
+mod limits;
 mod model;
 mod scale;
