@@ -87,5 +87,10 @@ fn compare<S: Storage>(
 }
 
 fn blame(error: &VerifyError) -> Failure {
-    if error.is_peers_fault() { Failure::Peer } else { Failure::Ours }
+    match error {
+        VerifyError::Behind { theirs, .. } => Failure::Behind(*theirs),
+        VerifyError::Unreachable => Failure::Unproven,
+        error if error.is_peers_fault() => Failure::Peer,
+        _ => Failure::Ours,
+    }
 }

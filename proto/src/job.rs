@@ -201,6 +201,8 @@ pub enum Done {
 pub enum Failure {
     /// The peer sent something false.
     Peer,
+    /// The proof of a block ends at a node that is not known here: whoever sent it is mistaken about us, or means harm.
+    Unproven,
     /// Our own disk failed, or the news is old: nobody is to blame.
     Ours,
     /// The feed is written here, and the peer holds more of it: our store is older than what it wrote.

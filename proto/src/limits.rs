@@ -26,6 +26,8 @@ pub const OPENS_MAX: u32 = 4_096;
 pub const PASSED_MAX: usize = 4_096;
 /// The most requests a peer may have open with us.
 pub const REQUESTS_MAX: usize = 512;
+/// The most requests that we have open with a peer: far fewer than it takes, since withdrawn ones may be on their way to it.
+pub const ASKED_MAX: usize = REQUESTS_MAX / 2;
 /// The most runs in these requests together, two megabytes of them; an honest peer has [`LEASE_BLOCKS_MAX`] blocks under way.
 pub const REQUEST_RUNS_MAX: usize = 131_072;
 /// How many requests for bytes may wait for the store, and how many refusals for the peer to take them.
@@ -66,7 +68,19 @@ pub const READ_BYTES_MAX: u64 = 512 << 10;
 pub const BLOCK_BYTES_GUESS: u64 = 64 << 10;
 /// A peer that owes us blocks and sends none for this long loses its leases.
 pub const STALL: Duration = Duration::from_secs(5);
-/// How long a peer that stalled is asked for nothing.
+/// The same if somebody else could send them at once; halved with each peer in a row that was waited for in vain.
+pub const HURRY: Duration = Duration::from_millis(400);
+/// The least that it is halved to.
+pub const HURRY_MIN: Duration = Duration::from_millis(50);
+/// Who owes more than it sends in this time loses it as well, if somebody else could send it at once and is so many times faster.
+pub const SLOW: Duration = Duration::from_secs(1);
+/// See [`SLOW`].
+pub const TIMES_FASTER: u64 = 2;
+/// How often in a row a peer loses what it owes before its proofs that end at unknown nodes are a fault.
+pub const UNPROVEN_MAX: u32 = 3;
+/// How long a peer that lost what it owed is asked for nothing; doubled with each loss in a row.
+pub const LOSS_PAUSE: Duration = Duration::from_secs(1);
+/// The most that it is doubled to; and how long a peer is asked for nothing that refused too often.
 pub const STALL_PAUSE: Duration = Duration::from_secs(10);
 /// How long a feed waits after our own disk failed.
 pub const DISK_PAUSE: Duration = Duration::from_secs(1);

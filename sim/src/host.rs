@@ -14,6 +14,9 @@ use crate::{HostId, Random};
 /// The one feed of these worlds.
 const FEED: FeedId = FeedId(0);
 
+/// Turns what an honest host says into what a hostile one says.
+pub type Hand = Box<dyn FnMut(Frame) -> Vec<Frame>>;
+
 /// A host of a world.
 pub struct Host {
     /// Who it is.
@@ -34,6 +37,8 @@ pub struct Host {
     pub done: Vec<WantId>,
     /// Damages one in so many blocks that it sends.
     pub lies: Option<(u64, Random)>,
+    /// What it says instead of each frame.
+    pub hand: Option<Hand>,
     pub(crate) woken: Option<Instant>,
     key: PublicKey,
     slot: FeedSlot,
@@ -59,6 +64,7 @@ impl Host {
             faults,
             done,
             lies: None,
+            hand: None,
             woken: None,
             key,
             slot,
@@ -197,6 +203,14 @@ impl Host {
             frame.payload = Bytes::from(bytes);
         }
         Some(frame)
+    }
+
+    /// Returns what it says when an honest host would say this.
+    pub(crate) fn say(&mut self, frame: Frame) -> Vec<Frame> {
+        match &mut self.hand {
+            Some(hand) => hand(frame),
+            None => vec![frame],
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use datnode_feed::{SecretKey, StoreError};
 use datnode_proto::{Binding, Frame, Instant, PeerId};
 
-pub use host::Host;
+pub use host::{Hand, Host};
 
 /// A host of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,7 +215,10 @@ impl World {
                     return;
                 }
                 match frame {
-                    Some(frame) => self.send(id, peer, frame),
+                    Some(frame) => {
+                        let said = self.at(id).say(frame);
+                        said.into_iter().for_each(|frame| self.send(id, peer, frame));
+                    }
                     None if worked => {}
                     None => break,
                 }

@@ -136,8 +136,10 @@ impl Worker {
         if error.is_peers_fault() {
             return Failure::Peer;
         }
-        if let VerifyError::Behind { theirs, .. } = error {
-            return Failure::Behind(*theirs);
+        match error {
+            VerifyError::Behind { theirs, .. } => return Failure::Behind(*theirs),
+            VerifyError::Unreachable => return Failure::Unproven,
+            _ => {}
         }
         tracing::debug!(%error, "not taken");
         if let VerifyError::Store(error) = error {

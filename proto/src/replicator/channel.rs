@@ -24,6 +24,8 @@ pub(super) struct Link {
     announced: Bitfield,
     announced_length: Option<u64>,
     announce_after: Instant,
+    /// Whether that is over: what is to be said waits for the stream alone.
+    announce_due: bool,
     /// From which length to which a head was offered last, or is being proven, and what was known of the tree then.
     pub(super) offered: Option<(u64, u64, u64)>,
     /// Whether the store is proving that head.
@@ -92,6 +94,7 @@ impl Link {
             announced: Bitfield::default(),
             announced_length: None,
             announce_after: Instant::default(),
+            announce_due: false,
             offered: None,
             proving: false,
             upgrade: None,
@@ -126,7 +129,7 @@ impl Link {
         }
         let held = difference(&feed.have, &self.announced, RUNS_MAX);
         let lost = difference(&self.announced, &feed.have, RUNS_MAX - held.len());
-        self.announce_after = now + ANNOUNCE_EVERY;
+        (self.announce_after, self.announce_due) = (now + ANNOUNCE_EVERY, false);
         if held.is_empty() && lost.is_empty() && self.announced_length == Some(feed.length) {
             return None;
         }
@@ -143,10 +146,15 @@ impl Link {
         runs.iter().all(|run| self.announced.all(run.clone()))
     }
 
-    /// Returns when something is to be announced, if anything is.
+    /// Returns when something is to be announced, if anything is and waits for its time.
     pub(super) fn announce_at(&self, feed: &Feed) -> Option<Instant> {
         let behind = self.announced_length != Some(feed.length) || self.announced != feed.have;
-        (self.is_live() && behind).then_some(self.announce_after)
+        (self.is_live() && behind && !self.announce_due).then_some(self.announce_after)
+    }
+
+    /// Notes that time passed: a stream that takes nothing must not keep a timer running.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.announce_due |= self.announce_after <= now;
     }
 
     /// Takes back everything that was asked of the peer; returns it.

@@ -1,32 +1,21 @@
-//! What is asked of a peer next, and when it has had its time.
+//! What is asked of a peer next.
 //!
 //! A lease names runs of blocks worth about two seconds of the peer's rate; a new one goes out when half is used up, so that
-//! the peer never runs dry. Urgent wants do not wait for that. A peer that owes blocks and is silent loses them to others.
+//! the peer never runs dry. Urgent wants do not wait for that.
+//! Elsewhere: how long a peer may take (`patience`).
 
 use super::Replicator;
 use super::channel::ByteRequest;
 use super::feed::Rank;
-use super::peer::Peer;
 use crate::ids::{FeedId, Instant, PeerId, Priority, RequestId, WantId};
-use crate::limits::{BLOCK_COST, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX, STALL};
+use crate::limits::{ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX};
 use crate::wire::{Message, Request, Wanted};
-
-/// Returns when a silent peer counts as stalled.
-pub(super) fn stalls_at(peer: &Peer) -> Option<Instant> {
-    let patience = peer.rate.rtt_min().map_or(STALL, |rtt| STALL.max(rtt * 4));
-    (peer.owed() > 0).then(|| peer.last_progress + patience)
-}
-
-/// Tells whether a peer owes blocks and was silent for too long.
-pub(super) fn is_stalled(peer: &Peer, now: Instant) -> bool {
-    stalls_at(peer).is_some_and(|at| at <= now)
-}
 
 impl Replicator {
     /// Returns the next request to a peer: the most urgent want that it can help with.
     pub(super) fn next_request(&mut self, now: Instant, id: PeerId) -> Option<Message> {
         let peer = self.peers.get(&id)?;
-        if peer.paused_until.is_some() {
+        if peer.paused_until.is_some() || peer.asked() >= ASKED_MAX {
             return None;
         }
         let mut wants: alloc::vec::Vec<(Rank, FeedId)> = self
@@ -77,11 +66,13 @@ impl Replicator {
             let budget = lease.saturating_sub(owed).max(LEASE_BLOCKS_MIN);
             let mut runs = feed.pick(id, want, length, budget, seed);
             runs.truncate(RUNS_MAX);
-            if runs.is_empty() {
+            if runs.is_empty() || self.has_better(id, feed_id, &runs, priority) {
                 return None;
             }
             Wanted::Blocks(runs)
         };
+        let feed = self.feeds.get_mut(&feed_id)?;
+        let peer = self.peers.get_mut(&id)?;
         let link = peer.links.get_mut(&feed_id)?;
         match &wanted {
             Wanted::Blocks(runs) => {
@@ -104,6 +95,7 @@ impl Replicator {
             peer.last_progress = now;
             peer.rate.idle();
         }
+        peer.last_asked = now;
         peer.asked_at.get_or_insert(now);
         let channel = link.ours;
         Some(Message::Request {

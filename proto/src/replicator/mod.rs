@@ -9,6 +9,7 @@ mod check;
 mod download;
 mod feed;
 mod holder;
+mod patience;
 mod peer;
 mod picker;
 mod rate;
@@ -28,7 +29,7 @@ use datnode_feed::{Accusation, Bitfield, BlockIndex, Comparison, SignedHead};
 use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId, Priority, WantId};
 use crate::job::{Availability, Done, Event, Failure, Job};
-use crate::limits::{DISK_PAUSE, STALL_PAUSE};
+use crate::limits::DISK_PAUSE;
 use channel::Link;
 use feed::Feed;
 use holder::{Holder, Standing};
@@ -53,6 +54,8 @@ pub struct Replicator {
     jobs: VecDeque<Job>,
     events: VecDeque<Event>,
     next_want: u64,
+    /// How often peers lost what they owed since a block came that holds.
+    in_vain: u32,
 }
 
 impl Replicator {
@@ -66,6 +69,7 @@ impl Replicator {
             jobs: VecDeque::new(),
             events: VecDeque::new(),
             next_want: 0,
+            in_vain: 0,
         }
     }
 
@@ -258,7 +262,7 @@ impl Replicator {
             Done::Accused { peer, feed, result } => match result {
                 Ok(accusation) => self.accused(feed, accusation),
                 Err(Failure::Peer) => self.fault(peer, Fault::BadAccusation),
-                Err(Failure::Ours | Failure::Behind(_)) => {}
+                Err(Failure::Ours | Failure::Unproven | Failure::Behind(_)) => {}
             },
             Done::Stored { peer, feed, block, len, result } => {
                 self.stored(now, peer, feed, block, len, result);
@@ -279,7 +283,7 @@ impl Replicator {
                 self.events.push_back(Event::Upgraded { feed: id, length: head.head.length });
                 self.compare(id);
             }
-            Ok(_) | Err(Failure::Ours) => {}
+            Ok(_) | Err(Failure::Ours | Failure::Unproven) => {}
             Err(Failure::Behind(theirs)) => {
                 self.events.push_back(Event::Behind { feed: id, theirs })
             }
@@ -298,7 +302,8 @@ impl Replicator {
         holder.into_iter().for_each(|holder| holder.comparing = false);
         let standing = match result {
             Ok(Comparison::Agree) => Standing::Agrees,
-            Ok(Comparison::Unknown) | Err(Failure::Ours | Failure::Behind(_)) => Standing::Unknown,
+            Ok(Comparison::Unknown)
+            | Err(Failure::Ours | Failure::Unproven | Failure::Behind(_)) => Standing::Unknown,
             Ok(Comparison::Contradict(accusation)) => {
                 self.accused(id, accusation);
                 self.estrange(peer, id);
@@ -352,6 +357,16 @@ impl Replicator {
         storing.bytes
     }
 
+    /// Makes it possible to ask for a block again, unless somebody else owes it, or sent it as well.
+    fn release(&mut self, id: FeedId, block: BlockIndex) {
+        let has = |link: &Link| link.asked.contains(block.0) || link.storing.contains_key(&block.0);
+        if self.peers.values().any(|peer| peer.links.get(&id).is_some_and(has)) {
+            return;
+        }
+        let Some(feed) = self.feeds.get_mut(&id) else { return };
+        feed.assigned.clear(block.0);
+    }
+
     fn stored(
         &mut self,
         now: Instant,
@@ -370,6 +385,7 @@ impl Replicator {
                 if feed.have.all(0..feed.length) {
                     feed.reconsider();
                 }
+                self.delivered(peer);
                 self.events.push_back(Event::Stored { feed: id, block, peer });
                 self.events.extend(done.into_iter().map(|want| Event::WantDone { want }));
                 self.compare(id);
@@ -379,12 +395,14 @@ impl Replicator {
                 }
             }
             Err(failure) => {
-                feed.assigned.clear(block.0);
+                self.release(id, block);
+                let Some(feed) = self.feeds.get_mut(&id) else { return };
                 let unsure = feed.holders.get_mut(&peer).filter(|holder| holder.may_be_estranged());
                 match (failure, unsure) {
                     (Failure::Ours | Failure::Behind(_), _) => {
                         feed.paused_until = Some(now + DISK_PAUSE)
                     }
+                    (Failure::Unproven, _) => self.unproven(now, peer),
                     (Failure::Peer, None) => self.fault(peer, Fault::BadBlock(block)),
                     (Failure::Peer, Some(holder)) => {
                         holder.standing = Standing::Estranged;
@@ -397,37 +415,31 @@ impl Replicator {
 
     /// Tells that time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let stalled: Vec<PeerId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| download::is_stalled(peer, now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in stalled {
-            self.revoke(id);
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.paused_until = Some(now + STALL_PAUSE);
-                peer.asked_at = None;
-            }
+        let losing = self.losses_at().filter(|(_, at)| *at <= now).map(|(id, _)| id);
+        for id in losing.collect::<Vec<_>>() {
+            self.lose(now, id);
         }
         let over = |until: &mut Option<Instant>| {
             if until.is_some_and(|at| at <= now) {
                 *until = None;
             }
         };
-        self.peers.values_mut().for_each(|peer| over(&mut peer.paused_until));
+        for peer in self.peers.values_mut() {
+            over(&mut peer.paused_until);
+            peer.links.values_mut().for_each(|link| link.handle_timeout(now));
+        }
         self.feeds.values_mut().for_each(|feed| over(&mut feed.paused_until));
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout), and then the polls, should be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let stalls = self.peers.values().filter_map(download::stalls_at);
+        let losses = self.losses_at().map(|(_, at)| at);
         let peer_pauses = self.peers.values().filter_map(|peer| peer.paused_until);
         let feed_pauses = self.feeds.values().filter_map(|feed| feed.paused_until);
         let announcements = self.peers.values().flat_map(|peer| {
             peer.links.iter().filter_map(|(id, link)| link.announce_at(self.feeds.get(id)?))
         });
-        stalls.chain(peer_pauses).chain(feed_pauses).chain(announcements).min()
+        losses.chain(peer_pauses).chain(feed_pauses).chain(announcements).min()
     }
 
     /// Returns work for a store.

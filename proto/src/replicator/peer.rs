@@ -47,8 +47,12 @@ pub(super) struct Peer {
     pub(super) blocks_out: u64,
     /// When the peer last sent something that it owed, or began to owe it.
     pub(super) last_progress: Instant,
+    /// When it was asked for something last.
+    pub(super) last_asked: Instant,
     pub(super) asked_at: Option<Instant>,
     pub(super) paused_until: Option<Instant>,
+    /// How often it lost what it owed since it sent a block that holds.
+    pub(super) losses: u32,
     missing: PerMinute,
     /// Its requests for blocks that we never said to hold.
     blind: PerMinute,
@@ -132,8 +136,10 @@ impl Peer {
             blocks_in: 0,
             blocks_out: 0,
             last_progress: now,
+            last_asked: now,
             asked_at: None,
             paused_until: None,
+            losses: 0,
             missing: PerMinute::new(now),
             blind: PerMinute::new(now),
         }
@@ -148,6 +154,11 @@ impl Peer {
     /// Returns how many blocks the peer owes us.
     pub(super) fn owed(&self) -> u64 {
         self.links.values().map(|link| link.asked_blocks + link.byte_requests.len() as u64).sum()
+    }
+
+    /// Returns how many requests of ours it has not answered.
+    pub(super) fn asked(&self) -> usize {
+        self.links.values().map(|link| link.requests.len() + link.byte_requests.len()).sum()
     }
 
     /// Returns a grant, when so much of the last one is used that a new one is worth a frame.

@@ -279,6 +279,8 @@ impl Replicator {
             return;
         };
         let pause = peer.refused(now);
+        // Until it delivers, those are asked first who promised nothing in vain.
+        peer.losses = peer.losses.max(1);
         let Some(link) = peer.links.get_mut(&feed_id) else { return };
         if let Some(asked) = link.byte_requests.remove(&request) {
             if let Some(want) = feed.wants.iter_mut().find(|open| open.id == asked.want) {

@@ -1,0 +1,137 @@
+//! How long a peer may keep us waiting, and who is asked instead.
+//!
+//! A peer that owes blocks and is silent loses them; sooner when somebody else could send one of them at once, and sooner still
+//! when that happened again and again. So a crowd of peers that promise and do not deliver costs about a second, whatever its size.
+//! Elsewhere: what is asked of whom (`download`).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Replicator;
+use super::peer::Peer;
+use crate::fault::Fault;
+use crate::ids::{FeedId, Instant, PeerId, Priority};
+use crate::limits::{
+    HURRY, HURRY_MIN, LOSS_PAUSE, SLOW, STALL, STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
+};
+use crate::wire::Runs;
+
+impl Replicator {
+    /// Returns when a peer loses what it owes, if nothing comes.
+    pub(super) fn losses_at(&self) -> impl Iterator<Item = (PeerId, Instant)> {
+        let ready: Vec<PeerId> = self.ready().collect();
+        self.peers.iter().filter(|(_, peer)| peer.owed() > 0).map(move |(id, peer)| {
+            let mut helpers = ready.iter().filter(|other| self.could_help(**other, *id)).peekable();
+            let silent = peer.last_progress + self.patience(peer, helpers.peek().is_some());
+            let slow = helpers.any(|other| self.is_slow(peer, *other));
+            (*id, if slow { silent.min(peer.last_asked + SLOW) } else { silent })
+        })
+    }
+
+    /// Takes back what a peer owes, and leaves it alone for a while: the longer, the more often that happened in a row.
+    pub(super) fn lose(&mut self, now: Instant, id: PeerId) {
+        self.revoke(id);
+        self.in_vain = self.in_vain.saturating_add(1);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let pause = LOSS_PAUSE.saturating_mul(1 << peer.losses.min(8)).min(STALL_PAUSE);
+        peer.losses = peer.losses.saturating_add(1);
+        peer.paused_until = Some(now + pause);
+        peer.asked_at = None;
+    }
+
+    /// A peer's proof ended at a node that is not known here: it may believe what is not so, or mean harm.
+    pub(super) fn unproven(&mut self, now: Instant, id: PeerId) {
+        match self.peers.get(&id) {
+            // What was under way with the block that showed it.
+            Some(peer) if peer.paused_until.is_some() => {}
+            // On a new stream it knows anew what we know.
+            Some(peer) if peer.losses >= UNPROVEN_MAX => {
+                self.fault(id, Fault::TooMany("proofs that lead nowhere"));
+            }
+            Some(_) => self.lose(now, id),
+            None => {}
+        }
+    }
+
+    /// A peer sent a block that holds.
+    pub(super) fn delivered(&mut self, id: PeerId) {
+        self.in_vain = 0;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.losses = 0;
+        }
+    }
+
+    /// Tells whether somebody else should rather be asked for all of `runs`: who lost less, and would send them at once.
+    pub(super) fn has_better(
+        &self,
+        id: PeerId,
+        feed: FeedId,
+        runs: &Runs,
+        priority: Priority,
+    ) -> bool {
+        let Some(losses) = self.peers.get(&id).map(|peer| peer.losses) else { return false };
+        let better = |other: &PeerId, peer: &Peer| {
+            peer.losses < losses
+                && peer.paused_until.is_none()
+                && (priority > Priority(0) || peer.owed() == 0)
+                && self.can_send(*other, feed, |have| runs.iter().all(|run| have.all(run.clone())))
+        };
+        losses > 0 && self.peers.iter().any(|(other, peer)| better(other, peer))
+    }
+
+    /// Returns the peers that owe nothing and may be asked.
+    fn ready(&self) -> impl Iterator<Item = PeerId> {
+        let is_ready = |peer: &Peer| peer.paused_until.is_none() && peer.owed() == 0;
+        self.peers.iter().filter(move |(_, peer)| is_ready(peer)).map(|(id, _)| *id)
+    }
+
+    /// Tells whether `helper` could send something that `peer` owes, and has kept us waiting no more often.
+    fn could_help(&self, helper: PeerId, peer: PeerId) -> bool {
+        let (Some(theirs), Some(peer)) = (self.peers.get(&helper), self.peers.get(&peer)) else {
+            return false;
+        };
+        theirs.losses <= peer.losses
+            && peer.links.iter().any(|(feed, link)| {
+                self.can_send(helper, *feed, |have| {
+                    !link.byte_requests.is_empty() || link.asked.runs().any(|run| have.any(run))
+                })
+            })
+    }
+
+    /// Tells whether a peer may be asked for a feed, and what it holds of it passes a test.
+    fn can_send(
+        &self,
+        id: PeerId,
+        feed_id: FeedId,
+        test: impl Fn(&datnode_feed::Bitfield) -> bool,
+    ) -> bool {
+        let live = |peer: &Peer| peer.links.get(&feed_id).is_some_and(|link| link.is_live());
+        let Some(feed) = self.feeds.get(&feed_id).filter(|feed| feed.paused_until.is_none()) else {
+            return false;
+        };
+        self.peers.get(&id).is_some_and(live)
+            && feed.common_length(id).is_some()
+            && feed.holders.get(&id).is_some_and(|holder| test(&holder.have))
+    }
+
+    fn patience(&self, peer: &Peer, helped: bool) -> Duration {
+        let hurry = (HURRY / (1 << self.in_vain.min(8))).max(HURRY_MIN);
+        let least = if helped { hurry } else { STALL };
+        peer.rate.rtt_min().map_or(least, |rtt| least.max(rtt * 4))
+    }
+
+    /// Tells whether a peer has more to send than it can soon, and another is much faster.
+    fn is_slow(&self, peer: &Peer, other: PeerId) -> bool {
+        let rate = |peer: &Peer| peer.rate.bytes_per_second();
+        let faster = |other: &Peer| rate(other) / TIMES_FASTER >= rate(peer).max(1);
+        let owed: u64 = peer
+            .links
+            .iter()
+            .filter_map(|(id, link)| {
+                Some(link.asked_blocks.saturating_mul(self.feeds.get(id)?.block_bytes()))
+            })
+            .sum();
+        let soon = rate(peer).saturating_mul(SLOW.as_secs());
+        owed > soon && self.peers.get(&other).is_some_and(faster)
+    }
+}

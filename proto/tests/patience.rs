@@ -1,0 +1,271 @@
+//! Who is asked when somebody keeps us waiting: several peers that hold everything, or say so.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, SignedHead};
+use datnode_proto::capability::tag;
+use datnode_proto::limits::{
+    ANNOUNCE_EVERY, ASKED_MAX, CREDIT_START, HURRY, HURRY_MIN, LOSS_PAUSE, SLOW, STALL,
+    STALL_PAUSE, UNPROVEN_MAX,
+};
+use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
+use datnode_proto::{
+    Binding, Class, Done, Event, Failure, Fault, FeedId, Instant, Job, Order, PeerId, Priority,
+    Replica, Replicator, RequestId, Target, Want,
+};
+
+const FEED: FeedId = FeedId(0);
+const CHANNEL: Channel = Channel(7);
+const LENGTH: u64 = 10_000;
+
+fn key() -> PublicKey {
+    SecretKey::from_bytes([1; 32]).public()
+}
+
+/// A reader of a feed, and peers that hold all of it.
+struct Reader {
+    replicator: Replicator,
+    now: Instant,
+}
+
+impl Reader {
+    fn new(peers: u64) -> Self {
+        let mut replicator = Replicator::new([0; 32]);
+        let root = Hash([0; 32]);
+        let head = Head { fork: 0, length: LENGTH, byte_length: 1, root, ancestor: None };
+        let head = Some(SignedHead { head, signature: [0; 64] });
+        let (class, have) = (Class::Content, Bitfield::new());
+        let replica = Replica { key: key(), class, head, have, accusation: None };
+        replicator.add_feed(FEED, replica);
+        let mut reader = Self { replicator, now: Instant(1_000) };
+        for peer in (0..peers).map(PeerId) {
+            let binding = Binding { ours: b"us".into(), theirs: b"them".into() };
+            reader.replicator.handle_connected(reader.now, peer, binding);
+            let (version_min, version_max) = (1, 1);
+            let (features, agent, credit) = (0, String::new(), CREDIT_START);
+            let hello = Hello { version_min, version_max, features, agent, credit };
+            reader.tell(peer, &Message::Hello(hello));
+            let tag = *tag(&key(), b"them", b"us", &[0; 16]).as_bytes();
+            reader.tell(peer, &Message::Open { channel: CHANNEL, nonce: [0; 16], tag });
+            while reader.replicator.poll_transmit(reader.now, peer).is_some() {}
+            reader.tell(peer, &everything());
+        }
+        assert_eq!(reader.fault(), None);
+        reader
+    }
+
+    fn tell(&mut self, peer: PeerId, message: &Message) {
+        self.replicator.handle_frame(self.now, peer, &encode(message), Bytes::new());
+    }
+
+    fn want(&mut self, blocks: Runs, priority: u8) {
+        let (target, priority) = (Target::Blocks(blocks), Priority(priority));
+        self.replicator.want(FEED, Want { target, priority, order: Order::Linear });
+    }
+
+    /// Lets time pass; whatever is due in it happens.
+    fn wait(&mut self, span: Duration) {
+        let until = self.now + span;
+        while let Some(at) = self.replicator.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.replicator.handle_timeout(self.now);
+            let before = self.replicator.poll_timeout();
+            assert!(before.is_none_or(|next| next > self.now), "a timer spins");
+        }
+        self.now = until;
+        self.replicator.handle_timeout(until);
+    }
+
+    /// Returns what a peer is asked now.
+    fn asks(&mut self, peer: PeerId) -> Vec<Request> {
+        let frames = std::iter::from_fn(|| self.replicator.poll_transmit(self.now, peer));
+        let messages = frames.map(|frame| decode(&frame.header, &frame.payload).unwrap());
+        let request = |message| match message {
+            Message::Request { request, .. } => Some(request),
+            _ => None,
+        };
+        messages.filter_map(request).collect()
+    }
+
+    /// Returns the peers that are asked for something now, in the order in which they are.
+    fn asked(&mut self, peers: u64) -> Vec<u64> {
+        (0..peers).filter(|peer| !self.asks(PeerId(*peer)).is_empty()).collect()
+    }
+
+    /// A peer sends a block; the store says what it is worth.
+    fn send(&mut self, peer: PeerId, id: RequestId, block: u64, result: Result<u64, Failure>) {
+        let (channel, siblings) = (CHANNEL, Vec::new());
+        let message = Message::Block { channel, id, block: BlockIndex(block), siblings };
+        let bytes = Bytes::from_static(&[1; 1_000]);
+        self.replicator.handle_frame(self.now, peer, &encode(&message), bytes);
+        while let Some(job) = self.replicator.poll_job() {
+            let Job::Store { peer, feed, block, bytes, .. } = job else { continue };
+            let len = bytes.len() as u64;
+            let done = Done::Stored { peer, feed, block, len, result };
+            self.replicator.handle_done(self.now, done);
+        }
+    }
+
+    fn fault(&mut self) -> Option<(PeerId, Fault)> {
+        std::iter::from_fn(|| self.replicator.poll_event()).find_map(|event| match event {
+            Event::Fault { peer, fault } => Some((peer, fault)),
+            _ => None,
+        })
+    }
+}
+
+fn everything() -> Message {
+    let (held, lost, head) = (vec![0..LENGTH], Runs::new(), None);
+    Message::Have { channel: CHANNEL, length: LENGTH, held, lost, head }
+}
+
+#[test]
+fn the_only_source_has_its_time() {
+    let mut reader = Reader::new(1);
+    reader.want(vec![0..1], 0);
+    assert_eq!(reader.asked(1), [0]);
+    reader.wait(STALL - Duration::from_millis(1));
+    assert_eq!(reader.replicator.poll_timeout(), Some(reader.now + Duration::from_millis(1)));
+    reader.wait(Duration::from_millis(1));
+    assert_eq!(reader.asked(1), [], "it is left alone");
+    reader.wait(LOSS_PAUSE);
+    assert_eq!(reader.asked(1), [0]);
+    for _ in 0..8 {
+        reader.wait(STALL);
+        reader.wait(STALL_PAUSE);
+        assert_eq!(reader.asked(1), [0], "for no longer than this");
+    }
+}
+
+#[test]
+fn a_crowd_of_silent_peers_costs_about_a_second() {
+    const PEERS: u64 = 100;
+    let mut reader = Reader::new(PEERS);
+    reader.want(vec![0..1], 9);
+    let (mut spent, mut hurry) = (Duration::ZERO, HURRY);
+    for peer in 0..PEERS {
+        assert_eq!(reader.asked(PEERS), [peer], "each once, before any of them again");
+        reader.wait(hurry);
+        spent += hurry;
+        hurry = (hurry / 2).max(HURRY_MIN);
+    }
+    assert!(spent <= HURRY * 2 + HURRY_MIN * PEERS as u32);
+}
+
+#[test]
+fn who_keeps_its_word_is_asked_before_who_did_not() {
+    let mut reader = Reader::new(3);
+    reader.want(vec![0..1], 9);
+    assert_eq!(reader.asked(3), [0]);
+    reader.wait(HURRY);
+    let request = reader.asks(PeerId(1)).remove(0).id;
+    reader.send(PeerId(1), request, 0, Ok(0));
+    // The first one is not left alone any more, and not asked all the same.
+    reader.wait(LOSS_PAUSE);
+    reader.want(vec![5..6], 9);
+    assert_eq!(reader.asked(3), [1]);
+    // Unless it alone has what is wanted.
+    let lost = vec![6..7];
+    for peer in [1, 2].map(PeerId) {
+        let (held, lost, head) = (Runs::new(), lost.clone(), None);
+        let message = Message::Have { channel: CHANNEL, length: LENGTH, held, lost, head };
+        reader.tell(peer, &message);
+    }
+    reader.want(vec![6..7], 9);
+    assert_eq!(reader.asked(3), [0]);
+}
+
+#[test]
+fn who_is_far_slower_than_an_idle_peer_loses_what_it_owes() {
+    let mut reader = Reader::new(2);
+    reader.want(vec![0..63, 100..163], 0);
+    let slow = reader.asks(PeerId(0)).remove(0);
+    let fast = reader.asks(PeerId(1)).remove(0);
+    assert_eq!(slow.wanted, Wanted::Blocks(vec![0..63]));
+    assert_eq!(fast.wanted, Wanted::Blocks(vec![100..163]));
+    for block in 0..63 {
+        reader.wait(Duration::from_millis(5));
+        reader.send(PeerId(1), fast.id, 100 + block, Ok(block));
+        if block % 60 == 0 {
+            reader.send(PeerId(0), slow.id, block / 60, Ok(block));
+        }
+    }
+    reader.send(PeerId(0), slow.id, 2, Ok(2));
+    assert_eq!(reader.asked(2), []);
+    reader.wait(SLOW);
+    let taken = reader.asks(PeerId(1)).remove(0).wanted;
+    assert_eq!(taken, Wanted::Blocks(vec![3..63]));
+    assert_eq!(reader.fault(), None);
+}
+
+#[test]
+fn a_late_lie_takes_nothing_from_who_was_asked_instead() {
+    let mut reader = Reader::new(2);
+    reader.want(vec![0..10], 0);
+    let first = reader.asks(PeerId(0)).remove(0).id;
+    reader.wait(HURRY);
+    let second = reader.asks(PeerId(1)).remove(0).id;
+    for block in 0..10 {
+        reader.send(PeerId(0), first, block, Err(Failure::Unproven));
+        assert_eq!(reader.asked(2), [], "it is asked of somebody already");
+    }
+    for block in 0..10 {
+        reader.send(PeerId(1), second, block, Ok(block));
+    }
+    assert_eq!(reader.fault(), None);
+}
+
+#[test]
+fn proofs_that_lead_nowhere_hold_up_nobody_else_and_end_in_a_fault() {
+    let mut reader = Reader::new(2);
+    reader.want(vec![0..64], 0);
+    let request = reader.asks(PeerId(0)).remove(0).id;
+    reader.send(PeerId(0), request, 0, Err(Failure::Unproven));
+    assert_eq!(reader.asked(2), [1]);
+    let mut reader = Reader::new(1);
+    reader.want(vec![0..64], 0);
+    for time in 0..=UNPROVEN_MAX {
+        assert_eq!(reader.fault(), None, "{time}");
+        let request = reader.asks(PeerId(0)).remove(0).id;
+        for block in 0..10 {
+            reader.send(PeerId(0), request, block, Err(Failure::Unproven));
+        }
+        reader.wait(STALL_PAUSE);
+    }
+    let fault = Fault::TooMany("proofs that lead nowhere");
+    assert_eq!(reader.fault(), Some((PeerId(0), fault)));
+}
+
+#[test]
+fn refusals_one_by_one_make_no_heap_of_requests_to_somebody_else() {
+    let mut reader = Reader::new(2);
+    reader.want(vec![0..LENGTH], 0);
+    let mut open = reader.asks(PeerId(0));
+    let mut other = reader.asks(PeerId(1)).len();
+    while let Some(Request { id, wanted, .. }) = open.pop() {
+        let Wanted::Blocks(runs) = wanted else { unreachable!("blocks are wanted") };
+        for block in runs.into_iter().flatten() {
+            let blocks = vec![block..block + 1];
+            reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks });
+            reader.tell(PeerId(0), &everything());
+            other += reader.asks(PeerId(1)).len();
+            open.extend(reader.asks(PeerId(0)));
+        }
+    }
+    assert!(other <= ASKED_MAX, "{other}");
+}
+
+#[test]
+fn a_stream_that_takes_nothing_keeps_no_timer_running() {
+    let mut reader = Reader::new(1);
+    reader.want(vec![0..1], 0);
+    let request = reader.asks(PeerId(0)).remove(0).id;
+    reader.send(PeerId(0), request, 0, Ok(0));
+    assert!(reader.replicator.poll_timeout().is_some(), "the block is to be announced");
+    reader.wait(ANNOUNCE_EVERY);
+    assert_eq!(reader.replicator.poll_timeout(), None, "it is, as soon as the stream takes it");
+    let frame = reader.replicator.poll_transmit(reader.now, PeerId(0)).unwrap();
+    let said = decode(&frame.header, &frame.payload).unwrap();
+    assert!(matches!(said, Message::Have { held, .. } if held == [0..1]));
+}
