@@ -17,6 +17,15 @@ pub fn memory_peak(child: &Child) -> Option<u64> {
     Some(kilobytes << 10)
 }
 
+/// Returns how long a process kept a processor busy so far.
+pub fn processor_time(child: &Child) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = |field| fields.split(' ').nth(field).unwrap().parse::<u64>().unwrap();
+    // Fields 14 and 15 of the line, in hundredths of a second.
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
 /// What became of a process, and what it took.
 pub struct Ended {
     /// How it ended, and what it said.

@@ -2,10 +2,10 @@
 
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use datnode_tests::hostile::{Acts, Goods, Hostile, Line, Source};
-use datnode_tests::process::{finish, signal, wait_until};
+use datnode_tests::hostile::{Acts, Asker, Goods, Hostile, Line, Source};
+use datnode_tests::process::{finish, memory_peak, processor_time, signal, wait_until};
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
 
 /// Far longer than anything here takes.
@@ -46,6 +46,26 @@ impl Shared {
         let noted = acts.clone();
         let act = move |line| source.act(line, goods.clone(), noted.clone());
         (Hostile::listen(act), acts)
+    }
+
+    /// Starts a node that comes to the sharer, again and again, to ask in this way.
+    fn asker(&self, asker: Asker) -> (Hostile, Acts) {
+        let (goods, acts) = (self.goods.clone(), Acts::default());
+        let noted = acts.clone();
+        let act = move |line| asker.act(line, goods.clone(), noted.clone());
+        (Hostile::attack(self.sharer.address(), act), acts)
+    }
+
+    /// Clones from the sharer alone; returns how long that took.
+    fn clone_whole(&self) -> Duration {
+        let reader = User::new();
+        let started = Instant::now();
+        let child = reader.command(["clone", self.sharer.ticket(), "copy"]);
+        let ended = finish({ child }.stderr(Stdio::piped()).spawn().unwrap(), HANGS);
+        let took = started.elapsed();
+        assert_exit(&ended.output, 0);
+        assert!(tree(&self.writer.path("source")) == tree(&reader.path("copy")));
+        took
     }
 }
 
@@ -108,7 +128,7 @@ fn clone_beside(shared: &Shared, source: Source, faulty: bool) {
     let (link, honest) = (shared.sharer.link(), shared.sharer.address());
     let args = ["clone", link, "copy", "--peer", hostile.address(), "--peer", honest];
     let child = reader.command(args).stderr(Stdio::piped()).spawn().unwrap();
-    let done = || acts.count() > 0 && (hostile.over() > 0 || !faulty);
+    let done = || acts.count() > 0 && (hostile.closed() > 0 || !faulty);
     wait_until(HANGS, &format!("{source:?} and what follows"), done);
     signal(&shared.sharer.child, "-CONT");
     let ended = finish(child, HANGS);
@@ -127,4 +147,52 @@ fn whoever_sends_what_is_wrong_is_thrown_out_and_does_no_harm() {
 fn whoever_is_tiring_does_no_harm() {
     let shared = Shared::new(12 << 20);
     Source::TIRING.iter().for_each(|source| clone_beside(&shared, *source, false));
+}
+
+/// Clones from a sharer that is asked too much.
+fn share_beside(shared: &Shared, asker: Asker, faulty: bool) {
+    let (hostile, acts) = shared.asker(asker);
+    let done = || acts.count() > 0 && (hostile.closed() > 0 || !faulty);
+    wait_until(HANGS, &format!("{asker:?} and what follows"), done);
+    shared.clone_whole();
+}
+
+#[test]
+fn whoever_asks_too_much_is_thrown_out_and_others_are_served() {
+    let shared = Shared::new(12 << 20);
+    Asker::FAULTY.iter().for_each(|asker| share_beside(&shared, *asker, true));
+    Asker::TIRING.iter().for_each(|asker| share_beside(&shared, *asker, false));
+    let memory = memory_peak(&shared.sharer.child).unwrap();
+    assert!(memory < MEMORY, "{} MiB", memory >> 20);
+}
+
+#[test]
+fn whoever_stands_still_is_thrown_out_in_the_end_and_costs_nothing_till_then() {
+    let shared = Shared::new(12 << 20);
+    let (started, before) = (Instant::now(), processor_time(&shared.sharer.child));
+    let askers = [Asker::Deaf, Asker::Partial].map(|asker| shared.asker(asker).0);
+    wait_until(HANGS, "the end", || askers.iter().all(|asker| asker.closed() > 0));
+    let spent = processor_time(&shared.sharer.child) - before;
+    assert!(spent < started.elapsed() / 4, "{spent:?} of {:?}", started.elapsed());
+}
+
+#[test]
+fn nine_who_flood_leave_enough_for_an_honest_one() {
+    // Those who take blocks are no flood: each gets its share, the honest one among them.
+    let floods = [Asker::Opens, Asker::Haves, Asker::Cancels, Asker::Beyond, Asker::Heads];
+    let idle = [Asker::Deaf, Asker::Partial, Asker::Trickle, Asker::Trickle];
+    let shared = Shared::new(48 << 20);
+    let mut best: f64 = 0.0;
+    for _ in 0..3 {
+        let alone = shared.clone_whole();
+        let askers: Vec<_> = floods.iter().chain(&idle).map(|asker| shared.asker(*asker)).collect();
+        wait_until(HANGS, "nine", || askers.iter().all(|(_, acts)| acts.count() > 0));
+        let beside = shared.clone_whole();
+        best = best.max(alone.as_secs_f64() / beside.as_secs_f64());
+    }
+    eprintln!("BEST {best}");
+    // The floods come from this very machine, and take their share of it.
+    assert!(best > 0.25, "{best:.2} of the rate alone");
+    let memory = memory_peak(&shared.sharer.child).unwrap();
+    assert!(memory < MEMORY, "{} MiB", memory >> 20);
 }

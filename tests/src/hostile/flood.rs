@@ -7,7 +7,7 @@ use datnode_proto::{Priority, RequestId};
 use super::CONTENT;
 
 /// A message for each number.
-pub type Flood = Box<dyn FnMut(u64) -> Message + Send>;
+pub(super) type Flood = Box<dyn FnMut(u64) -> Message + Send>;
 
 /// Returns what fits into one message of a feed of `length` blocks: every second block from one on.
 fn pieces(number: u64, length: u64) -> Runs {
@@ -16,7 +16,7 @@ fn pieces(number: u64, length: u64) -> Runs {
 }
 
 /// Has every second block, then the others, and so on.
-pub fn haves(length: u64) -> Flood {
+pub(super) fn haves(length: u64) -> Flood {
     Box::new(move |number| {
         let (held, lost) = (pieces(number, length), pieces(number + 1, length));
         Message::Have { channel: CONTENT, length, held, lost, head: None }
@@ -24,7 +24,7 @@ pub fn haves(length: u64) -> Flood {
 }
 
 /// Opens feeds that nobody has.
-pub fn opens() -> Flood {
+pub(super) fn opens() -> Flood {
     Box::new(|number| {
         let channel = Channel(10 + number as u32);
         Message::Open {
@@ -36,7 +36,7 @@ pub fn opens() -> Flood {
 }
 
 /// Asks for every second block, with the highest priority.
-pub fn requests(length: u64) -> Flood {
+pub(super) fn requests(length: u64) -> Flood {
     Box::new(move |number| {
         let wanted = Wanted::Blocks(pieces(number, length));
         let request =
@@ -46,7 +46,7 @@ pub fn requests(length: u64) -> Flood {
 }
 
 /// Asks for bytes, which have to be looked for in the tree.
-pub fn seeks(length: u64) -> Flood {
+pub(super) fn seeks(length: u64) -> Flood {
     Box::new(move |number| {
         let wanted = Wanted::Bytes(number..number + 1);
         let request =

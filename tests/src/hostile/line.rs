@@ -10,6 +10,8 @@ use datnode_proto::wire::{Channel, Frame, Hello, Message, decode, encode};
 use datnode_proto::{Binding, capability};
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 
+use super::{CONTENT, Goods};
+
 /// The other side closed the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
@@ -41,6 +43,16 @@ impl Line {
         let nonce = [7; 16];
         let tag = capability::tag(key, &self.binding.ours, &self.binding.theirs, &nonce);
         self.send(&Message::Open { channel, nonce, tag: *tag.as_bytes() }).await
+    }
+
+    /// Greets, opens the feeds of a drive under their numbers, and waits until its content is open on both sides.
+    pub async fn join(&mut self, goods: &Goods) -> Result<(), Gone> {
+        self.hello(1, 1).await?;
+        self.open(Channel(0), &goods.key(0)).await?;
+        self.open(CONTENT, &goods.key(1)).await?;
+        // Whoever shares a drive opens its feeds in this order.
+        while !matches!(self.receive().await?.0, Message::Have { channel: CONTENT, .. }) {}
+        Ok(())
     }
 
     /// Sends a message.

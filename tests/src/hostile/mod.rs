@@ -3,7 +3,8 @@
 //! A [`Hostile`] is a node in this process with a thread of its own. It gives each session to a script as a [`Line`], on which
 //! the script says what it likes, frames or no frames.
 
-pub mod flood;
+mod asker;
+mod flood;
 mod line;
 mod puppet;
 mod source;
@@ -20,6 +21,8 @@ use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 use tokio::sync::oneshot;
 
+pub use asker::Asker;
+use flood::Flood;
 pub use line::{Gone, Line};
 pub use puppet::{CONTENT, Goods, Said, serve};
 pub use source::{Acts, Source};
@@ -38,7 +41,7 @@ pub struct Hostile {
 #[derive(Default)]
 struct Counts {
     begun: AtomicU64,
-    over: AtomicU64,
+    closed: AtomicU64,
 }
 
 impl Hostile {
@@ -93,9 +96,9 @@ impl Hostile {
         self.counts.begun.load(Ordering::SeqCst)
     }
 
-    /// Returns how many scripts have ended.
-    pub fn over(&self) -> u64 {
-        self.counts.over.load(Ordering::SeqCst)
+    /// Returns how many sessions were closed by the other side: the scripts close none.
+    pub fn closed(&self) -> u64 {
+        self.counts.closed.load(Ordering::SeqCst)
     }
 }
 
@@ -131,20 +134,21 @@ async fn run<S, F>(
         swarm.dial(vec![target.clone()]).await;
     }
     while let Some(event) = events.recv().await {
-        match (event, &target) {
-            (SwarmEvent::Session(session), _) => {
+        match event {
+            SwarmEvent::Session(session) => {
                 counts.begun.fetch_add(1, Ordering::SeqCst);
-                let (acting, counts) = (script(line(&swarm, session)), counts.clone());
-                tokio::spawn(async move {
-                    acting.await;
-                    counts.over.fetch_add(1, Ordering::SeqCst);
-                });
+                tokio::spawn(script(line(&swarm, session)));
+                continue;
             }
-            (SwarmEvent::Closed(_) | SwarmEvent::DialFailed(_), Some(target)) => {
-                tokio::time::sleep(AGAIN).await;
-                swarm.dial(vec![target.clone()]).await;
+            SwarmEvent::Closed(_) => {
+                counts.closed.fetch_add(1, Ordering::SeqCst);
             }
-            _ => {}
+            SwarmEvent::DialFailed(_) => {}
+            _ => continue,
+        }
+        if let Some(target) = &target {
+            tokio::time::sleep(AGAIN).await;
+            swarm.dial(vec![target.clone()]).await;
         }
     }
 }

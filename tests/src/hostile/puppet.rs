@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use datnode::disk::DiskStorage;
 use datnode::engine::AnyStore;
-use datnode_feed::{Comparison, FeedSlot, PublicKey, Seek, Store};
+use datnode_feed::{Comparison, FeedSlot, PublicKey, Seek, SignedHead, Store};
 use datnode_proto::wire::{Channel, Frame, Message, decode, encode};
 use datnode_proto::{Class, Done, Failure, FeedId, Instant, Job, PeerId, Replica, Replicator};
 
@@ -47,6 +47,11 @@ impl Goods {
     /// Returns the length of a feed.
     pub fn length(&self, feed: usize) -> u64 {
         self.lock().length(self.feeds[feed].0)
+    }
+
+    /// Returns the head of a feed.
+    pub fn head(&self, feed: usize) -> SignedHead {
+        *self.lock().head(self.feeds[feed].0).unwrap()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, AnyStore> {

@@ -21,7 +21,7 @@ impl Acts {
         self.0.load(Ordering::SeqCst)
     }
 
-    fn note(&self) {
+    pub(super) fn note(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
