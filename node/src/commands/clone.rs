@@ -98,10 +98,10 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     if report.refused.is_empty() {
         return Ok(());
     }
-    let names = report.refused.iter();
-    let names: Vec<String> =
-        names.map(|(path, why)| format!("{} ({why})", escape::bytes(path.as_bytes()))).collect();
-    Err(Error::partial("some names cannot be written here; all else is done", &names))
+    let refused = report.refused.iter();
+    let refused: Vec<_> =
+        refused.map(|(path, why)| (path.as_bytes().to_vec(), why.clone())).collect();
+    Err(Error::paths(&refused))
 }
 
 /// A drive on its way into a folder, and the network.

@@ -16,7 +16,7 @@ use crate::cli::Share;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Count, Size};
-use crate::error::Error;
+use crate::error::{Error, reason};
 use crate::import::{Found, RACY, Walked, walk};
 
 /// How many things would be added, changed and removed.
@@ -35,29 +35,24 @@ pub(super) async fn run(args: &Share, folder: &Path, out: &Out) -> Result<(), Er
     let mut walked = walk(folder, &rules(args))?;
     let mut counts = Counts::default();
     for found in &walked.found {
-        let size = (found.kind == Kind::File).then_some(found.size);
-        match known.remove(&found.path) {
-            None => {
-                counts.added += 1;
-                show(out, '+', &found.path, found.kind, size)?;
+        let old = known.remove(&found.path);
+        match changes(folder, found, old.as_ref(), racy_from) {
+            Ok(false) => continue,
+            Ok(true) => {}
+            Err(error) => {
+                walked.unreadable.push((found.path.as_bytes().to_vec(), reason(&error)));
+                continue;
             }
-            Some(old) => match differs(folder, found, &old, racy_from) {
-                Ok(false) => {}
-                Ok(true) => {
-                    counts.changed += 1;
-                    show(out, '~', &found.path, found.kind, size)?;
-                }
-                Err(error) => {
-                    walked.unreadable.push((found.path.as_bytes().to_vec(), error.to_string()));
-                }
-            },
         }
+        let (sign, count) = match old {
+            None => ('+', &mut counts.added),
+            Some(_) => ('~', &mut counts.changed),
+        };
+        *count += 1;
+        let size = (found.kind == Kind::File).then_some(found.size);
+        show(out, sign, &found.path, found.kind, size)?;
     }
-    // A folder that could not be read says nothing about what was deleted in it.
-    let blind = |path: &DrivePath| {
-        walked.unreadable.iter().any(|(hidden, _)| path.as_bytes().starts_with(hidden))
-    };
-    for (path, entry) in known.iter().filter(|(path, _)| !blind(path)) {
+    for (path, entry) in known.iter().filter(|(path, _)| !walked.is_blind(path.as_bytes())) {
         counts.removed += 1;
         show(out, '-', path, entry.kind, None)?;
     }
@@ -78,10 +73,21 @@ async fn entries(
     Ok((snapshot.by_path().await?, snapshot.version.change.time.seconds - RACY))
 }
 
-/// Tells whether the import would find something changed.
+/// Tells whether the import would take something in, anew or again.
 ///
 /// # Errors
-/// What the system says when a file has to be read for that, and cannot be.
+/// What the system says when a file would have to be read, and cannot be.
+fn changes(folder: &Path, found: &Found, old: Option<&Entry>, racy_from: i64) -> io::Result<bool> {
+    let changes = match old {
+        Some(old) => differs(folder, found, old, racy_from)?,
+        None => true,
+    };
+    if changes && found.kind == Kind::File {
+        std::fs::File::open(folder.join(os(found.path.as_bytes())))?;
+    }
+    Ok(changes)
+}
+
 fn differs(folder: &Path, found: &Found, old: &Entry, racy_from: i64) -> io::Result<bool> {
     let same = found.kind == old.kind && found.mtime == old.mtime && found.target == old.target;
     Ok(match found.kind {
@@ -127,12 +133,12 @@ fn finish(out: &Out, counts: &Counts, walked: &Walked) -> Result<(), Error> {
             "type": "done", "dry_run": true, "added": added, "changed": changed, "removed": removed,
         });
         left_out::count(&mut record, walked);
-        return out.record(&record);
+        out.record(&record)?;
     }
     left_out::say(out, walked);
     let (added, changed, removed) = (Count(added), Count(changed), Count(removed));
     out.say(format_args!(
         "{added} new, {changed} changed, {removed} removed; a dry run, nothing was written"
     ));
-    Ok(())
+    if walked.unreadable.is_empty() { Ok(()) } else { Err(Error::unreadable(&walked.unreadable)) }
 }

@@ -36,7 +36,7 @@ pub(super) fn list(out: &Out, left_out: &[LeftOut]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says how much is left out, and names what is no file or cannot be read.
+/// Says how much is left out, and names what is no file.
 pub(super) fn say(out: &Out, walked: &Walked) {
     let parts = [
         (number(walked, Why::Datignore), "ignored by .datignore"),
@@ -50,13 +50,10 @@ pub(super) fn say(out: &Out, walked: &Walked) {
         out.say(format_args!("          {} (--show-ignored)", parts.join(", ")));
     }
     names(out, "no file, left out", walked.special.iter().map(|name| escape::bytes(name)));
-    let unreadable = walked.unreadable.iter();
-    let unreadable = unreadable.map(|(name, why)| format!("{} ({why})", escape::bytes(name)));
-    names(out, "cannot be read", unreadable);
 }
 
 /// Says what is the matter with some names; the first ones, if there are many.
-pub(super) fn names(out: &Out, what: &str, names: impl ExactSizeIterator<Item = String>) {
+fn names(out: &Out, what: &str, names: impl ExactSizeIterator<Item = String>) {
     let more = names.len().saturating_sub(NAMES_MAX);
     for name in names.take(NAMES_MAX) {
         out.say(format_args!("          {what}: {name}"));

@@ -13,7 +13,6 @@ use super::context::{asked_to_stop, disk, hub, network, patience, read_key, writ
 use super::{dry_run, left_out};
 use crate::address::{Link, Ticket, key::hex};
 use crate::cli::Share;
-use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{IMPORTING, Stage, Stages, Status};
 use crate::cli::units::{Count, Size, Span, Things};
@@ -255,8 +254,12 @@ fn describe(out: &Out, imported: &Imported, took: Duration) {
         Span(took)
     ));
     left_out::say(out, &imported.walked);
-    let unsteady = imported.unsteady.iter().map(|name| escape::bytes(name));
-    left_out::names(out, "kept changing, left as it was", unsteady);
+    if !imported.walked.unreadable.is_empty() {
+        out.warn(&Error::unreadable(&imported.walked.unreadable));
+    }
+    if !imported.unsteady.is_empty() {
+        out.warn(&Error::changed(&imported.unsteady));
+    }
     out.say(format_args!(
         "Imported  {} new, {} changed, {} removed    {} new, {} already known",
         Count(imported.added),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Code, Error};
 use crate::cli::escape;
-use crate::cli::units::{Size, Span};
+use crate::cli::units::{Size, Span, Things};
 use crate::disk::DiskError;
 use crate::engine::Sought;
 use crate::swarm::SwarmError;
@@ -229,35 +229,46 @@ impl Error {
 
     /// Files kept changing while they were read.
     pub fn changed<P: AsRef<[u8]>>(paths: &[P]) -> Self {
-        let files = if paths.len() == 1 { "file" } else { "files" };
+        let files = Things(paths.len() as u64, "file");
         Self::new(
             Code::Changed,
-            format!("{} {files} kept changing while being read and were left out", paths.len()),
+            format!("{files} kept changing while being read and stay as they were"),
         )
         .context(names(paths))
         .hint("run the command again when nothing writes to them")
         .field("paths", paths.iter().map(|path| escape::bytes(path.as_ref())).collect::<Vec<_>>())
     }
 
-    /// Only a part of the files could be read or written; `details` names each with its reason.
-    pub fn partial(message: impl Into<String>, details: &[String]) -> Self {
-        let mut error = Self::new(Code::Partial, message);
-        for line in details.iter().take(NAMES_MAX) {
-            error = error.context(line.clone());
-        }
-        if details.len() > NAMES_MAX {
-            error = error.context(format!("and {} more", details.len() - NAMES_MAX));
-        }
-        error
+    /// What cannot be read, each with the reason: the rest was taken in.
+    pub fn unreadable(what: &[(Vec<u8>, String)]) -> Self {
+        let count = Things(what.len() as u64, "name");
+        Self::with_reasons(
+            Code::Partial,
+            format!("{count} cannot be read and stay as they were"),
+            what,
+        )
+        .hint("give yourself the right to read them, or leave them out with --ignore")
     }
 
-    /// A name from a drive that must not be written here.
-    pub fn path(name: &[u8], why: impl Display) -> Self {
-        Self::new(
-            Code::Path,
-            format!("the name “{}” cannot be written here: {why}", escape::bytes(name)),
-        )
-        .field("path", escape::bytes(name))
+    /// Names of a drive that must not or cannot be written here, each with the reason: the rest was done.
+    pub fn paths(refused: &[(Vec<u8>, String)]) -> Self {
+        let count = Things(refused.len() as u64, "name");
+        let message = format!("{count} cannot be written here and were left out; all else is done");
+        Self::with_reasons(Code::Path, message, refused)
+    }
+
+    fn with_reasons(code: Code, message: String, names: &[(Vec<u8>, String)]) -> Self {
+        let escaped = |name: &[u8]| escape::bytes(name);
+        let mut error = Self::new(code, message);
+        for (name, why) in names.iter().take(NAMES_MAX) {
+            error = error.context(format!("{} ({why})", escaped(name)));
+        }
+        if names.len() > NAMES_MAX {
+            error = error.context(format!("and {} more", names.len() - NAMES_MAX));
+        }
+        let reasons =
+            names.iter().map(|(name, why)| json!({ "path": escaped(name), "reason": why }));
+        error.field("paths", reasons.collect::<Vec<_>>())
     }
 
     /// An address to listen on is taken or cannot be used.

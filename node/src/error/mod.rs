@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::escape;
 
 pub use code::Code;
+pub(crate) use make::reason;
 pub use near::nearest;
 
 /// How many hints an error may carry; more would be a manual page.

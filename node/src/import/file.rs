@@ -8,7 +8,7 @@ use datnode_feed::{BlockIndex, FeedSlot, Hash, Node, Storage, Store, leaf};
 
 use super::walk::{mode, mtime};
 use crate::disk::beneath::Beneath;
-use crate::error::Error;
+use crate::error::{Error, reason};
 
 /// How much of a file is in memory at a time.
 const WINDOW_BYTES: usize = 4 << 20;
@@ -67,7 +67,7 @@ impl Reader {
         for _ in 0..TRIES {
             let file = match self.folder.file(path) {
                 Ok((file, _)) => file,
-                Err(error) => return Ok(Read::Unreadable(error.to_string())),
+                Err(error) => return Ok(Read::Unreadable(reason(&error))),
             };
             self.opened += 1;
             match self.take(store, content, file)? {
@@ -88,7 +88,7 @@ impl Reader {
     ) -> Result<Result<Option<Entry>, String>, Error> {
         let before = match file.metadata() {
             Ok(metadata) => metadata,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(reason(&error))),
         };
         let mut builder = FileBuilder::new();
         let mut whole = blake3::Hasher::new();
@@ -100,7 +100,7 @@ impl Reader {
                 std::io::Read::by_ref(&mut file).take(room as u64).read_to_end(&mut self.window);
             let end = match read {
                 Ok(read) => read < room,
-                Err(error) => return Ok(Err(error.to_string())),
+                Err(error) => return Ok(Err(reason(&error))),
             };
             let mut at = 0;
             while at < self.window.len() {
@@ -120,7 +120,7 @@ impl Reader {
         }
         let after = match file.metadata() {
             Ok(metadata) => metadata,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(reason(&error))),
         };
         let times =
             |metadata: &std::fs::Metadata| -> (u64, Mtime) { (metadata.len(), mtime(metadata)) };

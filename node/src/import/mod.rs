@@ -122,7 +122,7 @@ pub fn import<S: Storage>(
         unsteady: Vec::new(),
         state: Progress { files_total: walked.found.len() as u64, ..Progress::default() },
     };
-    let ops = run.compare(&walked.found, known, &walked.unreadable, stop, progress)?;
+    let ops = run.compare(&walked, known, stop, progress)?;
     let Run { reader, unreadable, unsteady, added, .. } = run;
     walked.unreadable.extend(unreadable);
     let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
@@ -191,24 +191,20 @@ impl<S: Storage> Run<'_, S> {
     /// Compares what is there with what the base has, both in key order.
     fn compare(
         &mut self,
-        found: &[Found],
+        walked: &Walked,
         known: Vec<(Key, Entry)>,
-        hidden_by_errors: &[(Vec<u8>, String)],
         stop: &AtomicBool,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Op>, Error> {
         let mut ops = Vec::new();
         let mut known = known.into_iter().peekable();
-        // A folder that could not be read says nothing about what was deleted in it.
-        let blind =
-            |path: &[u8]| hidden_by_errors.iter().any(|(hidden, _)| path.starts_with(hidden));
-        for item in found {
+        for item in &walked.found {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::interrupted());
             }
             let key = item.path.key();
             while let Some((gone, _)) = known.next_if(|(other, _)| *other < key) {
-                delete(&gone, &blind, &mut ops);
+                delete(&gone, walked, &mut ops);
             }
             let old = known.next_if(|(other, _)| *other == key).map(|(_, entry)| entry);
             if let Some(entry) = self.entry(item, old.as_ref())?
@@ -221,7 +217,7 @@ impl<S: Storage> Run<'_, S> {
             self.state.bytes = self.reader.bytes_new + self.reader.bytes_known;
             progress(self.state);
         }
-        known.for_each(|(gone, _)| delete(&gone, &blind, &mut ops));
+        known.for_each(|(gone, _)| delete(&gone, walked, &mut ops));
         Ok(ops)
     }
 
@@ -258,9 +254,10 @@ impl<S: Storage> Run<'_, S> {
     }
 }
 
-fn delete(key: &Key, blind: &impl Fn(&[u8]) -> bool, ops: &mut Vec<Op>) {
+/// Notes that something is gone, unless it may only be out of sight.
+fn delete(key: &Key, walked: &Walked, ops: &mut Vec<Op>) {
     if let Ok(path) = key.path()
-        && !blind(path.as_bytes())
+        && !walked.is_blind(path.as_bytes())
     {
         ops.push(Op::Delete(path));
     }

@@ -18,7 +18,7 @@ use ignore::overrides::{Override, OverrideBuilder};
 use ignore::{DirEntry, WalkBuilder, WalkState};
 
 use crate::disk::DRIVE_FOLDER;
-use crate::error::Error;
+use crate::error::{Error, reason};
 
 /// What to leave out.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +79,17 @@ pub struct Walked {
     pub special: Vec<Vec<u8>>,
     /// What could not be looked at, and why.
     pub unreadable: Vec<(Vec<u8>, String)>,
+}
+
+impl Walked {
+    /// Tells whether a path lies in what could not be looked at: that it was not met does not mean that it is gone.
+    pub fn is_blind(&self, path: &[u8]) -> bool {
+        let within = |above: &[u8]| match path.strip_prefix(above) {
+            Some(rest) => above.is_empty() || matches!(rest.first(), None | Some(b'/')),
+            None => false,
+        };
+        self.unreadable.iter().any(|(above, _)| within(above))
+    }
 }
 
 /// The file with patterns of what to leave out.
@@ -197,19 +208,39 @@ fn note(root: &Path, entry: Result<DirEntry, ignore::Error>, walked: &mut Walked
         Ok(entry) if entry.depth() == 0 => return,
         Ok(entry) => entry,
         Err(error) => {
-            walked.unreadable.push((Vec::new(), error.to_string()));
+            let path = place(&error).map(|path| below(root, path)).unwrap_or_default();
+            walked.unreadable.push((path, why(error)));
             return;
         }
     };
     let bytes = below(root, entry.path());
-    let looked = entry.metadata().map_err(|error| error.to_string()).and_then(|metadata| {
+    let looked = entry.metadata().map_err(why).and_then(|metadata| {
         let path = DrivePath::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
-        found(&entry, path, &metadata).map_err(|error| error.to_string())
+        found(&entry, path, &metadata).map_err(|error| reason(&error))
     });
     match looked {
         Ok(Some(found)) => walked.found.push(found),
         Ok(None) => walked.special.push(bytes),
         Err(reason) => walked.unreadable.push((bytes, reason)),
+    }
+}
+
+/// Returns what a walker's error is about.
+fn place(error: &ignore::Error) -> Option<&Path> {
+    match error {
+        ignore::Error::WithPath { path, .. } => Some(path),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+            place(err)
+        }
+        _ => None,
+    }
+}
+
+/// Returns what the system said, or else what the walker did.
+fn why(error: ignore::Error) -> String {
+    match error.io_error() {
+        Some(error) => reason(error),
+        None => error.to_string(),
     }
 }
 
