@@ -190,7 +190,6 @@ fn nine_who_flood_leave_enough_for_an_honest_one() {
         let beside = shared.clone_whole();
         best = best.max(alone.as_secs_f64() / beside.as_secs_f64());
     }
-    eprintln!("BEST {best}");
     // The floods come from this very machine, and take their share of it.
     assert!(best > 0.25, "{best:.2} of the rate alone");
     let memory = memory_peak(&shared.sharer.child).unwrap();
