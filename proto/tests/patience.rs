@@ -7,7 +7,7 @@ use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, Signe
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
     ANNOUNCE_EVERY, ASKED_MAX, CREDIT_START, HURRY, HURRY_MIN, LOSS_PAUSE, SLOW, STALL,
-    STALL_PAUSE, UNPROVEN_MAX,
+    STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
@@ -174,6 +174,27 @@ fn who_keeps_its_word_is_asked_before_who_did_not() {
     }
     reader.want(vec![6..7], 9);
     assert_eq!(reader.asked(3), [0]);
+}
+
+#[test]
+fn who_is_hardly_slower_keeps_what_it_owes() {
+    for (times, keeps) in [(TIMES_FASTER - 1, true), (TIMES_FASTER + 1, false)] {
+        let mut reader = Reader::new(2);
+        let fast_blocks = 10 * times;
+        reader.want(vec![0..63, 100..100 + fast_blocks], 0);
+        let slow = reader.asks(PeerId(0)).remove(0).id;
+        let fast = reader.asks(PeerId(1)).remove(0).id;
+        for block in 0..10 {
+            reader.wait(Duration::from_millis(90));
+            reader.send(PeerId(0), slow, block, Ok(block));
+            for more in 0..times {
+                reader.send(PeerId(1), fast, 100 + block * times + more, Ok(block));
+            }
+        }
+        reader.wait(SLOW - Duration::from_millis(900) + HURRY_MIN);
+        assert_eq!(reader.asks(PeerId(1)).is_empty(), keeps, "{times} times faster");
+        assert_eq!(reader.fault(), None);
+    }
 }
 
 #[test]
