@@ -76,6 +76,37 @@ fn a_disk_of_any_size_ends_a_clone_cleanly_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn what_cannot_fit_is_refused_at_once_and_what_is_here_already_counts() {
+    let writer = User::new();
+    let source = writer.path("source");
+    write(&source, b"large", &noise(1, 60 << 20));
+    let sharer = writer.share(&source, &[]);
+    let user = User::new();
+    fs::create_dir_all(user.path("disk")).unwrap();
+    // Killed as soon as the file has its room, of which too little is left then for another.
+    let script = format!(
+        "mount -t tmpfs -o size=50m none disk || exit 99
+         $DATNODE --json clone {ticket} disk/copy; echo first $? $(ls disk/copy)
+         mount -o remount,size=80m disk || exit 99
+         $DATNODE clone {ticket} disk/copy & clone=$!
+         while ! ls -A disk/copy | grep -qv '^.dat$'; do sleep 0.01; done; kill -KILL $clone; wait $clone
+         echo killed $? $(ls disk/copy)
+         $DATNODE clone {ticket} disk/copy; echo second $?
+         cp -a disk/copy result",
+        ticket = sharer.ticket()
+    );
+    let Some(output) = in_namespace(&user, &script) else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = lines.lines().filter(|line| !line.starts_with('{')).collect();
+    assert_eq!(lines, ["first 11", "killed 137", "second 0"], "{said}");
+    let error: Value = said.lines().find_map(|line| serde_json::from_str(line).ok()).unwrap();
+    assert_eq!((&error["code"], &error["needed"]), (&"E-SPACE".into(), &(60 << 20).into()));
+    assert!(error["free"].as_u64().unwrap() < 50 << 20, "{error}");
+    assert_eq!(tree(&user.path("result")), tree(&source));
+}
+
+#[test]
 fn a_full_disk_ends_a_share_cleanly_and_the_next_one_goes_on() {
     let mut full = 0;
     for kib in [900, 1_100, 1_400, 1_800, 2_200, 8_000] {

@@ -222,7 +222,8 @@ impl Error {
             Code::Space,
             format!("there is too little room on the disk of {}", escape::path(folder)),
         )
-        .context(format!("needed: {}, free: {}; nothing was changed", Size(needed), Size(free)))
+        .context(format!("needed: {}, free: {}; no file was written", Size(needed), Size(free)))
+        .hint("free some room and run the command again")
         .field("needed", needed)
         .field("free", free)
     }

@@ -3,11 +3,12 @@
 //! A file is written under a temporary name beside its final one and renamed when its last byte is there. Names go through
 //! `SafePath` and a directory handle; no symlink is followed. What is in the way and not ours is never replaced without leave.
 //! Elsewhere: what is there already (`look`), which block belongs where (`plan`), writing one file (`target`), what earlier
-//! versions left (`earlier`), making way for another kind (`way`).
+//! versions left (`earlier`), making way for another kind (`way`), whether there is room (`room`).
 
 mod earlier;
 mod look;
 mod plan;
+mod room;
 mod target;
 mod way;
 
@@ -110,7 +111,8 @@ impl Landing {
     /// Plans the landing of entries beneath `root`.
     ///
     /// # Errors
-    /// E-DIRTY, before anything is written, if something is in the way that is neither equal nor ours.
+    /// Before anything is written: E-DIRTY if something is in the way that is neither equal nor ours, E-SPACE if the disk has
+    /// too little room.
     pub fn new(root: &Path, wanted: Wanted) -> Result<Self, Error> {
         let Wanted { entries, scope, mut earlier, of, trust } = wanted;
         earlier.seal();
@@ -137,6 +139,7 @@ impl Landing {
         let files = landing.sort_out(entries);
         landing.plan = Plan::new(files);
         landing.look_around()?;
+        landing.check_room(root)?;
         Ok(landing)
     }
 

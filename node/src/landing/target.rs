@@ -28,6 +28,8 @@ pub(super) struct There {
     pub(super) directory: bool,
     mode: u32,
     pub(super) size: u64,
+    /// How many bytes it takes on the disk.
+    pub(super) allocated: u64,
     pub(super) mtime: Mtime,
     pub(super) target: Option<Vec<u8>>,
 }
@@ -52,6 +54,12 @@ impl Folder {
         Self { beneath, umask: umask.bits() }
     }
 
+    /// Returns how many bytes the disk has left for this user.
+    pub(super) fn free(&self) -> io::Result<u64> {
+        let disk = sys::fstatvfs(&self.beneath)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     pub(super) fn look(&self, path: &[u8]) -> Option<There> {
         let stat = self.beneath.stat(path).ok()?;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -62,6 +70,8 @@ impl Folder {
             directory: kind == FileType::Directory,
             mode: stat.st_mode & 0o7777,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
+            // In units of 512 bytes, whatever the file system's are: stat(2).
+            allocated: u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(512),
             mtime: Mtime { seconds: stat.st_mtime, nanos },
             target,
         })
