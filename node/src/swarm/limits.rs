@@ -28,6 +28,16 @@ pub const CONNECTIONS_PER_SUBNET: usize = 16;
 /// Streams of one connection. We use one, identify and ping a few more; each may hold 256 KiB unread.
 pub const STREAMS_PER_CONNECTION: u32 = 16;
 
+/// What the streams of a connection may hold unread together: the most credit a peer has with us, and as much for the rest.
+/// Yamux wants at least 256 KiB for each stream.
+pub const UNREAD_PER_CONNECTION: usize = 32 << 20;
+
+/// The most bytes of a stream in one frame: a block of common size. Larger ones cost more than they save.
+pub const STREAM_FRAME: usize = 64 << 10;
+
+/// What waits for the socket to make one write of many small ones: a frame of a stream, and what is around it.
+pub const SOCKET_BUFFER: usize = 128 << 10;
+
 /// From the first packet to an authenticated connection. Five round trips of a second each.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 

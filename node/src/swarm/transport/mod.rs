@@ -1,10 +1,17 @@
 //! How nodes reach each other: TCP with TLS (or Noise) and yamux, and QUIC.
+//!
+//! All of it is ordinary libp2p on the wire. TCP is put together here (`tcp`), since the library's own fixes what decides how fast
+//! it is: the order of the ciphers (`secure`) and the size of frames (`muxer`).
+
+mod muxer;
+mod secure;
+mod tcp;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use libp2p::core::transport::TransportError;
 use libp2p::multiaddr::Protocol;
-use libp2p::{Multiaddr, SwarmBuilder, connection_limits, identify, noise, ping, tcp, tls, yamux};
+use libp2p::{Multiaddr, SwarmBuilder, connection_limits, identify, ping};
 
 use super::driver::Protocols;
 use super::{IDENTIFY, SwarmConfig, SwarmError, behaviour, limits, reason};
@@ -14,13 +21,6 @@ pub(super) fn build(config: &SwarmConfig) -> Result<libp2p::Swarm<Protocols>, Sw
     let setup = |source: Box<dyn std::error::Error + Send + Sync>| SwarmError::Setup { source };
     let builder = SwarmBuilder::with_existing_identity(config.identity.clone())
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            // The dialer prefers the first.
-            (tls::Config::new, noise::Config::new),
-            muxer,
-        )
-        .map_err(|error| setup(error.into()))?
         .with_quic_config(|mut quic| {
             quic.handshake_timeout = limits::HANDSHAKE;
             quic.max_idle_timeout = limits::QUIC_IDLE_MS;
@@ -28,6 +28,8 @@ pub(super) fn build(config: &SwarmConfig) -> Result<libp2p::Swarm<Protocols>, Sw
             quic.max_concurrent_stream_limit = limits::STREAMS_PER_CONNECTION;
             quic
         })
+        .with_other_transport(tcp::transport)
+        .map_err(|error| setup(error.into()))?
         .with_behaviour(|_| protocols(config))
         .map_err(|error| setup(error.into()))?;
     let streams = usize::try_from(limits::STREAMS_PER_CONNECTION).unwrap_or(usize::MAX);
@@ -39,12 +41,6 @@ pub(super) fn build(config: &SwarmConfig) -> Result<libp2p::Swarm<Protocols>, Sw
         })
         .with_connection_timeout(limits::HANDSHAKE)
         .build())
-}
-
-fn muxer() -> yamux::Config {
-    let mut muxer = yamux::Config::default();
-    muxer.set_max_num_streams(limits::STREAMS_PER_CONNECTION as usize);
-    muxer
 }
 
 fn protocols(config: &SwarmConfig) -> Protocols {

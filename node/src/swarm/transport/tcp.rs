@@ -1,0 +1,38 @@
+//! TCP, secured and carrying several streams.
+
+use futures::io::BufWriter;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::{PeerId, Transport as _, tcp};
+
+use super::muxer::Mux;
+use super::secure::Secure;
+use crate::swarm::limits;
+
+/// Makes the transport of a node.
+pub(super) fn transport(
+    identity: &Keypair,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+    let secure = Secure::new(identity)?;
+    let connections = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    // A frame is many small writes of TLS, which go out as one. Whoever waits for an answer flushes.
+    let buffered = connections.map(|stream, _| {
+        choose_congestion(&stream.0);
+        BufWriter::with_capacity(limits::SOCKET_BUFFER, stream)
+    });
+    Ok(buffered.upgrade(Version::V1Lazy).authenticate(secure).multiplex(Mux::new()).boxed())
+}
+
+/// BBR measures a path and paces itself by it, which on this very machine only costs: up to four fifths of the rate.
+#[cfg(target_os = "linux")]
+fn choose_congestion(stream: &tokio::net::TcpStream) {
+    if stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
+        // Where it may not be chosen, the system's will do.
+        let _ = rustix::net::sockopt::set_tcp_congestion(stream, "cubic");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn choose_congestion(_: &tokio::net::TcpStream) {}
