@@ -97,6 +97,17 @@ impl Bitfield {
         range.is_empty() || self.first_clear(range.start) >= range.end
     }
 
+    /// Tells whether some block is a member of both.
+    pub fn intersects(&self, other: &Self) -> bool {
+        let end = self.bits.len().min(other.bits.len());
+        let whole = end / 64;
+        let mut words = self.bits.as_raw_slice().iter().zip(other.bits.as_raw_slice()).take(whole);
+        // Behind the end of the shorter set the last word may hold anything.
+        let last = whole as u64 * 64..end as u64;
+        words.any(|(ours, theirs)| ours & theirs != 0)
+            || self.iter_ones(last).any(|block| other.contains(block))
+    }
+
     /// Returns the first block from `from` on that is no member.
     pub fn first_clear(&self, from: u64) -> u64 {
         if from >= self.len() {
@@ -194,5 +205,29 @@ mod tests {
             assert!(bits.iter_zeros(start..end).eq((start..end).filter(|b| !set.contains(b))));
             assert_eq!(bits.runs().collect::<Bitfield>(), bits);
         }
+    }
+
+    #[test]
+    fn sets_intersect_where_both_have_a_member() {
+        let mut seed = 1_u64;
+        let mut draw = |end: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % end
+        };
+        let mut both = [0; 2];
+        for _ in 0..4_000 {
+            let [ours, theirs] = [(); 2].map(|()| {
+                // What was there once must not be seen in the last word.
+                let mut bits: Bitfield = [0..300].into_iter().collect();
+                bits.clear_range(draw(300)..300);
+                bits.clear_range(0..draw(300));
+                (0..draw(3)).for_each(|_| bits.set(draw(300)));
+                bits
+            });
+            let is = ours.iter_ones(0..300).any(|block| theirs.contains(block));
+            assert_eq!(ours.intersects(&theirs), is, "{ours:?} {theirs:?}");
+            both[usize::from(is)] += 1;
+        }
+        assert!(both.iter().all(|count| *count > 400), "{both:?}");
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, SignedHead};
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
-    ANNOUNCE_EVERY, ASKED_MAX, CREDIT_START, HURRY, HURRY_MIN, LOSS_PAUSE, SLOW, STALL,
+    ANNOUNCE_EVERY, ASKED_MAX, CREDIT_START, HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE, SLOW, STALL,
     STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
@@ -289,4 +289,49 @@ fn a_stream_that_takes_nothing_keeps_no_timer_running() {
     let frame = reader.replicator.poll_transmit(reader.now, PeerId(0)).unwrap();
     let said = decode(&frame.header, &frame.payload).unwrap();
     assert!(matches!(said, Message::Have { held, .. } if held == [0..1]));
+}
+
+/// So many peers owe blocks, and as many idle ones hold nothing of what is owed; returns how long it takes to ask for the next
+/// timeout, the best of some times.
+fn time_of_timeout(peers: u64) -> Duration {
+    let mut reader = Reader::new(2 * peers);
+    for peer in 0..2 * peers {
+        // Some hold nothing, the others only every second block, so that what they owe is in many pieces.
+        let pieces = (0..4_000).map(|piece| 2 * piece..2 * piece + 1).collect();
+        let lost = if peer < peers { pieces } else { vec![0..LENGTH] };
+        let (channel, length, held, head) = (CHANNEL, LENGTH, vec![], None);
+        reader.tell(PeerId(peer), &Message::Have { channel, length, held, lost, head });
+    }
+    reader.want(vec![0..LENGTH], 0);
+    assert_eq!(reader.asked(2 * peers), (0..peers).collect::<Vec<_>>());
+    let time = || {
+        let started = std::time::Instant::now();
+        for _ in 0..100 {
+            assert!(std::hint::black_box(reader.replicator.poll_timeout()).is_some());
+        }
+        started.elapsed()
+    };
+    std::iter::repeat_with(time).take(5).min().expect("there were five")
+}
+
+#[test]
+fn the_next_timeout_costs_no_more_than_the_peers_there_are() {
+    let (few, many) = (time_of_timeout(4), time_of_timeout(40));
+    assert!(many < few * 30, "{few:?} for 4 and 4 peers, {many:?} for 40 and 40");
+}
+
+#[test]
+fn whoever_cannot_help_is_looked_at_now_and_then_until_somebody_can() {
+    let mut reader = Reader::new(2);
+    let (channel, length, head) = (CHANNEL, LENGTH, None);
+    let (held, lost) = (vec![], vec![0..LENGTH]);
+    reader.tell(PeerId(1), &Message::Have { channel, length, held, lost, head });
+    reader.want(vec![0..1], 0);
+    assert_eq!(reader.asked(2), [0]);
+    reader.wait(HURRY);
+    let next = reader.replicator.poll_timeout();
+    assert_eq!(next, Some(reader.now + LOOK_EVERY), "nobody could help");
+    reader.tell(PeerId(1), &everything());
+    reader.wait(LOOK_EVERY);
+    assert_eq!(reader.asked(2), [1]);
 }

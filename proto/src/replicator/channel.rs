@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) rejected: bool,
     announced: Bitfield,
     announced_length: Option<u64>,
+    /// How often what we hold had changed when all of that was said.
+    announced_changes: Option<u64>,
     announce_after: Instant,
     /// Whether that is over: what is to be said waits for the stream alone.
     announce_due: bool,
@@ -93,6 +95,7 @@ impl Link {
             rejected: false,
             announced: Bitfield::default(),
             announced_length: None,
+            announced_changes: None,
             announce_after: Instant::default(),
             announce_due: false,
             offered: None,
@@ -124,11 +127,14 @@ impl Link {
 
     /// Returns what we hold and did not say yet, if it is time to say so.
     pub(super) fn announce(&mut self, now: Instant, feed: &Feed) -> Option<Message> {
-        if now < self.announce_after && self.announced_length == Some(feed.length) {
+        let is_known = self.announced_length == Some(feed.length);
+        if is_known && (now < self.announce_after || self.announced_changes == Some(feed.changes)) {
             return None;
         }
         let held = difference(&feed.have, &self.announced, RUNS_MAX);
         let lost = difference(&self.announced, &feed.have, RUNS_MAX - held.len());
+        let is_all = held.len() + lost.len() < RUNS_MAX;
+        self.announced_changes = is_all.then_some(feed.changes);
         (self.announce_after, self.announce_due) = (now + ANNOUNCE_EVERY, false);
         if held.is_empty() && lost.is_empty() && self.announced_length == Some(feed.length) {
             return None;
@@ -148,7 +154,8 @@ impl Link {
 
     /// Returns when something is to be announced, if anything is and waits for its time.
     pub(super) fn announce_at(&self, feed: &Feed) -> Option<Instant> {
-        let behind = self.announced_length != Some(feed.length) || self.announced != feed.have;
+        let behind = self.announced_length != Some(feed.length)
+            || self.announced_changes != Some(feed.changes);
         (self.is_live() && behind && !self.announce_due).then_some(self.announce_after)
     }
 

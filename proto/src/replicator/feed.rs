@@ -29,6 +29,8 @@ pub(super) struct Feed {
     /// Lengths whose peaks we know, since our head passed through them.
     pub(super) passed: BTreeSet<u64>,
     pub(super) have: Bitfield,
+    /// How often `have` changed.
+    pub(super) changes: u64,
     pub(super) assigned: Bitfield,
     pub(super) wants: Vec<Open>,
     pub(super) holders: BTreeMap<PeerId, Holder>,
@@ -77,6 +79,7 @@ impl Feed {
             accusation,
             passed: BTreeSet::from([length]),
             have,
+            changes: 0,
             assigned: Bitfield::default(),
             wants: Vec::new(),
             holders: BTreeMap::new(),
@@ -174,6 +177,7 @@ impl Feed {
         self.assigned.clear(block);
         if !self.have.contains(block) {
             self.have.set(block);
+            self.changes += 1;
             self.wants.iter_mut().for_each(|want| want.stored(block, bytes));
         }
         self.take_done()

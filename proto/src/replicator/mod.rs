@@ -98,6 +98,7 @@ impl Replicator {
     pub fn handle_have(&mut self, id: FeedId, blocks: Range<u64>) {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         feed.have.set_range(blocks);
+        feed.changes += 1;
         self.recount(id);
     }
 
@@ -108,6 +109,7 @@ impl Replicator {
             return;
         };
         feed.have.clear_range(blocks);
+        feed.changes += 1;
         self.recount(id);
     }
 
@@ -415,10 +417,7 @@ impl Replicator {
 
     /// Tells that time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let losing = self.losses_at().filter(|(_, at)| *at <= now).map(|(id, _)| id);
-        for id in losing.collect::<Vec<_>>() {
-            self.lose(now, id);
-        }
+        self.look_at_suspects(now);
         let over = |until: &mut Option<Instant>| {
             if until.is_some_and(|at| at <= now) {
                 *until = None;
@@ -433,13 +432,13 @@ impl Replicator {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout), and then the polls, should be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let losses = self.losses_at().map(|(_, at)| at);
+        let suspects = self.suspects().map(|(_, at)| at);
         let peer_pauses = self.peers.values().filter_map(|peer| peer.paused_until);
         let feed_pauses = self.feeds.values().filter_map(|feed| feed.paused_until);
         let announcements = self.peers.values().flat_map(|peer| {
             peer.links.iter().filter_map(|(id, link)| link.announce_at(self.feeds.get(id)?))
         });
-        losses.chain(peer_pauses).chain(feed_pauses).chain(announcements).min()
+        suspects.chain(peer_pauses).chain(feed_pauses).chain(announcements).min()
     }
 
     /// Returns work for a store.

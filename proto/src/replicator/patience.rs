@@ -12,20 +12,45 @@ use super::peer::Peer;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, Priority};
 use crate::limits::{
-    HURRY, HURRY_MIN, LOSS_PAUSE, SLOW, STALL, STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
+    HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE, SLOW, STALL, STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
 };
 use crate::wire::Runs;
 
 impl Replicator {
-    /// Returns when a peer loses what it owes, if nothing comes.
-    pub(super) fn losses_at(&self) -> impl Iterator<Item = (PeerId, Instant)> {
-        let ready: Vec<PeerId> = self.ready().collect();
+    /// Returns when those who owe something are to be looked at, if nothing comes: not before they may lose it.
+    ///
+    /// Asked after every frame, so it does not look for who could help instead: that is for then, and not for each time.
+    pub(super) fn suspects(&self) -> impl Iterator<Item = (PeerId, Instant)> {
+        let helped = self.ready().next().is_some();
         self.peers.iter().filter(|(_, peer)| peer.owed() > 0).map(move |(id, peer)| {
-            let mut helpers = ready.iter().filter(|other| self.could_help(**other, *id)).peekable();
-            let silent = peer.last_progress + self.patience(peer, helpers.peek().is_some());
-            let slow = helpers.any(|other| self.is_slow(peer, *other));
-            (*id, if slow { silent.min(peer.last_asked + SLOW) } else { silent })
+            let silent = peer.last_progress + self.patience(peer, helped);
+            let soonest = if helped { silent.min(peer.last_asked + SLOW) } else { silent };
+            // Nobody could help when it was looked at last, or it would not be here.
+            let again = peer.looked_at.map_or(soonest, |at| soonest.max(at + LOOK_EVERY));
+            (*id, again.min(peer.last_progress + self.patience(peer, false)))
         })
+    }
+
+    /// Takes back what peers owe and could long have sent, or others could send much sooner.
+    pub(super) fn look_at_suspects(&mut self, now: Instant) {
+        let due: Vec<PeerId> =
+            self.suspects().filter(|(_, at)| *at <= now).map(|(id, _)| id).collect();
+        for id in due {
+            if self.is_lost(now, id) {
+                self.lose(now, id);
+            } else if let Some(peer) = self.peers.get_mut(&id) {
+                peer.looked_at = Some(now);
+            }
+        }
+    }
+
+    /// Tells whether a peer had its time.
+    fn is_lost(&self, now: Instant, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(&id) else { return false };
+        let mut helpers = self.ready().filter(|other| self.could_help(*other, id)).peekable();
+        let silent = peer.last_progress + self.patience(peer, helpers.peek().is_some());
+        let is_behind = now >= peer.last_asked + SLOW && self.is_behind(peer);
+        now >= silent || is_behind && helpers.any(|other| self.is_much_faster(other, peer))
     }
 
     /// Takes back what a peer owes, and leaves it alone for a while: the longer, the more often that happened in a row.
@@ -93,7 +118,7 @@ impl Replicator {
         theirs.losses <= peer.losses
             && peer.links.iter().any(|(feed, link)| {
                 self.can_send(helper, *feed, |have| {
-                    !link.byte_requests.is_empty() || link.asked.runs().any(|run| have.any(run))
+                    !link.byte_requests.is_empty() || link.asked.intersects(have)
                 })
             })
     }
@@ -120,10 +145,8 @@ impl Replicator {
         peer.rate.rtt_min().map_or(least, |rtt| least.max(rtt * 4))
     }
 
-    /// Tells whether a peer has more to send than it can soon, and another is much faster.
-    fn is_slow(&self, peer: &Peer, other: PeerId) -> bool {
-        let rate = |peer: &Peer| peer.rate.bytes_per_second();
-        let faster = |other: &Peer| rate(other) / TIMES_FASTER >= rate(peer).max(1);
+    /// Tells whether a peer has more to send than it can soon.
+    fn is_behind(&self, peer: &Peer) -> bool {
         let owed: u64 = peer
             .links
             .iter()
@@ -131,7 +154,12 @@ impl Replicator {
                 Some(link.asked_blocks.saturating_mul(self.feeds.get(id)?.block_bytes()))
             })
             .sum();
-        let soon = rate(peer).saturating_mul(SLOW.as_secs());
-        owed > soon && self.peers.get(&other).is_some_and(faster)
+        owed > peer.rate.bytes_per_second().saturating_mul(SLOW.as_secs())
+    }
+
+    fn is_much_faster(&self, other: PeerId, peer: &Peer) -> bool {
+        let slow = peer.rate.bytes_per_second().max(1);
+        let faster = |other: &Peer| other.rate.bytes_per_second() / TIMES_FASTER >= slow;
+        self.peers.get(&other).is_some_and(faster)
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Peer {
     /// When it was asked for something last.
     pub(super) last_asked: Instant,
     pub(super) asked_at: Option<Instant>,
+    /// When nobody was found who could send what it owes, since it owes it.
+    pub(super) looked_at: Option<Instant>,
     pub(super) paused_until: Option<Instant>,
     /// How often it lost what it owed since it sent a block that holds.
     pub(super) losses: u32,
@@ -138,6 +140,7 @@ impl Peer {
             last_progress: now,
             last_asked: now,
             asked_at: None,
+            looked_at: None,
             paused_until: None,
             losses: 0,
             missing: PerMinute::new(now),
