@@ -147,6 +147,8 @@ fn the_log_goes_where_it_is_told() {
     let connected = lines.iter().find(|line| line["message"] == "connected").unwrap();
     assert_eq!((&connected["type"], &connected["level"]), (&"log".into(), &"info".into()));
     assert!(connected["peer"].is_string() && connected["time"].is_string(), "{connected}");
+    // Of the addresses in a ticket, those that carry bulk at the least cost come first.
+    assert!(connected["address"].as_str().unwrap().contains("/tcp/"), "{connected}");
     assert_exit(&reader.run(["ls", sharer.ticket(), "--log-file", "text"]), 0);
     assert!(fs::read_to_string(reader.path("text")).unwrap().contains("connected"));
     assert_exit(&reader.run(["ls", sharer.ticket(), "--log-file", "no/such/folder"]), 1);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use datnode_feed::PublicKey;
 use datnode_proto::Binding;
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -89,9 +90,12 @@ impl Network {
                 }
             }
         });
-        for peer in &options.peers {
-            sought.lock().sought.seek(peer);
-            swarm.keep(vec![peer.clone()]).await;
+        options.peers.iter().for_each(|peer| sought.lock().sought.seek(peer));
+        // Addresses that name a peer are tried in the best order; one that names none may be anybody's.
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            options.peers.iter().cloned().partition(|peer| peer.iter().any(names_peer));
+        for peers in unnamed.into_iter().map(|peer| vec![peer]).chain([named]) {
+            swarm.keep(peers).await;
         }
         swarm.listening().await;
         Ok(Self { swarm: Some(swarm), _identity: Some(identity), taken, looking: JoinSet::new() })
@@ -136,6 +140,10 @@ impl Network {
             }
         });
     }
+}
+
+fn names_peer(part: Protocol<'_>) -> bool {
+    matches!(part, Protocol::P2p(_))
 }
 
 /// Connects to a process on this computer; by its control socket when one of both is offline.
