@@ -272,10 +272,9 @@ impl Landing {
                 None => store.keep(content, block, bytes).map_err(Error::store),
             };
         };
-        let name = self.plan.name(home.file);
         let path = match self.states[home.file] {
-            State::Missing(_) => target::temporary(name),
-            State::Landed | State::Left => name.to_vec(),
+            State::Missing(_) => self.temporary(home.file),
+            State::Landed | State::Left => self.plan.name(home.file).to_vec(),
         };
         let at = InPlace { path: &path, offset: home.offset };
         store.place(content, block, at).map_err(Error::store)
@@ -291,8 +290,8 @@ impl Landing {
     ) -> Result<(), Error> {
         let State::Missing(left) = self.states[spot.file] else { return Ok(()) };
         let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
-        let temporary = target::temporary(self.plan.name(spot.file));
-        let here = from.is_some_and(|place| is_place(place, &temporary, spot.offset));
+        let here =
+            from.is_some_and(|place| is_place(place, &self.temporary(spot.file), spot.offset));
         if !here {
             let said = |error| failed("write", self.plan.name(spot.file), &error);
             let target = open(&self.folder, &self.plan, &mut self.open, spot.file).map_err(said)?;
@@ -309,6 +308,14 @@ impl Landing {
         Ok(())
     }
 
+    /// Returns the path that a file has until it is whole.
+    fn temporary(&self, file: usize) -> Vec<u8> {
+        match self.open.iter().find(|(other, _)| *other == file) {
+            Some((_, target)) => target.temporary.clone(),
+            None => target::temporary(self.plan.name(file)),
+        }
+    }
+
     /// Gives a whole file its name; `placed`: blocks are recorded under its temporary one.
     fn name<S: Storage>(
         &mut self,
@@ -321,10 +328,10 @@ impl Landing {
         let said = |error: std::io::Error| failed("write", name, &error);
         let target = open(&self.folder, &self.plan, &mut self.open, file).map_err(said)?;
         self.folder.finish(target, name, entry).map_err(said)?;
-        self.open.pop_front();
         if placed {
-            store.rename_working(&target::temporary(name), name).map_err(Error::store)?;
+            store.rename_working(&target.temporary, name).map_err(Error::store)?;
         }
+        self.open.pop_front();
         self.states[file] = State::Landed;
         self.landed += entry.size;
         Ok(())

@@ -37,6 +37,8 @@ pub(super) struct There {
 /// A file that is being written under its temporary name.
 pub(super) struct Target {
     file: File,
+    /// Its path until it is whole.
+    pub(super) temporary: Vec<u8>,
 }
 
 /// Returns the name that a file has until it is whole: beside its final one, and the same in each run.
@@ -106,14 +108,15 @@ impl Folder {
     pub(super) fn begin(&self, path: &[u8], size: u64) -> io::Result<Target> {
         self.make(split(path).0)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
-        let opened = self.beneath.open_with(&temporary(path), flags, Mode::from_raw_mode(0o600))?;
+        let temporary = temporary(path);
+        let opened = self.beneath.open_with(&temporary, flags, Mode::from_raw_mode(0o600))?;
         let (file, _) = crate::disk::beneath::regular(opened)?;
         if size >= PREALLOCATE {
             // Where the file system has no such call, room is found while writing.
             let _ = sys::fallocate(&file, sys::FallocateFlags::empty(), 0, size);
         }
         file.set_len(size)?;
-        Ok(Target { file })
+        Ok(Target { file, temporary })
     }
 
     /// Gives a whole file its mode and time, and its name.
@@ -122,8 +125,7 @@ impl Folder {
         sys::futimens(&target.file, &times(entry.mtime))?;
         let (parent, base) = split(path);
         let parent = self.beneath.directory(parent)?;
-        let temporary = temporary(path);
-        sys::renameat(&parent, split(&temporary).1, &parent, base)?;
+        sys::renameat(&parent, split(&target.temporary).1, &parent, base)?;
         Ok(())
     }
 

@@ -175,20 +175,11 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     pub async fn write(&mut self, frame: &Frame) -> Result<(), FrameError> {
         self.buffer.extend_from_slice(&frame.prefix());
         self.buffer.extend_from_slice(&frame.header);
-        let mut payload: &[u8] = &frame.payload;
-        if payload.len() > limits::WRITE_PIECE {
-            // Long payloads go out without being copied here, cut so that every piece but the last is full:
-            // first what completes a piece, then whole pieces, and the rest waits for its company.
-            let piece = limits::WRITE_PIECE;
-            let fill = piece - self.buffer.len() % piece;
-            let (first, rest) = payload.split_at(fill.min(payload.len()));
-            self.buffer.extend_from_slice(first);
+        if frame.payload.len() > limits::WRITE_COPIED {
             self.write_out().await?;
-            let (whole, rest) = rest.split_at(rest.len() - rest.len() % piece);
-            write_all(self.stall, &mut self.inner, whole).await?;
-            payload = rest;
+            return write_all(self.stall, &mut self.inner, &frame.payload).await;
         }
-        self.buffer.extend_from_slice(payload);
+        self.buffer.extend_from_slice(&frame.payload);
         if self.buffer.len() >= limits::WRITE_BUFFER {
             self.write_out().await?;
         }

@@ -98,11 +98,12 @@ pub const READ_BUFFER: usize = 16 * 1024;
 /// Write buffer of a stream: what is gathered before it is handed to the transport.
 pub const WRITE_BUFFER: usize = 64 * 1024;
 
-/// The transport cuts what it is given into pieces of this size.
-pub const WRITE_PIECE: usize = 16 * 1024;
+/// Payloads up to this size are gathered with their neighbours. Longer ones go to the transport as they are: a copy
+/// less, and pieces of the transport's own size.
+pub const WRITE_COPIED: usize = 16 * 1024;
 
 /// How long a peer may neither send a byte of a frame it began nor take one of ours.
 pub const FRAME_STALL: Duration = Duration::from_secs(30);
 
 const _: () = assert!(CONNECTIONS_INBOUND < CONNECTIONS);
-const _: () = assert!(WRITE_BUFFER.is_multiple_of(WRITE_PIECE));
+const _: () = assert!(WRITE_COPIED < WRITE_BUFFER);

@@ -1,0 +1,107 @@
+//! Shares and clones real folders with the built binary, end to end on this computer, beside `cp`, BLAKE3 and `rsync`.
+//!
+//! `cargo bench -p datnode --bench whole` prints one table: of five interleaved rounds the least and the median, and the ratio
+//! of the least ones to the reference's. Times of different rounds, or of different computers, say little; ratios do.
+//! `-- --quick`: a tenth of the data, one round.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
+
+mod data;
+mod node;
+mod process;
+mod reference;
+mod table;
+
+use std::path::Path;
+
+use node::Home;
+use reference::Rsync;
+use table::Table;
+
+fn main() {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    let (rounds, scale) = if quick { (1, 10) } else { (5, 1) };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole");
+    std::fs::create_dir_all(&folder).expect("the target folder can be written");
+    let large = data::large(&folder, (2 << 30) / scale);
+    let small = data::small(&folder, 47_000 / scale);
+    let edits = data::edits(&folder, (128 << 20) / scale);
+    let rsync = Rsync::start(&folder);
+    if rsync.is_none() {
+        eprintln!("rsync is not installed: its columns stay empty");
+    }
+    let mut table = Table::default();
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        folders(&mut table, "2 GiB file", &large, &folder, rsync.as_ref());
+        folders(&mut table, "47,000 files", &small, &folder, rsync.as_ref());
+        after_edits(&mut table, &edits, &folder);
+    }
+    table.print();
+}
+
+/// Shares and clones a folder, and lets the references do the same.
+fn folders(table: &mut Table, what: &str, source: &Path, folder: &Path, rsync: Option<&Rsync>) {
+    let bytes = data::size(source);
+    let out = folder.join("out");
+    let row = |name: &str| format!("{what}: {name}");
+    table.reference("cp", what, reference::copy(source, &out));
+    table.reference("blake3, one thread", what, reference::hash(source));
+    if let Some(rsync) = rsync {
+        table.reference("rsync", what, rsync.fetch(source, &out));
+    }
+
+    let (writer, reader) = (Home::new(folder, "writer"), Home::new(folder, "reader"));
+    let _ = std::fs::remove_dir_all(source.join(".dat"));
+    let sharer = writer.share(source);
+    table.seconds(&row("share"), sharer.ready_after, Some(("cp", what)));
+    table.mebibytes(&row("disk of the share's store"), data::size(&source.join(".dat")));
+
+    data::remove(&out);
+    let before = sharer.usage();
+    let cloned = reader.clone(&sharer, &out);
+    let after = sharer.usage();
+    table.seconds(&row("clone"), cloned.seconds, Some(("rsync", what)));
+    let spent = cloned.usage.cpu_seconds + after.cpu_seconds - before.cpu_seconds;
+    table.number(
+        &row("clone, CPU of both ends, s/GiB"),
+        spent / (bytes as f64 / (1u64 << 30) as f64),
+    );
+    table.mebibytes(&row("anonymous memory, share"), after.anonymous_peak);
+    table.mebibytes(&row("anonymous memory, clone"), cloned.usage.anonymous_peak);
+    table.mebibytes(&row("disk of the clone's store"), data::size(&out.join(".dat")));
+
+    let file = data::first_file(source);
+    let middle = std::fs::metadata(source.join(&file)).expect("it was made").len() / 2;
+    let bytes = format!("{middle}-{}", middle + (64 << 10) - 1);
+    let range = Home::new(folder, "stranger").range(&sharer, &file, &bytes);
+    table.number(&row("64 KiB of a file from the middle, ms"), range.seconds * 1e3);
+    table.number(&row("the same, KiB received"), range.received as f64 / 1024.0);
+    drop(sharer);
+
+    let again = writer.share(source);
+    table.seconds(&row("share again, unchanged"), again.ready_after, None);
+}
+
+/// Edits files, shares and clones again: how much goes over the wire.
+fn after_edits(table: &mut Table, source: &Path, folder: &Path) {
+    let out = folder.join("out");
+    data::remove(&out);
+    let (writer, reader) = (Home::new(folder, "writer"), Home::new(folder, "reader"));
+    let _ = std::fs::remove_dir_all(source.join(".dat"));
+    let sharer = writer.share(source);
+    reader.clone(&sharer, &out);
+    drop(sharer);
+    let edits: [(&str, fn(&Path)); 2] = [
+        ("4 KiB edited in the middle", data::overwrite_middle),
+        ("1 KiB inserted at the front", data::insert_front),
+    ];
+    for (name, edit) in edits {
+        edit(&source.join("large-0"));
+        let sharer = writer.share(source);
+        table.seconds(&format!("{name} of 128 MiB: share again"), sharer.ready_after, None);
+        let cloned = reader.clone(&sharer, &out);
+        table.seconds(&format!("{name} of 128 MiB: clone again"), cloned.seconds, None);
+        table.number(&format!("{name} of 128 MiB: KiB received"), cloned.received as f64 / 1024.0);
+    }
+}

@@ -1,0 +1,133 @@
+//! The binary under test, for one user with a home of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::data;
+use crate::process::{Usage, Watch};
+
+/// A user who has nothing yet.
+pub(crate) struct Home(PathBuf);
+
+/// A process that shares a folder; it ends when this is dropped.
+pub(crate) struct Sharer {
+    child: Child,
+    watch: Watch,
+    ticket: String,
+    /// Seconds from its start until it served.
+    pub(crate) ready_after: f64,
+}
+
+/// What a clone took.
+pub(crate) struct Cloned {
+    pub(crate) seconds: f64,
+    pub(crate) usage: Usage,
+    /// Bytes of blocks that peers sent.
+    pub(crate) received: u64,
+}
+
+/// What a range of a remote file took.
+pub(crate) struct Ranged {
+    /// Until the first byte.
+    pub(crate) seconds: f64,
+    /// Bytes of blocks that peers sent.
+    pub(crate) received: u64,
+}
+
+impl Home {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
+        let home = folder.join("homes").join(name);
+        if name == "stranger" {
+            data::remove(&home);
+        }
+        std::fs::create_dir_all(&home).expect("room for a home");
+        Self(home)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_datnode"));
+        command.env("DATNODE_HOME", &self.0).env("DATNODE_DISCOVER", "none");
+        command.env("DATNODE_LISTEN", "127.0.0.1").env("DATNODE_PORT", "0");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn share(&self, folder: &Path) -> Sharer {
+        let started = Instant::now();
+        let mut command = self.command();
+        command.args(["--json", "share", "--progress", "none"]).arg(folder).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the binary was built");
+        let watch = Watch::new(&child);
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let ready = lines.next().expect("it serves").expect("it serves");
+        let ready_after = started.elapsed().as_secs_f64();
+        let ready: Value = serde_json::from_str(&ready).expect("it says JSON");
+        let ticket = ready["ticket"].as_str().expect("it has a ticket").to_owned();
+        Sharer { child, watch, ticket, ready_after }
+    }
+
+    pub(crate) fn clone(&self, sharer: &Sharer, out: &Path) -> Cloned {
+        let started = Instant::now();
+        let mut command = self.command();
+        command.args(["--json", "clone", "--progress", "none", &sharer.ticket]).arg(out);
+        let child = command.spawn().expect("the binary was built");
+        let watch = Watch::new(&child);
+        watch.ended();
+        let (seconds, usage) = (started.elapsed().as_secs_f64(), watch.usage());
+        let output = child.wait_with_output().expect("it has ended");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).expect("it says JSON");
+        let done = said.lines().last().expect("it says when it is done");
+        let done: Value = serde_json::from_str(done).expect("it says JSON");
+        Cloned { seconds, usage, received: done["received"].as_u64().expect("it counts") }
+    }
+
+    /// Reads a range of a file of a drive that nobody here has; `bytes` as the command takes it.
+    pub(crate) fn range(&self, sharer: &Sharer, path: &str, bytes: &str) -> Ranged {
+        let started = Instant::now();
+        let from = format!("{}/{path}", sharer.ticket);
+        let mut command = self.command();
+        command.args(["-v", "cat", &from, "--range", bytes]);
+        let mut child = command.spawn().expect("the binary was built");
+        let mut stdout = child.stdout.take().expect("it is piped");
+        let mut first = [0];
+        stdout.read_exact(&mut first).expect("there is a first byte");
+        let seconds = started.elapsed().as_secs_f64();
+        let mut rest = Vec::new();
+        stdout.read_to_end(&mut rest).expect("there are more");
+        let output = child.wait_with_output().expect("it has ended");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ranged { seconds, received: received(&String::from_utf8_lossy(&output.stderr)) }
+    }
+}
+
+/// Finds "(72 KiB)" in what `cat -v` says.
+fn received(said: &str) -> u64 {
+    let shown = said.rsplit_once("blocks (").and_then(|(_, rest)| rest.split_once(')'));
+    let Some((number, unit)) = shown.and_then(|(size, _)| size.split_once(' ')) else { return 0 };
+    let scale = match unit {
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        _ => 1.0,
+    };
+    (number.parse::<f64>().unwrap_or_default() * scale) as u64
+}
+
+impl Sharer {
+    pub(crate) fn usage(&self) -> Usage {
+        self.watch.usage()
+    }
+}
+
+impl Drop for Sharer {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process has a number");
+        let _ = kill_process(pid, Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
