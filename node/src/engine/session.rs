@@ -1,6 +1,7 @@
 //! One peer's stream: frames in, frames out, until one side has had enough.
 //!
-//! The reader hands each frame to the replicator at once; byte credit bounds what can arrive. The writer asks the
+//! The reader hands frames to the replicator as they come, those together that came together: small ones without end are no
+//! more work than few. Byte credit bounds what can arrive. The writer asks the
 //! replicator for the next frame whenever the stream can take one, so that the most urgent one is always next.
 
 use std::sync::Arc;
@@ -11,6 +12,9 @@ use tokio::sync::Notify;
 
 use super::hub::{About, Hub};
 use crate::swarm::frames::{FrameReader, FrameWriter};
+
+/// How many frames of a peer are taken before others have their turn.
+const FRAMES_AT_ONCE: usize = 64;
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -50,10 +54,14 @@ impl Hub {
     async fn read<R: AsyncRead + Unpin>(&self, peer: PeerId, mut frames: FrameReader<R>) -> String {
         loop {
             match frames.read().await {
-                Ok(Some(Frame { header, payload })) => {
+                Ok(Some(first)) => {
+                    let more =
+                        std::iter::from_fn(|| frames.read_buffered()).take(FRAMES_AT_ONCE - 1);
                     let mut state = self.lock();
                     let now = state.now();
-                    state.replicator.handle_frame(now, peer, &header, payload);
+                    for Frame { header, payload } in std::iter::once(first).chain(more) {
+                        state.replicator.handle_frame(now, peer, &header, payload);
+                    }
                     self.settle(state);
                 }
                 Ok(None) => return String::from("closed by the peer"),

@@ -90,6 +90,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             .map(|Partial { header, payload, .. }| Frame { header, payload: Bytes::from(payload) }))
     }
 
+    /// Returns the next frame if all of it was read from the stream already.
+    pub fn read_buffered(&mut self) -> Option<Frame> {
+        if self.partial.is_some() {
+            return None;
+        }
+        let (prefix, rest) = self.buffered().split_first_chunk()?;
+        // What is no frame is for `read` to say.
+        let (header, payload) = parse_prefix(*prefix).ok()?;
+        let bytes = rest.get(..header + payload)?;
+        let (header, payload) = bytes.split_at_checked(header)?;
+        let frame = Frame { header: header.to_vec(), payload: Bytes::copy_from_slice(payload) };
+        self.start += PREFIX_LEN + bytes.len();
+        Some(frame)
+    }
+
     async fn read_prefix(&mut self) -> Result<Option<[u8; PREFIX_LEN]>, FrameError> {
         loop {
             if let Some(&prefix) = self.buffered().first_chunk() {
@@ -272,6 +287,34 @@ mod tests {
                 tokio::join!(write, read);
             });
         }
+    }
+
+    #[test]
+    fn what_was_read_already_is_returned_without_waiting() {
+        run(async {
+            let (near, far) = duplex(1 << 20);
+            let (mut writer, mut reader) = (FrameWriter::new(near), FrameReader::new(far));
+            let frames =
+                [frame(10, 0), frame(1, 100), frame(50, 0), frame(10, 40_000), frame(1, 1)];
+            for frame in &frames {
+                writer.write(frame).await.unwrap();
+            }
+            writer.flush().await.unwrap();
+            assert_eq!(reader.read_buffered(), None, "nothing was read yet");
+            let mut read = Vec::new();
+            for many in [3, 1, 1] {
+                read.push(reader.read().await.unwrap().unwrap());
+                let more: Vec<_> = std::iter::from_fn(|| reader.read_buffered()).collect();
+                assert_eq!(more.len() + 1, many, "the long frame is not read whole");
+                read.extend(more);
+            }
+            assert!(read == frames);
+            let begun = [&frames[0].prefix()[..], &[1; 10], &[255; 20]].concat();
+            writer.inner.write_all(&begun).await.unwrap();
+            assert!(reader.read().await.is_ok());
+            assert_eq!(reader.read_buffered(), None, "it is no frame");
+            assert!(reader.read().await.is_err());
+        });
     }
 
     #[test]
