@@ -37,7 +37,7 @@ pub fn all<T: Tally>(mut run: impl FnMut(&Workload) -> Result<T, String>) -> Res
     Ok(tally)
 }
 
-/// Runs one seed after the other until the lane counts to `goal`, and tells of each.
+/// Runs one seed after the other until the lane counts to `goal`, and tells of each workload what was counted so far.
 ///
 /// # Errors
 /// The first broken promise.
@@ -49,9 +49,11 @@ pub fn until<T: Tally>(
 ) -> Result<T, String> {
     let mut tally = T::default();
     for seed in first_seed.. {
-        tally.add(all(|workload| run(workload, seed))?);
-        // Nobody listening is no reason to stop.
-        let _ = writeln!(out, "seed {seed}: {tally:?}");
+        for workload in &WORKLOADS {
+            tally.add(run(workload, seed)?);
+            // Nobody listening is no reason to stop.
+            let _ = writeln!(out, "seed {seed}, {}: {tally:?}", workload.name);
+        }
         if tally.count() >= goal {
             break;
         }
