@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 
+use datnode_feed::{BlockIndex, FileId, InPlace, SecretKey, Storage as _, Store, StoreError};
+use datnode_sim::disk::Disk;
 use datnode_sim::lanes::rot::{self, Extent, Rotted};
 use datnode_sim::lanes::{Tally as _, workload};
 
@@ -29,4 +31,32 @@ fn any_byte_and_any_length_of_a_small_store_may_be_damaged() {
 fn damaged_drives_and_copies_give_no_wrong_byte() {
     let rotted = survive(&["import", "write and follow"], Extent::OneIn(8));
     assert!(rotted.images >= 6_000 && rotted.served > 0 && rotted.signed > 0, "{rotted:?}");
+}
+
+/// A rename never leads back; what seems to is damage, and finding that out takes a few reads.
+#[test]
+fn names_that_lead_in_a_circle_are_found_out_soon() {
+    const READS_MAX: u64 = 16;
+    let (mut disk, key) = (Disk::new(), SecretKey::from_bytes([1; 32]));
+    let mut store = Store::open(disk.clone()).unwrap();
+    let feed = store.add_feed(key.public()).unwrap();
+    store.append_in_place(feed, b"block", InPlace { path: b"file", offset: 0 }).unwrap();
+    store.rename_working(b"file", b"other").unwrap();
+    store.sign(feed, &key).unwrap();
+    store.commit().unwrap();
+    store.checkpoint().unwrap();
+    let (first, second) = (8_u64, 8 + 10 + 4);
+    assert!(store.where_is(feed, BlockIndex(0)).unwrap().is_some());
+    for (record, forward) in [(first, first), (second, second), (second, first)] {
+        disk.write(FileId::Names, first, &second.to_le_bytes()).unwrap();
+        disk.write(FileId::Names, record, &forward.to_le_bytes()).unwrap();
+        let before = disk.counts().reads;
+        let found = store.where_is(feed, BlockIndex(0));
+        assert!(
+            matches!(found, Err(StoreError::Damaged("names"))),
+            "{record} to {forward}: {found:?}"
+        );
+        let reads = disk.counts().reads - before;
+        assert!(reads <= READS_MAX, "{record} to {forward}: {reads} reads");
+    }
 }

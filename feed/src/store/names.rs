@@ -70,24 +70,30 @@ impl<S: Storage> Store<S> {
 
     /// Returns the path of a record, following renames.
     pub(super) fn path(&self, name: u64) -> Result<Vec<u8>, StoreError> {
-        let mut at = name;
-        for _ in 0..RENAMES_MAX {
-            let (forward, path) = self.read_name(at)?;
+        // No rename leads back; where damage does, it comes by a record again that it passed after 2^n steps.
+        let (mut at, mut passed) = (name, name);
+        for step in 1..=RENAMES_MAX {
+            let (forward, len) = self.read_prefix(at)?;
             match self.names.forwards.get(&at).copied().unwrap_or(forward) {
-                0 => return Ok(path),
+                0 => return self.read_names(at + PREFIX_LEN, len),
+                next if next == passed => break,
                 next => at = next,
+            }
+            if step.is_power_of_two() {
+                passed = at;
             }
         }
         Err(StoreError::Damaged("names"))
     }
 
-    fn read_name(&self, at: u64) -> Result<(u64, Vec<u8>), StoreError> {
+    /// Returns where a record points, and how long its path is.
+    fn read_prefix(&self, at: u64) -> Result<(u64, u64), StoreError> {
         let prefix = self.read_names(at, PREFIX_LEN)?;
         let mut reader = Reader::new(&prefix);
         let (Ok(forward), Ok(len)) = (reader.u64(), reader.u16()) else {
             return Err(StoreError::Damaged("names"));
         };
-        Ok((forward, self.read_names(at + PREFIX_LEN, u64::from(len))?))
+        Ok((forward, u64::from(len)))
     }
 
     fn read_names(&self, at: u64, len: u64) -> Result<Vec<u8>, StoreError> {
@@ -114,12 +120,11 @@ impl<S: Storage> Store<S> {
         let mut found = BTreeMap::new();
         let mut at = NAMES_START;
         while at < self.header.names_end {
-            let (forward, path) = self.read_name(at)?;
-            let next = at + PREFIX_LEN + path.len() as u64;
+            let (forward, len) = self.read_prefix(at)?;
             if forward == 0 {
-                found.insert(path, at);
+                found.insert(self.read_names(at + PREFIX_LEN, len)?, at);
             }
-            at = next;
+            at += PREFIX_LEN + len;
         }
         self.names.found = Some(found);
         Ok(())
