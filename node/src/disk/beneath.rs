@@ -16,6 +16,9 @@ use rustix::io::Errno;
 /// How often an open is tried again that a concurrent rename or a signal disturbed.
 const TRIES_MAX: usize = 16;
 
+/// A path of so many bytes is too long for one call: the system counts the zero byte behind it.
+const PATH_MAX: usize = 4_096;
+
 /// Set when this system has no `openat2`, so that it is asked once only.
 static OPENAT2_MISSING: AtomicBool = AtomicBool::new(false);
 
@@ -42,7 +45,7 @@ impl Beneath {
     pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let path = if path.is_empty() { b".".as_slice() } else { path };
-        if !OPENAT2_MISSING.load(Ordering::Relaxed) {
+        if path.len() < PATH_MAX && !OPENAT2_MISSING.load(Ordering::Relaxed) {
             match self.openat2(path, flags, mode) {
                 Err(Errno::NOSYS | Errno::PERM) if self.openat2_is_missing() => {
                     OPENAT2_MISSING.store(true, Ordering::Relaxed);
@@ -185,6 +188,20 @@ mod tests {
             assert!(beneath.file(path).is_err(), "{}", path.escape_ascii());
             assert!(by_components(&beneath, path).is_err(), "{}", path.escape_ascii());
         }
+    }
+
+    #[test]
+    fn paths_longer_than_a_call_takes_open_too() {
+        let (_folder, beneath) = folder();
+        let mut path = b"in".to_vec();
+        while path.len() < PATH_MAX + 300 {
+            let parent = beneath.directory(&path).unwrap();
+            fs::mkdirat(&parent, &[b'x'; 200][..], Mode::RWXU).unwrap();
+            path = [&path[..], b"/", &[b'x'; 200]].concat();
+            assert!(beneath.readable_directory(&path).is_ok(), "{} bytes", path.len());
+        }
+        assert!(beneath.stat(&path).is_ok());
+        assert!(beneath.stat(&[&path[..], b"/../../x"].concat()).is_err());
     }
 
     #[test]
