@@ -36,6 +36,14 @@ pub fn controls(text: &str) -> String {
     out
 }
 
+/// Adds a name to a record as its `path`: escaped, and exactly in `path_b64` when it is not UTF-8.
+pub fn json_path(record: &mut serde_json::Value, path: &[u8]) {
+    record["path"] = bytes(path).into();
+    if std::str::from_utf8(path).is_err() {
+        record["path_b64"] = data_encoding::BASE64.encode(path).into();
+    }
+}
+
 /// Escapes, in serialized JSON, the characters that would fool a terminal; the value stays the same.
 pub fn json(serialized: &str) -> String {
     let mut out = String::with_capacity(serialized.len());

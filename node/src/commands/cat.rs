@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use datnode_drive::Kind;
 
-use super::context::open;
+use super::context::open_beside;
 use super::missing::missing;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span};
@@ -16,9 +16,12 @@ use crate::error::Error;
 
 pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
     let mut file: Option<(File, &PathBuf)> = None;
+    let mut drives = Vec::new();
     for address in &args.addresses {
         let started = Instant::now();
-        let opened = open(Some(address), args.at.as_ref(), &args.network, out).await?;
+        let opened =
+            open_beside(&drives, Some(address), args.at.as_ref(), &args.network, out).await?;
+        drives.push(opened.clone());
         let snapshot = opened.snapshot().await?;
         let Some(entry) = snapshot.entry(&opened.path).await? else {
             return Err(missing(&snapshot, &opened.path).await);

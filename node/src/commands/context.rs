@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datnode_drive::DrivePath;
@@ -28,13 +29,16 @@ use crate::runtime;
 const KEY_FILE: &str = "key";
 
 /// A drive that is read, and where in it.
+#[derive(Clone)]
 pub(super) struct Opened {
     pub(super) drive: Drive,
     pub(super) path: DrivePath,
     pub(super) version: VersionSpec,
+    /// How the drive was named.
+    named: address::Drive,
     out: Out,
     /// Held for as long as the drive is used; none for a drive in a folder.
-    _network: Option<Network>,
+    _network: Option<Arc<Network>>,
 }
 
 impl Opened {
@@ -114,14 +118,35 @@ pub(super) async fn open(
     args: &NetworkArgs,
     out: &Out,
 ) -> Result<Opened, Error> {
+    open_beside(&[], address, at, args, out).await
+}
+
+/// Does the same beside drives that are open: one of them is used again.
+pub(super) async fn open_beside(
+    others: &[Opened],
+    address: Option<&OsStr>,
+    at: Option<&VersionSpec>,
+    args: &NetworkArgs,
+    out: &Out,
+) -> Result<Opened, Error> {
     let here =
         std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
     let Address { drive, version, path } = match address {
         Some(text) => Address::parse(text, &here)?,
         None => Address::here(&here)?,
     };
+    // However a folder is written, it is opened once.
+    let named = match &drive {
+        address::Drive::Folder(folder) => {
+            address::Drive::Folder(std::fs::canonicalize(folder).unwrap_or_else(|_| folder.clone()))
+        }
+        remote => remote.clone(),
+    };
     let path = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
     let version = at.cloned().or(version).unwrap_or(VersionSpec::Latest);
+    if let Some(other) = others.iter().find(|other| other.named == named) {
+        return Ok(Opened { path, version, ..other.clone() });
+    }
     let hub = hub()?;
     let dirs = Dirs::open()?;
     let (drive, network) = match drive {
@@ -132,7 +157,8 @@ pub(super) async fn open(
         }
     };
     out.detail(format_args!("reading {}", Link(&drive.key)));
-    Ok(Opened { drive, path, version, out: out.clone(), _network: network })
+    let network = network.map(Arc::new);
+    Ok(Opened { drive, path, version, named, out: out.clone(), _network: network })
 }
 
 async fn open_remote(
@@ -219,14 +245,6 @@ pub(super) fn read_key(folder: &Path) -> Result<Option<PublicKey>, Error> {
 pub(super) fn write_key(folder: &Path, key: &PublicKey) -> Result<(), Error> {
     let line = format!("{}\n", crate::address::key::hex(key));
     crate::disk::replace(&folder.join(DRIVE_FOLDER).join(KEY_FILE), line.as_bytes())
-}
-
-/// Returns a name as JSON: escaped, and exactly in base64 when it is not UTF-8.
-pub(super) fn json_path(record: &mut serde_json::Value, path: &[u8]) {
-    record["path"] = crate::cli::escape::bytes(path).into();
-    if std::str::from_utf8(path).is_err() {
-        record["path_b64"] = data_encoding::BASE64.encode(path).into();
-    }
 }
 
 /// Returns a path as the system takes it.

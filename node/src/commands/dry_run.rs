@@ -9,7 +9,7 @@ use std::path::Path;
 use datnode_drive::{DrivePath, Entry, Kind};
 use serde_json::json;
 
-use super::context::{json_path, open, os, read_key};
+use super::context::{open, os, read_key};
 use super::left_out;
 use super::share::rules;
 use crate::cli::Share;
@@ -118,7 +118,7 @@ fn show(
     if out.json {
         let op = if sign == '-' { "del" } else { "put" };
         let mut record = json!({ "type": op, "new": sign == '+', "size": size });
-        json_path(&mut record, path.as_bytes());
+        escape::json_path(&mut record, path.as_bytes());
         return out.record(&record);
     }
     let slash = if kind == Kind::Directory { "/" } else { "" };

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::context::json_path;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::Count;
@@ -22,7 +21,7 @@ pub(super) fn list(out: &Out, left_out: &[LeftOut]) -> Result<(), Error> {
                 Why::Flag => "ignore",
             };
             let mut record = json!({ "type": "left_out", "why": why });
-            json_path(&mut record, path);
+            escape::json_path(&mut record, path);
             out.record(&record)?;
         } else {
             let why = match why {

@@ -3,7 +3,7 @@
 use datnode_drive::{DrivePath, Entry, Kind};
 use serde_json::json;
 
-use super::context::{json_path, open};
+use super::context::open;
 use super::missing::missing;
 use crate::cli::Ls;
 use crate::cli::escape;
@@ -47,7 +47,7 @@ fn show(
             "type": kind, "size": entry.size, "mode": format!("{:04o}", entry.mode),
             "mtime": time(entry), "change": entry.change,
         });
-        json_path(&mut record, path.as_bytes());
+        escape::json_path(&mut record, path.as_bytes());
         if entry.kind == Kind::Symlink {
             record["target"] = escape::bytes(&entry.target).into();
         }

@@ -6,7 +6,7 @@ use datnode_drive::{DrivePath, Entry, Kind};
 use datnode_feed::Bitfield;
 use serde_json::{Value, json};
 
-use super::context::{Opened, json_path, open};
+use super::context::{Opened, open};
 use crate::address::{Link, find_drive, key::hex};
 use crate::cli::Status;
 use crate::cli::escape;
@@ -169,7 +169,7 @@ impl State {
         let (key, version) = (&self.snapshot.drive.key, &self.snapshot.version);
         let missing = self.content.missing.iter().map(|(path, bytes)| {
             let mut record = json!({ "bytes": bytes });
-            json_path(&mut record, path.as_bytes());
+            escape::json_path(&mut record, path.as_bytes());
             record
         });
         out.record(&json!({

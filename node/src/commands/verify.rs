@@ -9,7 +9,7 @@ use datnode_feed::{Checked, PublicKey};
 use datnode_proto::{Order, Priority, Target, Want};
 use serde_json::{Value, json};
 
-use super::context::{disk, hub, json_path, network, patience, read_key};
+use super::context::{disk, hub, network, patience, read_key};
 use crate::address::{VersionSpec, find_drive};
 use crate::cli::Verify;
 use crate::cli::escape;
@@ -206,7 +206,7 @@ impl Bad {
     fn record(&self) -> Value {
         let mut record = json!({ "feed": self.feed, "block": self.block });
         if let Some((path, at)) = &self.file {
-            json_path(&mut record, path.as_bytes());
+            escape::json_path(&mut record, path.as_bytes());
             record["file_block"] = (*at).into();
         }
         record

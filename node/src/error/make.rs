@@ -18,6 +18,8 @@ use crate::swarm::SwarmError;
 const REASONS_MAX: usize = 3;
 /// How many names an error lists before it counts the rest.
 const NAMES_MAX: usize = 5;
+/// The same where each name has a reason of its own, and nothing else would tell of it.
+const NAMES_WITH_REASONS_MAX: usize = 1_000;
 
 impl Error {
     /// The command line cannot be understood.
@@ -259,16 +261,19 @@ impl Error {
     }
 
     fn with_reasons(code: Code, message: String, names: &[(Vec<u8>, String)]) -> Self {
-        let escaped = |name: &[u8]| escape::bytes(name);
         let mut error = Self::new(code, message);
-        for (name, why) in names.iter().take(NAMES_MAX) {
-            error = error.context(format!("{} ({why})", escaped(name)));
+        for (name, why) in names.iter().take(NAMES_WITH_REASONS_MAX) {
+            error = error.context(format!("{} ({why})", escape::bytes(name)));
         }
-        if names.len() > NAMES_MAX {
-            error = error.context(format!("and {} more", names.len() - NAMES_MAX));
+        if names.len() > NAMES_WITH_REASONS_MAX {
+            let more = names.len() - NAMES_WITH_REASONS_MAX;
+            error = error.context(format!("and {more} more: --json names them all"));
         }
-        let reasons =
-            names.iter().map(|(name, why)| json!({ "path": escaped(name), "reason": why }));
+        let reasons = names.iter().map(|(name, why)| {
+            let mut record = json!({ "reason": why });
+            escape::json_path(&mut record, name);
+            record
+        });
         error.field("paths", reasons.collect::<Vec<_>>())
     }
 
