@@ -25,7 +25,7 @@ const CALLS: [&str; 9] = [
     "fdatasync",
     "fsync",
     "syncfs",
-    "rename,renameat",
+    "rename,renameat,renameat2",
     "mkdir,mkdirat",
     "ftruncate",
     "unlink,unlinkat",
@@ -280,7 +280,8 @@ fn a_clone_is_killed_at_any_call() {
 #[test]
 fn calls_fail_while_sharing_and_cloning() {
     if strace() {
-        let calls = ["pwrite64", "fdatasync", "fsync", "syncfs", "rename,renameat", "ftruncate"];
+        let calls =
+            ["pwrite64", "fdatasync", "fsync", "syncfs", "rename,renameat,renameat2", "ftruncate"];
         let failures = first_shares("error=EIO", &calls)
             + second_shares("error=ENOSPC", &calls)
             + clones("error=EIO", &calls);

@@ -1,17 +1,20 @@
 //! Looks at what is in the working folder before anything is written.
 
-use std::io::Read;
+use std::collections::HashSet;
+use std::io::{self, Read};
 
 use datnode_drive::{ChunkList, Chunker, ChunkerParams, DrivePath, Entry, Kind, SafePath};
 use datnode_feed::leaf;
 
 use super::earlier::Was;
 use super::target::There;
-use super::{FolderOf, Landing, Others, State, way};
+use super::{FolderOf, Landing, Others, State, names, way};
 use crate::error::Error;
 
 /// What is to become of what is at a name.
 enum Verdict {
+    /// Nothing is there.
+    Free,
     /// It is what is wanted.
     Right,
     /// It may be replaced by a rename.
@@ -27,6 +30,7 @@ enum Verdict {
 struct Found {
     dirty: Vec<Vec<u8>>,
     clear: Vec<Vec<u8>>,
+    replaced: HashSet<Vec<u8>>,
     /// Folders that cannot be made, since something of the user's is there.
     barred: Vec<Vec<u8>>,
 }
@@ -45,34 +49,41 @@ impl Found {
                     self.barred.push(name.to_vec());
                 }
             }
-            Verdict::Right | Verdict::Replace => {}
+            Verdict::Replace => drop(self.replaced.insert(name.to_vec())),
+            Verdict::Free | Verdict::Right => {}
         }
         verdict
     }
 }
 
 impl Landing {
-    /// Separates kinds; names that may not land are listed and left out.
-    pub(super) fn sort_out(&mut self, entries: Vec<(DrivePath, Entry)>) -> Vec<(SafePath, Entry)> {
-        let mut files = Vec::new();
+    /// Separates kinds; names that may or can not land are listed and left out.
+    pub(super) fn sort_out(
+        &mut self,
+        entries: Vec<(DrivePath, Entry)>,
+    ) -> io::Result<Vec<(SafePath, Entry)>> {
+        let mut safe = Vec::with_capacity(entries.len());
         for (path, entry) in entries {
-            let safe = match SafePath::new(&path) {
-                Ok(safe) => safe,
-                Err(refusal) => {
-                    self.refused.push((path, refusal.to_string()));
-                    continue;
-                }
-            };
-            match entry.kind {
-                Kind::File => files.push((safe, entry)),
-                Kind::Directory => self.directories.push((safe, entry)),
-                Kind::Symlink => match safe.check_link(&entry.target) {
-                    Ok(()) => self.symlinks.push((safe, entry)),
-                    Err(refusal) => self.refused.push((path, refusal.to_string())),
-                },
+            let allowed = SafePath::new(&path).and_then(|path| match entry.kind {
+                Kind::Symlink => path.check_link(&entry.target).map(|()| path),
+                Kind::File | Kind::Directory => Ok(path),
+            });
+            match allowed {
+                Ok(path) => safe.push((path, entry)),
+                Err(refusal) => self.refused.push((path, refusal.to_string())),
             }
         }
-        files
+        let mut files = Vec::new();
+        let refused = names::refused(&self.folder, &safe)?;
+        for ((path, entry), refusal) in safe.into_iter().zip(refused) {
+            match (refusal, entry.kind) {
+                (Some(why), _) => self.refused.push((path.drive_path().clone(), why.to_owned())),
+                (None, Kind::File) => files.push((path, entry)),
+                (None, Kind::Directory) => self.directories.push((path, entry)),
+                (None, Kind::Symlink) => self.symlinks.push((path, entry)),
+            }
+        }
+        Ok(files)
     }
 
     /// Looks at what is there already.
@@ -90,14 +101,15 @@ impl Landing {
             let state = match found.note(path, entry.kind, self.look_at(path, entry)) {
                 Verdict::Right => State::Landed,
                 Verdict::Dirty => State::Left,
-                Verdict::Replace | Verdict::Clear => State::Missing(entry.size),
+                Verdict::Free | Verdict::Replace | Verdict::Clear => State::Missing(entry.size),
             };
             if !matches!(state, State::Missing(_)) {
                 self.landed += entry.size;
             }
             self.states.push(state);
         }
-        (self.directories, self.symlinks, self.in_the_way) = (directories, symlinks, found.clear);
+        (self.directories, self.symlinks) = (directories, symlinks);
+        (self.in_the_way, self.replaced) = (found.clear, found.replaced);
         match self.of {
             FolderOf::Reader { others: Others::Refuse | Others::Replace }
                 if !found.dirty.is_empty() =>
@@ -112,7 +124,7 @@ impl Landing {
 
     fn look_at(&self, path: &SafePath, entry: &Entry) -> Verdict {
         let there = self.folder.look(path.as_bytes());
-        there.map_or(Verdict::Replace, |there| self.judge(path, entry, &there))
+        there.map_or(Verdict::Free, |there| self.judge(path, entry, &there))
     }
 
     fn judge(&self, path: &SafePath, entry: &Entry, there: &There) -> Verdict {
@@ -145,7 +157,7 @@ impl Landing {
 }
 
 /// Tells whether the bytes of `file` are those of an entry: the same chunks, as its signed identity lists them.
-pub(super) fn same_chunks(mut file: impl Read, entry: &Entry) -> std::io::Result<bool> {
+pub(super) fn same_chunks(mut file: impl Read, entry: &Entry) -> io::Result<bool> {
     let chunker = Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
     let mut list = ChunkList::default();
     let mut window = Vec::new();

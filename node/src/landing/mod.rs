@@ -2,11 +2,13 @@
 //!
 //! A file is written under a temporary name beside its final one and renamed when its last byte is there. Names go through
 //! `SafePath` and a directory handle; no symlink is followed. What is in the way and not ours is never replaced without leave.
-//! Elsewhere: what is there already (`look`), which block belongs where (`plan`), writing one file (`target`), what earlier
-//! versions left (`earlier`), making way for another kind (`way`), whether there is room (`room`).
+//! Elsewhere: what is there already (`look`), which names can stand beside one another (`names`), which block belongs where
+//! (`plan`), writing one file (`target`), what earlier versions left (`earlier`), making way for another kind (`way`), whether
+//! there is room (`room`).
 
 mod earlier;
 mod look;
+mod names;
 mod plan;
 mod room;
 mod target;
@@ -83,6 +85,8 @@ pub struct Landing {
     counted: Bitfield,
     /// Names where something of another kind is to go.
     in_the_way: Vec<Vec<u8>>,
+    /// Names of which there is something that a rename may replace; nothing else is ever replaced.
+    replaced: HashSet<Vec<u8>>,
     /// Whether whole files get their names at once; not before all blocks that are here found their places, since the file
     /// that is replaced may hold some of them.
     naming: bool,
@@ -130,13 +134,15 @@ impl Landing {
             open: VecDeque::new(),
             counted: Bitfield::new(),
             in_the_way: Vec::new(),
+            replaced: HashSet::new(),
             naming: false,
             refused: Vec::new(),
             kept: Vec::new(),
             landed: 0,
             total: 0,
         };
-        let files = landing.sort_out(entries);
+        let said = |error| Error::io("try out names in", root, &error);
+        let files = landing.sort_out(entries).map_err(said)?;
         landing.plan = Plan::new(files);
         landing.look_around()?;
         landing.check_room(root)?;
@@ -327,7 +333,7 @@ impl Landing {
         let name = path.as_bytes();
         let said = |error: std::io::Error| failed("write", name, &error);
         let target = open(&self.folder, &self.plan, &mut self.open, file).map_err(said)?;
-        self.folder.finish(target, name, entry).map_err(said)?;
+        self.folder.finish(target, name, entry, self.replaced.contains(name)).map_err(said)?;
         if placed {
             store.rename_working(&target.temporary, name).map_err(Error::store)?;
         }
@@ -353,7 +359,8 @@ impl Landing {
         }
         for (path, entry) in &self.symlinks {
             let name = path.as_bytes();
-            self.folder.link(name, entry).map_err(|error| failed("link", name, &error))?;
+            let linked = self.folder.link(name, entry, self.replaced.contains(name));
+            linked.map_err(|error| failed("link", name, &error))?;
         }
         self.remove_dropped()?;
         let aside = way::forget_aside(&self.folder);
@@ -372,6 +379,7 @@ impl Landing {
     fn remove_dropped(&mut self) -> Result<(), Error> {
         let files = self.plan.files.iter().chain(&self.directories).chain(&self.symlinks);
         let now: HashSet<&[u8]> = files.map(|(path, _)| path.as_bytes()).collect();
+        let mut known = None;
         for (path, was) in self.earlier.bottom_up() {
             let within = DrivePath::from_bytes(path).is_ok_and(|path| path.is_within(&self.scope));
             if now.contains(path) || !within {
@@ -388,6 +396,12 @@ impl Landing {
                 {
                     self.kept.push(path.to_vec());
                 }
+                continue;
+            }
+            // A disk that takes two names for one has it under its new name as well, and keeps it.
+            let known = known.get_or_insert_with(|| self.folder.ids(now.iter().copied()));
+            if let Some(name) = there.only_id().and_then(|id| known.get(&id)) {
+                self.folder.rename(path, name).map_err(|error| failed("rename", path, &error))?;
                 continue;
             }
             match self.folder.remove(path, was) {
@@ -445,6 +459,9 @@ fn is_place(place: &Place, path: &[u8], offset: u64) -> bool {
 }
 
 fn failed(op: &str, path: &[u8], error: &std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::AlreadyExists {
+        return Error::dirty("something was put in the way meanwhile", &[path]);
+    }
     use std::os::unix::ffi::OsStrExt as _;
     Error::io(op, Path::new(std::ffi::OsStr::from_bytes(path)), error)
 }

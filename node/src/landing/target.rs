@@ -1,12 +1,15 @@
 //! Writing one file beneath a folder: temporary name, bytes, mode, time, rename.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
 use datnode_drive::{Entry, Mtime, TEMPORARY_PREFIX};
 use datnode_feed::Hash;
-use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use super::earlier::Was;
 use super::look::same_chunks;
@@ -32,6 +35,15 @@ pub(super) struct There {
     pub(super) allocated: u64,
     pub(super) mtime: Mtime,
     pub(super) target: Option<Vec<u8>>,
+    id: (u64, u64),
+    links: u64,
+}
+
+impl There {
+    /// Returns what tells it from everything else, if it has one name.
+    pub(super) fn only_id(&self) -> Option<(u64, u64)> {
+        (self.directory || self.links == 1).then_some(self.id)
+    }
 }
 
 /// A file that is being written under its temporary name.
@@ -76,7 +88,22 @@ impl Folder {
             allocated: u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(512),
             mtime: Mtime { seconds: stat.st_mtime, nanos },
             target,
+            id: (stat.st_dev, stat.st_ino),
+            links: stat.st_nlink,
         })
+    }
+
+    /// Returns what is at some paths, by what tells it from everything else.
+    pub(super) fn ids<'p>(
+        &self,
+        paths: impl Iterator<Item = &'p [u8]>,
+    ) -> HashMap<(u64, u64), &'p [u8]> {
+        paths.filter_map(|path| Some((self.look(path)?.only_id()?, path))).collect()
+    }
+
+    /// Returns a handle on a folder.
+    pub(super) fn handle(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.beneath.directory(path)
     }
 
     fn read_link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
@@ -120,13 +147,18 @@ impl Folder {
     }
 
     /// Gives a whole file its mode and time, and its name.
-    pub(super) fn finish(&self, target: &Target, path: &[u8], entry: &Entry) -> io::Result<()> {
+    pub(super) fn finish(
+        &self,
+        target: &Target,
+        path: &[u8],
+        entry: &Entry,
+        replace: bool,
+    ) -> io::Result<()> {
         sys::fchmod(&target.file, self.mode(entry))?;
         sys::futimens(&target.file, &times(entry.mtime))?;
         let (parent, base) = split(path);
         let parent = self.beneath.directory(parent)?;
-        sys::renameat(&parent, split(&target.temporary).1, &parent, base)?;
-        Ok(())
+        name(&parent, split(&target.temporary).1, base, replace)
     }
 
     /// Gives a file that is whole already its mode and time, if it has others.
@@ -177,8 +209,8 @@ impl Folder {
         }
     }
 
-    /// Makes a symlink, replacing one that points elsewhere.
-    pub(super) fn link(&self, path: &[u8], entry: &Entry) -> io::Result<()> {
+    /// Makes a symlink.
+    pub(super) fn link(&self, path: &[u8], entry: &Entry, replace: bool) -> io::Result<()> {
         let (parent, base) = split(path);
         self.make(parent)?;
         if self.look(path).is_some_and(|there| there.target.as_deref() == Some(&entry.target[..])) {
@@ -190,8 +222,7 @@ impl Folder {
         let _ = sys::unlinkat(&parent, beside, AtFlags::empty());
         sys::symlinkat(&entry.target[..], &parent, beside)?;
         sys::utimensat(&parent, beside, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
-        sys::renameat(&parent, beside, &parent, base)?;
-        Ok(())
+        name(&parent, beside, base, replace)
     }
 
     fn mode(&self, entry: &Entry) -> Mode {
@@ -203,6 +234,22 @@ impl Target {
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
     }
+}
+
+/// Renames within a folder; what is at the new name is only replaced if that is wanted.
+fn name(folder: impl AsFd, from: &[u8], to: &[u8], replace: bool) -> io::Result<()> {
+    if !replace {
+        match sys::renameat_with(&folder, from, &folder, to, RenameFlags::NOREPLACE) {
+            // Not all file systems have the call; then it is looked, and done.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                if sys::statat(&folder, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                    return Err(Errno::EXIST.into());
+                }
+            }
+            other => return Ok(other?),
+        }
+    }
+    Ok(sys::renameat(&folder, from, &folder, to)?)
 }
 
 fn times(mtime: Mtime) -> Timestamps {
