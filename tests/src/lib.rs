@@ -3,6 +3,7 @@
 //! Whatever cannot go on here panics: the test that called has failed.
 //! Elsewhere: peers and drives that mean harm ([`hostile`]).
 
+pub mod guard;
 pub mod hostile;
 pub mod process;
 pub mod terminal;

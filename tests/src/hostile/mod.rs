@@ -2,10 +2,14 @@
 //!
 //! A [`Hostile`] is a node in this process with a thread of its own. It gives each session to a script as a [`Line`], on which
 //! the script says what it likes, frames or no frames.
+//!
+//! A [`forge::Forge`] makes drives that mean harm, and [`names`] lists names that do.
 
 mod asker;
 mod flood;
+pub mod forge;
 mod line;
+pub mod names;
 mod puppet;
 mod source;
 
