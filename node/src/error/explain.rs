@@ -56,7 +56,7 @@ impl Code {
                 "Part of the work could not be done; the message says which. The rest was done."
             }
             Self::Path => {
-                "A name cannot exist on this system, or must not be written. The file is listed and left out; the rest is done."
+                "A name cannot exist on this disk, is another name of the drive to it (as A and a on some), or must not be written. It is listed and left out; the rest is done."
             }
             Self::Version => "The other side speaks a newer protocol. Update this datnode.",
             Self::Format => {
