@@ -72,8 +72,8 @@ async fn content(snapshot: &Snapshot) -> Result<Content, Error> {
     let count = |path: DrivePath, entry: Entry| {
         if entry.kind == Kind::File {
             let missing = missing(&entry, &held);
-            content.bytes += entry.size;
-            content.here += entry.size - missing;
+            content.bytes = content.bytes.saturating_add(entry.size);
+            content.here = content.here.saturating_add(entry.size - missing);
             if missing > 0 {
                 content.missing.push((path, missing));
             }

@@ -97,14 +97,14 @@ impl Landing {
         let directories = directories.into_iter().filter(|entry| !stays(entry)).collect();
         let symlinks = symlinks.into_iter().filter(|entry| !stays(entry)).collect();
         for (path, entry) in &self.plan.files {
-            self.total += entry.size;
+            self.total = self.total.saturating_add(entry.size);
             let state = match found.note(path, entry.kind, self.look_at(path, entry)) {
                 Verdict::Right => State::Landed,
                 Verdict::Dirty => State::Left,
                 Verdict::Free | Verdict::Replace | Verdict::Clear => State::Missing(entry.size),
             };
             if !matches!(state, State::Missing(_)) {
-                self.landed += entry.size;
+                self.landed = self.landed.saturating_add(entry.size);
             }
             self.states.push(state);
         }

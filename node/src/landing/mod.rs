@@ -339,7 +339,7 @@ impl Landing {
         }
         self.open.pop_front();
         self.states[file] = State::Landed;
-        self.landed += entry.size;
+        self.landed = self.landed.saturating_add(entry.size);
         Ok(())
     }
 
