@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::earlier::Was;
 use super::look::same_chunks;
-use crate::disk::beneath::{Beneath, join, split};
+use crate::disk::beneath::{Beneath, join, regular, split};
 
 /// Files at least this long get their room before they are written.
 const PREALLOCATE: u64 = 1 << 20;
@@ -136,8 +136,16 @@ impl Folder {
         self.make(split(path).0)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let temporary = temporary(path);
-        let opened = self.beneath.open_with(&temporary, flags, Mode::from_raw_mode(0o600))?;
-        let (file, _) = crate::disk::beneath::regular(opened)?;
+        let open = || regular(self.beneath.open_with(&temporary, flags, Mode::from_raw_mode(0o600))?);
+        let foreign = |there: There| !there.file && !there.directory;
+        let (file, _) = match open() {
+            // A link or a pipe: the name is ours, and nobody else puts anything there that is worth keeping.
+            Err(_) if self.look(&temporary).is_some_and(foreign) => {
+                self.remove(&temporary, &Was::Symlink(Vec::new()))?;
+                open()?
+            }
+            other => other?,
+        };
         if size >= PREALLOCATE {
             // Where the file system has no such call, room is found while writing.
             let _ = sys::fallocate(&file, sys::FallocateFlags::empty(), 0, size);
