@@ -1,0 +1,184 @@
+//! Disks that take two names for one, or cannot hold some: nothing is overwritten, nothing is lost, all that is left out is named.
+
+mod disk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use datnode_drive::{DrivePath, Entry, Mtime};
+use datnode_tests::guard::{files, landed};
+use datnode_tests::hostile::forge::Forge;
+use datnode_tests::{User, assert_exit, tree, write};
+use disk::{Manner, mount};
+use fuser::BackgroundSession;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A disk of this manner, mounted for as long as this lives.
+struct Mounted {
+    // Unmounted before its folder is removed.
+    _session: BackgroundSession,
+    folder: TempDir,
+}
+
+#[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
+fn mounted(manner: Manner) -> Option<Mounted> {
+    let folder = TempDir::new().unwrap();
+    match mount(manner, folder.path()) {
+        Ok(session) => Some(Mounted { _session: session, folder }),
+        Err(error) => {
+            eprintln!("skipped: no file system of ours can be mounted here: {error}");
+            None
+        }
+    }
+}
+
+fn path(name: &str) -> DrivePath {
+    DrivePath::from_bytes(name).unwrap()
+}
+
+/// Names in the order of a drive, of which some disks take several for one.
+const NAMES: [&str; 23] = [
+    "Beside.TXT",
+    "README",
+    "Readme",
+    "beside.txt",
+    "colon:x",
+    "dotted",
+    "dotted.",
+    "dotted..",
+    "e\u{301}",
+    "file",
+    "file ",
+    "plain",
+    "readme",
+    "strasse",
+    "straße",
+    "é",
+    "ﬁle",
+    "Dir/x",
+    "Dir/y",
+    "dir/x",
+    "dir/z",
+    "other/A",
+    "other/a",
+];
+
+/// Which of them are left out.
+fn left_out(manner: Manner) -> BTreeSet<&'static str> {
+    let all: &[&str] = match manner {
+        Manner::Exact => &[],
+        Manner::Normal => &["é"],
+        Manner::Case => &["Readme", "beside.txt", "readme", "dir/x", "dir/z", "other/a"],
+        Manner::Fat => &[
+            "Readme",
+            "beside.txt",
+            "readme",
+            "dir/x",
+            "dir/z",
+            "other/a",
+            "colon:x",
+            "dotted.",
+            "dotted..",
+            "file ",
+            "straße",
+            "é",
+            "ﬁle",
+        ],
+    };
+    all.iter().copied().collect()
+}
+
+/// Writes and serves a drive of the names.
+fn shared(writer: &User, links: bool) -> datnode_tests::Sharer {
+    let mut forge = Forge::in_folder(&writer.path("drive"), 1, b"folding");
+    let mut entries = BTreeMap::new();
+    for name in NAMES {
+        entries.insert(path(name).key(), (path(name), forge.file(name.as_bytes())));
+    }
+    if links {
+        let link = Entry::symlink(b"plain".to_vec(), Mtime::default());
+        entries.insert(path("PLAIN").key(), (path("PLAIN"), link));
+    }
+    forge.commit(entries, "all");
+    drop(forge);
+    writer.share(&writer.path("drive"), &["--no-import"])
+}
+
+/// Clones, and returns the names that were left out.
+fn clone(reader: &User, ticket: &str, target: &Path) -> BTreeSet<String> {
+    let output =
+        reader.run(["--json".as_ref(), "clone".as_ref(), ticket.as_ref(), target.as_os_str()]);
+    if output.status.code() == Some(0) {
+        return BTreeSet::new();
+    }
+    assert_exit(&output, 3);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let error: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(error["code"], "E-PATH");
+    let paths = error["paths"].as_array().unwrap();
+    let names: BTreeSet<_> =
+        paths.iter().map(|path| path["path"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names.len(), paths.len(), "each is named once: {said}");
+    names
+}
+
+#[test]
+fn of_names_that_are_one_on_a_disk_the_first_lands_and_the_others_are_named() {
+    let writer = User::new();
+    let sharer = shared(&writer, false);
+    for manner in [Manner::Exact, Manner::Case, Manner::Normal, Manner::Fat] {
+        let Some(mounted) = mounted(manner) else { return };
+        let (reader, target) = (User::new(), mounted.folder.path().join("copy"));
+        let left_out = left_out(manner);
+        // The second run finds what the first one left.
+        for _ in 0..2 {
+            let named = clone(&reader, sharer.ticket(), &target);
+            let right: BTreeSet<String> = left_out.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(named, right, "{manner:?}");
+            let right = NAMES.iter().filter(|name| !left_out.contains(*name));
+            let right: BTreeMap<_, _> =
+                right.map(|name| (name.as_bytes().to_vec(), name.as_bytes().to_vec())).collect();
+            assert_eq!(files(landed(&target)), right, "{manner:?}");
+        }
+        let verify = reader.run(["verify".as_ref(), "--full".as_ref(), target.as_os_str()]);
+        assert_exit(&verify, 0);
+    }
+}
+
+#[test]
+fn a_link_takes_no_name_that_a_file_has() {
+    let writer = User::new();
+    let sharer = shared(&writer, true);
+    let Some(mounted) = mounted(Manner::Case) else { return };
+    let target = mounted.folder.path().join("copy");
+    // The link comes first.
+    let named = clone(&User::new(), sharer.ticket(), &target);
+    assert!(named.contains("plain") && !named.contains("PLAIN"), "{named:?}");
+    assert!(!files(landed(&target)).contains_key(&b"plain"[..]));
+}
+
+#[test]
+fn a_name_that_changes_its_case_only_keeps_what_it_holds() {
+    for manner in [Manner::Exact, Manner::Case, Manner::Fat] {
+        let Some(mounted) = mounted(manner) else { return };
+        let (writer, reader) = (User::new(), User::new());
+        let (source, target) = (writer.path("source"), mounted.folder.path().join("copy"));
+        for name in ["Name", "Folder/File", "stays"] {
+            write(&source, name.as_bytes(), name.as_bytes());
+        }
+        let sharer = writer.share(&source, &[]);
+        assert_eq!(clone(&reader, sharer.ticket(), &target), BTreeSet::new());
+        drop(sharer);
+        std::fs::rename(source.join("Name"), source.join("nAME")).unwrap();
+        std::fs::rename(source.join("Folder/File"), source.join("Folder/fILE")).unwrap();
+        std::fs::rename(source.join("Folder"), source.join("fOLDER")).unwrap();
+        let sharer = writer.share(&source, &[]);
+        for _ in 0..2 {
+            assert_eq!(clone(&reader, sharer.ticket(), &target), BTreeSet::new(), "{manner:?}");
+            assert_eq!(tree(&target), tree(&source), "{manner:?}");
+        }
+        let verify = reader.run(["verify".as_ref(), "--full".as_ref(), target.as_os_str()]);
+        assert_exit(&verify, 0);
+    }
+}
