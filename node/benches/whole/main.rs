@@ -92,16 +92,16 @@ fn after_edits(table: &mut Table, source: &Path, folder: &Path) {
     let sharer = writer.share(source);
     reader.clone(&sharer, &out);
     drop(sharer);
-    let edits: [(&str, fn(&Path)); 2] = [
-        ("4 KiB edited in the middle", data::overwrite_middle),
+    for (name, edit) in [
+        ("4 KiB edited in the middle", data::overwrite_middle as fn(&Path)),
         ("1 KiB inserted at the front", data::insert_front),
-    ];
-    for (name, edit) in edits {
+    ] {
         edit(&source.join("large-0"));
         let sharer = writer.share(source);
-        table.seconds(&format!("{name} of 128 MiB: share again"), sharer.ready_after, None);
+        let row = |what: &str| format!("{name} of 128 MiB: {what}");
+        table.seconds(&row("share again"), sharer.ready_after, None);
         let cloned = reader.clone(&sharer, &out);
-        table.seconds(&format!("{name} of 128 MiB: clone again"), cloned.seconds, None);
-        table.number(&format!("{name} of 128 MiB: KiB received"), cloned.received as f64 / 1024.0);
+        table.seconds(&row("clone again"), cloned.seconds, None);
+        table.number(&row("KiB received"), cloned.received as f64 / 1024.0);
     }
 }

@@ -136,7 +136,8 @@ impl Folder {
         self.make(split(path).0)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let temporary = temporary(path);
-        let open = || regular(self.beneath.open_with(&temporary, flags, Mode::from_raw_mode(0o600))?);
+        let open =
+            || regular(self.beneath.open_with(&temporary, flags, Mode::from_raw_mode(0o600))?);
         let foreign = |there: There| !there.file && !there.directory;
         let (file, _) = match open() {
             // A link or a pipe: the name is ours, and nobody else puts anything there that is worth keeping.
