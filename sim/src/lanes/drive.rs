@@ -30,7 +30,7 @@ pub(super) fn share_again(run: &mut Run) -> Result<(), Stop> {
     share(run, 6)
 }
 
-/// Returns what the folder holds at a change.
+/// Returns what the folder holds at a change; it is never as before, or no change would come of it.
 fn folder(seed: u64, change: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut files = BTreeMap::new();
     for number in 1..=change {
@@ -44,6 +44,7 @@ fn folder(seed: u64, change: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
                 _ => drop(files.insert(name, bytes(byte, len))),
             }
         }
+        files.insert(b"number".to_vec(), number.to_string().into_bytes());
     }
     files
 }
@@ -99,7 +100,6 @@ fn change(run: &mut Run, changes: FeedSlot, content: FeedSlot, base: &Version) -
         root: head.root,
     };
     let time = Mtime { seconds: i64::try_from(base.number).unwrap_or_default(), nanos: 0 };
-    // Each change has a message of its own, so that none is empty.
     let info = ChangeInfo { time, message: base.number.to_string(), feeds: vec![feed] };
     let record = run.record.clone();
     let view = View { store: RefCell::new(&mut run.store), slots: [changes, content] };
