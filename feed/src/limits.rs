@@ -12,6 +12,9 @@ pub const BYTE_LENGTH_END: u64 = 1 << 56;
 /// Files of a store are shorter than this, so that no damaged offset overflows.
 pub const STORE_BYTES_END: u64 = 1 << 56;
 
+/// A store counts fewer commits than this, so that counting on cannot overflow.
+pub const COMMITS_END: u64 = 1 << 56;
+
 /// A store holds blocks below this index only: its bitfield is dense and then takes at most 32 MiB.
 pub const HELD_END: u64 = 1 << 28;
 

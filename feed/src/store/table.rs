@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::hash::{Hash, Node};
 use crate::head::SignedHead;
 use crate::key::PublicKey;
-use crate::limits::STORE_BYTES_END;
+use crate::limits::{COMMITS_END, STORE_BYTES_END};
 use crate::storage::FeedSlot;
 
 /// The format that this code writes; newer ones are refused untouched.
@@ -62,7 +62,11 @@ impl Header {
         if data_end >= ends.end || !ends.contains(&names_end) {
             return Err(DecodeError::Invalid("end of a table"));
         }
-        Ok(Ok(Self { feeds, data_end, names_end, commits: reader.u64()? }))
+        let commits = reader.u64()?;
+        if commits >= COMMITS_END {
+            return Err(DecodeError::Invalid("count of commits"));
+        }
+        Ok(Ok(Self { feeds, data_end, names_end, commits }))
     }
 
     /// How many bytes [`encode`](Self::encode) makes.
@@ -220,6 +224,16 @@ mod tests {
             assert!(decode(Header { names_end: end, ..sound }).is_err());
         }
         assert!(decode(Header { names_end: 0, ..sound }).is_err());
+    }
+
+    #[test]
+    fn more_commits_than_anybody_makes_are_refused() {
+        let decode = |commits| {
+            let header = Header { feeds: 1, data_end: 9, names_end: 80, commits };
+            Header::decode(header.encode().first_chunk().expect("56")).is_ok()
+        };
+        assert!(decode(COMMITS_END - 1));
+        assert!(!decode(COMMITS_END) && !decode(u64::MAX));
     }
 
     #[test]
