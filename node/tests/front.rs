@@ -216,6 +216,30 @@ fn every_wrong_character_of_a_link_is_named() {
     }
 }
 
+/// Some of these make the decoder of `bech32` panic that would locate them.
+#[test]
+fn links_with_many_wrong_characters_are_refused() {
+    let base = tempfile::tempdir().unwrap();
+    let chars = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    for number in 0..20 {
+        let link = Link(&public(number)).to_string().into_bytes();
+        for step in 1..20_usize {
+            let mut typo = link.clone();
+            for (turn, at) in (4..link.len()).step_by(step).enumerate().take(step + 1) {
+                let place = chars.iter().position(|&char| char == link[at]).unwrap();
+                typo[at] = chars[(place + 1 + turn * step % 31) % chars.len()];
+            }
+            let error = parse(OsStr::from_bytes(&typo), base.path()).unwrap_err();
+            assert_eq!(
+                error.message(),
+                "this key has more than one typo",
+                "{}",
+                typo.escape_ascii()
+            );
+        }
+    }
+}
+
 #[test]
 fn missing_doubled_and_swapped_characters_are_named() {
     let base = tempfile::tempdir().unwrap();
