@@ -1,7 +1,5 @@
 //! Every code that an error can have is met here, by the binary, in words and in JSON; or it is said where else.
 
-#![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;

@@ -1,5 +1,7 @@
 //! What cannot be read, or does not hold still, is named; the rest is shared.
 
+#![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
