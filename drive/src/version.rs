@@ -210,12 +210,36 @@ impl Version {
         after: Option<&Key>,
         limit: usize,
     ) -> Reading<Vec<(DrivePath, Entry)>, B::Error> {
+        self.page(blocks, &[], after, limit)
+    }
+
+    /// Does the same for what is in the folders in a folder, whether they have entries or not; what
+    /// is in the folder itself is [listed](Self::list).
+    pub fn walk_deeper<B: Blocks>(
+        &self,
+        blocks: &B,
+        folder: &DrivePath,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Reading<Vec<(DrivePath, Entry)>, B::Error> {
+        // Their keys are the only ones that begin so. SPEC 8.1
+        let mut prefix = folder.as_bytes().to_vec();
+        prefix.push(b'/');
+        self.page(blocks, &prefix, after, limit)
+    }
+
+    fn page<B: Blocks>(
+        &self,
+        blocks: &B,
+        prefix: &[u8],
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Reading<Vec<(DrivePath, Entry)>, B::Error> {
         let Some(root) = self.files() else {
             return Ok(Step::Done(Vec::new()));
         };
         let after = after.map(Key::as_bytes).unwrap_or_default();
-        let page = Page { prefix: &[], after, limit };
-        let entries = done!(scan(blocks, root, page));
+        let entries = done!(scan(blocks, root, Page { prefix, after, limit }));
         let named =
             entries.into_iter().map(|(key, entry)| Ok((self.path(&key)?, self.check(entry)?)));
         named.collect::<Result<_, _>>().map(Step::Done)

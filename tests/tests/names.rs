@@ -358,3 +358,34 @@ fn what_cannot_stand_beside_another_is_left_out() {
         guard.assert_unchanged();
     }
 }
+
+#[test]
+fn folders_without_entries_are_folders_all_the_same() {
+    let writer = User::new();
+    let mut forge = Forge::in_folder(&writer.path("drive"), 3, b"bare");
+    let mut entries = BTreeMap::new();
+    for name in ["in/deep/er/x", "in/deep/y", "in/z", "in-other/x", "inx", "out"] {
+        let path = DrivePath::from_bytes(name).unwrap();
+        entries.insert(path.key(), (path, forge.file(&bytes_of(name.as_bytes()))));
+    }
+    forge.commit(entries, "bare");
+    drop(forge);
+    let sharer = writer.share(&writer.path("drive"), &["--no-import"]);
+    let reader = User::new();
+    let at = |path: &str| format!("{}/{path}", sharer.ticket());
+    let table: &[(&[&str], &str)] = &[
+        (&["ls", &at("in")], "z\n"),
+        (&["ls", "-R", &at("in")], "z\ndeep/y\ndeep/er/x\n"),
+        (&["ls", "-R", &at("in/deep/er")], "x\n"),
+        (&["ls", &at("in/deep")], "y\n"),
+    ];
+    for (args, right) in table {
+        let output = reader.run(*args);
+        assert_exit(&output, 0);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), *right, "{args:?}");
+    }
+    assert_exit(&reader.run(["ls", &at("i")]), 4);
+    assert_exit(&reader.run(["clone", &at("in"), "copy"]), 0);
+    let here: Vec<_> = files(landed(&reader.path("copy"))).into_keys().collect();
+    assert_eq!(here, [&b"in/deep/er/x"[..], b"in/deep/y", b"in/z"]);
+}

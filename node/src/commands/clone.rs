@@ -81,7 +81,7 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     }
     stages.tell("Peers", &scene.peers());
     let scope = &request.scope;
-    if !scope.is_root() && snapshot.entry(scope).await?.is_none() {
+    if !snapshot.has(scope).await? {
         return Err(missing(&snapshot, scope).await);
     }
     let plan = session.plan(&snapshot, &folder, scope, args.force).await?;

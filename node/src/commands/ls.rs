@@ -15,19 +15,20 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let opened = open(args.address.as_deref(), args.at.as_ref(), &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
     let folder = &opened.path;
-    let entry = if folder.is_root() { None } else { Some(snapshot.entry(folder).await?) };
+    let entry = if folder.is_root() { None } else { snapshot.entry(folder).await? };
     match entry {
-        Some(None) => return Err(missing(&snapshot, folder).await),
-        Some(Some(entry)) if entry.kind != Kind::Directory => {
+        Some(entry) if entry.kind != Kind::Directory => {
             return show(out, folder, folder, &entry, args.long);
         }
+        None if !snapshot.has(folder).await? => return Err(missing(&snapshot, folder).await),
         _ => {}
     }
-    let print = |path: DrivePath, entry: Entry| match args.recursive && !path.is_within(folder) {
-        true => Ok(()),
-        false => show(out, folder, &path, &entry, args.long),
-    };
-    if args.recursive { snapshot.walk(print).await } else { snapshot.list(folder, print).await }
+    let print = |path: DrivePath, entry: Entry| show(out, folder, &path, &entry, args.long);
+    if args.recursive {
+        snapshot.walk_in(folder, print).await
+    } else {
+        snapshot.list(folder, print).await
+    }
 }
 
 fn show(

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use datnode_drive::{DrivePath, Entry, Kind};
+use datnode_drive::{DrivePath, Entry};
 use datnode_feed::{Bitfield, FeedSlot};
 use datnode_proto::{Order, Priority, Target, Want};
 
@@ -155,33 +155,20 @@ impl Snapshot {
             entries.push((path, entry));
             Ok(())
         };
-        if scope.is_root() {
-            self.walk(keep).await?;
-            return Ok(entries);
+        if !self.has(scope).await? {
+            let name = crate::cli::escape::bytes(scope.as_bytes());
+            let none = format!("there is no {name} in this version");
+            return Err(Error::not_found::<&[u8]>(none, &[]));
         }
-        let mut above: Vec<DrivePath> =
-            std::iter::successors(Some(scope.clone()), DrivePath::parent).collect();
-        above.pop();
-        let mut folders = Vec::new();
+        let above = std::iter::successors(Some(scope.clone()), DrivePath::parent);
+        let above: Vec<_> = above.take_while(|path| !path.is_root()).collect();
         for path in above.into_iter().rev() {
-            let entry = self.entry(&path).await?.ok_or_else(|| {
-                let name = crate::cli::escape::bytes(path.as_bytes());
-                Error::not_found::<&[u8]>(format!("there is no {name} in this version"), &[])
-            })?;
-            if path == *scope && entry.kind == Kind::Directory {
-                folders.push(path.clone());
+            // A folder need not have an entry. SPEC 8.1
+            if let Some(entry) = self.entry(&path).await? {
+                keep(path, entry)?;
             }
-            keep(path, entry)?;
         }
-        while let Some(folder) = folders.pop() {
-            let take = |path: DrivePath, entry: Entry| {
-                if entry.kind == Kind::Directory {
-                    folders.push(path.clone());
-                }
-                keep(path, entry)
-            };
-            self.list(&folder, take).await?;
-        }
+        self.walk_in(scope, keep).await?;
         Ok(entries)
     }
 

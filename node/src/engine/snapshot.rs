@@ -95,6 +95,50 @@ impl Snapshot {
         }
     }
 
+    /// Tells whether a path has an entry, or is a folder without one: something is in it.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`].
+    pub async fn has(&self, path: &DrivePath) -> Result<bool, Error> {
+        if path.is_root() || self.entry(path).await?.is_some() {
+            return Ok(true);
+        }
+        let (version, folder) = (self.version.clone(), path.clone());
+        let direct = move |view: &StoreView<'_>| version.list(view, &folder, None, 1);
+        if !self.drive.ask(None, direct).await?.is_empty() {
+            return Ok(true);
+        }
+        let (version, folder) = (self.version.clone(), path.clone());
+        let deeper = move |view: &StoreView<'_>| version.walk_deeper(view, &folder, None, 1);
+        Ok(!self.drive.ask(None, deeper).await?.is_empty())
+    }
+
+    /// Calls `each` for everything in a folder, what is directly in it first.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`], and what `each` says.
+    pub async fn walk_in(
+        &self,
+        folder: &DrivePath,
+        mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if folder.is_root() {
+            return self.walk(each).await;
+        }
+        self.list(folder, &mut each).await?;
+        let mut after: Option<DrivePath> = None;
+        loop {
+            let (version, from) = (self.version.clone(), after.take().map(|path| path.key()));
+            let folder = folder.clone();
+            let read =
+                move |view: &StoreView<'_>| version.walk_deeper(view, &folder, from.as_ref(), PAGE);
+            let page = self.drive.ask(None, read).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            page.into_iter().try_for_each(|(path, entry)| each(path, entry))?;
+        }
+    }
+
     /// Calls `each` for every entry of the drive, in key order.
     ///
     /// # Errors

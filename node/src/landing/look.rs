@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-use datnode_drive::{ChunkList, Chunker, ChunkerParams, DrivePath, Entry, Kind, SafePath};
+use datnode_drive::{
+    ChunkList, Chunker, ChunkerParams, DrivePath, Entry, Kind, PathRefusal, SafePath,
+};
 use datnode_feed::leaf;
 
 use super::earlier::Was;
@@ -62,27 +64,27 @@ impl Landing {
         &mut self,
         entries: Vec<(DrivePath, Entry)>,
     ) -> io::Result<Vec<(SafePath, Entry)>> {
-        let mut safe = Vec::with_capacity(entries.len());
-        for (path, entry) in entries {
+        // Both times the list is filtered where it is: there may be very many entries.
+        let may_land = |(path, entry): (DrivePath, Entry)| {
             let allowed = SafePath::new(&path).and_then(|path| match entry.kind {
                 Kind::Symlink => path.check_link(&entry.target).map(|()| path),
                 Kind::File | Kind::Directory => Ok(path),
             });
-            match allowed {
-                Ok(path) => safe.push((path, entry)),
-                Err(refusal) => self.refused.push((path, refusal.to_string())),
-            }
-        }
-        let mut files = Vec::new();
+            let refused = |refusal: PathRefusal| self.refused.push((path, refusal.to_string()));
+            allowed.map_err(refused).ok().map(|path| (path, entry))
+        };
+        let safe: Vec<_> = entries.into_iter().filter_map(may_land).collect();
         let refused = names::refused(&self.folder, &safe)?;
-        for ((path, entry), refusal) in safe.into_iter().zip(refused) {
+        let is_file = |((path, entry), refusal): ((SafePath, Entry), Option<&str>)| {
             match (refusal, entry.kind) {
                 (Some(why), _) => self.refused.push((path.drive_path().clone(), why.to_owned())),
-                (None, Kind::File) => files.push((path, entry)),
+                (None, Kind::File) => return Some((path, entry)),
                 (None, Kind::Directory) => self.directories.push((path, entry)),
                 (None, Kind::Symlink) => self.symlinks.push((path, entry)),
             }
-        }
+            None
+        };
+        let files = safe.into_iter().zip(refused).filter_map(is_file).collect();
         Ok(files)
     }
 

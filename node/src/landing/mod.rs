@@ -401,7 +401,8 @@ impl Landing {
             // A disk that takes two names for one has it under its new name as well, and keeps it.
             let known = known.get_or_insert_with(|| self.folder.ids(now.iter().copied()));
             if let Some(name) = there.only_id().and_then(|id| known.get(&id)) {
-                self.folder.rename(path, name).map_err(|error| failed("rename", path, &error))?;
+                let respelled = self.folder.respell(path, name);
+                respelled.map_err(|error| failed("rename", path, &error))?;
                 continue;
             }
             match self.folder.remove(path, was) {

@@ -6,6 +6,7 @@
 //! Elsewhere: names that must not land whatever the disk (`datnode_drive::SafePath`).
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 
 use datnode_drive::{Entry, Kind, SafePath, TEMPORARY_PREFIX};
@@ -129,12 +130,17 @@ fn doubtful<'e>(names: &[(&'e [u8], &'e [u8])]) -> Vec<(&'e [u8], &'e [u8])> {
     if names.iter().any(|(_, base)| !base.is_ascii() || base.contains(&b'~')) {
         return names.to_vec();
     }
-    let mut lower = HashMap::new();
+    // Names are counted by a hash: that two of a million share one by chance does no harm.
+    let lower = |base: &[u8]| {
+        let mut hasher = DefaultHasher::new();
+        base.iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+        hasher.finish()
+    };
+    let mut counts: HashMap<u64, u32> = HashMap::new();
     for (_, base) in names {
-        *lower.entry(base.to_ascii_lowercase()).or_insert(0) += 1;
+        *counts.entry(lower(base)).or_default() += 1;
     }
-    let stands_out =
-        |base: &[u8]| !is_plain(base) || lower.get(&base.to_ascii_lowercase()) != Some(&1);
+    let stands_out = |base: &[u8]| !is_plain(base) || counts.get(&lower(base)) != Some(&1);
     names.iter().copied().filter(|(_, base)| stands_out(base)).collect()
 }
 
@@ -195,5 +201,50 @@ impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         // What stays is cleared away by the next run, and is no name that may land.
         let _ = self.folder.remove(&self.path, &super::earlier::Was::Directory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_some_disk_could_confuse_are_tried_out() {
+        let table: &[(&[&str], &[&str])] = &[
+            (&["a", "b.txt", "c d", ".git", "Makefile", "-rf", "a.b"], &[]),
+            (&["README", "other", "readme"], &["README", "readme"]),
+            (&["a", "a.", "a ", "b"], &["a.", "a "]),
+            (
+                &["a:b", "con", "con.txt", "console", "com1", "q?"],
+                &["a:b", "con", "con.txt", "com1", "q?"],
+            ),
+            (&["plain", "é"], &["plain", "é"]),
+            (&["longer name", "LONGER~1"], &["longer name", "LONGER~1"]),
+            (&["new\nline", "x"], &["new\nline"]),
+        ];
+        for (names, right) in table {
+            let of = |names: &'static [&'static str]| -> Vec<(&[u8], &[u8])> {
+                names.iter().map(|name| (&b"in"[..], name.as_bytes())).collect()
+            };
+            assert_eq!(doubtful(&of(names)), of(right), "{names:?}");
+        }
+        assert!(!is_plain(&[b'x'; PLAIN_BYTES_MAX + 1]));
+    }
+
+    #[test]
+    fn what_was_tried_out_is_gone_again() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let beneath = crate::disk::beneath::Beneath::open(folder.path()).expect("it was made");
+        let files = Folder::new(beneath);
+        let scratch = Scratch::new(&files).expect("there is room");
+        assert!(scratch.is_exact() && scratch.is_exact(), "nothing of the first try is left");
+        scratch.make(b"left").expect("it is free");
+        assert_eq!(scratch.make(b"left"), Err(Errno::EXIST));
+        drop(scratch);
+        let scratch = Scratch::new(&files).expect("there is room");
+        assert_eq!(scratch.make(b"left"), Ok(()), "a run that was cut short does no harm");
+        scratch.unmake(b"left");
+        drop(scratch);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
     }
 }

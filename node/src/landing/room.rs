@@ -11,13 +11,12 @@ impl Landing {
     ///
     /// What passes may still fill the disk: others write to it as well.
     pub(super) fn check_room(&self, root: &Path) -> Result<(), Error> {
-        // Where the system does not tell, the disk will.
-        let Ok(free) = self.folder.free() else { return Ok(()) };
-        let needed = self.missing().map(|(_, size)| size).sum::<u64>();
+        let Some(free) = self.folder.free() else { return Ok(()) };
+        let needed = sum(self.missing().map(|(_, size)| size));
         if needed <= free {
             return Ok(());
         }
-        let has: u64 = self.missing().map(|(name, size)| self.has(name, size)).sum();
+        let has = sum(self.missing().map(|(name, size)| self.has(name, size)));
         let needed = needed.saturating_sub(has);
         if needed <= free {
             return Ok(());
@@ -41,6 +40,11 @@ impl Landing {
     fn has(&self, name: &[u8], size: u64) -> u64 {
         let begun = self.folder.look(&temporary(name)).map_or(0, |there| there.allocated.min(size));
         let replaced = self.folder.look(name).map_or(0, |there| there.allocated);
-        begun + replaced
+        begun.saturating_add(replaced)
     }
+}
+
+/// Adds sizes, which are what a drive claims.
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }

@@ -68,10 +68,10 @@ impl Folder {
         Self { beneath, umask: umask.bits() }
     }
 
-    /// Returns how many bytes the disk has left for this user.
-    pub(super) fn free(&self) -> io::Result<u64> {
-        let disk = sys::fstatvfs(&self.beneath)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    /// Returns how many bytes the disk has left for this user, if it tells: some file systems say that they have no blocks at all.
+    pub(super) fn free(&self) -> Option<u64> {
+        let disk = sys::fstatvfs(&self.beneath).ok().filter(|disk| disk.f_blocks > 0)?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     pub(super) fn look(&self, path: &[u8]) -> Option<There> {
@@ -197,6 +197,14 @@ impl Folder {
         let ((old, name), (new, base)) = (split(from), split(to));
         let (old, new) = (self.beneath.directory(old)?, self.beneath.directory(new)?);
         Ok(sys::renameat(&old, name, &new, base)?)
+    }
+
+    /// Gives what has a name that this disk takes for another the spelling of that one.
+    pub(super) fn respell(&self, path: &[u8], to: &[u8]) -> io::Result<()> {
+        // To the system they are one, and renaming one to the other is done already.
+        let between = temporary(to);
+        self.rename(path, &between)?;
+        name(self.beneath.directory(split(to).0)?, split(&between).1, split(to).1, false)
     }
 
     /// Removes a name; a folder only if nothing is in it.

@@ -23,7 +23,7 @@ const HANDLE: FileHandle = FileHandle(0);
 
 /// What a disk thinks of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// They are bytes.
     Exact,
     /// Upper and lower case are the same, as on NTFS and APFS.
@@ -90,7 +90,7 @@ struct Disk {
 type Things<'d> = MutexGuard<'d, Vec<Thing>>;
 
 /// Mounts one; `None`, and why, where that cannot be done.
-pub fn mount(manner: Manner, at: &Path) -> Result<BackgroundSession, io::Error> {
+pub(crate) fn mount(manner: Manner, at: &Path) -> Result<BackgroundSession, io::Error> {
     let disk = Disk { manner, things: Mutex::new(vec![thing(FileType::Directory, 0o755)]) };
     let mut config = Config::default();
     config.mount_options = vec![MountOption::FSName("datnode-tests".into())];
