@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -201,6 +201,17 @@ pub fn write(root: &Path, name: &[u8], bytes: &[u8]) {
     let path = root.join(std::ffi::OsString::from_vec(name.to_vec()));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
+}
+
+/// Flips a bit, as a disk may: the file's time does not tell.
+pub fn rot(path: &Path, offset: u64) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, offset).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(modified)).unwrap();
 }
 
 /// Returns bytes that look random and follow from a seed.

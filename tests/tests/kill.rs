@@ -2,6 +2,9 @@
 //!
 //! `strace` injects a signal or an error at the Nth call of a kind, N = 1, 2, 3 … until a run ends unharmed. Without `strace`, or where
 //! tracing is not permitted, the tests say so and do nothing.
+//!
+//! The long form: `DATNODE_KILL_ROUNDS=60 cargo test -p datnode-tests --test kill -- --nocapture` goes through it so many times, each
+//! time with other files.
 
 #![expect(
     clippy::print_stderr,
@@ -19,7 +22,7 @@ use std::sync::OnceLock;
 use datnode_tests::{User, assert_exit, binary, noise, tree, write};
 
 /// The calls that change what is on the disk.
-const CALLS: [&str; 9] = [
+const CALLS: [&str; 10] = [
     "pwrite64",
     "write",
     "fdatasync",
@@ -29,6 +32,7 @@ const CALLS: [&str; 9] = [
     "mkdir,mkdirat",
     "ftruncate",
     "unlink,unlinkat",
+    "fchmod,fchmodat,utimensat",
 ];
 /// A run that met so many of one kind without coming to its end would never end.
 const CALLS_MAX: u32 = 400;
@@ -112,17 +116,47 @@ fn ended(child: Child) -> End {
     }
 }
 
-fn first_version(folder: &Path) {
-    write(folder, b"same", b"as ever");
-    write(folder, b"edited", &noise(1, 40_000));
-    write(folder, b"deep/er/file", &noise(2, 90_000));
-    write(folder, b"dropped", b"soon");
+/// The files of a round: the first ones are small, later ones have other chunks each time, and more of them.
+#[derive(Clone, Copy)]
+struct Round(u64);
+
+impl Round {
+    fn bytes(self, number: u64, len: usize) -> Vec<u8> {
+        let more = usize::try_from(self.0 * 39_916_801 % 300_000).unwrap();
+        noise(self.0 << 8 | number, len + more)
+    }
+
+    fn first_version(self, folder: &Path) {
+        write(folder, b"same", b"as ever");
+        write(folder, b"edited", &self.bytes(1, 40_000));
+        write(folder, b"deep/er/file", &self.bytes(2, 90_000));
+        write(folder, b"dropped", b"soon");
+        for number in 0..self.0 % 7 {
+            write(folder, format!("{number}/file").as_bytes(), &self.bytes(9, 500));
+        }
+    }
+
+    fn second_version(self, folder: &Path) {
+        write(folder, b"edited", &self.bytes(3, 50_000));
+        write(folder, b"added", &self.bytes(4, 30_000));
+        fs::remove_file(folder.join("dropped")).unwrap();
+    }
 }
 
-fn second_version(folder: &Path) {
-    write(folder, b"edited", &noise(3, 50_000));
-    write(folder, b"added", &noise(4, 30_000));
-    fs::remove_file(folder.join("dropped")).unwrap();
+/// Goes through a lane once, or as often as is asked for; returns how much harm there was, in the first round at least `least`.
+fn rounds(what: &str, least: u32, lane: impl Fn(Round) -> u32) {
+    if !strace() {
+        return;
+    }
+    let count = std::env::var("DATNODE_KILL_ROUNDS").map_or(1, |text| text.parse().unwrap());
+    let mut all = 0;
+    for number in 0..count {
+        let harm = lane(Round(number));
+        assert!(harm >= least, "{harm} {what}");
+        all += harm;
+        println!("round {number}: {all} {what}");
+    }
+    assert!(count > 0, "no round is none");
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -155,10 +189,10 @@ fn at_each_call(harm: &str, calls: &[&str], run: impl Fn(&str, u32) -> End) -> u
 }
 
 /// Whatever happened to a first share: the next one makes the drive, and it is right.
-fn first_shares(harm: &str, calls: &[&str]) -> u32 {
+fn first_shares(round: Round, harm: &str, calls: &[&str]) -> u32 {
     at_each_call(harm, calls, |calls, number| {
         let user = User::new();
-        first_version(&user.path("source"));
+        round.first_version(&user.path("source"));
         let end = share_once(harmed(&user, calls, harm, number, &["--json", "share", "source"]));
         let sharer = user.share(&user.path("source"), &[]);
         assert_eq!(sharer.ready["change"], 1, "{calls} {number}");
@@ -170,16 +204,16 @@ fn first_shares(harm: &str, calls: &[&str]) -> u32 {
 }
 
 /// Whatever happened to a second share: what the first one published is a beginning of what is published now.
-fn second_shares(harm: &str, calls: &[&str]) -> u32 {
+fn second_shares(round: Round, harm: &str, calls: &[&str]) -> u32 {
     let before = User::new();
-    first_version(&before.path("source"));
+    round.first_version(&before.path("source"));
     let id = before.share(&before.path("source"), &[]).ready["version"].clone();
     // A twin is another folder, as far as the note beside the key can tell.
     fs::remove_dir_all(before.path("../home/run")).unwrap();
     at_each_call(harm, calls, |calls, number| {
         let user = twin(&before);
         forget_home(&user);
-        second_version(&user.path("source"));
+        round.second_version(&user.path("source"));
         let end = share_once(harmed(&user, calls, harm, number, &["--json", "share", "source"]));
         let sharer = user.share(&user.path("source"), &[]);
         assert_eq!(sharer.ready["change"], 2, "{calls} {number}");
@@ -207,20 +241,17 @@ fn forget_home(user: &User) {
 }
 
 /// Whatever happened to a clone, and to the one that went on with it: the next one is whole.
-fn clones(harm: &str, calls: &[&str]) -> u32 {
+fn clones(round: Round, harm: &str, calls: &[&str]) -> u32 {
     let writer = User::new();
-    first_version(&writer.path("source"));
+    round.first_version(&writer.path("source"));
     let old = writer.share(&writer.path("source"), &[]);
     let behind = User::new();
     assert_exit(&behind.run(["clone", old.ticket(), "copy"]), 0);
     drop(old);
-    second_version(&writer.path("source"));
+    round.second_version(&writer.path("source"));
     let sharer = writer.share(&writer.path("source"), &[]);
     let clone = ["--json", "clone", sharer.ticket(), "copy"];
-    let run = |reader: &User, calls: &str, number: u32| {
-        let mut command = harmed(reader, calls, harm, number, &clone);
-        ended(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
-    };
+    let run = |reader: &User, calls: &str, number| run(reader, calls, harm, number, &clone);
     let check = |reader: &User, calls: &str, number: u32| {
         let last = reader.run(clone);
         assert_eq!(
@@ -250,42 +281,70 @@ fn clones(harm: &str, calls: &[&str]) -> u32 {
     fresh + updates
 }
 
+/// Whatever happened to a recovery from a backup: the next one has what was published, and the writer goes on from there.
+fn recoveries(round: Round, harm: &str, calls: &[&str]) -> u32 {
+    let writer = User::new();
+    let (folder, backup) = (writer.path("source"), writer.path("backup"));
+    round.first_version(&folder);
+    drop(writer.share(&folder, &[]));
+    copy(&folder, &backup);
+    round.second_version(&folder);
+    let sharer = writer.share(&folder, &[]);
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    drop(sharer);
+    let published = tree(&folder);
+    fs::remove_dir_all(&folder).unwrap();
+    fs::remove_dir_all(writer.path("../home/run")).unwrap();
+    let serving = reader.share(&reader.path("copy"), &[]);
+    let recover = ["--json", "recover", "backup", "--peer", serving.address(), "--wait", "20s"];
+    at_each_call(harm, calls, |calls, number| {
+        let user = twin(&writer);
+        let end = run(&user, calls, harm, number, &recover);
+        assert_exit(&user.run(recover), 0);
+        assert_eq!(tree(&user.path("backup")), published, "{calls} {number}");
+        write(&user.path("backup"), b"later", b"the writer goes on");
+        let sharer = user.share(&user.path("backup"), &[]);
+        assert_eq!(sharer.ready["change"], 3, "{calls} {number}");
+        end
+    })
+}
+
+/// Runs a command that ends by itself, with harm.
+fn run(user: &User, calls: &str, harm: &str, number: u32, args: &[&str]) -> End {
+    let mut command = harmed(user, calls, harm, number, args);
+    ended(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+const KILL: &str = "signal=KILL";
+
 #[test]
 fn a_first_share_is_killed_at_any_call() {
-    if strace() {
-        let kills = first_shares("signal=KILL", &CALLS);
-        println!("{kills} kills");
-        assert!(kills > 40, "{kills} kills");
-    }
+    rounds("kills of a first share", 40, |round| first_shares(round, KILL, &CALLS));
 }
 
 #[test]
 fn a_second_share_is_killed_at_any_call() {
-    if strace() {
-        let kills = second_shares("signal=KILL", &CALLS);
-        println!("{kills} kills");
-        assert!(kills > 40, "{kills} kills");
-    }
+    rounds("kills of a second share", 45, |round| second_shares(round, KILL, &CALLS));
 }
 
 #[test]
 fn a_clone_is_killed_at_any_call() {
-    if strace() {
-        let kills = clones("signal=KILL", &CALLS);
-        println!("{kills} kills");
-        assert!(kills > 100, "{kills} kills");
-    }
+    rounds("kills of clones", 100, |round| clones(round, KILL, &CALLS));
+}
+
+#[test]
+fn a_recovery_is_killed_at_any_call() {
+    rounds("kills of a recovery", 20, |round| recoveries(round, KILL, &CALLS));
 }
 
 #[test]
 fn calls_fail_while_sharing_and_cloning() {
-    if strace() {
-        let calls =
-            ["pwrite64", "fdatasync", "fsync", "syncfs", "rename,renameat,renameat2", "ftruncate"];
-        let failures = first_shares("error=EIO", &calls)
-            + second_shares("error=ENOSPC", &calls)
-            + clones("error=EIO", &calls);
-        println!("{failures} failures");
-        assert!(failures > 100, "{failures} failures");
-    }
+    let calls =
+        ["pwrite64", "fdatasync", "fsync", "syncfs", "rename,renameat,renameat2", "ftruncate"];
+    rounds("failures", 100, |round| {
+        first_shares(round, "error=EIO", &calls)
+            + second_shares(round, "error=ENOSPC", &calls)
+            + clones(round, "error=EIO", &calls)
+    });
 }

@@ -1,10 +1,8 @@
 //! Damage on the disk is found, named by file, and mended from others.
 
-use std::fs::{self, File, FileTimes, OpenOptions};
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::fs::{self, File};
 
-use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
+use datnode_tests::{Sharer, User, assert_exit, noise, rot, tree, write};
 use serde_json::Value;
 
 struct World {
@@ -25,17 +23,6 @@ impl World {
         assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
         Self { writer, sharer, reader }
     }
-}
-
-/// Flips a bit, as a disk may: the file's time does not tell.
-fn rot(path: &Path, offset: u64) {
-    let modified = fs::metadata(path).unwrap().modified().unwrap();
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
-    byte[0] ^= 1;
-    file.write_all_at(&byte, offset).unwrap();
-    file.set_times(FileTimes::new().set_modified(modified)).unwrap();
 }
 
 fn verify(user: &User, folder: &str, more: &[&str], exit: i32) -> Value {
