@@ -221,6 +221,24 @@ fn who_is_far_slower_than_an_idle_peer_loses_what_it_owes() {
 }
 
 #[test]
+fn who_sent_little_at_once_is_known_to_be_fast() {
+    let mut reader = Reader::new(2);
+    reader.want(vec![0..63, 100..103], 0);
+    let slow = reader.asks(PeerId(0)).remove(0).id;
+    let fast = reader.asks(PeerId(1)).remove(0);
+    assert_eq!(fast.wanted, Wanted::Blocks(vec![100..103]));
+    (100..103).for_each(|block| reader.send(PeerId(1), fast.id, block, Ok(block)));
+    for block in 0..10 {
+        reader.wait(SLOW / 10);
+        reader.send(PeerId(0), slow, block, Ok(block));
+    }
+    reader.wait(LOOK_EVERY);
+    let taken = reader.asks(PeerId(1)).remove(0).wanted;
+    assert_eq!(taken, Wanted::Blocks(vec![10..63]));
+    assert_eq!(reader.fault(), None);
+}
+
+#[test]
 fn a_late_lie_takes_nothing_from_who_was_asked_instead() {
     let mut reader = Reader::new(2);
     reader.want(vec![0..10], 0);

@@ -159,7 +159,7 @@ impl Replicator {
 
     fn is_much_faster(&self, other: PeerId, peer: &Peer) -> bool {
         let slow = peer.rate.bytes_per_second().max(1);
-        let faster = |other: &Peer| other.rate.bytes_per_second() / TIMES_FASTER >= slow;
+        let faster = |other: &Peer| other.rate.bytes_per_second_min() / TIMES_FASTER >= slow;
         self.peers.get(&other).is_some_and(faster)
     }
 }

@@ -8,7 +8,8 @@ use crate::limits::{
 };
 
 /// How long bytes are counted before they become a sample.
-const SAMPLE: Duration = Duration::from_millis(100);
+const SAMPLE: Duration = Duration::from_micros(SAMPLE_MICROS);
+const SAMPLE_MICROS: u64 = 100_000;
 
 /// A moving average of received bytes, and the least round trip seen.
 #[derive(Clone, Debug, Default)]
@@ -18,12 +19,15 @@ pub(super) struct Rate {
     rtt_min: Option<Duration>,
     since: Option<Instant>,
     bytes: u64,
+    /// The most bytes that came in less time than a sample takes.
+    burst: u64,
 }
 
 impl Rate {
     pub(super) fn received(&mut self, now: Instant, bytes: u64) {
         let since = *self.since.get_or_insert(now);
         self.bytes += bytes;
+        self.burst = self.burst.max(self.bytes);
         let span = now.since(since);
         if span >= SAMPLE {
             let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
@@ -48,6 +52,14 @@ impl Rate {
 
     pub(super) fn bytes_per_second(&self) -> u64 {
         self.bytes_per_second
+    }
+
+    /// Returns what is known of the rate as long as there was never enough to send for a sample: it is not less than this.
+    pub(super) fn bytes_per_second_min(&self) -> u64 {
+        match self.bytes_per_second {
+            0 => self.burst.saturating_mul(1_000_000) / SAMPLE_MICROS,
+            known => known,
+        }
     }
 
     pub(super) fn rtt_min(&self) -> Option<Duration> {
@@ -84,6 +96,20 @@ mod tests {
         rate.received(Instant(0), 0);
         rate.received(Instant(1_000_000), bytes_per_second);
         rate
+    }
+
+    #[test]
+    fn a_peer_with_little_to_send_is_known_to_be_no_slower_than_that() {
+        let mut rate = Rate::default();
+        assert_eq!(rate.bytes_per_second_min(), 0);
+        for burst in [2_000, 3_000, 1_000] {
+            rate.idle();
+            rate.received(Instant(1_000), burst / 2);
+            rate.received(Instant(50_000), burst / 2);
+        }
+        assert_eq!((rate.bytes_per_second(), rate.bytes_per_second_min()), (0, 30_000));
+        rate.received(Instant(101_000), 0);
+        assert_eq!((rate.bytes_per_second(), rate.bytes_per_second_min()), (10_000, 10_000));
     }
 
     #[test]
