@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::ids::Instant;
 use crate::limits::{
-    CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_MAX, LEASE_BYTES_MIN, LEASE_TIME,
+    CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_MAX, LEASE_BYTES_UNKNOWN, LEASE_TIME,
 };
 
 /// How long bytes are counted before they become a sample.
@@ -80,8 +80,10 @@ impl Rate {
 
     /// Returns how many bytes to lease to this peer.
     pub(super) fn lease(&self) -> u64 {
-        let bytes = self.bytes_per_second.saturating_mul(LEASE_TIME.as_secs());
-        bytes.clamp(LEASE_BYTES_MIN, LEASE_BYTES_MAX)
+        match self.bytes_per_second {
+            0 => LEASE_BYTES_UNKNOWN,
+            rate => rate.saturating_mul(LEASE_TIME.as_secs()).min(LEASE_BYTES_MAX),
+        }
     }
 }
 
@@ -116,11 +118,11 @@ mod tests {
     fn credit_and_lease_follow_the_rate_within_their_bounds() {
         let rtt = Duration::from_millis(100);
         assert_eq!(Rate::default().credit(), CREDIT_START);
-        assert_eq!(Rate::default().lease(), LEASE_BYTES_MIN);
+        assert_eq!(Rate::default().lease(), LEASE_BYTES_UNKNOWN);
         assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000);
         assert_eq!(rate(rtt, 10_000_000).lease(), 10_000_000 * LEASE_TIME.as_secs());
         assert_eq!(rate(rtt, 1).credit(), CREDIT_MIN);
-        assert_eq!(rate(rtt, 1).lease(), LEASE_BYTES_MIN);
+        assert_eq!(rate(rtt, 1).lease(), LEASE_TIME.as_secs());
         for fast in [1 << 33, u64::MAX / 1_000_000] {
             assert_eq!(rate(rtt, fast).credit(), CREDIT_MAX);
             assert_eq!(rate(rtt, fast).lease(), LEASE_BYTES_MAX);

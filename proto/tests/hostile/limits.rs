@@ -6,7 +6,7 @@ use bytes::Bytes;
 use datnode_feed::{BlockIndex, Comparison};
 use datnode_proto::limits::{
     ANNOUNCE_EVERY, ASKED_MAX, BLOCK_BYTES_GUESS, BLOCK_COST, CHANNELS_MAX, LEASE_BLOCKS_MAX,
-    LEASE_BLOCKS_MIN, LEASE_BYTES_MIN, MISSING_MAX, OPENS_MAX, PASSED_MAX, PAYLOAD_BYTES_MAX,
+    LEASE_BLOCKS_MIN, LEASE_BYTES_UNKNOWN, MISSING_MAX, OPENS_MAX, PASSED_MAX, PAYLOAD_BYTES_MAX,
     PROBES_MAX, REQUEST_RUNS_MAX, RUNS_MAX, STALL_PAUSE, VERSIONS,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Wanted, decode, encode};
@@ -129,7 +129,7 @@ fn so_many_blocks_are_fetched_to_tell_histories_apart() {
 fn a_lease_names_so_many_blocks() {
     let mut victim = Victim::new(0..0);
     victim.want_a_million(0);
-    assert_eq!(victim.asked_blocks(), LEASE_BYTES_MIN / (BLOCK_BYTES_GUESS + BLOCK_COST));
+    assert_eq!(victim.asked_blocks(), LEASE_BYTES_UNKNOWN / (BLOCK_BYTES_GUESS + BLOCK_COST));
 
     // Blocks turn out to be as large as they may be: fewer of them are a lease, but some.
     let mut victim = Victim::new(0..0);
