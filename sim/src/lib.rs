@@ -3,10 +3,11 @@
 //! Everything that happens follows from a seed: there is one queue of events, ordered by time and then by when they were
 //! made, and one source of random numbers. Each frame that arrives goes into the trace hash, so that two runs with one seed
 //! can be compared by one line.
-//! Elsewhere: what a host does (`host`), random worlds (`scenario`).
+//! Elsewhere: what a host does (`host`), what a hostile one says (`hostile`), random worlds (`scenario`).
 
 pub mod disk;
 mod host;
+pub mod hostile;
 pub mod lanes;
 pub mod oracle;
 pub mod scenario;
