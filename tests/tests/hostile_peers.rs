@@ -2,9 +2,12 @@
 
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use datnode_tests::hostile::{Acts, Asker, Goods, Hostile, Line, Source};
+use datnode::swarm::limits::CONNECTIONS_INBOUND;
+use datnode_tests::hostile::{Acts, Asker, Burst, Goods, Hostile, Line, Source};
 use datnode_tests::process::{finish, memory_peak, processor_time, signal, wait_until};
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
 
@@ -49,23 +52,36 @@ impl Shared {
     }
 
     /// Starts a node that comes to the sharer, again and again, to ask in this way.
-    fn asker(&self, asker: Asker) -> (Hostile, Acts) {
+    fn asker(&self, asker: Asker, burst: Burst) -> (Hostile, Acts) {
         let (goods, acts) = (self.goods.clone(), Acts::default());
         let noted = acts.clone();
-        let act = move |line| asker.act(line, goods.clone(), noted.clone());
+        let act = move |line| asker.act(burst, line, goods.clone(), noted.clone());
         (Hostile::attack(self.sharer.address(), act), acts)
     }
 
-    /// Clones from the sharer alone; returns how long that took.
+    /// Clones from the sharer; returns how long that took.
     fn clone_whole(&self) -> Duration {
+        self.clone_from(&[])
+    }
+
+    /// Clones from the sharer, and from others as well; returns how long that took.
+    fn clone_from(&self, others: &[&str]) -> Duration {
         let reader = User::new();
         let started = Instant::now();
-        let child = reader.command(["clone", self.sharer.ticket(), "copy"]);
-        let ended = finish({ child }.stderr(Stdio::piped()).spawn().unwrap(), HANGS);
+        let mut command = reader.command(["clone", self.sharer.ticket(), "copy"]);
+        command.args(others.iter().flat_map(|other| ["--peer", other]));
+        let ended = finish(command.stderr(Stdio::piped()).spawn().unwrap(), HANGS);
         let took = started.elapsed();
         assert_exit(&ended.output, 0);
         assert!(tree(&self.writer.path("source")) == tree(&reader.path("copy")));
+        assert!(ended.memory < MEMORY, "{} MiB", ended.memory >> 20);
         took
+    }
+
+    /// Asserts how much memory the sharer had at most so far.
+    fn assert_memory(&self) {
+        let memory = memory_peak(&self.sharer.child).unwrap();
+        assert!(memory < MEMORY, "{} MiB", memory >> 20);
     }
 }
 
@@ -151,7 +167,7 @@ fn whoever_is_tiring_does_no_harm() {
 
 /// Clones from a sharer that is asked too much.
 fn share_beside(shared: &Shared, asker: Asker, faulty: bool) {
-    let (hostile, acts) = shared.asker(asker);
+    let (hostile, acts) = shared.asker(asker, Burst::WILD);
     let done = || acts.count() > 0 && (hostile.closed() > 0 || !faulty);
     wait_until(HANGS, &format!("{asker:?} and what follows"), done);
     shared.clone_whole();
@@ -162,36 +178,103 @@ fn whoever_asks_too_much_is_thrown_out_and_others_are_served() {
     let shared = Shared::new(12 << 20);
     Asker::FAULTY.iter().for_each(|asker| share_beside(&shared, *asker, true));
     Asker::TIRING.iter().for_each(|asker| share_beside(&shared, *asker, false));
-    let memory = memory_peak(&shared.sharer.child).unwrap();
-    assert!(memory < MEMORY, "{} MiB", memory >> 20);
+    shared.assert_memory();
 }
 
 #[test]
 fn whoever_stands_still_is_thrown_out_in_the_end_and_costs_nothing_till_then() {
     let shared = Shared::new(12 << 20);
     let (started, before) = (Instant::now(), processor_time(&shared.sharer.child));
-    let askers = [Asker::Deaf, Asker::Partial].map(|asker| shared.asker(asker).0);
+    let askers = [Asker::Deaf, Asker::Partial].map(|asker| shared.asker(asker, Burst::WILD).0);
     wait_until(HANGS, "the end", || askers.iter().all(|asker| asker.closed() > 0));
     let spent = processor_time(&shared.sharer.child) - before;
     assert!(spent < started.elapsed() / 4, "{spent:?} of {:?}", started.elapsed());
 }
 
 #[test]
-fn nine_who_flood_leave_enough_for_an_honest_one() {
+fn nine_who_flood_leave_an_honest_one_its_rate() {
     // Those who take blocks are no flood: each gets its share, the honest one among them.
-    let floods = [Asker::Opens, Asker::Haves, Asker::Cancels, Asker::Beyond, Asker::Heads];
+    let floods = [Asker::Opens, Asker::Haves, Asker::Cancels, Asker::Seeks, Asker::Heads];
     let idle = [Asker::Deaf, Asker::Partial, Asker::Trickle, Asker::Trickle];
     let shared = Shared::new(48 << 20);
-    let mut best: f64 = 0.0;
+    let (mut best, mut sent): (f64, u64) = (0.0, 0);
+    for _ in 0..6 {
+        let alone = shared.clone_whole();
+        let kinds = floods.iter().chain(&idle);
+        let askers: Vec<_> = kinds.map(|asker| shared.asker(*asker, Burst::STEADY)).collect();
+        wait_until(HANGS, "nine", || askers.iter().all(|(_, acts)| acts.count() > 0));
+        let count = || askers.iter().map(|(_, acts)| acts.count()).sum::<u64>();
+        let (before, started) = (count(), Instant::now());
+        let beside = shared.clone_whole();
+        let rate = alone.as_secs_f64() / beside.as_secs_f64();
+        if rate > best {
+            let pace = (count() - before) as f64 / started.elapsed().as_secs_f64();
+            (best, sent) = (rate, pace as u64);
+        }
+        if best >= 0.9 {
+            break;
+        }
+    }
+    // What this very machine sends is no part of what it costs to be sent that: so it is not much here. What one core takes is
+    // for the example `absorb` to say.
+    assert!(best >= 0.9, "{best:.2} of the rate alone, beside {sent} frames a second");
+    assert!(sent > 100, "{sent} frames a second");
+    shared.assert_memory();
+}
+
+#[test]
+fn nine_who_flood_wildly_do_not_keep_an_honest_one_from_its_work() {
+    let floods = [Asker::Opens, Asker::Haves, Asker::Cancels, Asker::Beyond, Asker::Heads];
+    let shared = Shared::new(24 << 20);
+    let kinds = floods.iter().cycle().take(9);
+    let askers: Vec<_> = kinds.map(|asker| shared.asker(*asker, Burst::WILD)).collect();
+    wait_until(HANGS, "nine", || askers.iter().all(|(_, acts)| acts.count() > 0));
+    shared.clone_whole();
+    shared.assert_memory();
+}
+
+#[test]
+fn nine_hostile_sources_at_most_double_the_time() {
+    let shared = Shared::new(96 << 20);
+    let mut best = f64::MAX;
     for _ in 0..3 {
         let alone = shared.clone_whole();
-        let askers: Vec<_> = floods.iter().chain(&idle).map(|asker| shared.asker(*asker)).collect();
-        wait_until(HANGS, "nine", || askers.iter().all(|(_, acts)| acts.count() > 0));
-        let beside = shared.clone_whole();
-        best = best.max(alone.as_secs_f64() / beside.as_secs_f64());
+        let nine = Source::NINE.map(|source| shared.source(source));
+        let addresses: Vec<_> = nine.iter().map(|(hostile, _)| hostile.address()).collect();
+        let beside = shared.clone_from(&addresses);
+        let met = nine.iter().filter(|(_, acts)| acts.count() > 0).count();
+        assert!(met > 4, "only {met} of nine had their chance");
+        best = best.min(beside.as_secs_f64() / alone.as_secs_f64());
+        if best <= 2.0 {
+            break;
+        }
     }
-    // The floods come from this very machine, and take their share of it.
-    assert!(best > 0.25, "{best:.2} of the rate alone");
-    let memory = memory_peak(&shared.sharer.child).unwrap();
-    assert!(memory < MEMORY, "{} MiB", memory >> 20);
+    assert!(best <= 2.0, "{best:.2} of the time alone");
+}
+
+#[test]
+fn those_who_come_and_go_or_stay_without_a_word_take_little_memory() {
+    let shared = Shared::new(12 << 20);
+    let fleeting: Vec<_> =
+        (0..3).map(|_| Hostile::attack(shared.sharer.address(), fleeting)).collect();
+    let sessions = || fleeting.iter().map(Hostile::sessions).sum::<u64>();
+    wait_until(HANGS, "many who come and go", || sessions() > 300);
+    shared.clone_whole();
+    drop(fleeting);
+    // As many as are let in, but some for others: no option raises that.
+    let (goods, idle) = (shared.goods.clone(), usize::try_from(CONNECTIONS_INBOUND).unwrap() - 12);
+    let joined = Arc::new(AtomicUsize::new(0));
+    let joins = joined.clone();
+    let crowd = Hostile::crowd(shared.sharer.address(), idle, move |mut line| {
+        let (goods, joins) = (goods.clone(), joins.clone());
+        async move {
+            let is_open = line.join(&goods).await.is_ok();
+            joins.fetch_add(usize::from(is_open), Ordering::SeqCst);
+            line.until_gone().await;
+        }
+    });
+    wait_until(HANGS, "a crowd that is idle", || joined.load(Ordering::SeqCst) >= idle);
+    shared.clone_whole();
+    assert_eq!(crowd.closed(), 0, "they break no rule");
+    shared.assert_memory();
 }

@@ -3,16 +3,27 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use datnode_feed::{BlockIndex, Hash, SignedHead, UpgradeProof};
+use datnode_feed::BlockIndex;
 use datnode_proto::RequestId;
 use datnode_proto::limits::PAYLOAD_BYTES_MAX;
 use datnode_proto::wire::{Message, PREFIX_LEN};
+use datnode_sim::hostile::flood::{self, Flood};
 
-use super::{Acts, CONTENT, Flood, Gone, Goods, Line, flood};
+use super::{Acts, CONTENT, Gone, Goods, Line};
 
-/// How many messages of a flood are sent in a row, and the pause behind them: some thousand a second.
-const BURST: u64 = 32;
+/// How long a flood pauses behind each burst of messages.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// How many messages of a flood are sent in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Burst(u64);
+
+impl Burst {
+    /// Some thousand a second.
+    pub const WILD: Self = Self(32);
+    /// Two hundred a second.
+    pub const STEADY: Self = Self(1);
+}
 
 /// What a peer asks of a node that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +46,8 @@ pub enum Asker {
     Cancels,
     /// It asks for everything, grants all credit, and never reads.
     Deaf,
+    /// It asks for everything, grants all credit, and reads a frame a second.
+    Sips,
     /// A frame whose lengths are the greatest there are.
     Oversized,
     /// A frame that ends nowhere.
@@ -57,26 +70,41 @@ impl Asker {
         Self::Garbage,
     ];
     /// Those that break no rule that one frame could show.
-    pub const TIRING: [Self; 6] =
-        [Self::Seeks, Self::Haves, Self::Cancels, Self::Deaf, Self::Partial, Self::Trickle];
+    pub const TIRING: [Self; 7] = [
+        Self::Seeks,
+        Self::Haves,
+        Self::Cancels,
+        Self::Deaf,
+        Self::Sips,
+        Self::Partial,
+        Self::Trickle,
+    ];
 
     /// Asks in its way, until it is thrown out.
-    pub async fn act(self, line: Line, goods: Goods, acts: Acts) {
+    pub async fn act(self, burst: Burst, line: Line, goods: Goods, acts: Acts) {
         // The other side ends it, sooner or later.
-        let _ = self.try_act(line, &goods, &acts).await;
+        let _ = self.try_act(burst, line, &goods, &acts).await;
     }
 
-    async fn try_act(self, mut line: Line, goods: &Goods, acts: &Acts) -> Result<(), Gone> {
+    async fn try_act(
+        self,
+        burst: Burst,
+        mut line: Line,
+        goods: &Goods,
+        acts: &Acts,
+    ) -> Result<(), Gone> {
         let length = goods.length(CONTENT.0 as usize);
         line.join(goods).await?;
         match self {
-            Self::Opens => flood(line, flood::opens(), acts).await,
-            Self::Requests => flood(line, flood::requests(length), acts).await,
-            Self::Seeks => flood(line, flood::seeks(length), acts).await,
-            Self::Beyond => flood(line, flood::requests(length + 1_000), acts).await,
-            Self::Haves => flood(line, flood::haves(length), acts).await,
-            Self::Heads => flood(line, heads(goods.head(CONTENT.0 as usize)), acts).await,
-            Self::Cancels => flood(line, cancels(), acts).await,
+            Self::Opens => send(line, burst, flood::opens(), acts).await,
+            Self::Requests => send(line, burst, flood::requests(CONTENT, length), acts).await,
+            Self::Seeks => send(line, burst, flood::seeks(CONTENT, length), acts).await,
+            Self::Beyond => send(line, burst, flood::requests(CONTENT, length + 1_000), acts).await,
+            Self::Haves => send(line, burst, flood::haves(CONTENT, length), acts).await,
+            Self::Heads => {
+                send(line, burst, flood::heads(CONTENT, goods.head(CONTENT.0 as usize)), acts).await
+            }
+            Self::Cancels => send(line, burst, flood::cancels(CONTENT), acts).await,
             Self::Unasked => {
                 let (channel, id, block) = (CONTENT, RequestId(0), BlockIndex(0));
                 let siblings = Vec::new();
@@ -86,13 +114,17 @@ impl Asker {
                 line.until_gone().await;
                 Err(Gone)
             }
-            Self::Deaf => {
+            Self::Deaf | Self::Sips => {
                 line.send(&Message::Credit { total: u64::MAX }).await?;
-                let mut requests = flood::requests(length);
+                let mut requests = flood::requests(CONTENT, length);
                 for number in 0..100 {
                     line.send(&requests(number)).await?;
                 }
                 acts.note();
+                while self == Self::Sips {
+                    line.receive().await?;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 // The line is kept, and nothing is read from it.
                 std::future::pending().await
             }
@@ -127,29 +159,12 @@ async fn raw(mut line: Line, bytes: &[u8], acts: &Acts) -> Result<(), Gone> {
     Err(Gone)
 }
 
-async fn flood(mut line: Line, mut message: Flood, acts: &Acts) -> Result<(), Gone> {
+async fn send(mut line: Line, burst: Burst, mut message: Flood, acts: &Acts) -> Result<(), Gone> {
     for number in 0.. {
         line.send(&message(number)).await?;
         acts.note();
-        let pause = if number % BURST == 0 { PAUSE } else { Duration::ZERO };
+        let pause = if number % burst.0 == 0 { PAUSE } else { Duration::ZERO };
         line.listen_for(pause).await?;
     }
     Ok(())
-}
-
-fn heads(head: SignedHead) -> Flood {
-    Box::new(move |number| {
-        let mut head = head;
-        head.head.length += 1 + number;
-        head.head.root = Hash::of(&number.to_le_bytes());
-        let proof = UpgradeProof { from: head.head.length, head, nodes: Vec::new() };
-        Message::Upgrade { channel: CONTENT, proof }
-    })
-}
-
-fn cancels() -> Flood {
-    Box::new(|number| {
-        let blocks = vec![number..number + 1];
-        Message::Cancel { channel: CONTENT, id: RequestId(number), blocks }
-    })
 }

@@ -1,12 +1,12 @@
 //! Peers that mean harm: the node's own transport, a real handshake and capability, and then scripted misbehaviour.
 //!
 //! A [`Hostile`] is a node in this process with a thread of its own. It gives each session to a script as a [`Line`], on which
-//! the script says what it likes, frames or no frames.
+//! the script says what it likes, frames or no frames. What can be said in messages is said in simulated worlds as well
+//! (`datnode_sim::hostile`).
 //!
 //! A [`forge::Forge`] makes drives that mean harm, and [`names`] lists names that do.
 
 mod asker;
-mod flood;
 pub mod forge;
 mod line;
 pub mod names;
@@ -23,10 +23,11 @@ use datnode::swarm::{Session, Swarm, SwarmConfig, SwarmEvent, listen_addresses_f
 use datnode_proto::Binding;
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::sync::oneshot;
 
-pub use asker::Asker;
-use flood::Flood;
+pub use asker::{Asker, Burst};
 pub use line::{Gone, Line};
 pub use puppet::{CONTENT, Goods, Said, serve};
 pub use source::{Acts, Source};
@@ -55,7 +56,7 @@ impl Hostile {
         S: Fn(Line) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::start(None, script)
+        Self::start(None, 1, script)
     }
 
     /// Starts a node that connects to `address`, again at once whenever it is thrown out, and runs `script` on each session.
@@ -64,10 +65,19 @@ impl Hostile {
         S: Fn(Line) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::start(Some(address.to_owned()), script)
+        Self::crowd(address, 1, script)
     }
 
-    fn start<S, F>(target: Option<String>, script: S) -> Self
+    /// Starts so many nodes that connect to `address` as [`attack`](Self::attack) does.
+    pub fn crowd<S, F>(address: &str, count: usize, script: S) -> Self
+    where
+        S: Fn(Line) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::start(Some(address.to_owned()), count, script)
+    }
+
+    fn start<S, F>(target: Option<String>, count: usize, script: S) -> Self
     where
         S: Fn(Line) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -78,10 +88,12 @@ impl Hostile {
         let counted = counts.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            // What they do costs this machine no more than it has to spare.
+            setpriority_process(Some(gettid()), 19).unwrap();
             runtime.unwrap().block_on(async {
-                let serve = run(target, script, counted, ready);
+                let nodes = (0..count).map(|_| run(target.clone(), &script, &counted, &ready));
                 tokio::select! {
-                    () = serve => {}
+                    _ = futures::future::join_all(nodes) => {}
                     _ = stopped => {}
                 }
             });
@@ -118,9 +130,9 @@ impl Drop for Hostile {
 
 async fn run<S, F>(
     target: Option<String>,
-    script: S,
-    counts: Arc<Counts>,
-    ready: std::sync::mpsc::Sender<String>,
+    script: &S,
+    counts: &Counts,
+    ready: &std::sync::mpsc::Sender<String>,
 ) where
     S: Fn(Line) -> F,
     F: Future<Output = ()> + Send + 'static,

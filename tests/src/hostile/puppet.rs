@@ -119,8 +119,12 @@ pub enum Said {
     Trickle(Vec<u8>),
     /// Messages without end, by their number; what comes is read.
     Flood(Box<dyn FnMut(u64) -> Message + Send>),
+    /// Nothing for a while; what comes waits.
+    Pause(Duration),
     /// Nothing ever again; what comes is read.
     Silence,
+    /// The end of the stream.
+    End,
 }
 
 impl Said {
@@ -200,6 +204,8 @@ async fn say(mut line: Line, said: Said) -> Result<Line, Gone> {
                 line.listen_for(Duration::ZERO).await?;
             }
         }
+        Said::Pause(span) => tokio::time::sleep(span).await,
+        Said::End => return Err(Gone),
         Said::Silence => {
             line.until_gone().await;
             return Err(Gone);

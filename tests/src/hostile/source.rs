@@ -1,54 +1,62 @@
 //! Sources that do not keep what they promise: each serves a drive honestly until there is a chance to do harm.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use datnode_feed::{Hash, Node, UpgradeProof};
 use datnode_proto::limits::PAYLOAD_BYTES_MAX;
-use datnode_proto::wire::{Message, PREFIX_LEN, Runs};
+use datnode_proto::wire::{Message, PREFIX_LEN};
+use datnode_sim::hostile::{Liar, Script, flood};
 
 use super::puppet::{CONTENT, Said, serve};
-use super::{Goods, Line, flood};
+use super::{Goods, Line};
 
-/// How often harm was done.
+/// How often harm was done, and what was said meanwhile.
 #[derive(Clone, Debug, Default)]
-pub struct Acts(Arc<AtomicU64>);
+pub struct Acts(Arc<Done>);
+
+#[derive(Debug, Default)]
+struct Done {
+    count: AtomicU64,
+    liar: Mutex<Option<Liar>>,
+}
 
 impl Acts {
     /// Returns how often.
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.0.count.load(Ordering::SeqCst)
     }
 
     pub(super) fn note(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.0.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Says what a script says; it goes on from stream to stream.
+    fn say(&self, script: Script, length: u64, message: Message, payload: Bytes) -> Vec<Said> {
+        let mut liar = self.0.liar.lock().unwrap();
+        let liar = liar.get_or_insert_with(|| Liar::new(script, length));
+        let said = liar.say(message, payload).into_iter();
+        self.0.count.store(liar.acts(), Ordering::SeqCst);
+        said.map(|(message, payload)| Said::block(message, payload)).collect()
     }
 }
 
 /// What a source does to those who ask it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// One bit of each block is another.
-    WrongBytes,
-    /// One bit of each proof is another, or there is a node too many.
-    WrongProof,
-    /// Each block is another one, proof and all.
-    OtherBlock,
-    /// Each block comes twice.
-    Twice,
-    /// It claims to have everything, and sends nothing.
-    Silent,
-    /// It claims to have everything, says that it does not when asked, and claims it again.
-    Denies,
-    /// It tells of a longer history that nobody signed.
-    LongHistory,
+    /// It keeps to a script.
+    Says(Script),
     /// It tells what it has, in as many pieces as fit, without end.
     HaveFlood,
     /// It opens feeds without end.
     OpenFlood,
     /// It asks for everything without end.
     RequestFlood,
+    /// It sends a block in two seconds.
+    Slow,
+    /// It hangs up when it is asked, and is there again.
+    HangsUp,
     /// A frame whose lengths are the greatest there are.
     Oversized,
     /// A frame that ends nowhere.
@@ -61,104 +69,103 @@ pub enum Source {
 
 impl Source {
     /// Those that are found out and thrown out.
-    pub const FAULTY: [Self; 9] = [
-        Self::WrongBytes,
-        Self::WrongProof,
-        Self::OtherBlock,
-        Self::Twice,
-        Self::LongHistory,
+    pub const FAULTY: [Self; 10] = [
+        Self::Says(Script::WrongBytes),
+        Self::Says(Script::WrongProof),
+        Self::Says(Script::OtherBlock),
+        Self::Says(Script::Twice),
+        Self::Says(Script::Replays),
+        Self::Says(Script::LongHistory),
         Self::OpenFlood,
         Self::RequestFlood,
         Self::Oversized,
         Self::Garbage,
     ];
     /// Those that break no rule that one frame could show.
-    pub const TIRING: [Self; 5] =
-        [Self::Silent, Self::Denies, Self::HaveFlood, Self::Partial, Self::Trickle];
+    pub const TIRING: [Self; 12] = [
+        Self::Says(Script::Silent),
+        Self::Says(Script::Denies),
+        Self::Says(Script::Hides),
+        Self::Says(Script::Stale),
+        Self::Says(Script::Unproven),
+        Self::Says(Script::Seeks),
+        Self::Says(Script::Cancels),
+        Self::HaveFlood,
+        Self::Slow,
+        Self::HangsUp,
+        Self::Partial,
+        Self::Trickle,
+    ];
+    /// Nine of many kinds.
+    pub const NINE: [Self; 9] = [
+        Self::Says(Script::WrongBytes),
+        Self::Says(Script::Replays),
+        Self::Says(Script::Unproven),
+        Self::Says(Script::Silent),
+        Self::Says(Script::Denies),
+        Self::HaveFlood,
+        Self::Slow,
+        Self::HangsUp,
+        Self::Garbage,
+    ];
 
     /// Serves `goods` in its way.
     pub async fn act(self, line: Line, goods: Goods, acts: Acts) {
-        let mut former = None;
         let length = goods.length(CONTENT.0 as usize);
         let hand = |message: Message, payload: Bytes| {
-            let content = matches!(message, Message::Block { channel: CONTENT, .. });
-            let about = matches!(message, Message::Have { channel: CONTENT, .. });
-            if self.acts_on_haves() && about || !self.acts_on_haves() && content {
-                acts.note();
-                self.instead(message, payload, length, &mut former)
-            } else {
-                vec![Said::block(message, payload)]
+            let is_about = is_about_content(&message);
+            if let (Self::Says(script), true) = (self, is_about) {
+                return acts.say(script, length, message, payload);
             }
+            let is_time = match message {
+                Message::Block { .. } => is_about && !self.acts_at_once(),
+                Message::Have { .. } => is_about && self.acts_at_once(),
+                _ => false,
+            };
+            if !is_time {
+                return vec![Said::block(message, payload)];
+            }
+            acts.note();
+            self.instead(message, payload, length)
         };
         // The other side ends it, sooner or later.
         let _ = serve(line, &goods, hand).await;
     }
 
-    const fn acts_on_haves(self) -> bool {
-        matches!(self, Self::LongHistory | Self::HaveFlood | Self::OpenFlood | Self::RequestFlood)
+    const fn acts_at_once(self) -> bool {
+        matches!(self, Self::HaveFlood | Self::OpenFlood | Self::RequestFlood)
     }
 
     /// Returns what is said instead of a block of content, or behind what is said of it.
-    fn instead(
-        self,
-        message: Message,
-        payload: Bytes,
-        length: u64,
-        former: &mut Option<(Vec<Node>, Bytes)>,
-    ) -> Vec<Said> {
-        let honest = |payload| Said::block(message.clone(), payload);
-        match (self, message.clone()) {
-            (Self::WrongBytes, _) => {
-                let mut bytes = payload.to_vec();
-                bytes.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1);
-                vec![honest(bytes.into())]
-            }
-            (Self::WrongProof, Message::Block { channel, id, block, mut siblings }) => {
-                match siblings.first_mut() {
-                    Some(node) => node.hash.0[0] ^= 1,
-                    None => siblings.push(Node { hash: Hash([0; 32]), size: 1 }),
-                }
-                vec![Said::block(Message::Block { channel, id, block, siblings }, payload)]
-            }
-            (Self::OtherBlock, Message::Block { channel, id, block, siblings }) => {
-                match former.replace((siblings, payload)) {
-                    None => Vec::new(),
-                    Some((siblings, payload)) => {
-                        let message = Message::Block { channel, id, block, siblings };
-                        vec![Said::block(message, payload)]
-                    }
-                }
-            }
-            (Self::Twice, _) => vec![honest(payload.clone()), honest(payload)],
-            (Self::Denies, Message::Block { channel, id, block, .. }) => {
-                let blocks = vec![block.0..block.0 + 1];
-                let (held, lost, head) = (vec![0..length], Runs::new(), None);
-                vec![
-                    Said::plain(Message::Missing { channel, id, blocks }),
-                    Said::plain(Message::Have { channel, length, held, lost, head }),
-                ]
-            }
-            (Self::LongHistory, Message::Have { head: Some(mut head), .. }) => {
-                head.head.length += 1;
-                let proof = UpgradeProof { from: length, head, nodes: Vec::new() };
-                let longer = Message::Upgrade { channel: CONTENT, proof };
-                vec![honest(payload), Said::plain(longer)]
-            }
-            (Self::HaveFlood, _) => vec![honest(payload), Said::Flood(flood::haves(length))],
-            (Self::OpenFlood, _) => vec![honest(payload), Said::Flood(flood::opens())],
-            (Self::RequestFlood, _) => vec![honest(payload), Said::Flood(flood::requests(length))],
-            (Self::Oversized, _) => vec![Said::Raw(vec![255; PREFIX_LEN]), Said::Silence],
-            (Self::Partial, _) => {
+    fn instead(self, message: Message, payload: Bytes, length: u64) -> Vec<Said> {
+        let honest = || Said::block(message.clone(), payload.clone());
+        match self {
+            Self::HaveFlood => vec![honest(), Said::Flood(flood::haves(CONTENT, length))],
+            Self::OpenFlood => vec![honest(), Said::Flood(flood::opens())],
+            Self::RequestFlood => vec![honest(), Said::Flood(flood::requests(CONTENT, length))],
+            Self::Slow => vec![Said::Pause(Duration::from_secs(2)), honest()],
+            Self::HangsUp => vec![Said::End],
+            Self::Oversized => vec![Said::Raw(vec![255; PREFIX_LEN]), Said::Silence],
+            Self::Partial => {
                 let frame = Said::frame(&message, payload);
                 vec![Said::Raw(frame[..frame.len() / 2].to_vec()), Said::Silence]
             }
-            (Self::Trickle, _) => vec![Said::Trickle(Said::frame(&message, payload))],
-            (Self::Garbage, _) => {
+            Self::Trickle => vec![Said::Trickle(Said::frame(&message, payload))],
+            Self::Garbage => {
                 let lengths = [100_u32, PAYLOAD_BYTES_MAX as u32].map(u32::to_le_bytes).concat();
                 let noise = crate::noise(1, 100 + PAYLOAD_BYTES_MAX);
                 vec![Said::Raw([lengths, noise].concat()), Said::Silence]
             }
-            _ => Vec::new(),
+            Self::Says(_) => Vec::new(),
         }
+    }
+}
+
+fn is_about_content(message: &Message) -> bool {
+    match message {
+        Message::Have { channel, .. }
+        | Message::Upgrade { channel, .. }
+        | Message::Block { channel, .. } => *channel == CONTENT,
+        _ => false,
     }
 }

@@ -1,0 +1,351 @@
+//! How many frames that mean nothing a node absorbs on one core, and what they leave for an honest peer. THREATS G15.
+//!
+//! `cargo run --release -p datnode-tests --example absorb`
+//!
+//! The node is real from the stream's bytes on: frames, hub, replicator, store. Its network thread is one thread, fed by pipes in
+//! memory, without ciphers. Three things are measured for each kind of frame:
+//!
+//! - absorbed: nine peers send as fast as the node takes it; frames by second of processor time of that thread;
+//! - sent: nine peers send 100,000 a second together while an honest one fetches a feed as fast as it can;
+//! - kept: the honest peer's rate then, of its rate alone; the best of three pairs.
+//!
+//! What is malformed ends its stream, so there each frame is a new stream: greeting, frame, end.
+
+#![expect(clippy::print_stdout, reason = "a table is what this is for")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use datnode::engine::{About, AnyStore, Hub, start};
+use datnode::swarm::frames::FrameReader;
+use datnode_feed::{BlockIndex, FeedSlot, MemoryStorage, SecretKey, Store};
+use datnode_proto::wire::{Channel, Frame, Hello, Message, decode, encode};
+use datnode_proto::{
+    Binding, Class, FeedId, Order, Priority, Replica, RequestId, Target, Want, capability,
+};
+use datnode_tests::noise;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// The feed: 256 MiB.
+const BLOCKS: u64 = 4_096;
+const BLOCK_BYTES: usize = 64 << 10;
+/// How much a pipe holds.
+const PIPE: usize = 64 << 10;
+const ATTACKERS: u64 = 9;
+/// What they send together, in frames a second.
+const PACE: u64 = 100_000;
+const TICK: Duration = Duration::from_millis(10);
+/// How long a flood is measured.
+const SPAN: Duration = Duration::from_secs(3);
+/// How many frames are written at once.
+const CHUNK: usize = 100;
+
+fn secret() -> SecretKey {
+    SecretKey::from_bytes([1; 32])
+}
+
+/// A node whose network runs on a thread of its own, which ends when this is dropped.
+struct Node {
+    hub: Hub,
+    feed: FeedId,
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    fn new(blocks: u64) -> Self {
+        let (ready, made) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let (hub, driver) = Hub::new([0; 32]);
+                tokio::spawn(driver);
+                ready.send((hub, Handle::current())).unwrap();
+                stopped.await.unwrap();
+            });
+        });
+        let (hub, runtime): (Hub, Handle) = made.recv().unwrap();
+        let mut store: AnyStore = Store::open(Box::new(MemoryStorage::new()) as Box<_>).unwrap();
+        let slot = store.add_feed(secret().public()).unwrap();
+        if blocks > 0 {
+            write(&mut store, slot, blocks);
+        }
+        let (head, have) = (store.head(slot).copied(), store.have(slot).clone());
+        let replica =
+            Replica { key: secret().public(), class: Class::Content, head, have, accusation: None };
+        let (feed, _) = hub.add_feed(replica, start(store, hub.answers()), slot);
+        Self { hub, feed, runtime, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Replicates with a peer.
+    fn connect(&self, stream: DuplexStream, binding: Binding) {
+        let hub = self.hub.clone();
+        let about = About { name: String::from("peer"), address: String::from("pipe") };
+        self.runtime.spawn(async move {
+            let (read, write) = tokio::io::split(stream);
+            hub.replicate(read, write, binding, about).await
+        });
+    }
+
+    /// Returns the processor time of the network's thread.
+    fn spent(&self) -> Duration {
+        let (tell, told) = std::sync::mpsc::channel();
+        self.runtime.spawn(async move { tell.send(clock_gettime(ClockId::ThreadCPUTime)) });
+        let time = told.recv().unwrap();
+        Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn write(store: &mut AnyStore, slot: FeedSlot, blocks: u64) {
+    for block in 0..blocks {
+        store.append(slot, &noise(block, BLOCK_BYTES)).unwrap();
+    }
+    store.sign(slot, &secret()).unwrap();
+    store.commit().unwrap();
+}
+
+/// Returns both ends' view of a connection of the node.
+fn bindings(peer: u64) -> (Binding, Binding) {
+    let (ours, theirs) = (b"node".to_vec(), peer.to_le_bytes().to_vec());
+    let mirrored = Binding { ours: theirs.clone(), theirs: ours.clone() };
+    (Binding { ours, theirs }, mirrored)
+}
+
+fn bytes(message: &Message) -> Vec<u8> {
+    let frame = Frame { header: encode(message), payload: bytes::Bytes::new() };
+    [&frame.prefix(), &frame.header[..]].concat()
+}
+
+/// Returns what a peer says first: that it speaks our protocol, and knows the feed.
+fn greeting(theirs: &Binding) -> Vec<u8> {
+    let agent = String::from("hostile");
+    let hello = Hello { version_min: 1, version_max: 1, features: 0, agent, credit: u64::MAX };
+    let nonce = [7; 16];
+    let tag = capability::tag(&secret().public(), &theirs.ours, &theirs.theirs, &nonce);
+    let open = Message::Open { channel: Channel(0), nonce, tag: *tag.as_bytes() };
+    [bytes(&Message::Hello(hello)), bytes(&open)].concat()
+}
+
+/// A kind of frame.
+struct Kind {
+    name: &'static str,
+    frame: Vec<u8>,
+    /// Whether it ends its stream.
+    malformed: bool,
+}
+
+fn kinds() -> Vec<Kind> {
+    let (channel, head) = (Channel(0), None);
+    let every_second = |count: u64| (0..count).map(|at| 2 * at..2 * at + 1).collect();
+    let pointless = [
+        ("credit that is granted already", Message::Credit { total: 0 }),
+        (
+            "withdrawal of what was not asked",
+            Message::Cancel { channel, id: RequestId(1), blocks: vec![0..1] },
+        ),
+        (
+            "refusal of what was not asked",
+            Message::Missing { channel, id: RequestId(1), blocks: vec![0..1] },
+        ),
+        (
+            "have, one run",
+            Message::Have { channel, length: BLOCKS, held: vec![0..1], lost: vec![], head },
+        ),
+        (
+            "have, 100 runs",
+            Message::Have { channel, length: BLOCKS, held: every_second(100), lost: vec![], head },
+        ),
+    ];
+    let pointless =
+        pointless.map(|(name, message)| Kind { name, frame: bytes(&message), malformed: false });
+    let prefix = |header: u32, payload: u32| [header, payload].map(u32::to_le_bytes).concat();
+    let block =
+        Message::Block { channel, id: RequestId(1), block: BlockIndex(1), siblings: vec![] };
+    let malformed = [
+        ("malformed: no message", [prefix(100, 0), noise(1, 100)].concat()),
+        ("malformed: too long", prefix(u32::MAX, u32::MAX)),
+        ("malformed: block without request", bytes(&block)),
+    ];
+    let malformed = malformed.map(|(name, frame)| Kind { name, frame, malformed: true });
+    pointless.into_iter().chain(malformed).collect()
+}
+
+/// Nine peers that send one kind of frame, on a thread of their own, until this is dropped.
+struct Attack {
+    sent: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Attack {
+    /// Begins; without a pace they send what is taken.
+    fn new(node: &Node, kind: &Kind, pace: Option<u64>) -> Self {
+        let (sent, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let peers: Vec<_> = (0..ATTACKERS)
+            .map(|peer| Peer {
+                number: 1_000 + peer,
+                sent: sent.clone(),
+                over: over.clone(),
+                each_tick: pace.map(|pace| pace * TICK.as_millis() as u64 / 1_000 / ATTACKERS),
+                frame: kind.frame.clone(),
+                hub: node.hub.clone(),
+                runtime: node.runtime.clone(),
+            })
+            .collect();
+        let malformed = kind.malformed;
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let tasks: Vec<_> = peers
+                    .into_iter()
+                    .map(|peer| {
+                        tokio::spawn(async move {
+                            if malformed { peer.come_and_go().await } else { peer.flood().await }
+                        })
+                    })
+                    .collect();
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            });
+        });
+        Self { sent, over, thread: Some(thread) }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.thread.take().map(JoinHandle::join).unwrap().unwrap();
+    }
+}
+
+struct Peer {
+    number: u64,
+    sent: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    each_tick: Option<u64>,
+    frame: Vec<u8>,
+    hub: Hub,
+    runtime: Handle,
+}
+
+impl Peer {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    async fn connect(&self) -> DuplexStream {
+        let (near, far) = duplex(PIPE);
+        let (ours, theirs) = bindings(self.number);
+        let hub = self.hub.clone();
+        let about = About { name: String::from("hostile"), address: String::from("pipe") };
+        self.runtime.spawn(async move {
+            let (read, write) = tokio::io::split(far);
+            hub.replicate(read, write, ours, about).await
+        });
+        let mut near = near;
+        near.write_all(&greeting(&theirs)).await.unwrap();
+        near
+    }
+
+    /// Sends the frame again and again on one stream.
+    async fn flood(self) {
+        let (read, mut write) = tokio::io::split(self.connect().await);
+        let mut frames = FrameReader::new(read);
+        // Only then is the feed open on both sides.
+        let is_have = |frame: Frame| {
+            matches!(decode(&frame.header, &frame.payload), Ok(Message::Have { .. }))
+        };
+        while !is_have(frames.read().await.unwrap().unwrap()) {}
+        let drain =
+            tokio::spawn(
+                async move { while frames.read().await.is_ok_and(|frame| frame.is_some()) {} },
+            );
+        let at_once = self.each_tick.unwrap_or(CHUNK as u64);
+        let chunk = self.frame.repeat(at_once as usize);
+        let mut ticks = tokio::time::interval(TICK);
+        while !self.is_over() {
+            if self.each_tick.is_some() {
+                ticks.tick().await;
+            }
+            write.write_all(&chunk).await.expect("it breaks no rule");
+            self.sent.fetch_add(at_once, Ordering::SeqCst);
+        }
+        drain.abort();
+    }
+
+    /// Sends it once, and comes back on a new stream.
+    async fn come_and_go(self) {
+        let mut ticks = tokio::time::interval(TICK);
+        while !self.is_over() {
+            if self.each_tick.is_some() {
+                ticks.tick().await;
+            }
+            for _ in 0..self.each_tick.unwrap_or(1) {
+                let mut stream = self.connect().await;
+                // It may be thrown out while it writes, which is all the same to it.
+                let _ = stream.write_all(&self.frame).await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                self.sent.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// Fetches the feed with a node of its own; returns how long that took.
+fn fetch(node: &Node) -> Duration {
+    let reader = Node::new(0);
+    let (near, far) = duplex(1 << 20);
+    let (ours, theirs) = bindings(0);
+    let started = Instant::now();
+    node.connect(near, ours);
+    reader.connect(far, theirs);
+    let target = Target::Blocks(vec![0..BLOCKS]);
+    let want = Want { target, priority: Priority(0), order: Order::Linear };
+    let mut wanted = reader.hub.want(reader.feed, want);
+    reader.runtime.block_on(wanted.done());
+    started.elapsed()
+}
+
+fn main() {
+    let node = Node::new(BLOCKS);
+    println!("{:35} {:>12} {:>9} {:>6}", "frame", "absorbed", "sent", "kept");
+    for kind in kinds() {
+        let attack = Attack::new(&node, &kind, None);
+        std::thread::sleep(SPAN / 10);
+        let (sent, spent) = (attack.sent(), node.spent());
+        std::thread::sleep(SPAN);
+        let (sent, spent) = (attack.sent() - sent, node.spent() - spent);
+        drop(attack);
+        let absorbed = sent as f64 / spent.as_secs_f64();
+        let (mut kept, mut pace) = (0.0_f64, 0.0_f64);
+        for _ in 0..3 {
+            let alone = fetch(&node);
+            let attack = Attack::new(&node, &kind, Some(PACE));
+            let (before, started) = (attack.sent(), Instant::now());
+            let beside = fetch(&node);
+            pace = pace.max((attack.sent() - before) as f64 / started.elapsed().as_secs_f64());
+            kept = kept.max(alone.as_secs_f64() / beside.as_secs_f64());
+        }
+        println!("{:35} {absorbed:>10.0}/s {pace:>7.0}/s {:>5.0}%", kind.name, kept * 100.0);
+    }
+}
