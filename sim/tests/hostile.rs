@@ -1,5 +1,7 @@
 //! One honest source and nine hostile ones: what is wanted comes about as fast as from the honest one alone. THREATS G8.
 
+#![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
+
 use std::time::Duration;
 
 use datnode_feed::SecretKey;
@@ -60,6 +62,9 @@ impl Source {
     }
 }
 
+/// A connection, as both ends call it.
+type Link = (PeerId, PeerId);
+
 /// A reader, an honest source, and hostile ones.
 struct Scene {
     world: World,
@@ -67,7 +72,7 @@ struct Scene {
     writer: HostId,
     honest: PeerId,
     /// The hostile ones; those that come and go are connected, or are not.
-    hostile: Vec<(HostId, Source, Option<(PeerId, PeerId)>)>,
+    hostile: Vec<(HostId, Source, Option<Link>)>,
     blocks: u64,
 }
 

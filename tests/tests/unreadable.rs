@@ -35,7 +35,7 @@ impl Owner {
         // Long ago: what was written a moment before a share is read again by the next.
         let closed = fs::File::options().write(true).open(folder.join("closed")).unwrap();
         closed
-            .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_hours(300_000))
+            .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000))
             .unwrap();
         // The folder for whom it belongs to.
         let root = rustix::process::geteuid().is_root();

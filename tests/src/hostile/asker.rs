@@ -121,12 +121,14 @@ impl Asker {
                     line.send(&requests(number)).await?;
                 }
                 acts.note();
-                while self == Self::Sips {
+                if self == Self::Deaf {
+                    // The line is kept, and nothing is read from it.
+                    std::future::pending::<()>().await;
+                }
+                loop {
                     line.receive().await?;
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                // The line is kept, and nothing is read from it.
-                std::future::pending().await
             }
             Self::Oversized => raw(line, &[255; PREFIX_LEN], acts).await,
             Self::Partial => raw(line, &begun()[..1_000], acts).await,
