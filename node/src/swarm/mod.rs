@@ -200,9 +200,12 @@ impl Swarm {
         self.local
     }
 
-    /// Returns the addresses we listen on now.
+    /// Returns the addresses we listen on now, those of TCP first: the order in which they are to be tried.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
-        self.listening.borrow().iter().map(|(_, address)| address.clone()).collect()
+        let listening = self.listening.borrow();
+        let mut addresses: Vec<_> = listening.iter().map(|(_, address)| address.clone()).collect();
+        addresses.sort_by_key(|address| !targets::is_tcp(address));
+        addresses
     }
 
     /// Returns the addresses we listen on now with our id at their end, as tickets carry them.

@@ -401,10 +401,14 @@ pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     }
 }
 
+pub(super) fn is_tcp(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Tcp(_)))
+}
+
 /// Returns what to dial, one list after the other, each at once.
 fn tries(peer: Option<PeerId>, addresses: &[Multiaddr]) -> VecDeque<Vec<Multiaddr>> {
-    let is_tcp = |address: &&Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
-    let (tcp, other): (Vec<&Multiaddr>, Vec<&Multiaddr>) = addresses.iter().partition(is_tcp);
+    let (tcp, other): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
+        addresses.iter().partition(|address| is_tcp(address));
     let lists: Vec<Vec<Multiaddr>> = match peer {
         Some(_) => [tcp, other].map(|list| list.into_iter().cloned().collect()).into(),
         // Whoever answers may differ by address, so they are not dialed at once.
