@@ -56,7 +56,11 @@ fn root() -> PathBuf {
 
 /// Returns name and version of every package in the lock file.
 fn locked() -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(root().join("Cargo.lock")).expect("there is a lock file");
+    locked_in("Cargo.lock")
+}
+
+fn locked_in(file: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(root().join(file)).expect("there is a lock file");
     let value = |line: &str, key: &str| {
         Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned())
     };
@@ -145,4 +149,45 @@ fn signatures_are_strict_in_the_whole_tree() {
         assert!(!has("legacy_compatibility"), "{name} takes signatures that are not canonical");
         assert!(name != "ed25519-dalek" || !has("hazmat"), "keys could be split");
     }
+}
+
+/// Returns the packages of this workspace as `cargo` understands their manifests.
+fn manifests() -> serde_json::Value {
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline", "--locked"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).expect("cargo prints JSON")
+}
+
+/// What guided fuzzing builds is what we ship: it has a lock file of its own, which nobody builds with in between.
+#[test]
+fn the_fuzz_targets_are_locked_to_what_we_are_built_from() {
+    const FILE: &str = "tests/fuzz/Cargo.lock";
+    // What only the fuzzer needs, and itself.
+    const OWN: [&str; 3] = ["arbitrary", "datnode-fuzz", "libfuzzer-sys"];
+    let (ours, theirs) = (locked(), locked_in(FILE));
+    for package in &theirs {
+        let is_own = OWN.contains(&package.0.as_str());
+        assert!(is_own || ours.contains(package), "{FILE} has {package:?}, Cargo.lock has another");
+    }
+    let manifests = manifests();
+    let packages = manifests["packages"].as_array().expect("there are packages");
+    let mut seen = 0;
+    for package in packages
+        .iter()
+        .filter(|package| theirs.iter().any(|(name, _)| package["name"] == name.as_str()))
+    {
+        for dependency in package["dependencies"].as_array().expect("a list") {
+            if dependency["kind"] == "dev" || dependency["optional"] == true {
+                continue;
+            }
+            let name = dependency["name"].as_str().expect("a name");
+            seen += 1;
+            assert!(theirs.iter().any(|(other, _)| other == name), "{FILE} has no {name}");
+        }
+    }
+    assert!(seen > 30, "only {seen} dependencies were looked at");
 }
