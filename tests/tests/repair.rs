@@ -117,3 +117,20 @@ fn a_rotten_index_is_mended() {
     verify(&reader, "copy", &[], 0);
     File::open(reader.path("copy/small")).unwrap();
 }
+
+#[test]
+fn damage_is_not_forgotten_when_nobody_can_mend_it() {
+    let World { writer, sharer, reader } = World::new();
+    rot(&reader.path("copy/data/a.bin"), 300_000);
+    drop(sharer);
+    for _ in 0..2 {
+        let repair = ["--json", "verify", "copy", "--repair", "--wait", "1s"];
+        assert_ne!(reader.run(repair).status.code(), Some(0), "nobody is there");
+        let found = verify(&reader, "copy", &[], 6);
+        assert_eq!(found["bad"][0]["path"], "data/a.bin", "{found}");
+    }
+    let sharer = writer.share(&writer.path("source"), &[]);
+    verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+    verify(&reader, "copy", &[], 0);
+}

@@ -3,6 +3,7 @@
 mod cat;
 mod clone;
 mod context;
+mod doubted;
 mod dry_run;
 mod left_out;
 mod log;

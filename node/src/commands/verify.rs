@@ -10,6 +10,7 @@ use datnode_proto::{Order, Priority, Target, Want};
 use serde_json::{Value, json};
 
 use super::context::{disk, hub, network, patience, read_key};
+use super::doubted;
 use crate::address::{VersionSpec, find_drive};
 use crate::cli::Verify;
 use crate::cli::escape;
@@ -31,7 +32,16 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
     let (checked, mut bad) = audit(&mut store, &key, !args.quick)?;
     let took = started.elapsed();
+    for (feed, block) in doubted::doubted(&folder)? {
+        let feed = if feed == CHANGES { CHANGES } else { CONTENT };
+        let found = Bad { feed, block, file: None };
+        if !bad.contains(&found) {
+            bad.push(found);
+        }
+    }
     if args.repair {
+        // Before anything is dropped: from then on the store cannot tell what is damaged.
+        note(&folder, &bad)?;
         for bad in &bad {
             discard(&mut store, &key, bad)?;
         }
@@ -69,6 +79,7 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     network.close().await;
     let missing = |bad: &&Bad| left.contains(bad) || cause.is_some();
     let left: Vec<Bad> = bad.iter().filter(missing).cloned().collect();
+    note(&folder, &left)?;
     record(out, &checked, &bad, bad.len() - left.len())?;
     if left.is_empty() {
         out.say(format_args!("fetched again: {} blocks  ✓", Count(bad.len() as u64)));
@@ -108,6 +119,11 @@ fn audit(store: &mut AnyStore, key: &PublicKey, full: bool) -> Result<(Checked, 
         total.signatures += checked.signatures;
     }
     Ok((total, bad))
+}
+
+/// Notes which blocks are to be brought back.
+fn note(folder: &Path, bad: &[Bad]) -> Result<(), Error> {
+    doubted::note(folder, bad.iter().map(|bad| (bad.feed, bad.block)))
 }
 
 fn discard(store: &mut AnyStore, key: &PublicKey, bad: &Bad) -> Result<(), Error> {
