@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use datnode_tests::{User, assert_exit, binary, noise, tree, write};
+use datnode_tests::{User, assert_exit, binary, noise, rot, tree, write};
 
 /// The calls that change what is on the disk.
 const CALLS: [&str; 10] = [
@@ -281,6 +281,29 @@ fn clones(round: Round, harm: &str, calls: &[&str]) -> u32 {
     fresh + updates
 }
 
+/// Whatever happened to a repair: the next one mends what is left.
+fn repairs(round: Round, harm: &str, calls: &[&str]) -> u32 {
+    let writer = User::new();
+    round.first_version(&writer.path("source"));
+    let sharer = writer.share(&writer.path("source"), &[]);
+    let rotten = User::new();
+    assert_exit(&rotten.run(["clone", sharer.ticket(), "copy"]), 0);
+    for name in ["edited", "deep/er/file", "same"] {
+        rot(&rotten.path("copy").join(name), 3);
+    }
+    rot(&rotten.path("copy/.dat/store/tree.1"), 45);
+    let repair = ["--json", "verify", "copy", "--repair", "--peer", sharer.address()];
+    at_each_call(harm, calls, |calls, number| {
+        let reader = twin(&rotten);
+        let end = run(&reader, calls, harm, number, &repair);
+        let next = reader.run(repair);
+        assert_exit(&next, 0);
+        assert_eq!(tree(&writer.path("source")), tree(&reader.path("copy")), "{calls} {number}");
+        assert_exit(&reader.run(["verify", "copy"]), 0);
+        end
+    })
+}
+
 /// Whatever happened to a recovery from a backup: the next one has what was published, and the writer goes on from there.
 fn recoveries(round: Round, harm: &str, calls: &[&str]) -> u32 {
     let writer = User::new();
@@ -320,22 +343,27 @@ const KILL: &str = "signal=KILL";
 
 #[test]
 fn a_first_share_is_killed_at_any_call() {
-    rounds("kills of a first share", 40, |round| first_shares(round, KILL, &CALLS));
+    rounds("kills of a first share", 45, |round| first_shares(round, KILL, &CALLS));
 }
 
 #[test]
 fn a_second_share_is_killed_at_any_call() {
-    rounds("kills of a second share", 45, |round| second_shares(round, KILL, &CALLS));
+    rounds("kills of a second share", 52, |round| second_shares(round, KILL, &CALLS));
 }
 
 #[test]
 fn a_clone_is_killed_at_any_call() {
-    rounds("kills of clones", 100, |round| clones(round, KILL, &CALLS));
+    rounds("kills of clones", 110, |round| clones(round, KILL, &CALLS));
+}
+
+#[test]
+fn a_repair_is_killed_at_any_call() {
+    rounds("kills of a repair", 40, |round| repairs(round, KILL, &CALLS));
 }
 
 #[test]
 fn a_recovery_is_killed_at_any_call() {
-    rounds("kills of a recovery", 20, |round| recoveries(round, KILL, &CALLS));
+    rounds("kills of a recovery", 55, |round| recoveries(round, KILL, &CALLS));
 }
 
 #[test]
