@@ -4,8 +4,8 @@
 
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use datnode::swarm::limits::CONNECTIONS_INBOUND;
@@ -18,6 +18,17 @@ const HANGS: Duration = Duration::from_secs(300);
 
 /// What a command may take, whatever its peers do, in bytes.
 const MEMORY: u64 = 256 << 20;
+
+/// Tests that compare rates have this machine to themselves.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+fn with_others() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A drive that is shared, and its blocks for peers in this process.
 struct Shared {
@@ -96,6 +107,7 @@ async fn newer(mut line: Line) {
 
 #[test]
 fn a_peer_that_speaks_a_newer_protocol_only_is_named() {
+    let _turn = with_others();
     let user = User::new();
     write(&user.path("source"), b"a", b"hello");
     let link = user.share(&user.path("source"), &[]).link().to_owned();
@@ -123,6 +135,7 @@ async fn fleeting(mut line: Line) {
 
 #[test]
 fn peers_that_come_and_go_keep_nobody_waiting() {
+    let _turn = with_others();
     let user = User::new();
     write(&user.path("source"), b"a", b"hello");
     let link = user.share(&user.path("source"), &[]).link().to_owned();
@@ -159,12 +172,14 @@ fn clone_beside(shared: &Shared, source: Source, faulty: bool) {
 
 #[test]
 fn whoever_sends_what_is_wrong_is_thrown_out_and_does_no_harm() {
+    let _turn = with_others();
     let shared = Shared::new(12 << 20);
     Source::FAULTY.iter().for_each(|source| clone_beside(&shared, *source, true));
 }
 
 #[test]
 fn whoever_is_tiring_does_no_harm() {
+    let _turn = with_others();
     let shared = Shared::new(12 << 20);
     Source::TIRING.iter().for_each(|source| clone_beside(&shared, *source, false));
 }
@@ -179,6 +194,7 @@ fn share_beside(shared: &Shared, asker: Asker, faulty: bool) {
 
 #[test]
 fn whoever_asks_too_much_is_thrown_out_and_others_are_served() {
+    let _turn = with_others();
     let shared = Shared::new(12 << 20);
     Asker::FAULTY.iter().for_each(|asker| share_beside(&shared, *asker, true));
     Asker::TIRING.iter().for_each(|asker| share_beside(&shared, *asker, false));
@@ -187,6 +203,7 @@ fn whoever_asks_too_much_is_thrown_out_and_others_are_served() {
 
 #[test]
 fn whoever_stands_still_is_thrown_out_in_the_end_and_costs_nothing_till_then() {
+    let _turn = with_others();
     let shared = Shared::new(12 << 20);
     let (started, before) = (Instant::now(), processor_time(&shared.sharer.child));
     let askers = [Asker::Deaf, Asker::Partial].map(|asker| shared.asker(asker, Burst::WILD).0);
@@ -197,6 +214,7 @@ fn whoever_stands_still_is_thrown_out_in_the_end_and_costs_nothing_till_then() {
 
 #[test]
 fn nine_who_flood_leave_an_honest_one_its_rate() {
+    let _turn = alone();
     // Those who take blocks are no flood: each gets its share, the honest one among them.
     let floods = [Asker::Opens, Asker::Haves, Asker::Cancels, Asker::Seeks, Asker::Heads];
     let idle = [Asker::Deaf, Asker::Partial, Asker::Trickle, Asker::Trickle];
@@ -229,6 +247,7 @@ fn nine_who_flood_leave_an_honest_one_its_rate() {
 
 #[test]
 fn nine_who_flood_wildly_do_not_keep_an_honest_one_from_its_work() {
+    let _turn = with_others();
     let floods = [Asker::Opens, Asker::Haves, Asker::Cancels, Asker::Beyond, Asker::Heads];
     let shared = Shared::new(24 << 20);
     let kinds = floods.iter().cycle().take(9);
@@ -240,6 +259,7 @@ fn nine_who_flood_wildly_do_not_keep_an_honest_one_from_its_work() {
 
 #[test]
 fn nine_hostile_sources_at_most_double_the_time() {
+    let _turn = alone();
     let shared = Shared::new(96 << 20);
     let mut best = f64::MAX;
     for _ in 0..6 {
@@ -262,6 +282,7 @@ fn nine_hostile_sources_at_most_double_the_time() {
 
 #[test]
 fn those_who_come_and_go_or_stay_without_a_word_take_little_memory() {
+    let _turn = with_others();
     let shared = Shared::new(12 << 20);
     let fleeting: Vec<_> =
         (0..3).map(|_| Hostile::attack(shared.sharer.address(), fleeting)).collect();
