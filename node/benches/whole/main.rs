@@ -33,10 +33,18 @@ fn main() {
     let mut table = Table::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        folders(&mut table, "2 GiB file", &large, &folder, rsync.as_ref());
-        folders(&mut table, "47,000 files", &small, &folder, rsync.as_ref());
+        folders(&mut table, "one file", &large, &folder, rsync.as_ref());
+        folders(&mut table, "small files", &small, &folder, rsync.as_ref());
         after_edits(&mut table, &edits, &folder);
     }
+    let mebibytes = |folder: &Path| data::size(folder) >> 20;
+    println!(
+        "One file of {} MiB; {} small files of {} MiB in all; edits in a file of {} MiB.\n",
+        mebibytes(&large),
+        data::files(&small).len(),
+        mebibytes(&small),
+        mebibytes(&edits) / 2
+    );
     table.print();
 }
 
@@ -98,7 +106,7 @@ fn after_edits(table: &mut Table, source: &Path, folder: &Path) {
     ] {
         edit(&source.join("large-0"));
         let sharer = writer.share(source);
-        let row = |what: &str| format!("{name} of 128 MiB: {what}");
+        let row = |what: &str| format!("{name} of a file: {what}");
         table.seconds(&row("share again"), sharer.ready_after, None);
         let cloned = reader.clone(&sharer, &out);
         table.seconds(&row("clone again"), cloned.seconds, None);
