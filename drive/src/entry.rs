@@ -228,7 +228,7 @@ impl Entry {
         out.into_vec()
     }
 
-    /// Decodes both parts. Sizes that disagree are refused here (THREATS D10). SPEC 8.5
+    /// Decodes both parts. Sizes that disagree are refused here. SPEC 8.5
     pub(crate) fn decode(identity: &[u8], location: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(identity);
         let kind = Kind::from_code(input.u8()?)?;

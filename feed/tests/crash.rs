@@ -1,4 +1,4 @@
-//! Power cuts and kills at every change of the storage, also during recovery (THREATS.md L1 to L3).
+//! Power cuts and kills at every change of the storage, also during recovery.
 //!
 //! The storage of these tests keeps what was not synced apart. A cut leaves of that nothing, all, a prefix in the order in
 //! which it was written (the last write torn), or any part of it. A kill leaves all of it readable, and none of it safe.

@@ -1,4 +1,4 @@
-//! One key, one history: what was never signed leaves no trace, and a head never goes back (THREATS.md L4, P5).
+//! One key, one history: what was never signed leaves no trace, and a head never goes back.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Keys and signatures that must be refused (THREATS.md P3).
+//! Keys and signatures that must be refused.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Proofs between stores: the true one is taken, and nothing else (THREATS.md P2 to P5).
+//! Proofs between stores: the true one is taken, and nothing else.
 
 mod common;
 

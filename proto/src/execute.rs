@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use datnode_feed::{
     BlockIndex, BlockProof, Comparison, FeedSlot, Seek, SignedHead, Storage, Store, UpgradeProof,
-    VerifyError, leaf,
+    leaf,
 };
 
 use crate::job::{Done, Failure, Job};
@@ -37,7 +37,7 @@ pub fn execute<S: Storage>(store: &mut Store<S>, slot: FeedSlot, job: Job) -> Do
             Done::Compared { peer, feed, head, result: compare(store, slot, &head) }
         }
         Job::Accuse { peer, feed, accusation } => {
-            let kept = store.accuse(slot, &accusation).map_err(|error| blame(&error));
+            let kept = store.accuse(slot, &accusation).map_err(|error| Failure::from(&error));
             Done::Accused { peer, feed, result: kept.map(|_| accusation) }
         }
         Job::Store { peer, feed, block, siblings, bytes } => {
@@ -46,7 +46,7 @@ pub fn execute<S: Storage>(store: &mut Store<S>, slot: FeedSlot, job: Job) -> Do
                 store.keep(slot, block, &bytes)?;
                 Ok(offset)
             });
-            let result = kept.map_err(|error| blame(&error));
+            let result = kept.map_err(|error| Failure::from(&error));
             Done::Stored { peer, feed, block, len: bytes.len() as u64, result }
         }
     }
@@ -68,7 +68,7 @@ fn upgrade<S: Storage>(
     slot: FeedSlot,
     proof: &UpgradeProof,
 ) -> Result<SignedHead, Failure> {
-    store.upgrade(slot, proof).map_err(|error| blame(&error))?;
+    store.upgrade(slot, proof).map_err(|error| Failure::from(&error))?;
     store.head(slot).copied().ok_or(Failure::Ours)
 }
 
@@ -83,14 +83,5 @@ fn compare<S: Storage>(
         }
         Ok(found)
     });
-    compared.map_err(|error| blame(&error))
-}
-
-fn blame(error: &VerifyError) -> Failure {
-    match error {
-        VerifyError::Behind { theirs, .. } => Failure::Behind(*theirs),
-        VerifyError::Unreachable => Failure::Unproven,
-        error if error.is_peers_fault() => Failure::Peer,
-        _ => Failure::Ours,
-    }
+    compared.map_err(|error| Failure::from(&error))
 }

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use bytes::Bytes;
 use datnode_feed::{
-    Accusation, BlockIndex, BlockProof, Comparison, Node, SignedHead, UpgradeProof,
+    Accusation, BlockIndex, BlockProof, Comparison, Node, SignedHead, UpgradeProof, VerifyError,
 };
 
 use crate::fault::Fault;
@@ -207,6 +207,17 @@ pub enum Failure {
     Ours,
     /// The feed is written here, and the peer holds more of it: our store is older than what it wrote.
     Behind(u64),
+}
+
+impl From<&VerifyError> for Failure {
+    fn from(error: &VerifyError) -> Self {
+        match error {
+            VerifyError::Behind { theirs, .. } => Self::Behind(*theirs),
+            VerifyError::Unreachable => Self::Unproven,
+            error if error.is_peers_fault() => Self::Peer,
+            _ => Self::Ours,
+        }
+    }
 }
 
 /// What the caller may want to know.

@@ -1,4 +1,4 @@
-//! Crashes of every workload, behind every operation (THREATS L1 to L4, goal G1). The long form is `sim crash`.
+//! Crashes of every workload, behind every operation. The long form is `sim crash`.
 
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 

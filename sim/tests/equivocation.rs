@@ -6,7 +6,7 @@ use datnode_feed::{Accusation, SecretKey};
 use datnode_proto::Order;
 use datnode_sim::{HostId, Random, World};
 
-/// How long after the first contact everybody must know (THREATS G9).
+/// How long after the first contact everybody must know.
 const SOON: Duration = Duration::from_secs(5);
 const SEEDS: u64 = 200;
 

@@ -1,4 +1,4 @@
-//! Each operation of every workload fails, in each way (THREATS L5 to L7, goal G4). The long form is `sim fail`.
+//! Each operation of every workload fails, in each way. The long form is `sim fail`.
 
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 

@@ -1,4 +1,4 @@
-//! One honest source and nine hostile ones: what is wanted comes about as fast as from the honest one alone. THREATS G8.
+//! One honest source and nine hostile ones: what is wanted comes about as fast as from the honest one alone.
 
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 

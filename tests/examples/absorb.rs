@@ -1,4 +1,4 @@
-//! How many frames that mean nothing a node absorbs on one core, and what they leave for an honest peer. THREATS G15.
+//! How many frames that mean nothing a node absorbs on one core, and what they leave for an honest peer.
 //!
 //! `cargo run --release -p datnode-tests --example absorb`
 //!

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use datnode_tests::process::wait_until;
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
 use serde_json::Value;
 
@@ -220,9 +222,11 @@ fn two_histories_of_one_key_are_known_to_everybody_who_meets_both() {
         &["--peer", two_serving.address(), "--peer", one_serving.address()],
     );
     // Everybody who is connected knows soon; each says so when asked.
-    wait_for("the reader knows", || status(&reader, "copy")["accused"] == true);
-    wait_for("the first writer knows", || status(&one, "source")["accused"] == true);
-    wait_for("the second writer knows", || status(&two, "source")["accused"] == true);
+    let wait_until =
+        |what, done: &dyn Fn() -> bool| wait_until(Duration::from_secs(60), what, done);
+    wait_until("the reader knows", &|| status(&reader, "copy")["accused"] == true);
+    wait_until("the first writer knows", &|| status(&one, "source")["accused"] == true);
+    wait_until("the second writer knows", &|| status(&two, "source")["accused"] == true);
     let shown = reader.run(["status", "copy"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("signed two histories"));
     drop((one_serving, two_serving, serving));
@@ -245,14 +249,6 @@ fn two_histories_of_one_key_are_known_to_everybody_who_meets_both() {
     assert!(String::from_utf8_lossy(&cloned.stderr).contains("warning[E-CONFLICT]"));
     assert_eq!(fs::read(late.path("copy/a")).unwrap(), b"here");
     assert_eq!(status(&late, "copy")["accused"], true);
-}
-
-fn wait_for(what: &str, done: impl Fn() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !done() {
-        assert!(std::time::Instant::now() < end, "{what}: not in a minute");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
 }
 
 #[test]

@@ -109,13 +109,15 @@ impl Home {
 /// Finds "(72 KiB)" in what `cat -v` says.
 fn received(said: &str) -> u64 {
     let shown = said.rsplit_once("blocks (").and_then(|(_, rest)| rest.split_once(')'));
-    let Some((number, unit)) = shown.and_then(|(size, _)| size.split_once(' ')) else { return 0 };
+    let size = shown.and_then(|(size, _)| size.split_once(' '));
+    let (number, unit) = size.expect("it says how much it fetched");
     let scale = match unit {
+        "B" => 1.0,
         "KiB" => 1024.0,
         "MiB" => 1_048_576.0,
-        _ => 1.0,
+        unit => panic!("what is a {unit}?"),
     };
-    (number.parse::<f64>().unwrap_or_default() * scale) as u64
+    (number.parse::<f64>().expect("a number") * scale) as u64
 }
 
 impl Sharer {

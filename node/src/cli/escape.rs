@@ -1,7 +1,7 @@
 //! Names on a terminal: whatever bytes a name holds, the line that shows it cannot be forged.
 //!
 //! Control characters, characters that reorder or hide text, and bytes that are no UTF-8 come out as escapes. A
-//! backslash is doubled, so that two names never look the same. THREATS D7.
+//! backslash is doubled, so that two names never look the same.
 
 use std::path::Path;
 

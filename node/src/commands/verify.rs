@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use datnode_drive::{DrivePath, Entry};
-use datnode_feed::{Checked, PublicKey};
+use datnode_feed::{Checked, FeedSlot, PublicKey};
 use datnode_proto::{Order, Priority, Target, Want};
 use serde_json::{Value, json};
 
@@ -35,7 +35,8 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     for (feed, block) in doubted::doubted(&folder)? {
         let feed = if feed == CHANGES { CHANGES } else { CONTENT };
         let found = Bad { feed, block, file: None };
-        if !bad.contains(&found) {
+        // What came back since, with a clone for example, was held against its signature by the audit.
+        if !bad.contains(&found) && !holds(&store, &key, &found) {
             bad.push(found);
         }
     }
@@ -127,9 +128,16 @@ fn note(folder: &Path, bad: &[Bad]) -> Result<(), Error> {
 }
 
 fn discard(store: &mut AnyStore, key: &PublicKey, bad: &Bad) -> Result<(), Error> {
-    let feeds = store.feeds().find(|(_, feed)| (feed == key) == (bad.feed == CHANGES));
-    let Some((slot, _)) = feeds else { return Ok(()) };
+    let Some(slot) = slot(store, key, bad.feed) else { return Ok(()) };
     store.discard(slot, datnode_feed::BlockIndex(bad.block)).map_err(Error::store)
+}
+
+fn holds(store: &AnyStore, key: &PublicKey, bad: &Bad) -> bool {
+    slot(store, key, bad.feed).is_some_and(|slot| store.have(slot).contains(bad.block))
+}
+
+fn slot(store: &AnyStore, key: &PublicKey, feed: &str) -> Option<FeedSlot> {
+    store.feeds().find(|(_, other)| (other == key) == (feed == CHANGES)).map(|(slot, _)| slot)
 }
 
 /// Returns the version whose files are in the folder: the one that landed last, or the latest.

@@ -1,7 +1,7 @@
 //! Opening things beneath a folder, and never outside of it.
 //!
 //! Invariant: whatever is opened here was reached from the folder's handle by real directories only: no symlink is
-//! followed, not even one that appears while we look, and no `..` leads out. THREATS D4, D12.
+//! followed, not even one that appears while we look, and no `..` leads out.
 //! Elsewhere: which names may become paths at all (`datnode_drive::SafePath`).
 
 use std::fs::File;

@@ -133,19 +133,14 @@ impl Worker {
     }
 
     fn blame(&mut self, error: &VerifyError) -> Failure {
-        if error.is_peers_fault() {
-            return Failure::Peer;
+        let failure = Failure::from(error);
+        if failure == Failure::Ours {
+            tracing::debug!(%error, "not taken");
         }
-        match error {
-            VerifyError::Behind { theirs, .. } => return Failure::Behind(*theirs),
-            VerifyError::Unreachable => return Failure::Unproven,
-            _ => {}
-        }
-        tracing::debug!(%error, "not taken");
         if let VerifyError::Store(error) = error {
             self.fail(crate::error::Error::new(crate::error::Code::Io, error.to_string()));
         }
-        Failure::Ours
+        failure
     }
 
     fn or_fail<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use datnode_feed::PublicKey;
 use datnode_proto::Binding;
 use libp2p::Multiaddr;
-use libp2p::multiaddr::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -17,7 +16,7 @@ use crate::error::Error;
 use crate::keys::random;
 use crate::runtime;
 use crate::swarm::identity::Identity;
-use crate::swarm::{self, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent};
+use crate::swarm::{self, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, peer_of};
 
 /// How often the runtime folder is looked at for processes that serve a drive.
 const LOOK: Duration = Duration::from_millis(250);
@@ -93,7 +92,7 @@ impl Network {
         options.peers.iter().for_each(|peer| sought.lock().sought.seek(peer));
         // Addresses that name a peer are tried in the best order; one that names none may be anybody's.
         let (named, unnamed): (Vec<_>, Vec<_>) =
-            options.peers.iter().cloned().partition(|peer| peer.iter().any(names_peer));
+            options.peers.iter().cloned().partition(|peer| peer_of(peer).is_some());
         for peers in unnamed.into_iter().map(|peer| vec![peer]).chain([named]) {
             swarm.keep(peers).await;
         }
@@ -140,10 +139,6 @@ impl Network {
             }
         });
     }
-}
-
-fn names_peer(part: Protocol<'_>) -> bool {
-    matches!(part, Protocol::P2p(_))
 }
 
 /// Connects to a process on this computer; by its control socket when one of both is offline.

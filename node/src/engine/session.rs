@@ -1,8 +1,8 @@
 //! One peer's stream: frames in, frames out, until one side has had enough.
 //!
 //! The reader hands frames to the replicator as they come, those together that came together: small ones without end are no
-//! more work than few. Byte credit bounds what can arrive. The writer asks the
-//! replicator for the next frame whenever the stream can take one, so that the most urgent one is always next.
+//! more work than few. Byte credit bounds what can arrive. The writer asks the replicator for the next frame whenever the
+//! stream can take one, so that the most urgent one is always next.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What is in a working folder, without opening a file.
 //!
 //! Rules: `.datignore` files have the meaning of `.gitignore`; hidden names are passed over and counted; `.dat` never travels;
-//! symlinks are recorded, not followed; sockets, pipes and devices are listed. THREATS D12. What is left out is named with its
+//! symlinks are recorded, not followed; sockets, pipes and devices are listed. What is left out is named with its
 //! reason; a folder that is left out counts once.
 
 use std::collections::HashSet;

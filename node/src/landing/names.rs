@@ -2,7 +2,7 @@
 //!
 //! What lies below a file or a link of the same version has no place anywhere. Which names a file system takes for one and the
 //! same, and which it cannot hold, it is asked itself, in a folder of ours: of names that clash the first one lands, in the
-//! order of their bytes, and the others are refused, never merged. THREATS D3, D5.
+//! order of their bytes, and the others are refused, never merged.
 //! Elsewhere: names that must not land whatever the disk (`datnode_drive::SafePath`).
 
 use std::collections::{HashMap, HashSet};

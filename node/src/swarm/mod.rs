@@ -32,6 +32,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 pub use self::stream::SessionStream;
+pub(crate) use self::targets::peer_of;
 
 use self::driver::{Command, Driver};
 

@@ -12,9 +12,6 @@ use libp2p::swarm::ConnectionId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Most of a reader's buffer that is zeroed for one read; the transport gives 16 KiB at a time.
-const INITIALIZED_MAX: usize = 16 * 1024;
-
 /// A session's stream.
 #[derive(Debug)]
 pub struct SessionStream {
@@ -49,13 +46,7 @@ impl AsyncRead for SessionStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let len = buffer.remaining().min(if buffer.initialized().len() == buffer.capacity() {
-            usize::MAX
-        } else {
-            INITIALIZED_MAX
-        });
-        let room = buffer.initialize_unfilled_to(len);
-        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, room))?;
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer.initialize_unfilled()))?;
         buffer.advance(read);
         Poll::Ready(Ok(()))
     }

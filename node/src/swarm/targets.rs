@@ -394,7 +394,7 @@ fn by_peer(addresses: Vec<Multiaddr>) -> Vec<(Option<PeerId>, Vec<Multiaddr>)> {
 }
 
 /// Returns the peer an address ends in.
-pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     match address.iter().last() {
         Some(Protocol::P2p(peer)) => Some(peer),
         _ => None,

@@ -1,6 +1,6 @@
 //! The crash lane: a workload is run once, and crashed behind each operation, in every way that its pending items allow.
 //!
-//! Some images crash again while they recover, up to twice. Threats L1 to L4; goal G1.
+//! Some images crash again while they recover, up to twice.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,6 @@
 //! The failure lane: one operation of a workload fails, each in turn and in each way. The store is opened again, judged, and
 //! the workload goes on to its end.
 //!
-//! Threats L5 to L7; goal G4.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,6 @@
 //! The rot lane: a small store of which each byte is damaged in turn, and that is cut at each length.
 //!
-//! What is damaged may be missing, by a typed error or quietly; it is never wrong, and nobody signs over it. Threat L8; goal G5.
+//! What is damaged may be missing, by a typed error or quietly; it is never wrong, and nobody signs over it.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

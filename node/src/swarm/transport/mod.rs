@@ -6,6 +6,7 @@
 mod muxer;
 mod secure;
 mod tcp;
+mod verifier;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
