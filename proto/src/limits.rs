@@ -46,6 +46,9 @@ pub const BLIND_MAX: u32 = 64;
 pub const CREDIT_START: u64 = 1 << 20;
 /// The least byte credit: two large blocks and their company.
 pub const CREDIT_MIN: u64 = 128 << 10;
+/// The time for which credit is given beyond the round trip: threads and processes of both ends have to notice and take turns,
+/// which on a fast and near path takes longer than the way. No urgent block waits longer for it than this.
+pub const TURNAROUND: Duration = Duration::from_millis(4);
 /// The most byte credit: what a gigabit holds at 100 ms.
 pub const CREDIT_MAX: u64 = 16 << 20;
 /// How many received bytes may wait for the store before credit is held back.

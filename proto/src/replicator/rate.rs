@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::ids::Instant;
 use crate::limits::{
     CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_MAX, LEASE_BYTES_UNKNOWN, LEASE_TIME,
+    TURNAROUND,
 };
 
 /// How long bytes are counted before they become a sample.
@@ -66,12 +67,14 @@ impl Rate {
         self.rtt_min
     }
 
-    /// Returns how many bytes may be on the way to us: 1.25 × rate × least round trip, within bounds.
+    /// Returns how many bytes may be on the way to us: what comes in 1.25 × the least round trip and the time that
+    /// both ends take to notice, within bounds.
     pub(super) fn credit(&self) -> u64 {
         match self.rtt_min {
             Some(rtt) if self.bytes_per_second > 0 => {
-                let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
-                let product = self.bytes_per_second.saturating_mul(micros) / 800_000;
+                let under_way = rtt.saturating_mul(5) / 4 + TURNAROUND;
+                let micros = u64::try_from(under_way.as_micros()).unwrap_or(u64::MAX);
+                let product = self.bytes_per_second.saturating_mul(micros) / 1_000_000;
                 product.clamp(CREDIT_MIN, CREDIT_MAX)
             }
             _ => CREDIT_START,
@@ -119,7 +122,8 @@ mod tests {
         let rtt = Duration::from_millis(100);
         assert_eq!(Rate::default().credit(), CREDIT_START);
         assert_eq!(Rate::default().lease(), LEASE_BYTES_UNKNOWN);
-        assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000);
+        assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000 + 40_000);
+        assert_eq!(rate(Duration::ZERO, 1 << 30).credit(), (1 << 30) / 250);
         assert_eq!(rate(rtt, 10_000_000).lease(), 10_000_000 * LEASE_TIME.as_secs());
         assert_eq!(rate(rtt, 1).credit(), CREDIT_MIN);
         assert_eq!(rate(rtt, 1).lease(), LEASE_TIME.as_secs());

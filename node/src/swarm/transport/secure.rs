@@ -17,16 +17,13 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade}
 use libp2p::identity::Keypair;
 use libp2p::tls::certificate;
 use libp2p::{PeerId, noise};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, cipher_suite};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::crypto::ring::{self, cipher_suite};
+use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig,
-    SignatureScheme, SupportedCipherSuite,
-};
+use rustls::{ClientConfig, CommonState, ServerConfig, SupportedCipherSuite};
+
+use super::verifier::Verifier;
 
 const TLS: &str = "/tls/1.0.0";
 const NOISE: &str = "/noise";
@@ -46,13 +43,13 @@ impl Secure {
     /// Makes a certificate for the key of a node, good for as long as this lives.
     pub(super) fn new(identity: &Keypair) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let (certificate, secret) = certificate::generate(identity)?;
-        let secret = aws_lc_rs::sign::any_ecdsa_type(&secret)?;
+        let secret = ring::sign::any_ecdsa_type(&secret)?;
         Self::with(CertifiedKey::new(vec![certificate], secret), noise::Config::new(identity)?)
     }
 
     fn with(own: CertifiedKey, noise: noise::Config) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let own = Arc::new(SingleCertAndKey::from(own));
-        let provider = CryptoProvider { cipher_suites: ciphers(), ..aws_lc_rs::default_provider() };
+        let provider = CryptoProvider { cipher_suites: ciphers(), ..ring::default_provider() };
         let (provider, versions) = (Arc::new(provider), [&rustls::version::TLS13]);
         let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)?
@@ -156,127 +153,13 @@ fn with_peer<C>(stream: TlsStream<C>) -> io::Result<(PeerId, Secured<C>)> {
     Ok((peer, Either::Left(stream)))
 }
 
-/// Takes the one certificate that holds and names a peer, whoever it is: who it must be is held against it by the swarm.
-#[derive(Debug)]
-struct Verifier;
-
-impl Verifier {
-    /// What `libp2p-tls` can verify in a handshake.
-    const SCHEMES: [SignatureScheme; 6] = [
-        SignatureScheme::ECDSA_NISTP256_SHA256,
-        SignatureScheme::ECDSA_NISTP384_SHA384,
-        SignatureScheme::ED25519,
-        SignatureScheme::RSA_PSS_SHA256,
-        SignatureScheme::RSA_PSS_SHA384,
-        SignatureScheme::RSA_PSS_SHA512,
-    ];
-
-    fn certificate(
-        one: &CertificateDer<'_>,
-        more: &[CertificateDer<'_>],
-    ) -> Result<(), rustls::Error> {
-        if !more.is_empty() {
-            return Err(rustls::Error::General("one certificate is allowed".into()));
-        }
-        certificate::parse(one)?;
-        Ok(())
-    }
-
-    fn signature(
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let certificate = certificate::parse(certificate)?;
-        certificate.verify_signature(signed.scheme, message, signed.signature())?;
-        Ok(HandshakeSignatureValid::assertion())
-    }
-}
-
-/// Never asked: only TLS 1.3 is offered.
-fn tls12() -> rustls::Error {
-    rustls::Error::General("TLS 1.2 is not spoken".into())
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        more: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Self::certificate(certificate, more).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::SCHEMES.to_vec()
-    }
-}
-
-impl ClientCertVerifier for Verifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        more: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Self::certificate(certificate, more).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::SCHEMES.to_vec()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures::future::join;
     use libp2p::tcp::tokio::TcpStream;
     use libp2p::tls;
     use rustls::CipherSuite;
-    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -341,7 +224,7 @@ mod tests {
 
         /// Shows these certificates, and signs with its own key.
         fn showing(&self, certificates: Vec<CertificateDer<'static>>) -> Secure {
-            let secret = aws_lc_rs::sign::any_ecdsa_type(&self.secret).unwrap();
+            let secret = ring::sign::any_ecdsa_type(&self.secret).unwrap();
             let noise = noise::Config::new(&self.identity).unwrap();
             Secure::with(CertifiedKey::new(certificates, secret), noise).unwrap()
         }
