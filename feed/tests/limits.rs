@@ -86,7 +86,8 @@ fn a_path_has_so_many_bytes() {
     let (mut store, feed) = empty();
     for (len, fits) in [(PATH_BYTES_MAX, true), (PATH_BYTES_MAX + 1, false)] {
         let path = vec![b'x'; len];
-        let appended = store.append_in_place(feed, b"block", InPlace { path: &path, offset: 0 });
+        let appended =
+            store.append_in_place(feed, leaf(b"block"), InPlace { path: &path, offset: 0 });
         assert_eq!(appended.is_ok(), fits, "{len}");
     }
 }
@@ -95,7 +96,7 @@ fn a_path_has_so_many_bytes() {
 fn so_many_renames_are_followed() {
     let (mut store, feed) = empty();
     let name = |number: usize| format!("{number}").into_bytes();
-    store.append_in_place(feed, b"block", InPlace { path: &name(0), offset: 0 }).unwrap();
+    store.append_in_place(feed, leaf(b"block"), InPlace { path: &name(0), offset: 0 }).unwrap();
     store.sign(feed, &key()).unwrap();
     store.commit().unwrap();
     let rename = |store: &mut common::Memory, number: usize| {

@@ -6,6 +6,7 @@ use common::{block, empty, fetch, follow, grow, key, writer};
 use datnode_feed::limits::JOURNAL_BYTES;
 use datnode_feed::{
     BlockIndex, FileId, InPlace, MemoryStorage, Place, Storage, StorageError, Store, StoreError,
+    leaf,
 };
 
 #[test]
@@ -74,8 +75,8 @@ fn blocks_come_from_working_files_until_these_change() {
     let (mut store, feed) = empty();
     store.storage_mut().set_working(b"dir/file", b"..onetwo".to_vec());
     let at = |offset| InPlace { path: b"dir/file", offset };
-    store.append_in_place(feed, b"one", at(2)).unwrap();
-    store.append_in_place(feed, b"two", at(5)).unwrap();
+    store.append_in_place(feed, leaf(b"one"), at(2)).unwrap();
+    store.append_in_place(feed, leaf(b"two"), at(5)).unwrap();
     store.sign(feed, &key()).unwrap();
     store.commit().unwrap();
     let mut store = Store::open(store.into_storage()).unwrap();
@@ -271,7 +272,7 @@ impl Storage for FailsOnce {
 fn a_new_name_is_synced_before_it_is_recorded() {
     let mut store = Store::open(FailsOnce::default()).unwrap();
     let feed = store.add_feed(key().public()).unwrap();
-    store.append_in_place(feed, b"one", InPlace { path: b"old", offset: 0 }).unwrap();
+    store.append_in_place(feed, leaf(b"one"), InPlace { path: b"old", offset: 0 }).unwrap();
     store.commit().unwrap();
     assert_eq!(store.storage().working_syncs, 1);
     store.rename_working(b"old", b"new").unwrap();

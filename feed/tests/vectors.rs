@@ -159,7 +159,7 @@ fn names_are_as_written_down() {
     use datnode_feed::InPlace;
     let (mut store, feed) = common::empty();
     store.storage_mut().set_working(b"x", b"abc".to_vec());
-    store.append_in_place(feed, b"bc", InPlace { path: b"x", offset: 1 }).unwrap();
+    store.append_in_place(feed, leaf(b"bc"), InPlace { path: b"x", offset: 1 }).unwrap();
     store.sign(feed, &key()).unwrap();
     store.commit().unwrap();
     store.rename_working(b"x", b"yz").unwrap();

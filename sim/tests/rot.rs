@@ -1,8 +1,8 @@
-//! Damage to small stores (THREATS L8, goal G5). The long form is `sim rot`.
+//! Damage to small stores. The long form is `sim rot`.
 
 #![expect(clippy::print_stdout, reason = "a lane prints what it reached")]
 
-use datnode_feed::{BlockIndex, FileId, InPlace, SecretKey, Storage as _, Store, StoreError};
+use datnode_feed::{BlockIndex, FileId, InPlace, SecretKey, Storage as _, Store, StoreError, leaf};
 use datnode_sim::disk::Disk;
 use datnode_sim::lanes::rot::{self, Extent, Rotted};
 use datnode_sim::lanes::{Tally as _, workload};
@@ -40,7 +40,7 @@ fn names_that_lead_in_a_circle_are_found_out_soon() {
     let (mut disk, key) = (Disk::new(), SecretKey::from_bytes([1; 32]));
     let mut store = Store::open(disk.clone()).unwrap();
     let feed = store.add_feed(key.public()).unwrap();
-    store.append_in_place(feed, b"block", InPlace { path: b"file", offset: 0 }).unwrap();
+    store.append_in_place(feed, leaf(b"block"), InPlace { path: b"file", offset: 0 }).unwrap();
     store.rename_working(b"file", b"other").unwrap();
     store.sign(feed, &key).unwrap();
     store.commit().unwrap();

@@ -5,7 +5,7 @@
 
 use super::table::{Cell, UNKNOWN};
 use super::{InPlace, Store, StoreError};
-use crate::hash::{leaf, root};
+use crate::hash::{Node, leaf, root};
 use crate::head::{Head, SignedHead};
 use crate::key::SecretKey;
 use crate::limits::{BLOCK_BYTES_MAX, DATA_PIECE_BYTES, HELD_END};
@@ -19,34 +19,48 @@ impl<S: Storage> Store<S> {
     /// # Errors
     /// A block over the limit, a full feed, or what the storage says.
     pub fn append(&mut self, feed: FeedSlot, block: &[u8]) -> Result<BlockIndex, StoreError> {
-        let index = self.grow(feed, block)?;
+        self.append_hashed(feed, block, leaf(block))
+    }
+
+    /// Appends a block whose leaf is known, so that it is hashed once: on another thread, say.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn append_hashed(
+        &mut self,
+        feed: FeedSlot,
+        block: &[u8],
+        leaf: Node,
+    ) -> Result<BlockIndex, StoreError> {
+        debug_assert_eq!(leaf, crate::hash::leaf(block), "nobody could verify such a feed");
+        let index = self.grow(feed, leaf)?;
         let offset = self.write_data(block)?;
         self.feed_mut(feed).places.insert(index.0, Cell::Data { offset });
         Ok(index)
     }
 
-    /// Appends a block whose bytes are in a working file already.
+    /// Appends a block whose bytes are in a working file already, by its leaf.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
     pub fn append_in_place(
         &mut self,
         feed: FeedSlot,
-        block: &[u8],
+        leaf: Node,
         at: InPlace<'_>,
     ) -> Result<BlockIndex, StoreError> {
         let name = self.name(at.path)?;
-        let index = self.grow(feed, block)?;
+        let index = self.grow(feed, leaf)?;
         self.unsynced.working = true;
         self.feed_mut(feed).places.insert(index.0, Cell::Working { name, offset: at.offset });
         Ok(index)
     }
 
     /// Adds the leaf of a block, and the parents that come with it.
-    fn grow(&mut self, slot: FeedSlot, block: &[u8]) -> Result<BlockIndex, StoreError> {
+    fn grow(&mut self, slot: FeedSlot, node: Node) -> Result<BlockIndex, StoreError> {
         self.writable()?;
-        if block.len() > BLOCK_BYTES_MAX {
-            return Err(StoreError::BlockTooLong(block.len()));
+        if node.size > BLOCK_BYTES_MAX as u64 {
+            return Err(StoreError::BlockTooLong(usize::try_from(node.size).unwrap_or(usize::MAX)));
         }
         self.newest(slot)?;
         let feed = self.feed_mut(slot);
@@ -54,7 +68,6 @@ impl<S: Storage> Store<S> {
             return Err(StoreError::TooMany("blocks"));
         }
         let index = BlockIndex(feed.appended.length);
-        let node = leaf(block);
         feed.nodes.insert(index.node(), node);
         let nodes = &mut feed.nodes;
         push_peak(&mut feed.appended.peaks, index.node(), node, |index, node| {

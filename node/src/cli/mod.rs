@@ -118,6 +118,9 @@ pub struct Share {
     /// Serve what is in the drive, without looking at the folder.
     #[arg(long)]
     pub no_import: bool,
+    /// Serve the files themselves, without a copy: as files change, old versions go away.
+    #[arg(long)]
+    pub in_place: bool,
     /// Say what would change, and change nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -20,7 +20,7 @@ use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::{Code, Error};
 use crate::home::{self, Home};
-use crate::import::{Imported, Progress, Rules, Writer, create, import};
+use crate::import::{How, Imported, Keep, Progress, Rules, Writer, create, import};
 use crate::keys::DriveKeys;
 use crate::runtime;
 use crate::view::View;
@@ -180,8 +180,9 @@ fn take(
         last = status(now);
         stages.show(&last);
     };
-    let imported =
-        import(&mut store, &writer, &base, folder, &rules, &args.message, stop, &mut progress)?;
+    let keep = if args.in_place { Keep::InPlace } else { Keep::History };
+    let how = How { rules: &rules, keep, message: &args.message };
+    let imported = import(&mut store, &writer, &base, folder, &how, stop, &mut progress)?;
     note_home(&mut home, folder, &store, changes)?;
     stages.end(&last);
     if args.show_ignored {

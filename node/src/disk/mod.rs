@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,12 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), crate::error::Error> {
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     write().map_err(|error| crate::error::Error::io("write", path, &error))
+}
+
+/// Returns how many bytes a disk has left for this user, if it tells: some file systems say that they have no blocks at all.
+pub(crate) fn free(on: impl AsFd) -> Option<u64> {
+    let disk = rustix::fs::fstatvfs(on).ok().filter(|disk| disk.f_blocks > 0)?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 impl DiskError {

@@ -2,28 +2,35 @@
 //!
 //! Files that look the same as their entry (size, mode, mtime) are not opened. The others are cut into chunks; a chunk that the
 //! store holds already is not stored again. Nothing shows before the commit at the end: a run that is killed changes nothing.
-//! Elsewhere: what there is to take (`walk`), reading one file (`file`).
+//! Elsewhere: what there is to take (`walk`), reading and hashing it (`ahead`), taking one file in (`file`).
 
+mod ahead;
 mod file;
 mod walk;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use datnode_drive::{
-    ChangeInfo, ChunkIndex, Entry, FeedRef, Header, Key, Kind, Mtime, Op, Role, Step, Version,
-    commit, header_block,
+    ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Kind, Mtime, Op, Role, Step,
+    Version, commit, header_block,
 };
-use datnode_feed::{BlockIndex, FeedSlot, SecretKey, Storage, Store, StoreError};
+use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, SecretKey, Storage, Store, StoreError};
 
+use crate::disk::free;
 use crate::error::Error;
 use crate::view::View;
-use file::Reader;
+use ahead::{Ahead, read_ahead};
+use file::{Taken, Taker};
 pub use walk::{Found, LeftOut, Rules, Walked, Why, walk};
 
 /// Bytes that are appended before they are made durable; they do not show yet.
-const COMMIT_BYTES: u64 = 64 << 20;
+const COMMIT_BYTES: u64 = 1 << 30;
+/// How many files, and bytes, are taken in before it is told how far it is.
+const TELL_FILES: u64 = 256;
+const TELL_BYTES: u64 = 4 << 20;
 /// How many entries of the base are read at a time.
 const PAGE: usize = 10_000;
 /// A file changed so shortly before the last import that its time may hide a later change.
@@ -87,48 +94,71 @@ pub fn create<S: Storage>(
     store.commit()
 }
 
+/// What becomes of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// They are copied into the store, so that old versions stay.
+    History,
+    /// They stay where they are, and are served from there as long as they are what was signed.
+    InPlace,
+}
+
+/// How a folder is taken in.
+pub struct How<'a> {
+    /// What is left out.
+    pub rules: &'a Rules,
+    /// What becomes of the bytes.
+    pub keep: Keep,
+    /// What the writer says of the change.
+    pub message: &'a str,
+}
+
 /// Takes the folder `root` into the drive, whose latest version is `base`.
 ///
 /// # Errors
-/// What the store says, E-INTERRUPTED when `stop` was set. The drive is then as it was.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "an import needs a store, a drive, a folder and somebody to tell"
-)]
+/// What the store says, E-SPACE if a copy of what is new cannot fit, E-INTERRUPTED when `stop` was set. The drive is then as
+/// it was.
 pub fn import<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
     base: &Version,
     root: &Path,
-    rules: &Rules,
-    message: &str,
+    how: &How<'_>,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported, Error> {
-    let mut walked = walk(root, rules)?;
+    let mut walked = walk(root, how.rules)?;
     let known = entries(store, writer, base)?;
+    let racy_from = base.change.time.seconds - RACY;
+    let (looks, more) = looks(&walked, &known, racy_from);
+    if how.keep == Keep::History {
+        check_room(root, more)?;
+    }
+    let content = writer.content.0;
     let mut run = Run {
-        reader: Reader::new(
-            root,
-            chunks(store, writer.content.0)?,
-            store.appended(writer.content.0).0,
-        )?,
+        taker: Taker::new(how.keep, chunks(store, content)?, store.appended(content).0),
         store,
-        content: writer.content.0,
-        racy_from: base.change.time.seconds - RACY,
-        uncommitted: 0,
+        content,
+        stop,
+        uncommitted_from: 0,
         added: 0,
+        left: 0,
         unreadable: Vec::new(),
         unsteady: Vec::new(),
         state: Progress { files_total: walked.found.len() as u64, ..Progress::default() },
+        progress,
     };
-    let ops = run.compare(&walked, known, stop, progress)?;
-    let Run { reader, unreadable, unsteady, added, .. } = run;
+    let to_read = walked.found.iter().zip(&looks).filter(|(_, look)| **look == Look::Other);
+    let to_read: Vec<_> = to_read.map(|(item, _)| (item.path.as_bytes(), item.size)).collect();
+    let ops = read_ahead(root, &to_read, |ahead| run.compare(&walked, &looks, known, ahead))?;
+    run.find_again(writer, base, &ops)?;
+    let Run { taker, unreadable, unsteady, added, .. } = run;
     walked.unreadable.extend(unreadable);
     let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
     let changed = !ops.is_empty();
-    let version = if changed { finish(store, writer, base, &ops, message)? } else { base.clone() };
-    let (opened, bytes_new, bytes_known) = (reader.opened, reader.bytes_new, reader.bytes_known);
+    let version =
+        if changed { finish(store, writer, base, &ops, how.message)? } else { base.clone() };
+    let (opened, bytes_new, bytes_known) = (taker.files, taker.bytes_new, taker.bytes_known);
     Ok(Imported {
         version,
         changed,
@@ -175,16 +205,66 @@ fn chunks<S: Storage>(store: &Store<S>, content: FeedSlot) -> Result<ChunkIndex,
     Ok(index)
 }
 
+/// What is at a name, as far as it shows without opening anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// A file that looks as its entry says.
+    Same,
+    /// A file that has to be read.
+    Other,
+    /// No file: all that there is to say is known.
+    Known,
+}
+
+/// Holds what is there against what the base has, both in key order. Returns besides how many bytes there are more than the
+/// base has of the same files.
+fn looks(walked: &Walked, known: &[(Key, Entry)], racy_from: i64) -> (Vec<Look>, u64) {
+    let (mut known, mut more) = (known.iter().peekable(), 0_u64);
+    let look = |item: &Found| {
+        if item.kind != Kind::File {
+            return Look::Known;
+        }
+        let key = item.path.key();
+        while known.next_if(|(other, _)| *other < key).is_some() {}
+        let old = known.next_if(|(other, _)| *other == key);
+        let unchanged = |(_, old): &&(Key, Entry)| {
+            old.kind == Kind::File
+                && (old.size, old.mode, old.mtime) == (item.size, item.mode, item.mtime)
+                && item.mtime.seconds < racy_from
+        };
+        more = more.saturating_add(item.size.saturating_sub(old.map_or(0, |(_, old)| old.size)));
+        if old.filter(unchanged).is_some() { Look::Same } else { Look::Other }
+    };
+    let looks = walked.found.iter().map(look).collect();
+    (looks, more)
+}
+
+/// Refuses what cannot fit into the store, as far as sizes tell.
+fn check_room(root: &Path, needed: u64) -> Result<(), Error> {
+    let folder = std::fs::File::open(root).map_err(|error| Error::io("open", root, &error))?;
+    match free(&folder) {
+        Some(free) if free < needed => {
+            let error = Error::space(root, needed, free);
+            Err(error.hint("datnode share --in-place serves the files themselves, without a copy"))
+        }
+        _ => Ok(()),
+    }
+}
+
 struct Run<'a, S> {
-    reader: Reader,
+    taker: Taker,
     store: &'a mut Store<S>,
     content: FeedSlot,
-    racy_from: i64,
-    uncommitted: u64,
+    stop: &'a AtomicBool,
+    /// How many new bytes there were at the last commit.
+    uncommitted_from: u64,
     added: u64,
+    /// How many blocks lived in files that are not as they were.
+    left: u64,
     unreadable: Vec<(Vec<u8>, String)>,
     unsteady: Vec<Vec<u8>>,
     state: Progress,
+    progress: &'a mut dyn FnMut(Progress),
 }
 
 impl<S: Storage> Run<'_, S> {
@@ -192,75 +272,135 @@ impl<S: Storage> Run<'_, S> {
     fn compare(
         &mut self,
         walked: &Walked,
+        looks: &[Look],
         known: Vec<(Key, Entry)>,
-        stop: &AtomicBool,
-        progress: &mut dyn FnMut(Progress),
+        ahead: &mut Ahead,
     ) -> Result<Vec<Op>, Error> {
-        let mut ops = Vec::new();
+        let (mut ops, mut gone) = (Vec::new(), Vec::new());
         let mut known = known.into_iter().peekable();
-        for item in &walked.found {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::interrupted());
-            }
+        for (item, look) in walked.found.iter().zip(looks) {
+            self.go_on()?;
             let key = item.path.key();
-            while let Some((gone, _)) = known.next_if(|(other, _)| *other < key) {
-                delete(&gone, walked, &mut ops);
+            while let Some(old) = known.next_if(|(other, _)| *other < key) {
+                gone.extend(delete(old, walked, &mut ops));
             }
             let old = known.next_if(|(other, _)| *other == key).map(|(_, entry)| entry);
-            if let Some(entry) = self.entry(item, old.as_ref())?
+            let entry = match look {
+                Look::Same => None,
+                Look::Other => {
+                    old.iter().try_for_each(|old| self.leave(&item.path, old))?;
+                    self.file(item, ahead)?
+                }
+                Look::Known if item.kind == Kind::Directory => {
+                    Some(Entry::directory(item.mode, item.mtime))
+                }
+                Look::Known => Some(Entry::symlink(item.target.clone(), item.mtime)),
+            };
+            if let Some(entry) = entry
                 && old.as_ref().is_none_or(|old| !same(old, &entry))
             {
                 self.added += u64::from(old.is_none());
                 ops.push(Op::Put(item.path.clone(), entry));
             }
             self.state.files += 1;
-            self.state.bytes = self.reader.bytes_new + self.reader.bytes_known;
-            progress(self.state);
+            if self.state.files.is_multiple_of(TELL_FILES) {
+                (self.progress)(self.state);
+            }
         }
-        known.for_each(|(gone, _)| delete(&gone, walked, &mut ops));
+        (self.progress)(self.state);
+        gone.extend(known.filter_map(|old| delete(old, walked, &mut ops)));
+        // Only now: what was renamed is where it is now.
+        gone.iter().try_for_each(|(path, old)| self.leave(path, old))?;
         Ok(ops)
     }
 
-    /// Returns what the drive should say of something, or nothing when it stays as it is.
-    fn entry(&mut self, item: &Found, old: Option<&Entry>) -> Result<Option<Entry>, Error> {
-        match item.kind {
-            Kind::Directory => return Ok(Some(Entry::directory(item.mode, item.mtime))),
-            Kind::Symlink => return Ok(Some(Entry::symlink(item.target.clone(), item.mtime))),
-            Kind::File => {}
+    /// Finds blocks again that lived in a file which is gone, in files of the base that are not in `ops`: they are as they were.
+    fn find_again(&mut self, writer: &Writer<'_>, base: &Version, ops: &[Op]) -> Result<(), Error> {
+        if self.left == 0 {
+            return Ok(());
         }
-        let unchanged = |old: &&Entry| {
-            old.kind == Kind::File
-                && (old.size, old.mode, old.mtime) == (item.size, item.mode, item.mtime)
-                && item.mtime.seconds < self.racy_from
-        };
-        if old.filter(unchanged).is_some() {
-            return Ok(None);
-        }
-        let before = self.reader.bytes_new;
-        let read = self.reader.read(self.store, self.content, item.path.as_bytes())?;
-        self.uncommitted += self.reader.bytes_new - before;
-        if self.uncommitted >= COMMIT_BYTES {
-            self.store.commit().map_err(Error::store)?;
-            self.uncommitted = 0;
-        }
-        match read {
-            file::Read::Entry(entry) => return Ok(Some(entry)),
-            file::Read::Unsteady => self.unsteady.push(item.path.as_bytes().to_vec()),
-            file::Read::Unreadable(why) => {
-                self.unreadable.push((item.path.as_bytes().to_vec(), why))
+        let changed: HashSet<&[u8]> = ops.iter().map(|op| op.path().as_bytes()).collect();
+        for (key, entry) in entries(self.store, writer, base)? {
+            let path = key.path().map_err(|error| Error::verify(error.to_string()))?;
+            if changed.contains(path.as_bytes()) {
+                continue;
             }
+            let mut before = 0;
+            for extent in &entry.extents {
+                for block in extent.first_block..extent.first_block + extent.count {
+                    if self.store.have(self.content).contains(block) {
+                        continue;
+                    }
+                    let block = BlockIndex(block);
+                    let begins =
+                        self.store.byte_offset(self.content, block).map_err(Error::store)?;
+                    let within = begins.and_then(|begins| begins.checked_sub(extent.first_byte));
+                    if let Some(within) = within {
+                        let at = InPlace { path: path.as_bytes(), offset: before + within };
+                        self.store.place(self.content, block, at).map_err(Error::store)?;
+                    }
+                }
+                before += extent.bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the blocks that live in a file which is no more what an entry says of it.
+    fn leave(&mut self, path: &DrivePath, old: &Entry) -> Result<(), Error> {
+        for extent in &old.extents {
+            for block in extent.first_block..extent.first_block + extent.count {
+                let place = self.store.where_is(self.content, BlockIndex(block));
+                let lives = |place: Place| matches!(place, Place::Working { path: at, .. } if at == path.as_bytes());
+                if place.map_err(Error::store)?.is_some_and(lives) {
+                    self.store.forget(self.content, block..block + 1);
+                    self.left += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn go_on(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { Ok(()) }
+    }
+
+    /// Takes in a file that was read ahead; returns nothing when what the drive has of it stays.
+    fn file(&mut self, item: &Found, ahead: &mut Ahead) -> Result<Option<Entry>, Error> {
+        let Self { taker, store, content, stop, uncommitted_from, state, progress, .. } = self;
+        let each = |store: &mut Store<S>, taker: &Taker| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::interrupted());
+            }
+            if taker.bytes_new - *uncommitted_from >= COMMIT_BYTES {
+                store.commit().map_err(Error::store)?;
+                *uncommitted_from = taker.bytes_new;
+            }
+            let bytes = taker.bytes_new + taker.bytes_known;
+            if bytes / TELL_BYTES > state.bytes / TELL_BYTES {
+                progress(Progress { bytes, ..*state });
+            }
+            state.bytes = bytes;
+            Ok(())
+        };
+        match taker.take(store, *content, item.path.as_bytes(), ahead, each)? {
+            Taken::Entry(entry) => return Ok(Some(entry)),
+            Taken::Unsteady => self.unsteady.push(item.path.as_bytes().to_vec()),
+            Taken::Unreadable(why) => self.unreadable.push((item.path.as_bytes().to_vec(), why)),
         }
         Ok(None)
     }
 }
 
-/// Notes that something is gone, unless it may only be out of sight.
-fn delete(key: &Key, walked: &Walked, ops: &mut Vec<Op>) {
-    if let Ok(path) = key.path()
-        && !walked.is_blind(path.as_bytes())
-    {
-        ops.push(Op::Delete(path));
-    }
+/// Notes that something is gone, and returns it, unless it may only be out of sight.
+fn delete(
+    (key, entry): (Key, Entry),
+    walked: &Walked,
+    ops: &mut Vec<Op>,
+) -> Option<(DrivePath, Entry)> {
+    let path = key.path().ok().filter(|path| !walked.is_blind(path.as_bytes()))?;
+    ops.push(Op::Delete(path.clone()));
+    Some((path, entry))
 }
 
 /// Tells whether an entry says what another says, leaving out where and when.
