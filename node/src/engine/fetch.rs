@@ -242,10 +242,11 @@ impl Snapshot {
     async fn finish(&self, mut report: Report) -> Result<Report, Error> {
         let slot = self.content_slot();
         let finished = self.drive.store.query(move |worker| {
-            let (mut landing, _) = worker.landing.take().expect("it was put there by begin");
+            let (landing, _) = worker.landing.as_mut().expect("it was put there by begin");
             let left = landing.finish(&mut worker.store, slot)?;
             worker.commit()?;
-            Ok::<_, Error>((left, landing.kept))
+            let landing = worker.landing.take();
+            Ok::<_, Error>((left, landing.map_or_else(Vec::new, |(landing, _)| landing.kept)))
         });
         let (left, kept) = finished.await?;
         if left > 0 {

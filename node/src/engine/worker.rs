@@ -102,8 +102,16 @@ impl Worker {
                 Some(since) => inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed())),
             };
             match task {
-                Ok(Task::Job { slot, job }) => self.execute(slot, job),
-                Ok(Task::Query(query)) => query(&mut self),
+                Ok(Task::Job { slot, job }) => {
+                    if matches!(job, Job::Read { .. }) {
+                        self.write_out();
+                    }
+                    self.execute(slot, job);
+                }
+                Ok(Task::Query(query)) => {
+                    self.write_out();
+                    query(&mut self);
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => self.commit_or_warn(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
@@ -120,10 +128,22 @@ impl Worker {
     /// # Errors
     /// What the store says.
     pub fn commit(&mut self) -> Result<(), Error> {
+        if let Some((landing, _)) = &mut self.landing {
+            landing.write_out()?;
+        }
         self.store.commit().map_err(Error::store)?;
         self.uncommitted_bytes = 0;
         self.dirty_since = None;
         Ok(())
+    }
+
+    /// Writes what landed and still waits in memory, so that it can be read.
+    fn write_out(&mut self) {
+        if let Some((landing, _)) = &mut self.landing
+            && let Err(error) = landing.write_out()
+        {
+            self.fail(error);
+        }
     }
 
     /// Takes the last error of the disk, if there was one since the last call.

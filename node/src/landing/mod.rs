@@ -3,12 +3,13 @@
 //! A file is written under a temporary name beside its final one and renamed when its last byte is there. Names go through
 //! `SafePath` and a directory handle; no symlink is followed. What is in the way and not ours is never replaced without leave.
 //! Elsewhere: what is there already (`look`), which names can stand beside one another (`names`), which block belongs where
-//! (`plan`), writing one file (`target`), what earlier versions left (`earlier`), making way for another kind (`way`), whether
+//! (`plan`), writing one file (`target`) in large pieces (`pieces`), what earlier versions left (`earlier`), making way for another kind (`way`), whether
 //! there is room (`room`).
 
 mod earlier;
 mod look;
 mod names;
+mod pieces;
 mod plan;
 mod room;
 mod target;
@@ -25,6 +26,7 @@ use crate::disk::beneath::Beneath;
 use crate::error::Error;
 use earlier::Was;
 pub use earlier::{Earlier, landed, note_landed};
+use pieces::{PIECE_BYTES, Piece, Pieces};
 use plan::{Plan, Spot};
 use target::{Folder, Target};
 
@@ -81,6 +83,7 @@ pub struct Landing {
     states: Vec<State>,
     /// Files being written, the one used last in front.
     open: VecDeque<(usize, Target)>,
+    pieces: Pieces,
     /// Blocks whose bytes were counted: one may come twice.
     counted: Bitfield,
     /// Names where something of another kind is to go.
@@ -132,6 +135,7 @@ impl Landing {
             symlinks: Vec::new(),
             states: Vec::new(),
             open: VecDeque::new(),
+            pieces: Pieces::default(),
             counted: Bitfield::new(),
             in_the_way: Vec::new(),
             replaced: HashSet::new(),
@@ -298,7 +302,11 @@ impl Landing {
         let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
         let here =
             from.is_some_and(|place| is_place(place, &self.temporary(spot.file), spot.offset));
-        if !here {
+        if !here && size > PIECE_BYTES as u64 {
+            if let Some(piece) = self.pieces.add(spot.file, spot.offset, bytes) {
+                self.write_piece(piece)?;
+            }
+        } else if !here {
             let said = |error| failed("write", self.plan.name(spot.file), &error);
             let target = open(&self.folder, &self.plan, &mut self.open, spot.file).map_err(said)?;
             target.write(spot.offset, bytes).map_err(said)?;
@@ -310,6 +318,31 @@ impl Landing {
                 // Only a file of several blocks has places under its temporary name.
                 self.name(store, spot.file, len < size)?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_piece(&mut self, piece: Piece) -> Result<(), Error> {
+        let target = open(&self.folder, &self.plan, &mut self.open, piece.file);
+        match target.and_then(|target| target.write_past_cache(piece.start, &piece.bytes)) {
+            Ok(()) => self.pieces.recycle(piece),
+            Err(error) => {
+                let error = failed("write", self.plan.name(piece.file), &error);
+                // The store was told of these bytes, and must not make that durable without them.
+                self.pieces.put_back(piece);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered in memory: before working files are read, or made durable.
+    ///
+    /// # Errors
+    /// What the disk says; E-SPACE when it is full.
+    pub fn write_out(&mut self) -> Result<(), Error> {
+        while let Some(piece) = self.pieces.take(None) {
+            self.write_piece(piece)?;
         }
         Ok(())
     }
@@ -329,6 +362,9 @@ impl Landing {
         file: usize,
         placed: bool,
     ) -> Result<(), Error> {
+        while let Some(piece) = self.pieces.take(Some(file)) {
+            self.write_piece(piece)?;
+        }
         let (path, entry) = &self.plan.files[file];
         let name = path.as_bytes();
         let said = |error: std::io::Error| failed("write", name, &error);

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datnode_drive::{Entry, Mtime, TEMPORARY_PREFIX};
 use datnode_feed::Hash;
@@ -68,10 +69,9 @@ impl Folder {
         Self { beneath, umask: umask.bits() }
     }
 
-    /// Returns how many bytes the disk has left for this user, if it tells: some file systems say that they have no blocks at all.
+    /// Returns how many bytes the disk has left for this user, if it tells.
     pub(super) fn free(&self) -> Option<u64> {
-        let disk = sys::fstatvfs(&self.beneath).ok().filter(|disk| disk.f_blocks > 0)?;
-        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+        crate::disk::free(&self.beneath)
     }
 
     pub(super) fn look(&self, path: &[u8]) -> Option<There> {
@@ -247,10 +247,44 @@ impl Folder {
     }
 }
 
+/// Set when this system or disk cannot write past its cache, so that it is asked once only.
+static CACHE_ONLY: AtomicBool = AtomicBool::new(false);
+
 impl Target {
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
     }
+
+    /// Writes without leaving the bytes in the system's cache, where that is possible.
+    ///
+    /// Fresh pages for a whole file cost more than all that is done with its bytes before, and drive out what others
+    /// have there. The same few pages are used again and again instead.
+    pub(super) fn write_past_cache(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() && !CACHE_ONLY.load(Ordering::Relaxed) {
+            match write_uncached(&self.file, bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => (offset, bytes) = (offset + written as u64, &bytes[written..]),
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    CACHE_ONLY.store(true, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.write(offset, bytes)
+    }
+}
+
+/// `RWF_DONTCACHE` of Linux 6.14: pages are written back at once, and given back then.
+#[cfg(target_os = "linux")]
+fn write_uncached(file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+    let dont_cache = rustix::io::ReadWriteFlags::from_bits_retain(0x80);
+    rustix::io::pwritev2(file, &[io::IoSlice::new(bytes)], offset, dont_cache)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_uncached(_: &File, _: &[u8], _: u64) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
 }
 
 /// Renames within a folder; what is at the new name is only replaced if that is wanted.

@@ -1,0 +1,119 @@
+//! Bytes on their way into large files: blocks that follow one another are written as one piece.
+//!
+//! Several peers send several places at a time, so a few pieces wait. Whoever reads working files or makes them durable
+//! writes out first what waits here (`Landing::write_out`).
+
+use std::collections::VecDeque;
+
+/// How long a piece grows, in bytes, unless one block is longer: from here on larger writes are no faster.
+pub(super) const PIECE_BYTES: usize = 1 << 20;
+/// How many pieces wait at most.
+const PIECES_MAX: usize = 8;
+
+/// Bytes that belong somewhere in a file of the plan.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) file: usize,
+    pub(super) start: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The pieces that wait, the one that grew last in front.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    waiting: VecDeque<Piece>,
+    /// A buffer that was written out.
+    spare: Vec<u8>,
+}
+
+impl Pieces {
+    /// Adds bytes; returns a piece that is to be written now.
+    pub(super) fn add(&mut self, file: usize, offset: u64, bytes: &[u8]) -> Option<Piece> {
+        let before =
+            |piece: &Piece| piece.file == file && piece.start + piece.bytes.len() as u64 == offset;
+        let before = self.waiting.iter().position(before).and_then(|at| self.waiting.remove(at));
+        let full = match before {
+            Some(mut piece) if piece.bytes.len() + bytes.len() <= PIECE_BYTES => {
+                piece.bytes.extend_from_slice(bytes);
+                self.waiting.push_front(piece);
+                return None;
+            }
+            None if self.waiting.len() >= PIECES_MAX => self.waiting.pop_back(),
+            other => other,
+        };
+        let mut buffer = std::mem::take(&mut self.spare);
+        buffer.clear();
+        buffer.reserve(PIECE_BYTES);
+        buffer.extend_from_slice(bytes);
+        self.waiting.push_front(Piece { file, start: offset, bytes: buffer });
+        full
+    }
+
+    /// Returns a piece that waits, of this file or of any.
+    pub(super) fn take(&mut self, file: Option<usize>) -> Option<Piece> {
+        let of = |piece: &Piece| file.is_none_or(|file| piece.file == file);
+        self.waiting.iter().position(of).and_then(|at| self.waiting.remove(at))
+    }
+
+    /// Puts back a piece that could not be written.
+    pub(super) fn put_back(&mut self, piece: Piece) {
+        self.waiting.push_back(piece);
+    }
+
+    /// Gives back the buffer of a piece that was written.
+    pub(super) fn recycle(&mut self, piece: Piece) {
+        self.spare = piece.bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_order_everything_is_written_once_and_little_waits() {
+        let (files, blocks, len) = (3, 200, 50_000_usize);
+        let mut pieces = Pieces::default();
+        let mut written = vec![vec![0_u8; blocks * len]; files];
+        let mut writes = 0;
+        let mut write = |pieces: &mut Pieces, piece: Piece| {
+            let start = usize::try_from(piece.start).expect("it is small");
+            assert!(piece.bytes.len() <= PIECE_BYTES);
+            for (at, byte) in piece.bytes.iter().enumerate() {
+                assert_eq!(std::mem::replace(&mut written[piece.file][start + at], *byte), 0);
+            }
+            writes += 1;
+            pieces.recycle(piece);
+        };
+        // Each of twelve peers sends its own part of some file.
+        for round in 0..blocks / 4 {
+            for peer in 0..files * 4 {
+                let (file, block) = (peer / 4, peer % 4 * (blocks / 4) + round);
+                let bytes = vec![(block % 251 + 1) as u8; len];
+                if let Some(piece) = pieces.add(file, (block * len) as u64, &bytes) {
+                    write(&mut pieces, piece);
+                }
+                assert!(pieces.waiting.len() <= PIECES_MAX);
+            }
+        }
+        while let Some(piece) = pieces.take(Some(1)).or_else(|| pieces.take(None)) {
+            write(&mut pieces, piece);
+        }
+        let right = |file: &Vec<u8>| {
+            file.chunks(len)
+                .enumerate()
+                .all(|(block, bytes)| bytes.iter().all(|byte| *byte == (block % 251 + 1) as u8))
+        };
+        assert!(written.iter().all(right));
+        assert!(writes <= files * blocks);
+    }
+
+    #[test]
+    fn what_comes_in_order_is_written_in_large_pieces() {
+        let mut pieces = Pieces::default();
+        let block = vec![7; 60_000];
+        let full = (0..1_000).filter_map(|block_no| pieces.add(0, block_no * 60_000, &block));
+        let sizes: Vec<usize> = full.map(|piece| piece.bytes.len()).collect();
+        assert!(sizes.iter().all(|size| *size > PIECE_BYTES - 60_000), "{sizes:?}");
+    }
+}
