@@ -42,9 +42,22 @@ impl RunSet {
     }
 
     /// Returns how many runs there are.
-    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Tells whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Takes out and returns the first block.
+    pub(super) fn pop_first(&mut self) -> Option<u64> {
+        let (start, end) = self.ends.pop_first()?;
+        if start + 1 < end {
+            self.ends.insert(start + 1, end);
+        }
+        Some(start)
     }
 
     /// Keeps the first runs only.
@@ -73,32 +86,17 @@ impl RunSet {
     }
 }
 
-/// Returns what is in the first set and not in the second.
-pub(super) fn without(all: &Runs, cuts: &Runs) -> Runs {
-    let mut cuts = cuts.iter().peekable();
-    let mut rest = Runs::new();
-    for run in all {
-        let mut at = run.start;
-        while let Some(cut) = cuts.peek().filter(|cut| cut.start < run.end) {
-            if at < cut.start {
-                rest.push(at..cut.start);
-            }
-            at = at.max(cut.end);
-            if cut.end > run.end {
-                break; // It may cut the next run as well.
-            }
-            cuts.next();
-        }
-        if at < run.end {
-            rest.push(at..run.end);
-        }
+impl FromIterator<Range<u64>> for RunSet {
+    /// Makes a set of ascending runs with gaps between them.
+    fn from_iter<I: IntoIterator<Item = Range<u64>>>(runs: I) -> Self {
+        Self { ends: runs.into_iter().map(|run| (run.start, run.end)).collect() }
     }
-    rest
 }
 
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
 
     use datnode_feed::Bitfield;
     use proptest::prelude::*;
@@ -118,10 +116,17 @@ mod tests {
     proptest! {
         #[test]
         fn they_are_what_sets_say(a in any_runs(), b in any_runs()) {
-            let left = without(&a, &b);
+            let mut both: RunSet = a.iter().cloned().collect();
+            prop_assert_eq!(&both.runs(), &a);
+            let mut left = both.clone();
+            b.iter().for_each(|run| left.remove(run.clone()));
+            let left = left.runs();
             prop_assert_eq!(set(&left), &set(&a) - &set(&b));
-            let mut both = RunSet::default();
-            a.iter().chain(&b).for_each(|run| both.insert(run.clone()));
+            let mut one_by_one = both.clone();
+            let blocks: Vec<u64> = core::iter::from_fn(|| one_by_one.pop_first()).collect();
+            prop_assert_eq!(blocks, set(&a).into_iter().collect::<Vec<_>>());
+            prop_assert!(one_by_one.is_empty());
+            b.iter().for_each(|run| both.insert(run.clone()));
             prop_assert_eq!(set(&both.runs()), &set(&a) | &set(&b));
             let mut cut = both.clone();
             b.iter().for_each(|run| cut.remove(run.clone()));

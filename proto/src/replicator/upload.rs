@@ -9,7 +9,7 @@ use core::cmp::Reverse;
 use bytes::Bytes;
 use datnode_feed::{BlockIndex, BlockProof};
 
-use super::runs::without;
+use super::runs::RunSet;
 use crate::fault::Fault;
 use crate::ids::{Class, FeedId, Priority, RequestId};
 use crate::limits::{READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, REQUESTS_MAX};
@@ -36,8 +36,8 @@ pub(super) struct Upload {
 struct Lease {
     feed: FeedId,
     length: u64,
-    /// Runs still to be read, the next one last.
-    rest: Runs,
+    /// What is still to be read.
+    rest: RunSet,
 }
 
 /// A block on its way out.
@@ -70,7 +70,7 @@ impl Upload {
         id: RequestId,
         priority: Priority,
         length: u64,
-        mut runs: Runs,
+        runs: Runs,
     ) -> Result<(), Fault> {
         if self.queue.len() >= REQUESTS_MAX {
             return Err(Fault::TooMany("requests"));
@@ -78,9 +78,8 @@ impl Upload {
         if self.runs() + runs.len() > REQUEST_RUNS_MAX {
             return Err(Fault::TooMany("runs in requests"));
         }
-        runs.reverse();
-        self.queue
-            .insert((Reverse(priority), Reverse(class), id), Lease { feed, length, rest: runs });
+        let lease = Lease { feed, length, rest: runs.into_iter().collect() };
+        self.queue.insert((Reverse(priority), Reverse(class), id), lease);
         Ok(())
     }
 
@@ -90,10 +89,8 @@ impl Upload {
             return Ok(());
         };
         let Some(lease) = self.queue.get_mut(&key) else { return Ok(()) };
-        lease.rest.reverse();
-        lease.rest = if blocks.is_empty() { Runs::new() } else { without(&lease.rest, blocks) };
-        lease.rest.reverse();
-        if lease.rest.is_empty() {
+        blocks.iter().for_each(|run| lease.rest.remove(run.clone()));
+        if blocks.is_empty() || lease.rest.is_empty() {
             self.queue.remove(&key);
         }
         if self.runs() > REQUEST_RUNS_MAX {
@@ -125,12 +122,8 @@ impl Upload {
         let (Reverse(priority), _, request) = *entry.key();
         let lease = entry.get_mut();
         let (feed, length) = (lease.feed, lease.length);
-        let run = lease.rest.last_mut().expect("a lease with nothing left is removed");
-        let block = BlockIndex(run.start);
-        run.start += 1;
-        if run.is_empty() {
-            lease.rest.pop();
-        }
+        let block = lease.rest.pop_first().expect("a lease with nothing left is removed");
+        let block = BlockIndex(block);
         if lease.rest.is_empty() {
             entry.remove();
         }
