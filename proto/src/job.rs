@@ -280,6 +280,15 @@ pub enum Event {
     },
 }
 
+/// Whom something may give a frame to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concern {
+    /// The peer that said it.
+    Sender,
+    /// Every peer.
+    Everyone,
+}
+
 /// Whether a block can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {

@@ -93,3 +93,26 @@ pub const DISK_PAUSE: Duration = Duration::from_secs(1);
 pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(50);
 /// The size of a region in rarest-first order, in bytes: disks and proofs like runs.
 pub const REGION_BYTES: u64 = 4 << 20;
+/// What each frame of a peer counts as, in units of work; a unit takes a processor some 40 ns.
+pub const TALK_FRAME: u64 = 16;
+/// How many blocks of a run count as a unit, beside the one that the run counts as.
+pub const TALK_BITS: u64 = 4_096;
+/// What an `Open` counts as for each of our feeds, all of whose keys it is held against.
+pub const TALK_OPEN: u64 = 4;
+/// What a head counts as: its signature is verified, and its tree held against ours.
+pub const TALK_HEAD: u64 = 2_048;
+/// What a request for bytes counts as, which have to be looked for in the tree.
+pub const TALK_SEEK: u64 = 512;
+/// What a message counts as for each peer, if others may have something to send for it: all are looked at.
+pub const TALK_PEER: u64 = 8;
+/// What each block that a peer took of us leaves it to say beside: credit, requests, and that it holds the block now.
+pub const TALK_BLOCK: u64 = 32;
+/// A peer may cause a unit of work in each such time: twenty announcements a second for each of a dozen feeds, and a thousandth
+/// of a processor at most.
+pub const TALK_RATE: Duration = Duration::from_micros(100);
+/// How much it may cause at once, in the time it would take at that rate: more than all of a feed in 65,536 pieces.
+pub const TALK_AHEAD: Duration = Duration::from_secs(8);
+/// What goes beyond is done one after the other, a unit in each such time, for all peers together: some twentieth of a processor.
+pub const TALK_TURN: Duration = Duration::from_micros(1);
+/// The least turn that a peer waits for: shorter ones would cost more than what is done in them.
+pub const TALK_TURN_LEAST: Duration = Duration::from_millis(5);

@@ -13,7 +13,7 @@ pub mod oracle;
 pub mod scenario;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use datnode_feed::{SecretKey, StoreError};
@@ -54,11 +54,14 @@ struct Pipe {
     bytes_per_second: u64,
     /// When the last byte put on it has left.
     free_at: Instant,
+    /// What came back from the other end and is not taken yet, since the other end said more than its share.
+    held: VecDeque<Frame>,
 }
 
 #[derive(Debug)]
 enum Event {
     Arrive { host: HostId, peer: PeerId, frame: Frame },
+    Turn { host: HostId, peer: PeerId },
     Wake { host: HostId },
 }
 
@@ -76,6 +79,8 @@ pub struct World {
     trace: blake3::Hasher,
     /// How many frames arrived.
     pub frames: u64,
+    /// How often one had to wait, since its sender had said more than its share.
+    pub waits: u64,
 }
 
 impl World {
@@ -92,6 +97,7 @@ impl World {
             next_peer: 0,
             trace: blake3::Hasher::new(),
             frames: 0,
+            waits: 0,
         }
     }
 
@@ -118,7 +124,14 @@ impl World {
         let (at_a, at_b) = (PeerId(self.next_peer), PeerId(self.next_peer + 1));
         self.next_peer += 2;
         for (host, peer, to, to_peer) in [(a, at_a, b, at_b), (b, at_b, a, at_a)] {
-            let pipe = Pipe { to, to_peer, latency, bytes_per_second, free_at: self.now };
+            let pipe = Pipe {
+                to,
+                to_peer,
+                latency,
+                bytes_per_second,
+                free_at: self.now,
+                held: VecDeque::new(),
+            };
             self.pipes.insert((host, peer), pipe);
             let name = |host: HostId| host.0.to_le_bytes().to_vec();
             let binding = Binding { ours: name(host), theirs: name(to) };
@@ -173,7 +186,8 @@ impl World {
         }
         self.now = at;
         match self.events.remove(&sequence) {
-            Some(Event::Arrive { host, peer, frame }) => self.arrive(host, peer, &frame),
+            Some(Event::Arrive { host, peer, frame }) => self.arrive(host, peer, frame),
+            Some(Event::Turn { host, peer }) => self.take_held(host, peer),
             Some(Event::Wake { host }) if !self.at(host).is_off() => {
                 self.at(host).woken = None;
                 self.at(host).replicator.handle_timeout(at);
@@ -184,10 +198,31 @@ impl World {
         true
     }
 
-    fn arrive(&mut self, host: HostId, peer: PeerId, frame: &Frame) {
-        if !self.pipes.contains_key(&(host, peer)) || self.at(host).is_off() {
-            return;
+    /// A frame comes in, behind those that wait.
+    fn arrive(&mut self, host: HostId, peer: PeerId, frame: Frame) {
+        let Some(pipe) = self.pipes.get_mut(&(host, peer)) else { return };
+        pipe.held.push_back(frame);
+        if pipe.held.len() == 1 {
+            self.take_held(host, peer);
         }
+    }
+
+    /// Takes what came in, as far as it is its turn.
+    fn take_held(&mut self, host: HostId, peer: PeerId) {
+        loop {
+            let (turn, off) =
+                (self.at(host).replicator.next_frame_at(peer), self.at(host).is_off());
+            let Some(pipe) = self.pipes.get_mut(&(host, peer)).filter(|_| !off) else { return };
+            if turn > self.now && !pipe.held.is_empty() {
+                self.waits += 1;
+                return self.push(turn, Event::Turn { host, peer });
+            }
+            let Some(frame) = pipe.held.pop_front() else { return };
+            self.take(host, peer, &frame);
+        }
+    }
+
+    fn take(&mut self, host: HostId, peer: PeerId, frame: &Frame) {
         self.frames += 1;
         self.trace.update(&self.now.0.to_le_bytes()).update(&host.0.to_le_bytes());
         self.trace.update(&frame.header).update(&frame.payload);

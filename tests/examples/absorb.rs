@@ -1,6 +1,6 @@
 //! How many frames that mean nothing a node absorbs on one core, and what they leave for an honest peer.
 //!
-//! `cargo run --release -p datnode-tests --example absorb`
+//! `cargo run --release -p datnode-tests --example absorb`, with a part of a frame's name behind it for that one alone
 //!
 //! The node is real from the stream's bytes on: frames, hub, replicator, store. Its network thread is one thread, fed by pipes in
 //! memory, without ciphers. Three things are measured for each kind of frame:
@@ -329,7 +329,8 @@ fn fetch(node: &Node) -> Duration {
 fn main() {
     let node = Node::new(BLOCKS);
     println!("{:35} {:>12} {:>9} {:>6}", "frame", "absorbed", "sent", "kept");
-    for kind in kinds() {
+    let part = std::env::args().nth(1).unwrap_or_default();
+    for kind in kinds().into_iter().filter(|kind| kind.name.contains(&part)) {
         let attack = Attack::new(&node, &kind, None);
         std::thread::sleep(SPAN / 10);
         let (sent, spent) = (attack.sent(), node.spent());

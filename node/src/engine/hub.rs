@@ -1,7 +1,7 @@
 //! Where peers, feeds and stores meet: one replicator, asked and told by everybody.
 //!
 //! Whoever has news locks the hub, tells the replicator, and *settles*: jobs go to the stores, events to those who wait,
-//! and the peers' writers are woken to ask for their next frame. Nothing is queued here; no lock is held across an await.
+//! and the writers of the peers that it concerns are woken to ask for their next frame. Nothing is queued here; no lock is held across an await.
 //! Elsewhere: the decisions (`datnode_proto`), the bytes of a stream (`session`), stores (`worker`).
 
 use std::collections::BTreeMap;
@@ -249,6 +249,17 @@ impl Hub {
         self.shared.timer.notify_one();
     }
 
+    /// Passes on what followed from news of one peer that concern no other.
+    pub(super) fn settle_for(&self, mut state: MutexGuard<'_, State>, peer: PeerId) {
+        state.dispatch_jobs();
+        state.route_events();
+        if let Some(peer) = state.peers.get(&peer) {
+            peer.wake.notify_one();
+        }
+        drop(state);
+        self.shared.timer.notify_one();
+    }
+
     /// Passes on jobs and events that followed from asking for a frame, which gives other writers nothing new to send.
     pub(super) fn settle_quietly(&self, mut state: MutexGuard<'_, State>) {
         state.dispatch_jobs();
@@ -293,7 +304,7 @@ impl State {
         Instant(u64::try_from(micros).expect("a process does not run for half a million years"))
     }
 
-    fn clock(&self, at: Instant) -> Clock {
+    pub(super) fn clock(&self, at: Instant) -> Clock {
         self.started + std::time::Duration::from_micros(at.0)
     }
 

@@ -1,12 +1,14 @@
 //! One peer's stream: frames in, frames out, until one side has had enough.
 //!
 //! The reader hands frames to the replicator as they come, those together that came together: small ones without end are no
-//! more work than few. Byte credit bounds what can arrive. The writer asks the replicator for the next frame whenever the
-//! stream can take one, so that the most urgent one is always next.
+//! more work than few. Byte credit bounds what can arrive; whoever says more than its share is read no further until its turn,
+//! so that its stream fills and it waits. The writer asks the replicator for the next frame whenever the stream can take one,
+//! so that the most urgent one is always next.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use datnode_proto::{Binding, Frame, PeerId};
+use datnode_proto::{Binding, Concern, Frame, PeerId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
@@ -55,19 +57,40 @@ impl Hub {
         loop {
             match frames.read().await {
                 Ok(Some(first)) => {
-                    let more =
-                        std::iter::from_fn(|| frames.read_buffered()).take(FRAMES_AT_ONCE - 1);
-                    let mut state = self.lock();
-                    let now = state.now();
-                    for Frame { header, payload } in std::iter::once(first).chain(more) {
-                        state.replicator.handle_frame(now, peer, &header, payload);
+                    if let Some(turn) = self.take(peer, first, &mut frames) {
+                        tokio::time::sleep_until(turn.into()).await;
                     }
-                    self.settle(state);
                 }
                 Ok(None) => return String::from("closed by the peer"),
                 Err(error) => return error.to_string(),
             }
         }
+    }
+
+    /// Takes a frame and those that came with it; returns when the peer's turn is, if it has to wait for that.
+    fn take<R: AsyncRead + Unpin>(
+        &self,
+        peer: PeerId,
+        first: Frame,
+        frames: &mut FrameReader<R>,
+    ) -> Option<Instant> {
+        let mut state = self.lock();
+        let now = state.now();
+        let mut concern = Concern::Sender;
+        let more = std::iter::from_fn(|| frames.read_buffered());
+        for Frame { header, payload } in std::iter::once(first).chain(more).take(FRAMES_AT_ONCE) {
+            concern = concern.max(state.replicator.handle_frame(now, peer, &header, payload));
+            if state.replicator.next_frame_at(peer) > now {
+                break;
+            }
+        }
+        let turn = state.replicator.next_frame_at(peer);
+        let turn = (turn > now).then(|| state.clock(turn));
+        match concern {
+            Concern::Sender => self.settle_for(state, peer),
+            Concern::Everyone => self.settle(state),
+        }
+        turn
     }
 
     async fn write<W: AsyncWrite + Unpin>(

@@ -1,7 +1,7 @@
 //! Decides what is asked of whom, and what is sent next, for many feeds and many peers. SPEC 7.
 //!
 //! This file routes. Elsewhere: one peer (`peer`), a feed with a peer (`channel`), a feed (`feed`), what is asked (`download`,
-//! `picker`, `want`), what is answered (`upload`), what messages mean (`receive`), what is sent (`transmit`).
+//! `picker`, `want`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`).
 
 mod channel;
 #[cfg(feature = "fuzz")]
@@ -9,6 +9,7 @@ mod check;
 mod download;
 mod feed;
 mod holder;
+mod pace;
 mod patience;
 mod peer;
 mod picker;
@@ -33,6 +34,7 @@ use crate::limits::DISK_PAUSE;
 use channel::Link;
 use feed::Feed;
 use holder::{Holder, Standing};
+use pace::Turns;
 use peer::Peer;
 use upload::Answer;
 use want::Open;
@@ -56,6 +58,7 @@ pub struct Replicator {
     next_want: u64,
     /// How often peers lost what they owed since a block came that holds.
     in_vain: u32,
+    turns: Turns,
 }
 
 impl Replicator {
@@ -70,6 +73,7 @@ impl Replicator {
             events: VecDeque::new(),
             next_want: 0,
             in_vain: 0,
+            turns: Turns::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::channel::Link;
+use super::pace::Pace;
 use super::rate::Rate;
 use super::upload::Upload;
 use crate::fault::Fault;
@@ -58,6 +59,7 @@ pub(super) struct Peer {
     missing: PerMinute,
     /// Its requests for blocks that we never said to hold.
     blind: PerMinute,
+    pub(super) pace: Pace,
 }
 
 /// Counts what happens within a minute.
@@ -145,6 +147,7 @@ impl Peer {
             losses: 0,
             missing: PerMinute::new(now),
             blind: PerMinute::new(now),
+            pace: Pace::new(now),
         }
     }
 

@@ -10,27 +10,58 @@ use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
 use super::Replicator;
 use super::channel::{Due, Storing};
 use super::holder::Holder;
+use super::pace;
 use super::peer::cost;
 use crate::capability;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId};
-use crate::job::{Event, Job};
+use crate::job::{Concern, Event, Job};
 use crate::limits::{CHANNELS_MAX, OPENS_MAX, STALL_PAUSE, VERSIONS};
 use crate::wire::{self, Channel, Hello, Message, Request, Runs, Wanted};
 
 impl Replicator {
-    /// Tells that a frame arrived.
-    pub fn handle_frame(&mut self, now: Instant, id: PeerId, header: &[u8], payload: Bytes) {
-        let Some(peer) = self.peers.get(&id).filter(|peer| !peer.faulted) else { return };
+    /// Returns when the next frame of a peer is to be taken: until then it stays in the stream. SPEC 7.8.
+    pub fn next_frame_at(&self, id: PeerId) -> Instant {
+        self.peers.get(&id).map_or(Instant(0), |peer| peer.pace.next_at)
+    }
+
+    /// Tells that a frame arrived; returns who is to be asked for a frame for that reason.
+    pub fn handle_frame(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        header: &[u8],
+        payload: Bytes,
+    ) -> Concern {
+        let Some(peer) = self.peers.get(&id).filter(|peer| !peer.faulted) else {
+            return Concern::Sender;
+        };
         let greeted = peer.agent.is_some();
-        let taken = match wire::decode(header, &payload) {
+        let decoded = wire::decode(header, &payload);
+        let concern = decoded.as_ref().map_or(Concern::Everyone, Message::concern);
+        if let Ok(message) = &decoded {
+            self.count(now, id, message);
+        }
+        let taken = match decoded {
             Ok(Message::Hello(hello)) if !greeted => self.hello(id, hello),
             Ok(Message::Hello(_)) => Err(Fault::Unexpected("hello")),
             Ok(_) if !greeted => Err(Fault::Unexpected("message before hello")),
             Ok(message) => self.message(now, id, message, payload),
             Err(fault) => Err(fault),
         };
+        let concern = if taken.is_ok() { concern } else { Concern::Everyone };
         self.check(id, taken);
+        concern
+    }
+
+    /// Counts the work that a message is.
+    fn count(&mut self, now: Instant, id: PeerId, message: &Message) {
+        let (feeds, peers) = (self.feeds.len(), self.peers.len());
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let feed = message.channel().and_then(|channel| peer.theirs.get(&channel));
+        let length = feed.and_then(|feed| self.feeds.get(feed)).map_or(0, |feed| feed.length);
+        let work = pace::work(message, length, feeds, peers);
+        peer.pace.spend(now, work, &mut self.turns);
     }
 
     fn hello(&mut self, id: PeerId, hello: Hello) -> Result<(), Fault> {
@@ -69,7 +100,9 @@ impl Replicator {
             Message::Have { channel, length, held, lost, head } => {
                 let feed = self.feed_of(id, channel)?;
                 self.holds(id, feed, length, &held, &lost, head);
-                self.compare(feed);
+                if head.is_some() {
+                    self.compare(feed);
+                }
                 Ok(())
             }
             Message::Accuse { channel, accusation } => {

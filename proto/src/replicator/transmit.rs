@@ -15,7 +15,7 @@ use super::upload::Answer;
 use crate::capability;
 use crate::ids::{FeedId, Instant, PeerId};
 use crate::job::Job;
-use crate::limits::{CREDIT_START, VERSIONS};
+use crate::limits::{CREDIT_START, TALK_BLOCK, VERSIONS};
 use crate::wire::{Frame, Hello, Message, encode};
 
 impl Replicator {
@@ -107,6 +107,7 @@ impl Replicator {
         peer.sent += cost(bytes.len(), proof.siblings.len());
         peer.bytes_out += bytes.len() as u64;
         peer.blocks_out += 1;
+        peer.pace.earn(TALK_BLOCK);
         let link = peer.links.get_mut(&feed)?;
         let block = proof.block;
         link.reading.clear(block.0);

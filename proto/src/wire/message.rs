@@ -9,6 +9,7 @@ use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
 
 use crate::capability::NONCE_LEN;
 use crate::ids::{Priority, RequestId};
+use crate::job::Concern;
 
 /// The number under which the *sender* of a message opened a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +110,46 @@ pub enum Message {
         /// The total since the stream began.
         total: u64,
     },
+}
+
+impl Message {
+    /// Returns whom this may give a frame to send, if it is taken.
+    ///
+    /// What a peer takes back, or tells of its head, may be what others were not asked for or told so far.
+    pub(crate) const fn concern(&self) -> Concern {
+        match self {
+            Self::Reject { .. } | Self::Close { .. } | Self::Missing { .. } => Concern::Everyone,
+            Self::Have { lost, head, .. } if !lost.is_empty() || head.is_some() => {
+                Concern::Everyone
+            }
+            Self::Hello(_)
+            | Self::Open { .. }
+            | Self::Have { .. }
+            | Self::Upgrade { .. }
+            | Self::Request { .. }
+            | Self::Cancel { .. }
+            | Self::Block { .. }
+            | Self::Accuse { .. }
+            | Self::Credit { .. } => Concern::Sender,
+        }
+    }
+
+    /// Returns the sender's number of the feed that this is about, if it is about one.
+    pub const fn channel(&self) -> Option<Channel> {
+        match self {
+            Self::Hello(_) | Self::Credit { .. } => None,
+            Self::Open { channel, .. }
+            | Self::Reject { channel }
+            | Self::Close { channel }
+            | Self::Have { channel, .. }
+            | Self::Upgrade { channel, .. }
+            | Self::Request { channel, .. }
+            | Self::Cancel { channel, .. }
+            | Self::Missing { channel, .. }
+            | Self::Block { channel, .. }
+            | Self::Accuse { channel, .. } => Some(*channel),
+        }
+    }
 }
 
 /// Who the sender is.

@@ -1,12 +1,17 @@
 //! Much of what is allowed, and what is allowed once.
 
+use std::time::Duration;
+
 use datnode_feed::{Accusation, BlockIndex, Comparison, UpgradeProof, leaf};
-use datnode_proto::limits::{BLIND_MAX, QUESTIONS_MAX, READS_MAX, RUNS_MAX};
+use datnode_proto::limits::{
+    BLIND_MAX, QUESTIONS_MAX, READS_MAX, RUNS_MAX, TALK_AHEAD, TALK_BLOCK, TALK_FRAME, TALK_RATE,
+    TALK_TURN, TALK_TURN_LEAST,
+};
 use datnode_proto::wire::{Message, Wanted};
-use datnode_proto::{Availability, Done, Failure, Fault, Job, RequestId};
+use datnode_proto::{Availability, Binding, Done, Failure, Fault, Job, PeerId, RequestId};
 
 use crate::victim::{
-    CHANNEL, FEED, FLOOD, NOW, Victim, have, head, heads, read, request, tell_until_fault,
+    CHANNEL, FEED, FLOOD, NOW, PEER, Victim, have, head, heads, read, request, tell_until_fault,
 };
 
 #[test]
@@ -219,4 +224,46 @@ fn refusals_that_nobody_takes_do_not_pile_up() {
     assert!((QUESTIONS_MAX..QUESTIONS_MAX + READS_MAX).contains(&reads), "{reads}");
     victim.drain();
     assert!(victim.replicator.poll_job().is_some(), "once taken, it goes on");
+}
+
+#[test]
+fn whoever_says_too_much_waits_and_nobody_else() {
+    let mut victim = Victim::new(0..100);
+    let other = PeerId(2);
+    let binding = Binding { ours: b"us".into(), theirs: b"other".into() };
+    victim.replicator.handle_connected(NOW, other, binding);
+    let pieces: Vec<_> = (0..50).map(|run| 2 * run..2 * run + 1).collect();
+    let said = (1..).find(|_| {
+        victim.tell(&have(100, pieces.clone(), vec![]));
+        victim.replicator.next_frame_at(PEER) > NOW
+    });
+    let frame = TALK_FRAME + pieces.len() as u64;
+    let work = said.expect("numbers do not end") * frame;
+    let micros = |span: Duration| span.as_micros() as u64;
+    let at_once = micros(TALK_AHEAD) / micros(TALK_RATE);
+    let most = at_once + micros(TALK_TURN_LEAST) / micros(TALK_TURN);
+    // It greeted us and opened the feed besides.
+    assert!((most - 2 * frame..most + frame).contains(&work), "{work} of {most}");
+    assert!(victim.replicator.next_frame_at(PEER) < NOW + 2 * TALK_TURN_LEAST);
+    assert_eq!(victim.fault(), None, "it breaks no rule");
+    assert!(victim.replicator.next_frame_at(other) <= NOW);
+}
+
+#[test]
+fn whoever_takes_blocks_may_say_so() {
+    let mut victim = Victim::with_credit(0..100, u64::MAX);
+    // The peer counts each block that it takes, says that it has it, and asks again.
+    let talk = TALK_BLOCK / TALK_FRAME;
+    for number in 0..10 * (TALK_AHEAD.as_micros() / TALK_RATE.as_micros()) as u64 / TALK_BLOCK {
+        let block = number % 100;
+        victim.tell(&request(number, 100, Wanted::Blocks(vec![block..block + 1])));
+        (2..talk).for_each(|_| victim.tell(&Message::Credit { total: u64::MAX }));
+        victim.drain();
+        while let Some(job) = victim.replicator.poll_job() {
+            victim.replicator.handle_done(NOW, read(job));
+        }
+        let blocks = victim.sent().into_iter().filter(|one| matches!(one, Message::Block { .. }));
+        assert_eq!(blocks.count(), 1);
+        assert!(victim.replicator.next_frame_at(PEER) <= NOW, "{number}");
+    }
 }
