@@ -93,6 +93,8 @@ pub const DISK_PAUSE: Duration = Duration::from_secs(1);
 pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(50);
 /// The size of a region in rarest-first order, in bytes: disks and proofs like runs.
 pub const REGION_BYTES: u64 = 4 << 20;
+/// What a new stream counts as, which has its turn like what is said beyond a share: two thousand of them begin in a second.
+pub const TALK_STREAM: u64 = 512;
 /// What each frame of a peer counts as, in units of work; a unit takes a processor some 40 ns.
 pub const TALK_FRAME: u64 = 16;
 /// How many blocks of a run count as a unit, beside the one that the run counts as.

@@ -164,6 +164,15 @@ fn nine_hostile_sources_at_most_double_the_time() {
 }
 
 #[test]
+fn whoever_floods_waits_for_its_turn() {
+    let mut scene = Scene::new(&[Source::new(Script::Haves)], 2_000);
+    scene.world.run(datnode_sim::scenario::forever());
+    assert!(scene.world.waits > 0);
+    assert_eq!(scene.world.at(scene.reader).faults, [], "it breaks no rule");
+    scene.time(Order::Linear);
+}
+
+#[test]
 fn nine_hostile_sources_cost_a_second_when_little_is_wanted() {
     for blocks in [1, 40] {
         let alone = time(&[], blocks, Order::Rarest);

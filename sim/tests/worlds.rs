@@ -42,6 +42,24 @@ fn a_feed_is_copied_whole_and_each_block_once() {
 }
 
 #[test]
+fn whoever_keeps_to_the_protocol_waits_for_no_turn() {
+    let (mut world, writer, readers) = world(3, 2_000);
+    let all: Vec<_> = readers.iter().copied().chain([writer]).collect();
+    for (at, &one) in all.iter().enumerate() {
+        for &other in &all[at + 1..] {
+            world.link(one, other, milliseconds(1), 100 * FAST);
+        }
+    }
+    for &reader in &readers {
+        world.at(reader).want(vec![0..2_000], 0, Order::Rarest);
+        world.settle(reader);
+    }
+    finish(&mut world);
+    assert!(readers.iter().all(|&reader| world.at(reader).done.len() == 1));
+    assert_eq!(world.waits, 0);
+}
+
+#[test]
 fn sparse_wants_bring_exactly_what_was_asked() {
     let (mut world, writer, readers) = world(1, 50);
     world.at(readers[0]).want(vec![0..1, 3..4], 0, Order::Linear);

@@ -6,10 +6,13 @@
 //! memory, without ciphers. Three things are measured for each kind of frame:
 //!
 //! - absorbed: nine peers send as fast as the node takes it; frames by second of processor time of that thread;
-//! - sent: nine peers send 100,000 a second together while an honest one fetches a feed as fast as it can;
+//! - sent: nine peers send 100,000 a second together, if they can, while an honest one fetches a feed as fast as it can;
 //! - kept: the honest peer's rate then, of its rate alone; the best of three pairs.
 //!
-//! What is malformed ends its stream, so there each frame is a new stream: greeting, frame, end.
+//! Whoever says more than its share is read no faster than it pays for, so that less is sent than nine peers would; for what is
+//! absorbed only the processor's time counts. What is malformed ends its stream, so there each frame is a new stream, which is
+//! refused to one that was found out just before. Who comes as a stranger each time gets it: greeting, frame, end. A real stranger
+//! has to do a handshake first, which costs far more than all of this.
 
 #![expect(clippy::print_stdout, reason = "a table is what this is for")]
 
@@ -20,12 +23,13 @@ use std::time::{Duration, Instant};
 
 use datnode::engine::{About, AnyStore, Hub, start};
 use datnode::swarm::frames::FrameReader;
-use datnode_feed::{BlockIndex, FeedSlot, MemoryStorage, SecretKey, Store};
+use datnode_feed::{BlockIndex, FeedSlot, MemoryStorage, PublicKey, SecretKey, Store};
 use datnode_proto::wire::{Channel, Frame, Hello, Message, decode, encode};
 use datnode_proto::{
     Binding, Class, FeedId, Order, Priority, Replica, RequestId, Target, Want, capability,
 };
 use datnode_tests::noise;
+use futures::future::join_all;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::Handle;
@@ -131,11 +135,11 @@ fn bytes(message: &Message) -> Vec<u8> {
 }
 
 /// Returns what a peer says first: that it speaks our protocol, and knows the feed.
-fn greeting(theirs: &Binding) -> Vec<u8> {
+fn greeting(key: &PublicKey, theirs: &Binding) -> Vec<u8> {
     let agent = String::from("hostile");
     let hello = Hello { version_min: 1, version_max: 1, features: 0, agent, credit: u64::MAX };
     let nonce = [7; 16];
-    let tag = capability::tag(&secret().public(), &theirs.ours, &theirs.theirs, &nonce);
+    let tag = capability::tag(key, &theirs.ours, &theirs.theirs, &nonce);
     let open = Message::Open { channel: Channel(0), nonce, tag: *tag.as_bytes() };
     [bytes(&Message::Hello(hello)), bytes(&open)].concat()
 }
@@ -144,8 +148,18 @@ fn greeting(theirs: &Binding) -> Vec<u8> {
 struct Kind {
     name: &'static str,
     frame: Vec<u8>,
-    /// Whether it ends its stream.
-    malformed: bool,
+    comes: Comes,
+}
+
+/// Who sends it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comes {
+    /// It breaks no rule: on one stream without end.
+    Once,
+    /// It ends its stream: the same peers come back.
+    Again,
+    /// They come under another name each time.
+    AsStrangers,
 }
 
 fn kinds() -> Vec<Kind> {
@@ -171,16 +185,17 @@ fn kinds() -> Vec<Kind> {
         ),
     ];
     let pointless =
-        pointless.map(|(name, message)| Kind { name, frame: bytes(&message), malformed: false });
+        pointless.map(|(name, message)| Kind { name, frame: bytes(&message), comes: Comes::Once });
     let prefix = |header: u32, payload: u32| [header, payload].map(u32::to_le_bytes).concat();
     let block =
         Message::Block { channel, id: RequestId(1), block: BlockIndex(1), siblings: vec![] };
     let malformed = [
-        ("malformed: no message", [prefix(100, 0), noise(1, 100)].concat()),
-        ("malformed: too long", prefix(u32::MAX, u32::MAX)),
-        ("malformed: block without request", bytes(&block)),
+        ("malformed: no message", [prefix(100, 0), noise(1, 100)].concat(), Comes::Again),
+        ("malformed: too long", prefix(u32::MAX, u32::MAX), Comes::Again),
+        ("malformed: block without request", bytes(&block), Comes::Again),
+        ("malformed: block, from strangers", bytes(&block), Comes::AsStrangers),
     ];
-    let malformed = malformed.map(|(name, frame)| Kind { name, frame, malformed: true });
+    let malformed = malformed.map(|(name, frame, comes)| Kind { name, frame, comes });
     pointless.into_iter().chain(malformed).collect()
 }
 
@@ -198,6 +213,8 @@ impl Attack {
         let peers: Vec<_> = (0..ATTACKERS)
             .map(|peer| Peer {
                 number: 1_000 + peer,
+                key: secret().public(),
+                comes: kind.comes,
                 sent: sent.clone(),
                 over: over.clone(),
                 each_tick: pace.map(|pace| pace * TICK.as_millis() as u64 / 1_000 / ATTACKERS),
@@ -206,7 +223,7 @@ impl Attack {
                 runtime: node.runtime.clone(),
             })
             .collect();
-        let malformed = kind.malformed;
+        let comes = kind.comes;
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
@@ -214,7 +231,10 @@ impl Attack {
                     .into_iter()
                     .map(|peer| {
                         tokio::spawn(async move {
-                            if malformed { peer.come_and_go().await } else { peer.flood().await }
+                            match comes {
+                                Comes::Once => peer.flood().await,
+                                Comes::Again | Comes::AsStrangers => peer.come_and_go().await,
+                            }
                         })
                     })
                     .collect();
@@ -240,6 +260,8 @@ impl Drop for Attack {
 
 struct Peer {
     number: u64,
+    key: PublicKey,
+    comes: Comes,
     sent: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
     each_tick: Option<u64>,
@@ -253,23 +275,24 @@ impl Peer {
         self.over.load(Ordering::SeqCst)
     }
 
-    async fn connect(&self) -> DuplexStream {
-        let (near, far) = duplex(PIPE);
-        let (ours, theirs) = bindings(self.number);
+    /// Connects under a name, and greets.
+    async fn connect(&self, name: u64) -> DuplexStream {
+        let (mut near, far) = duplex(PIPE);
+        let (ours, theirs) = bindings(name);
         let hub = self.hub.clone();
         let about = About { name: String::from("hostile"), address: String::from("pipe") };
         self.runtime.spawn(async move {
             let (read, write) = tokio::io::split(far);
             hub.replicate(read, write, ours, about).await
         });
-        let mut near = near;
-        near.write_all(&greeting(&theirs)).await.unwrap();
+        // It may be turned away before it said a word.
+        let _ = near.write_all(&greeting(&self.key, &theirs)).await;
         near
     }
 
     /// Sends the frame again and again on one stream.
     async fn flood(self) {
-        let (read, mut write) = tokio::io::split(self.connect().await);
+        let (read, mut write) = tokio::io::split(self.connect(self.number).await);
         let mut frames = FrameReader::new(read);
         // Only then is the feed open on both sides.
         let is_have = |frame: Frame| {
@@ -293,32 +316,46 @@ impl Peer {
         drain.abort();
     }
 
-    /// Sends it once, and comes back on a new stream.
+    /// Sends it once, and comes back on a new stream; many at a time.
     async fn come_and_go(self) {
         let mut ticks = tokio::time::interval(TICK);
+        let mut names = (self.number..).step_by(1_000);
+        let at_once = self.each_tick.unwrap_or(CHUNK as u64);
         while !self.is_over() {
             if self.each_tick.is_some() {
                 ticks.tick().await;
             }
-            for _ in 0..self.each_tick.unwrap_or(1) {
-                let mut stream = self.connect().await;
-                // It may be thrown out while it writes, which is all the same to it.
-                let _ = stream.write_all(&self.frame).await;
-                let _ = stream.read_to_end(&mut Vec::new()).await;
-                self.sent.fetch_add(1, Ordering::SeqCst);
-            }
+            let name = |_| match self.comes {
+                Comes::AsStrangers => names.next().expect("numbers do not end"),
+                Comes::Once | Comes::Again => self.number,
+            };
+            let names: Vec<u64> = (0..at_once).map(name).collect();
+            join_all(names.into_iter().map(|name| self.once(name))).await;
+            self.sent.fetch_add(at_once, Ordering::SeqCst);
         }
+    }
+
+    /// Sends it once, and waits for the end.
+    async fn once(&self, name: u64) {
+        let mut stream = self.connect(name).await;
+        // It may be thrown out while it writes, which is all the same to it.
+        let _ = stream.write_all(&self.frame).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
     }
 }
 
-/// Fetches the feed with a node of its own; returns how long that took.
+/// Fetches the feed with a node of its own; returns how long that took once they had met.
 fn fetch(node: &Node) -> Duration {
     let reader = Node::new(0);
     let (near, far) = duplex(1 << 20);
     let (ours, theirs) = bindings(0);
-    let started = Instant::now();
     node.connect(near, ours);
     reader.connect(far, theirs);
+    // Among many strangers it takes a moment until a stream has its turn, which is no part of its rate.
+    while reader.hub.in_reach(reader.feed).is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let started = Instant::now();
     let target = Target::Blocks(vec![0..BLOCKS]);
     let want = Want { target, priority: Priority(0), order: Order::Linear };
     let mut wanted = reader.hub.want(reader.feed, want);

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::shunned::Shunned;
 use super::sought::Sought;
 use super::worker::StoreHandle;
 
@@ -42,6 +43,7 @@ pub(super) struct State {
     next_peer: u64,
     /// Where peers were looked for.
     pub(super) sought: Sought,
+    pub(super) shunned: Shunned,
     /// The newest protocol version that a peer offered and we do not speak.
     newer_protocol: Option<u16>,
     /// Whether somebody was ever there who knows a feed of ours.
@@ -129,6 +131,7 @@ impl Hub {
             next_feed: 0,
             next_peer: 0,
             sought: Sought::default(),
+            shunned: Shunned::default(),
             newer_protocol: None,
             met: false,
         };

@@ -11,6 +11,7 @@ mod network;
 mod patience;
 mod session;
 mod settle;
+mod shunned;
 mod snapshot;
 mod sought;
 mod worker;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use super::hub::{About, Hub};
-use crate::swarm::frames::{FrameReader, FrameWriter};
+use crate::swarm::frames::{FrameError, FrameReader, FrameWriter};
 
 /// How many frames of a peer are taken before others have their turn.
 const FRAMES_AT_ONCE: usize = 64;
@@ -23,7 +23,7 @@ const FRAMES_AT_ONCE: usize = 64;
 pub enum Ended {
     /// The peer closed the stream, or it broke.
     Gone(String),
-    /// The peer broke the protocol.
+    /// The peer broke the protocol, now or just before.
     Fault(String),
 }
 
@@ -36,24 +36,44 @@ impl Hub {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
+        let theirs = binding.theirs.clone();
+        match self.next_stream_at(&theirs) {
+            Some(turn) if turn > Instant::now() => tokio::time::sleep_until(turn.into()).await,
+            Some(_) => {}
+            None => return Ended::Fault(String::from("it broke the protocol just now")),
+        }
         let (peer, wake, close) = {
             let mut state = self.lock();
             let connected = state.connect(about, binding);
-            self.settle(state);
+            self.settle_for(state, connected.0);
             connected
         };
-        let gone = tokio::select! {
-            reason = self.read(peer, FrameReader::new(read)) => reason,
-            reason = self.write(peer, FrameWriter::new(write), &wake) => reason,
-            () = close.notified() => String::from("closed"),
+        let ended = tokio::select! {
+            ended = self.read(peer, FrameReader::new(read)) => ended,
+            reason = self.write(peer, FrameWriter::new(write), &wake) => Ended::Gone(reason),
+            () = close.notified() => Ended::Gone(String::from("closed")),
         };
         let mut state = self.lock();
-        let fault = state.disconnect(peer);
+        let ended = state.disconnect(peer).map_or(ended, Ended::Fault);
+        if matches!(ended, Ended::Fault(_)) {
+            state.shunned.insert(Instant::now(), theirs);
+        }
         self.settle(state);
-        fault.map_or(Ended::Gone(gone), Ended::Fault)
+        ended
     }
 
-    async fn read<R: AsyncRead + Unpin>(&self, peer: PeerId, mut frames: FrameReader<R>) -> String {
+    /// Returns when a new stream of a peer has its turn; nothing if it gets none.
+    fn next_stream_at(&self, theirs: &[u8]) -> Option<Instant> {
+        let mut state = self.lock();
+        if state.shunned.contains(Instant::now(), theirs) {
+            return None;
+        }
+        let now = state.now();
+        let turn = state.replicator.next_stream_at(now);
+        Some(state.clock(turn))
+    }
+
+    async fn read<R: AsyncRead + Unpin>(&self, peer: PeerId, mut frames: FrameReader<R>) -> Ended {
         loop {
             match frames.read().await {
                 Ok(Some(first)) => {
@@ -61,8 +81,9 @@ impl Hub {
                         tokio::time::sleep_until(turn.into()).await;
                     }
                 }
-                Ok(None) => return String::from("closed by the peer"),
-                Err(error) => return error.to_string(),
+                Ok(None) => return Ended::Gone(String::from("closed by the peer")),
+                Err(FrameError::Fault(fault)) => return Ended::Fault(fault.to_string()),
+                Err(error) => return Ended::Gone(error.to_string()),
             }
         }
     }

@@ -88,6 +88,18 @@ pub const COMMANDS_QUEUED: usize = 256;
 /// and no new streams; nothing is dropped.
 pub const EVENTS_QUEUED: usize = 256;
 
+/// How long a peer that broke the protocol gets no further stream; doubled each time.
+pub const SHUN_FIRST: Duration = Duration::from_secs(1);
+
+/// The most that it is doubled to.
+pub const SHUN_MAX: Duration = Duration::from_secs(60);
+
+/// How long behind such a pause it still counts for the next one.
+pub const SHUN_FORGET: Duration = Duration::from_secs(600);
+
+/// How many such peers are remembered: more than there can be connections in that time from a few networks.
+pub const SHUNNED: usize = 1_024;
+
 /// How long a goodbye may take.
 pub const CLOSING: Duration = Duration::from_secs(1);
 

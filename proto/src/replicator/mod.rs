@@ -30,7 +30,7 @@ use datnode_feed::{Accusation, Bitfield, BlockIndex, Comparison, SignedHead};
 use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId, Priority, WantId};
 use crate::job::{Availability, Done, Event, Failure, Job};
-use crate::limits::DISK_PAUSE;
+use crate::limits::{DISK_PAUSE, TALK_STREAM};
 use channel::Link;
 use feed::Feed;
 use holder::{Holder, Standing};
@@ -184,6 +184,11 @@ impl Replicator {
     pub fn told(&self, id: FeedId) -> impl Iterator<Item = u64> {
         let holders = self.feeds.get(&id).into_iter().flat_map(|feed| feed.holders.values());
         holders.filter(|holder| holder.heard).map(|holder| holder.length)
+    }
+
+    /// Asks for a turn for a new stream; returns when [`handle_connected`](Self::handle_connected) may follow. SPEC 7.8.
+    pub fn next_stream_at(&mut self, now: Instant) -> Instant {
+        self.turns.take(now, TALK_STREAM)
     }
 
     /// Tells that a stream to a peer is open.

@@ -33,6 +33,15 @@ pub(super) struct Turns {
     free_at: Instant,
 }
 
+impl Turns {
+    /// Gives a turn for so much work; returns when it begins.
+    pub(super) fn take(&mut self, now: Instant, work: u64) -> Instant {
+        let begins = self.free_at.max(now);
+        self.free_at = begins + times(TALK_TURN, work);
+        begins
+    }
+}
+
 impl Pace {
     pub(super) const fn new(now: Instant) -> Self {
         Self { paid_at: now, debt: Duration::ZERO, next_at: now }
@@ -169,6 +178,18 @@ mod tests {
         assert!(pace.next_at <= now, "it is not worth a turn");
         pace.spend(now, 1, &mut turns);
         assert_eq!(pace.next_at, now + TALK_TURN_LEAST, "nothing is forgotten");
+    }
+
+    #[test]
+    fn turns_follow_each_other() {
+        let (mut turns, now) = (Turns::default(), Instant(50));
+        let one = times(TALK_TURN, 70);
+        assert_eq!(
+            [70, 1, 1].map(|work| turns.take(now, work)),
+            [now, now + one, now + one + TALK_TURN]
+        );
+        let later = now + 9 * one;
+        assert_eq!(turns.take(later, 1), later, "what nobody used is gone");
     }
 
     #[test]

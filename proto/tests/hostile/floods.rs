@@ -5,7 +5,7 @@ use std::time::Duration;
 use datnode_feed::{Accusation, BlockIndex, Comparison, UpgradeProof, leaf};
 use datnode_proto::limits::{
     BLIND_MAX, QUESTIONS_MAX, READS_MAX, RUNS_MAX, TALK_AHEAD, TALK_BLOCK, TALK_FRAME, TALK_RATE,
-    TALK_TURN, TALK_TURN_LEAST,
+    TALK_STREAM, TALK_TURN, TALK_TURN_LEAST,
 };
 use datnode_proto::wire::{Message, Wanted};
 use datnode_proto::{Availability, Binding, Done, Failure, Fault, Job, PeerId, RequestId};
@@ -266,4 +266,15 @@ fn whoever_takes_blocks_may_say_so() {
         assert_eq!(blocks.count(), 1);
         assert!(victim.replicator.next_frame_at(PEER) <= NOW, "{number}");
     }
+}
+
+#[test]
+fn streams_begin_one_after_the_other() {
+    let mut victim = Victim::new(0..100);
+    let turn = TALK_TURN * u32::try_from(TALK_STREAM).expect("it is small");
+    for count in 0..1_000 {
+        assert_eq!(victim.replicator.next_stream_at(NOW), NOW + turn * count);
+    }
+    let later = NOW + turn * 1_001;
+    assert_eq!(victim.replicator.next_stream_at(later), later, "who comes alone waits for nobody");
 }
