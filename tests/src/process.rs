@@ -11,8 +11,17 @@ pub fn signal(child: &Child, signal: &str) {
 
 /// Returns the most memory that a process had at any time so far, in bytes; `None` if it is over.
 pub fn memory_peak(child: &Child) -> Option<u64> {
+    status(child, "VmHWM:")
+}
+
+/// Returns the memory that a process has now, in bytes; `None` if it is over.
+pub fn memory(child: &Child) -> Option<u64> {
+    status(child, "VmRSS:")
+}
+
+fn status(child: &Child, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes << 10)
 }
