@@ -2,13 +2,14 @@
 //!
 //! A rename appends the new path and points the old record at it, so that no place of a block changes.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{Store, StoreError};
 use crate::codec::{Reader, Writer};
-use crate::limits::{PATH_BYTES_MAX, RENAMES_MAX, STORE_BYTES_END};
+use crate::hash::Hash;
+use crate::limits::{PATH_BYTES_MAX, RENAMES_MAX, STORE_BYTES_END, TABLE_PIECE_BYTES};
 use crate::storage::{FileId, Storage};
 
 const PREFIX_LEN: u64 = 10;
@@ -22,8 +23,15 @@ pub(super) struct Names {
     pub(super) staged: Vec<u8>,
     /// Where records of the table point now.
     pub(super) forwards: BTreeMap<u64, u64>,
-    /// Path to record, filled when first asked.
-    found: Option<BTreeMap<Vec<u8>, u64>>,
+    /// The records that were not renamed, by marks of their paths; filled when first asked. There may be millions, so the paths
+    /// themselves are not here: they are read where marks agree.
+    found: Option<BTreeSet<(u64, u64)>>,
+}
+
+/// Returns by what a path is found.
+fn mark(path: &[u8]) -> u64 {
+    let Hash([a, b, c, d, e, f, g, h, ..]) = Hash::of(path);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl<S: Storage> Store<S> {
@@ -32,18 +40,32 @@ impl<S: Storage> Store<S> {
         if path.len() > PATH_BYTES_MAX {
             return Err(StoreError::TooMany("bytes in a path"));
         }
-        self.find_names()?;
-        if let Some(at) = self.names.found.as_ref().and_then(|found| found.get(path)) {
-            return Ok(*at);
+        if let Some(at) = self.find(path)? {
+            return Ok(at);
         }
         let at = self.header.names_end + self.names.staged.len() as u64;
         let mut writer = Writer::new();
         writer.u64(0).u16(u16::try_from(path.len()).expect("bounded above")).raw(path);
         self.names.staged.extend_from_slice(writer.as_slice());
         if let Some(found) = &mut self.names.found {
-            found.insert(path.to_vec(), at);
+            found.insert((mark(path), at));
         }
         Ok(at)
+    }
+
+    /// Returns the record of a path that was not renamed.
+    fn find(&mut self, path: &[u8]) -> Result<Option<u64>, StoreError> {
+        self.find_names()?;
+        let mark = mark(path);
+        let marked =
+            self.names.found.iter().flat_map(|found| found.range((mark, 0)..=(mark, u64::MAX)));
+        for &(_, at) in marked {
+            let (_, len) = self.read_prefix(at)?;
+            if self.read_names(at + PREFIX_LEN, len)? == path {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// Says that the blocks recorded in the working file `from` live in `to` now. The file has that name already.
@@ -51,9 +73,10 @@ impl<S: Storage> Store<S> {
     /// # Errors
     /// What the storage says.
     pub fn rename_working(&mut self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
-        self.find_names()?;
-        let old = self.names.found.as_mut().and_then(|found| found.remove(from));
-        let Some(old) = old else { return Ok(()) };
+        let Some(old) = self.find(from)? else { return Ok(()) };
+        if let Some(found) = &mut self.names.found {
+            found.remove(&(mark(from), old));
+        }
         let new = self.name(to)?;
         // The file's new name before what counts on it: a power cut could take the name back. SPEC 5.5
         self.unsynced.working = true;
@@ -117,16 +140,29 @@ impl<S: Storage> Store<S> {
         if self.names.found.is_some() {
             return Ok(());
         }
-        let mut found = BTreeMap::new();
-        let mut at = NAMES_START;
-        while at < self.header.names_end {
-            let (forward, len) = self.read_prefix(at)?;
-            if forward == 0 {
-                found.insert(self.read_names(at + PREFIX_LEN, len)?, at);
+        let mut found = BTreeSet::new();
+        let (mut at, end) = (NAMES_START, self.header.names_end);
+        while at < end {
+            let piece = self.read_names(at, (end - at).min(TABLE_PIECE_BYTES as u64))?;
+            match collect(&piece, at, &mut found) {
+                0 => return Err(StoreError::Damaged("names")),
+                len => at += len,
             }
-            at += PREFIX_LEN + len;
         }
         self.names.found = Some(found);
         Ok(())
     }
+}
+
+/// Takes the whole records of a piece of the table, which begins at `start`; returns how many bytes they have.
+fn collect(piece: &[u8], start: u64, found: &mut BTreeSet<(u64, u64)>) -> u64 {
+    let (mut reader, mut len) = (Reader::new(piece), 0);
+    while let (Ok(forward), Ok(path)) = (reader.u64(), reader.u16()) {
+        let Ok(path) = reader.take(usize::from(path)) else { break };
+        if forward == 0 {
+            found.insert((mark(path), start + len));
+        }
+        len += PREFIX_LEN + path.len() as u64;
+    }
+    len
 }
