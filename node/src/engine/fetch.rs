@@ -1,18 +1,26 @@
 //! Brings a version of a drive into a folder: what its files need is fetched, landed, and the history with it.
 //!
-//! Elsewhere: which bytes go where (`landing`), what is asked of whom (`datnode_proto`).
+//! All of it is looked at before anything is written. Then it lands a window at a time, and while the last blocks of one come the
+//! next one's are asked for already, so that the pipe does not run dry.
+//! Elsewhere: which bytes go where (`landing`), the entries in order (`windows`), what is asked of whom (`datnode_proto`).
 
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use datnode_drive::{DrivePath, Entry};
+use datnode_drive::{DrivePath, Key};
 use datnode_feed::{Bitfield, FeedSlot};
 use datnode_proto::{Order, Priority, Target, Want};
 
-use super::drive::{Drive, Link};
+use super::hub::Wanted as Asked;
 use super::snapshot::Snapshot;
+use super::windows::{Earlier, Versions, Windows};
+use super::worker::{AnyStore, Worker};
 use crate::error::Error;
-use crate::landing::{Earlier, FolderOf, Landing, Wanted, landed, note_landed};
+use crate::landing::{
+    FolderOf, Item, Landing, Survey, Surveyed, WINDOWS_MAX, Wanted, landed, note_landed,
+};
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -32,6 +40,9 @@ pub struct LandingPlan {
     scope: DrivePath,
     /// The versions whose files may be in the folder.
     before: Vec<u64>,
+    earlier: Earlier,
+    /// All entries, if they are so few that they are one window.
+    all: Option<Vec<Item>>,
 }
 
 impl LandingPlan {
@@ -57,15 +68,15 @@ impl Snapshot {
     /// Nothing is written.
     ///
     /// # Errors
-    /// E-NOTFOUND if there is no `scope`, E-DIRTY if something is in the way, those of [`Drive::latest`], and what the disk
-    /// says.
+    /// E-NOTFOUND if there is no `scope`, E-DIRTY if something is in the way, E-SPACE if there is too little room, those of
+    /// [`Drive::latest`](super::Drive::latest), and what the disk says.
     pub async fn plan(
         &self,
         folder: &Path,
         scope: &DrivePath,
         of: FolderOf,
     ) -> Result<LandingPlan, Error> {
-        self.make_plan(folder, scope, of, true).await
+        self.survey(folder, Wanted { scope: scope.clone(), of, trust: true }).await
     }
 
     /// Does the same, and looks at the bytes of all files: one that looks as it was left may be damaged.
@@ -78,147 +89,96 @@ impl Snapshot {
         scope: &DrivePath,
         of: FolderOf,
     ) -> Result<LandingPlan, Error> {
-        self.make_plan(folder, scope, of, false).await
+        self.survey(folder, Wanted { scope: scope.clone(), of, trust: false }).await
     }
 
-    async fn make_plan(
-        &self,
-        folder: &Path,
-        scope: &DrivePath,
-        of: FolderOf,
-        trust: bool,
-    ) -> Result<LandingPlan, Error> {
-        let before = landed(folder)?;
-        let earlier = self.earlier(&before).await?;
-        let entries = self.entries(scope).await?;
-        let wanted = Wanted { entries, scope: scope.clone(), earlier, of, trust };
-        let landing = Landing::new(folder, wanted)?;
-        Ok(LandingPlan { landing, scope: scope.clone(), before })
+    async fn survey(&self, folder: &Path, wanted: Wanted) -> Result<LandingPlan, Error> {
+        let (before, scope) = (landed(folder)?, wanted.scope.clone());
+        let earlier = self.earlier(&before).await;
+        if !self.has(&scope).await? {
+            let name = crate::cli::escape::bytes(scope.as_bytes());
+            let none = format!("there is no {name} in this version");
+            return Err(Error::not_found::<&[u8]>(none, &[]));
+        }
+        if scope.is_root() {
+            self.fetch_index().await?;
+        }
+        let mut survey = Survey::new(folder, wanted)?;
+        loop {
+            let mut windows = Windows::new(self, &scope, &earlier);
+            let (mut count, mut last) = (0, None);
+            while let Some(window) = windows.next().await? {
+                let versions = earlier.with(self);
+                let look = move |worker: &mut Worker| {
+                    let looked = survey.look(&window, &versions.index(&mut worker.store));
+                    looked.map(|()| (survey, window))
+                };
+                let looked = self.drive.store.query(look).await?;
+                (count, survey, last) = (count + 1, looked.0, Some(looked.1));
+            }
+            let versions = earlier.with(self);
+            let end = move |worker: &mut Worker| survey.end(&versions.index(&mut worker.store));
+            match self.drive.store.query(end).await? {
+                Surveyed::Again(again) => survey = *again,
+                Surveyed::Ready(landing) => {
+                    let all = last.filter(|_| count == 1);
+                    return Ok(LandingPlan { landing: *landing, scope, before, earlier, all });
+                }
+            }
+        }
     }
 
     /// Does what was planned for the working folder `folder`, fetching what is not here.
     ///
     /// # Errors
-    /// Those of [`Drive::latest`], and what the disk says.
+    /// Those of [`Drive::latest`](super::Drive::latest), and what the disk says.
     pub async fn land(
         &self,
         folder: &Path,
         plan: LandingPlan,
         mut show: impl FnMut(LandingState),
     ) -> Result<Report, Error> {
-        let LandingPlan { mut landing, scope, before } = plan;
-        let report = Report {
-            bytes: landing.total,
-            refused: std::mem::take(&mut landing.refused),
-            kept: Vec::new(),
-        };
-        let number = self.version.number;
+        let LandingPlan { landing, scope, before, earlier, all } = plan;
+        let (number, total) = (self.version.number, landing.total);
+        let refused = landing.refused().clone();
+        let several = Several { snapshot: self, scope: &scope, earlier: &earlier };
+        let replaces = landing.replaces() && all.is_none();
+        let drops = before.iter().any(|landed| *landed != number);
         note_landed(folder, &with(&before, number))?;
-        let total = landing.total;
-        self.begin(landing).await?;
-        let mut look = |bytes: u64| show(LandingState { bytes: bytes.min(total), total });
-        tokio::select! {
-            done = self.fetch() => done?,
-            error = self.watch(&mut look) => return Err(error),
-        }
-        let report = self.finish(report).await?;
-        let now = if scope.is_root() { vec![number] } else { with(&before, number) };
-        note_landed(folder, &now)?;
-        Ok(report)
-    }
-
-    /// Reads what the versions had that were landed before. One that cannot be read is passed over: its files count as the user's.
-    async fn earlier(&self, numbers: &[u64]) -> Result<Earlier, Error> {
-        let mut earlier = Earlier::default();
-        for number in numbers {
-            let spec = crate::address::VersionSpec::Number(*number);
-            let note = |path: DrivePath, entry: Entry| {
-                earlier.add(&path, &entry);
-                Ok(())
-            };
-            let read = async { self.drive.version(&spec).await?.walk(note).await };
-            if let Err(error) = read.await {
-                tracing::debug!(
-                    error = error.message(),
-                    number,
-                    "an earlier version is not all here"
-                );
+        let slot = self.content_slot();
+        let put = move |worker: &mut Worker| {
+            worker.landing = Some((landing, slot));
+            !worker.store.have(slot).is_empty()
+        };
+        let rescues = self.drive.store.query(put).await && replaces;
+        let work = async {
+            if rescues {
+                several.rescue().await?;
             }
-        }
-        Ok(earlier)
-    }
-
-    /// Returns the entries at and below `scope`, and those of the folders above it.
-    async fn entries(&self, scope: &DrivePath) -> Result<Vec<(DrivePath, Entry)>, Error> {
-        let mut entries = Vec::new();
-        let mut keep = |path: DrivePath, entry: Entry| {
-            entries.push((path, entry));
+            let version = self.version.clone();
+            let history = self.drive.ask(None, move |view| version.history(view));
+            tokio::try_join!(history, several.land(all))?;
+            if drops {
+                several.remove_dropped(&refused).await?;
+            }
             Ok(())
         };
-        if !self.has(scope).await? {
-            let name = crate::cli::escape::bytes(scope.as_bytes());
-            let none = format!("there is no {name} in this version");
-            return Err(Error::not_found::<&[u8]>(none, &[]));
+        let mut look = |bytes: u64| show(LandingState { bytes: bytes.min(total), total });
+        tokio::select! {
+            done = work => done?,
+            error = self.watch(&mut look) => return Err(error),
         }
-        let above = std::iter::successors(Some(scope.clone()), DrivePath::parent);
-        let above: Vec<_> = above.take_while(|path| !path.is_root()).collect();
-        for path in above.into_iter().rev() {
-            // A folder need not have an entry. SPEC 8.1
-            if let Some(entry) = self.entry(&path).await? {
-                keep(path, entry)?;
-            }
-        }
-        self.walk_in(scope, keep).await?;
-        Ok(entries)
+        let kept = self.finish().await?;
+        let now = if scope.is_root() { vec![number] } else { with(&before, number) };
+        note_landed(folder, &now)?;
+        let path = |key: Key| key.path().expect("it was made of a path");
+        let refused = refused.into_iter().map(|(key, why)| (path(key), why)).collect();
+        Ok(Report { bytes: total, refused, kept })
     }
 
     fn content_slot(&self) -> FeedSlot {
         // A drive without content has no blocks to land: any slot will do.
         self.content.as_ref().map_or(FeedSlot(0), |content| content.slot)
-    }
-
-    /// Lets the landing put what is here where it belongs; tells the replicator what came of it.
-    async fn begin(&self, landing: Landing) -> Result<(), Error> {
-        let slot = self.content_slot();
-        let runs = landing.runs();
-        let begun = self.drive.store.query(move |worker| {
-            let mut landing = landing;
-            let begun = landing.begin(&mut worker.store, slot);
-            worker.landing = Some((landing, slot));
-            begun.map(|()| worker.store.have(slot).clone())
-        });
-        let have: Bitfield = begun.await?;
-        let Some(content) = &self.content else { return Ok(()) };
-        // What was read and found changed is here no longer.
-        let mut lost = Vec::new();
-        for run in runs {
-            let mut at = run.start;
-            while at < run.end {
-                let held = have.iter_ones(at..run.end).next().unwrap_or(run.end);
-                lost.push(at..held);
-                at = have.first_clear(held).min(run.end);
-            }
-        }
-        self.drive.hub.lost(content.id, lost);
-        Ok(())
-    }
-
-    /// Fetches what the files need, and the changes of the past.
-    async fn fetch(&self) -> Result<(), Error> {
-        let version = self.version.clone();
-        let history = self.drive.ask(None, move |view| version.history(view));
-        let Some(content) = &self.content else { return history.await.map(drop) };
-        let slot = content.slot;
-        let runs = self.drive.store.query(move |worker| match &worker.landing {
-            Some((landing, of)) if *of == slot => landing.runs(),
-            _ => Vec::new(),
-        });
-        let (target, priority) = (Target::Blocks(runs.await), Priority(0));
-        let mut wanted =
-            self.drive.hub.want(content.id, Want { target, priority, order: Order::Rarest });
-        let all = self.drive.patience.wait(&self.drive.hub, wanted.done());
-        tokio::try_join!(history, all)?;
-        Ok(())
     }
 
     /// Shows the state, and gives the error when our own disk fails.
@@ -238,22 +198,133 @@ impl Snapshot {
         }
     }
 
-    /// Ends the landing, and makes all of it durable.
-    async fn finish(&self, mut report: Report) -> Result<Report, Error> {
+    /// Ends the landing, and makes all of it durable; returns what stays, though the version has it no longer.
+    async fn finish(&self) -> Result<Vec<Vec<u8>>, Error> {
         let slot = self.content_slot();
         let finished = self.drive.store.query(move |worker| {
-            let (landing, _) = worker.landing.as_mut().expect("it was put there by begin");
-            let left = landing.finish(&mut worker.store, slot)?;
+            let (landing, _) = worker.landing.as_mut().expect("it was put there when it began");
+            landing.finish(&mut worker.store, slot)?;
             worker.commit()?;
-            let landing = worker.landing.take();
-            Ok::<_, Error>((left, landing.map_or_else(Vec::new, |(landing, _)| landing.kept)))
+            Ok(worker.landing.take().map_or_else(Vec::new, |(landing, _)| landing.kept))
         });
-        let (left, kept) = finished.await?;
-        if left > 0 {
-            return Err(Error::verify("blocks and files of this drive do not fit together"));
+        finished.await
+    }
+}
+
+/// The windows of a landing, one after the other.
+struct Several<'a> {
+    snapshot: &'a Snapshot,
+    scope: &'a DrivePath,
+    earlier: &'a Earlier,
+}
+
+impl Several<'_> {
+    fn windows(&self) -> Windows {
+        Windows::new(self.snapshot, self.scope, self.earlier)
+    }
+
+    /// Runs `act` where the landing is, on the store's thread.
+    async fn with<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Landing, &mut AnyStore, &Versions) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let versions = self.earlier.with(self.snapshot);
+        let run = move |worker: &mut Worker| {
+            let (landing, _) = worker.landing.as_mut().expect("it is there until it is finished");
+            act(landing, &mut worker.store, &versions)
+        };
+        self.snapshot.drive.store.query(run).await
+    }
+
+    /// Brings blocks into safety that live in files which will be replaced.
+    async fn rescue(&self) -> Result<(), Error> {
+        let (mut windows, slot) = (self.windows(), self.snapshot.content_slot());
+        while let Some(window) = windows.next().await? {
+            let rescue = move |landing: &mut Landing, store: &mut AnyStore, versions: &Versions| {
+                let window = landing.plan(window, &versions.index(store))?;
+                landing.rescue(store, slot, window)
+            };
+            self.with(rescue).await?;
         }
-        report.kept = kept;
-        Ok(report)
+        let rewind = |landing: &mut Landing, _: &mut AnyStore, _: &Versions| {
+            landing.rewind();
+            Ok(())
+        };
+        self.with(rewind).await
+    }
+
+    /// Lands all entries: those given, if they are all, or a window behind the other.
+    async fn land(&self, all: Option<Vec<Item>>) -> Result<(), Error> {
+        if let Some(window) = all {
+            let asked = self.begin(window).await?;
+            return self.complete(asked).await;
+        }
+        let (mut windows, mut under_way) = (self.windows(), VecDeque::new());
+        while let Some(window) = windows.next().await? {
+            under_way.push_back(self.begin(window).await?);
+            if under_way.len() >= WINDOWS_MAX {
+                self.complete(under_way.pop_front().flatten()).await?;
+            }
+        }
+        for asked in under_way {
+            self.complete(asked).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the landing put what is here where it belongs, and asks for the rest.
+    async fn begin(&self, window: Vec<Item>) -> Result<Option<Asked>, Error> {
+        let slot = self.snapshot.content_slot();
+        let begin = move |landing: &mut Landing, store: &mut AnyStore, versions: &Versions| {
+            let window = landing.plan(window, &versions.index(store))?;
+            let runs = window.runs();
+            landing.begin(store, slot, window)?;
+            Ok((runs, store.have(slot).clone()))
+        };
+        let (runs, have): (Vec<Range<u64>>, Bitfield) = self.with(begin).await?;
+        let Some(content) = &self.snapshot.content else { return Ok(None) };
+        // What was read and found changed is here no longer.
+        let mut lost = Vec::new();
+        for run in &runs {
+            let mut at = run.start;
+            while at < run.end {
+                let held = have.iter_ones(at..run.end).next().unwrap_or(run.end);
+                lost.push(at..held);
+                at = have.first_clear(held).min(run.end);
+            }
+        }
+        let hub = &self.snapshot.drive.hub;
+        hub.lost(content.id, lost);
+        let want =
+            Want { target: Target::Blocks(runs), priority: Priority(0), order: Order::Rarest };
+        Ok(Some(hub.want(content.id, want)))
+    }
+
+    /// Waits for the blocks of the first window that is under way, and ends it.
+    async fn complete(&self, asked: Option<Asked>) -> Result<(), Error> {
+        let drive = &self.snapshot.drive;
+        if let Some(mut asked) = asked {
+            drive.patience.wait(&drive.hub, asked.done()).await?;
+        }
+        self.with(|landing, _, _| landing.complete()).await
+    }
+
+    /// Removes what earlier versions put here and this one has not.
+    async fn remove_dropped(&self, refused: &BTreeMap<Key, String>) -> Result<(), Error> {
+        let mut windows = self.windows();
+        let is_refused =
+            |path: &DrivePath| !refused.is_empty() && refused.contains_key(&path.key());
+        while let Some(dropped) = windows.next_dropped(is_refused).await? {
+            self.with(move |landing, _, _| landing.remove(&dropped)).await?;
+        }
+        if !self.with(|landing, _, _| Ok(landing.may_be_respelled())).await? {
+            return Ok(());
+        }
+        let mut windows = self.windows();
+        while let Some(window) = windows.next().await? {
+            self.with(move |landing, _, _| landing.respell(&window)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -261,54 +332,4 @@ impl Snapshot {
 fn with(numbers: &[u64], number: u64) -> Vec<u64> {
     let others = numbers.iter().copied().filter(|other| *other != number);
     others.chain([number]).collect()
-}
-
-impl Drive {
-    /// Fetches what connected peers hold of a feed and is not here; returns how many blocks none of them has.
-    ///
-    /// # Errors
-    /// What our own disk says.
-    pub async fn gather(&self, feed: &Link) -> Result<u64, Error> {
-        let (slot, length) = (feed.slot, feed.news.borrow().length);
-        if length == 0 {
-            return Ok(0);
-        }
-        let (target, priority) = (Target::Blocks(vec![0..length]), Priority(0));
-        let mut wanted = self.hub.want(feed.id, Want { target, priority, order: Order::Rarest });
-        let out_of_reach = async {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                let held = self.store.query(move |worker| worker.store.have(slot).clone()).await;
-                let nothing_more = |all: Bitfield| all.runs().all(|run| held.all(run));
-                if self.hub.in_reach(feed.id).is_some_and(nothing_more) {
-                    return;
-                }
-            }
-        };
-        let ended = async {
-            tokio::select! {
-                () = wanted.done() => {}
-                () = out_of_reach => {}
-            }
-        };
-        if let Err(error) = self.patience.wait(&self.hub, ended).await {
-            tracing::debug!(error = error.message(), "what peers claim to hold does not come");
-        }
-        let missing = self.store.query(move |worker| match worker.take_failure() {
-            Some(error) => Err(error),
-            None => {
-                let held = worker.store.have(slot).iter_ones(0..length).count() as u64;
-                worker.commit().map(|()| length - held)
-            }
-        });
-        missing.await
-    }
-
-    /// Returns the drive's header.
-    ///
-    /// # Errors
-    /// Those of [`latest`](Self::latest).
-    pub async fn header(&self) -> Result<datnode_drive::Header, Error> {
-        self.ask(None, |view| datnode_drive::Header::read(view)).await
-    }
 }

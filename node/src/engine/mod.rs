@@ -5,15 +5,18 @@
 mod changes;
 mod drive;
 mod fetch;
+mod gather;
 mod hub;
 mod jobs;
 mod network;
+mod pages;
 mod patience;
 mod session;
 mod settle;
 mod shunned;
 mod snapshot;
 mod sought;
+mod windows;
 mod worker;
 
 pub use changes::Touched;

@@ -1,4 +1,6 @@
-//! Reading one version of a drive: entries, listings, the bytes of a file.
+//! Reading one version of a drive: an entry, the bytes of a file.
+//!
+//! Elsewhere: entries in the order of their keys (`pages`).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,8 +15,6 @@ use super::patience::{LOOK, Reach};
 use super::worker::Worker;
 use crate::error::Error;
 
-/// How many entries a listing asks for at a time.
-const PAGE: usize = 1_000;
 /// How far ahead of the cursor a reader asks, in bytes.
 const READ_AHEAD: u64 = 8 << 20;
 
@@ -72,29 +72,6 @@ impl Snapshot {
         self.drive.ask(None, move |view| version.entry(view, &path)).await
     }
 
-    /// Calls `each` for the entries of one folder, in order of their names.
-    ///
-    /// # Errors
-    /// Those of [`Drive::latest`], and what `each` says.
-    pub async fn list(
-        &self,
-        folder: &DrivePath,
-        mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let (version, dir, from) = (self.version.clone(), folder.clone(), after.take());
-            let read = move |view: &StoreView<'_>| version.list(view, &dir, from.as_deref(), PAGE);
-            let page = self.drive.ask(None, read).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            after = Some(last.clone());
-            for (name, entry) in page {
-                let path = folder.join(&name).map_err(|error| Error::verify(error.to_string()))?;
-                each(path, entry)?;
-            }
-        }
-    }
-
     /// Tells whether a path has an entry, or is a folder without one: something is in it.
     ///
     /// # Errors
@@ -111,55 +88,6 @@ impl Snapshot {
         let (version, folder) = (self.version.clone(), path.clone());
         let deeper = move |view: &StoreView<'_>| version.walk_deeper(view, &folder, None, 1);
         Ok(!self.drive.ask(None, deeper).await?.is_empty())
-    }
-
-    /// Calls `each` for everything in a folder, what is directly in it first.
-    ///
-    /// # Errors
-    /// Those of [`Drive::latest`], and what `each` says.
-    pub async fn walk_in(
-        &self,
-        folder: &DrivePath,
-        mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        if folder.is_root() {
-            return self.walk(each).await;
-        }
-        self.list(folder, &mut each).await?;
-        let mut after: Option<DrivePath> = None;
-        loop {
-            let (version, from) = (self.version.clone(), after.take().map(|path| path.key()));
-            let folder = folder.clone();
-            let read =
-                move |view: &StoreView<'_>| version.walk_deeper(view, &folder, from.as_ref(), PAGE);
-            let page = self.drive.ask(None, read).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            after = Some(last.clone());
-            page.into_iter().try_for_each(|(path, entry)| each(path, entry))?;
-        }
-    }
-
-    /// Calls `each` for every entry of the drive, in key order.
-    ///
-    /// # Errors
-    /// Those of [`Drive::latest`], and what `each` says.
-    pub async fn walk(
-        &self,
-        mut each: impl FnMut(DrivePath, Entry) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let version = self.version.clone();
-        self.drive.ask(None, move |view| version.needed(view)).await?;
-        let mut after: Option<DrivePath> = None;
-        loop {
-            let (version, from) = (self.version.clone(), after.take().map(|path| path.key()));
-            let read = move |view: &StoreView<'_>| version.walk(view, from.as_ref(), PAGE);
-            let page = self.drive.ask(None, read).await?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            after = Some(last.clone());
-            for (path, entry) in page {
-                each(path, entry)?;
-            }
-        }
     }
 
     /// Gives the bytes of `range` of a file to `each`, in order, as they become available.

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use datnode_drive::{DrivePath, Entry, Kind, Mtime};
+use datnode_drive::{Entry, Kind, Mtime};
 use datnode_feed::Hash;
 
 use super::target::There;
@@ -17,9 +17,19 @@ const LANDED_FILE: &str = "landed";
 
 /// What was put under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Was {
-    File { size: u64, mtime: Mtime, chunks: Hash },
+pub enum Was {
+    /// A file.
+    File {
+        /// Its bytes.
+        size: u64,
+        /// When it was changed.
+        mtime: Mtime,
+        /// The hash of its chunk list.
+        chunks: Hash,
+    },
+    /// A link, and where it leads.
     Symlink(Vec<u8>),
+    /// A folder.
     Directory,
 }
 
@@ -43,40 +53,6 @@ impl Was {
             Self::Symlink(target) => there.target.as_ref() == Some(target),
             Self::Directory => there.directory,
         }
-    }
-}
-
-/// The entries of the versions that were landed here before.
-///
-/// Invariant: once sealed, sorted by path, so that what is in a folder follows it.
-#[derive(Clone, Debug, Default)]
-pub struct Earlier(Vec<(Vec<u8>, Was)>);
-
-impl Earlier {
-    /// Adds an entry of a version.
-    pub fn add(&mut self, path: &DrivePath, entry: &Entry) {
-        self.0.push((path.as_bytes().to_vec(), Was::from(entry)));
-    }
-
-    pub(super) fn seal(&mut self) {
-        self.0.sort_by(|one, other| one.0.cmp(&other.0));
-        self.0.dedup();
-    }
-
-    /// Returns what was under a name, in one version or another.
-    pub(super) fn of(&self, path: &[u8]) -> impl Iterator<Item = &Was> {
-        let first = self.0.partition_point(|(name, _)| name.as_slice() < path);
-        self.0[first..].iter().take_while(move |(name, _)| name == path).map(|(_, was)| was)
-    }
-
-    /// Tells whether what is at `path` was put there by us, and is still so.
-    pub(super) fn allows(&self, path: &[u8], there: &There) -> bool {
-        self.of(path).any(|was| was.is_still(there))
-    }
-
-    /// Returns everything, in an order in which it can be removed: what is in a folder before the folder.
-    pub(super) fn bottom_up(&self) -> impl Iterator<Item = (&[u8], &Was)> {
-        self.0.iter().rev().map(|(path, was)| (path.as_slice(), was))
     }
 }
 

@@ -2,49 +2,55 @@
 //!
 //! A file is written under a temporary name beside its final one and renamed when its last byte is there. Names go through
 //! `SafePath` and a directory handle; no symlink is followed. What is in the way and not ours is never replaced without leave.
-//! Elsewhere: what is there already (`look`), which names can stand beside one another (`names`), which block belongs where
-//! (`plan`), writing one file (`target`) in large pieces (`pieces`), what earlier versions left (`earlier`), making way for another kind (`way`), whether
-//! there is room (`room`).
+//! A version lands in windows: so many entries, in the order of their keys, are in memory at a time, whatever their number.
+//! Elsewhere: the look at all of it before anything is written (`survey`), what is there already (`look`), which names can stand
+//! beside one another (`names`), some entries on their way (`window`), which block belongs where (`plan`), writing one file
+//! (`target`) in large pieces (`pieces`), what earlier versions left (`earlier`, `dropped`), making way for another kind (`way`).
 
+mod dropped;
 mod earlier;
+mod folders;
+mod index;
+mod limits;
 mod look;
 mod names;
 mod pieces;
 mod plan;
-mod room;
+mod scratch;
+mod survey;
 mod target;
 mod way;
+mod window;
 
-use std::collections::{HashSet, VecDeque};
-use std::ops::Range;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-use datnode_drive::{DrivePath, Entry, SafePath};
+use datnode_drive::{DrivePath, Entry, Key, Kind};
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
-use crate::disk::beneath::Beneath;
 use crate::error::Error;
-use earlier::Was;
-pub use earlier::{Earlier, landed, note_landed};
-use pieces::{PIECE_BYTES, Piece, Pieces};
-use plan::{Plan, Spot};
-use target::{Folder, Target};
+pub use dropped::Dropped;
+use dropped::Leaving;
+pub use earlier::{Was, landed, note_landed};
+use folders::Folders;
+pub use index::{Before, Index};
+pub use limits::{WINDOW_ENTRIES, WINDOWS_MAX};
+use look::{Ground, Verdict};
+use plan::Plan;
+use survey::{Found, may_land};
+pub use survey::{Survey, Surveyed, Wanted};
+use window::State;
+pub use window::Window;
 
-/// How many unfinished files stay open for writing.
-const OPEN_MAX: usize = 64;
-
-/// What is to land, and how.
-pub struct Wanted {
-    /// The entries of the version, or of the part of it that is wanted.
-    pub entries: Vec<(DrivePath, Entry)>,
-    /// The folder of the drive that is wanted: what earlier versions had elsewhere is left alone.
-    pub scope: DrivePath,
-    /// What earlier versions put here.
-    pub earlier: Earlier,
-    /// Whose folder it is.
-    pub of: FolderOf,
-    /// Whether files that look as they were left are whole; else their bytes are looked at.
-    pub trust: bool,
+/// An entry of the version, and what earlier versions put under its name.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its name.
+    pub path: DrivePath,
+    /// What the version says.
+    pub entry: Entry,
+    /// What was put there.
+    pub was: Vec<Was>,
 }
 
 /// Whose the working folder is, and so what becomes of what is in the way and of the blocks.
@@ -72,29 +78,20 @@ pub enum Others {
 
 /// Files on their way to the disk.
 pub struct Landing {
-    plan: Plan,
-    folder: Folder,
+    ground: Ground,
     scope: DrivePath,
-    of: FolderOf,
-    trust: bool,
-    earlier: Earlier,
-    directories: Vec<(SafePath, Entry)>,
-    symlinks: Vec<(SafePath, Entry)>,
-    states: Vec<State>,
-    /// Files being written, the one used last in front.
-    open: VecDeque<(usize, Target)>,
-    pieces: Pieces,
-    /// Blocks whose bytes were counted: one may come twice.
-    counted: Bitfield,
-    /// Names where something of another kind is to go.
-    in_the_way: Vec<Vec<u8>>,
-    /// Names of which there is something that a rename may replace; nothing else is ever replaced.
-    replaced: HashSet<Vec<u8>>,
-    /// Whether whole files get their names at once; not before all blocks that are here found their places, since the file
-    /// that is replaced may hold some of them.
-    naming: bool,
-    /// Names that must not or cannot be written here, and why.
-    pub refused: Vec<(DrivePath, String)>,
+    found: Found,
+    /// Whether the disk takes names for bytes, if it was asked.
+    exact: Option<bool>,
+    /// How many entries were planned.
+    planned: u64,
+    /// What is under way, the first window in front.
+    windows: VecDeque<Window>,
+    /// Blocks that are in files of the version.
+    needed: Bitfield,
+    /// Folders that are to get their modes and times when nothing more is done in them.
+    folders: Folders,
+    leaving: Leaving,
     /// Names of what was changed here and stays, though the version has dropped it, or, in a writer's folder, has something else.
     pub kept: Vec<Vec<u8>>,
     /// Bytes of files that have landed, those found in place included.
@@ -103,62 +100,124 @@ pub struct Landing {
     pub total: u64,
 }
 
-/// How far a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// So many bytes are still to be written.
-    Missing(u64),
-    /// It is in place; blocks of it may still be unknown to the store.
-    Landed,
-    /// The user's own stays in its place.
-    Left,
-}
-
 impl Landing {
-    /// Plans the landing of entries beneath `root`.
+    fn new(ground: Ground, scope: DrivePath, found: Found, exact: Option<bool>) -> Self {
+        let (landed, total) = (found.landed, found.total);
+        Self {
+            ground,
+            scope,
+            found,
+            exact,
+            planned: 0,
+            windows: VecDeque::new(),
+            needed: Bitfield::new(),
+            folders: Folders::default(),
+            leaving: Leaving::default(),
+            kept: Vec::new(),
+            landed,
+            total,
+        }
+    }
+
+    /// Returns the names that must not or cannot be written here, and why.
+    pub fn refused(&self) -> &BTreeMap<Key, String> {
+        &self.found.refused
+    }
+
+    /// Tells whether files are replaced in which blocks may live that are wanted elsewhere.
+    pub fn replaces(&self) -> bool {
+        self.found.replaces
+    }
+
+    fn is_refused(&self, path: &DrivePath) -> bool {
+        !self.found.refused.is_empty() && self.found.refused.contains_key(&path.key())
+    }
+
+    /// Plans the landing of the next entries.
     ///
     /// # Errors
-    /// Before anything is written: E-DIRTY if something is in the way that is neither equal nor ours, E-SPACE if the disk has
-    /// too little room.
-    pub fn new(root: &Path, wanted: Wanted) -> Result<Self, Error> {
-        let Wanted { entries, scope, mut earlier, of, trust } = wanted;
-        earlier.seal();
-        let beneath = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
-        let mut landing = Self {
-            plan: Plan::default(),
-            folder: Folder::new(beneath),
-            scope,
-            of,
-            trust,
-            earlier,
-            directories: Vec::new(),
-            symlinks: Vec::new(),
-            states: Vec::new(),
-            open: VecDeque::new(),
-            pieces: Pieces::default(),
-            counted: Bitfield::new(),
-            in_the_way: Vec::new(),
-            replaced: HashSet::new(),
-            naming: false,
-            refused: Vec::new(),
-            kept: Vec::new(),
-            landed: 0,
-            total: 0,
-        };
-        let said = |error| Error::io("try out names in", root, &error);
-        let files = landing.sort_out(entries).map_err(said)?;
-        landing.plan = Plan::new(files);
-        landing.look_around()?;
-        landing.check_room(root)?;
-        Ok(landing)
+    /// E-DIRTY if something was put in the way since it was looked.
+    pub fn plan<S: Storage>(
+        &mut self,
+        window: Vec<Item>,
+        index: &Index<'_, S>,
+    ) -> Result<Window, Error> {
+        let (mut planned, mut files) = (Window::default(), Vec::new());
+        for Item { path, entry, was } in window {
+            let number = self.planned;
+            self.planned += 1;
+            let Some(path) = may_land(&path, &entry).ok().filter(|_| !self.is_refused(&path))
+            else {
+                continue;
+            };
+            let name = path.as_bytes();
+            let verdict = if self.found.right.contains(number) {
+                Verdict::Right { undressed: self.found.undressed.contains(number) }
+            } else if self.found.is_barred(name) {
+                Verdict::Dirty
+            } else {
+                self.ground.look_at(&path, &entry, &was, index)
+            };
+            match verdict {
+                Verdict::Dirty if self.ground.refuses() => return Err(put_in_the_way(name)),
+                Verdict::Dirty => {
+                    self.kept.push(name.to_vec());
+                    if entry.kind == Kind::Directory {
+                        self.found.barred.insert(name.to_vec());
+                    }
+                }
+                Verdict::Clear => planned.in_the_way.push(name.to_vec()),
+                Verdict::Replace { .. } => drop(planned.replaced.insert(name.to_vec())),
+                Verdict::Free | Verdict::Right { .. } => {}
+            }
+            match (entry.kind, verdict) {
+                (Kind::File, _) => {
+                    if verdict == (Verdict::Right { undressed: true }) {
+                        planned.undressed.push(files.len());
+                    }
+                    planned.states.push(match verdict {
+                        Verdict::Right { .. } => State::Landed,
+                        Verdict::Dirty => State::Left,
+                        _ => State::Missing(entry.size),
+                    });
+                    files.push((path, entry));
+                }
+                (_, Verdict::Dirty) => {}
+                (Kind::Directory, _) => planned.directories.push((path, entry)),
+                (Kind::Symlink, _) => planned.symlinks.push((path, entry)),
+            }
+        }
+        planned.plan = Plan::new(files);
+        Ok(planned)
     }
 
-    /// Returns the blocks that the files need.
-    pub fn runs(&self) -> Vec<Range<u64>> {
-        self.plan.runs()
+    /// Puts blocks that live in files of this clone under the temporary names of those that need them, before anything is
+    /// replaced; then all is planned once more, from the first entry.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn rescue<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        content: FeedSlot,
+        window: Window,
+    ) -> Result<(), Error> {
+        // There even if it fails: what it gathered is written before anything is made durable, or nothing is.
+        self.windows.push_back(window);
+        let window = self.windows.back_mut().expect("it was put there");
+        window.prepare(&self.ground, store, content)?;
+        window.write_out(&self.ground.folder)?;
+        self.windows.pop_back();
+        Ok(())
     }
 
-    /// Makes the folders; puts blocks where they belong that the store holds from an earlier run or version.
+    /// Begins anew with the first entry.
+    pub fn rewind(&mut self) {
+        self.planned = 0;
+        self.kept.clear();
+    }
+
+    /// Begins with a window: makes its folders, and puts blocks where they belong that are here.
     ///
     /// # Errors
     /// What the disk says.
@@ -166,75 +225,26 @@ impl Landing {
         &mut self,
         store: &mut Store<S>,
         content: FeedSlot,
+        window: Window,
     ) -> Result<(), Error> {
-        for path in std::mem::take(&mut self.in_the_way) {
-            if let Some(there) = self.folder.look(&path) {
-                way::clear(&self.folder, store, &path, &there)?;
-            }
-        }
-        for (path, _) in &self.directories {
-            let path = path.as_bytes();
-            self.folder.make(path).map_err(|error| failed("create", path, &error))?;
-        }
-        let landed = self.states.iter().zip(&self.plan.files);
-        for (_, (path, entry)) in landed.filter(|(state, _)| **state == State::Landed) {
-            self.folder.dress_if_other(path.as_bytes(), entry);
-        }
-        for run in self.plan.runs() {
-            let held: Vec<u64> = store.have(content).iter_ones(run).collect();
-            for block in held.into_iter().map(BlockIndex) {
-                self.settle(store, content, block)?;
-            }
-        }
-        self.naming = true;
-        for file in 0..self.states.len() {
-            if self.states[file] == State::Missing(0) {
-                self.name(store, file, true)?;
-            }
+        window.runs().into_iter().for_each(|run| self.needed.set_range(run));
+        self.windows.push_back(window);
+        let window = self.windows.back_mut().expect("it was put there");
+        window.prepare(&self.ground, store, content)?;
+        let landed = window.name_whole(&self.ground, store)?;
+        self.landed = self.landed.saturating_add(landed);
+        for (path, entry) in std::mem::take(&mut window.directories) {
+            self.folders.push(path.as_bytes(), &entry);
         }
         Ok(())
     }
 
-    /// Puts a block that the store holds where it belongs, as far as it is not there.
-    fn settle<S: Storage>(
-        &mut self,
-        store: &mut Store<S>,
-        content: FeedSlot,
-        block: BlockIndex,
-    ) -> Result<(), Error> {
-        let Some(offset) = store.byte_offset(content, block).map_err(Error::store)? else {
-            return Ok(());
-        };
-        let spots = self.plan.spots(block.0, offset);
-        let lives_in_store = |spot: &Spot| match self.states[spot.file] {
-            State::Missing(_) => false,
-            State::Landed => self.of == FolderOf::Writer,
-            State::Left => true,
-        };
-        if spots.iter().all(lives_in_store) {
-            return Ok(());
-        }
-        let mut place = store.where_is(content, block).map_err(Error::store)?;
-        for spot in &spots {
-            let name = self.plan.name(spot.file);
-            // A run that was cut short between renaming the file and saying so.
-            let renamed = is_at(&place, &target::temporary(name), spot.offset);
-            if self.states[spot.file] == State::Landed && renamed {
-                let at = InPlace { path: name, offset: spot.offset };
-                store.place(content, block, at).map_err(Error::store)?;
-                place = store.where_is(content, block).map_err(Error::store)?;
-            }
-        }
-        let all_landed = spots.iter().all(|spot| self.states[spot.file] == State::Landed);
-        let at_home = |spot: &Spot| is_at(&place, self.plan.name(spot.file), spot.offset);
-        if all_landed && spots.iter().any(at_home) {
-            return Ok(());
-        }
-        // The bytes are read, hashed, and written where they are missing; what changed meanwhile is fetched again.
-        if let Some(bytes) = store.read(content, block).map_err(Error::store)? {
-            self.put(store, content, block, &spots, &bytes, place.as_ref())?;
-        }
-        Ok(())
+    /// Writes what was gathered in memory: before working files are read, or made durable.
+    ///
+    /// # Errors
+    /// What the disk says; E-SPACE when it is full.
+    pub fn write_out(&mut self) -> Result<(), Error> {
+        self.windows.iter_mut().try_for_each(|window| window.write_out(&self.ground.folder))
     }
 
     /// Writes one verified block to all its places; tells the store where it lives.
@@ -251,136 +261,43 @@ impl Landing {
         byte_offset: u64,
         bytes: &[u8],
     ) -> Result<bool, Error> {
-        let spots = self.plan.spots(block.0, byte_offset);
-        if spots.is_empty() {
-            return Ok(false);
-        }
-        self.put(store, content, block, &spots, bytes, None)?;
-        Ok(true)
-    }
-
-    /// `from` is where the bytes were found, if they are here already.
-    fn put<S: Storage>(
-        &mut self,
-        store: &mut Store<S>,
-        content: FeedSlot,
-        block: BlockIndex,
-        spots: &[Spot],
-        bytes: &[u8],
-        from: Option<&Place>,
-    ) -> Result<(), Error> {
-        let count = !self.counted.contains(block.0);
-        self.counted.set(block.0);
-        for spot in spots {
-            self.write(store, *spot, bytes, count, from)?;
-        }
-        let ours = |spot: &&Spot| self.states[spot.file] != State::Left;
-        let home = spots.iter().find(ours).filter(|_| self.of != FolderOf::Writer);
-        let Some(home) = home else {
-            return match from {
-                Some(_) => Ok(()),
-                None => store.keep(content, block, bytes).map_err(Error::store),
-            };
-        };
-        let path = match self.states[home.file] {
-            State::Missing(_) => self.temporary(home.file),
-            State::Landed | State::Left => self.plan.name(home.file).to_vec(),
-        };
-        let at = InPlace { path: &path, offset: home.offset };
-        store.place(content, block, at).map_err(Error::store)
-    }
-
-    fn write<S: Storage>(
-        &mut self,
-        store: &mut Store<S>,
-        spot: Spot,
-        bytes: &[u8],
-        count: bool,
-        from: Option<&Place>,
-    ) -> Result<(), Error> {
-        let State::Missing(left) = self.states[spot.file] else { return Ok(()) };
-        let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
-        let here =
-            from.is_some_and(|place| is_place(place, &self.temporary(spot.file), spot.offset));
-        if !here && size > PIECE_BYTES as u64 {
-            if let Some(piece) = self.pieces.add(spot.file, spot.offset, bytes) {
-                self.write_piece(piece)?;
+        let (mut wanted, mut home) = (false, None);
+        for window in &mut self.windows {
+            let spots = window.plan.spots(block.0, byte_offset);
+            if spots.is_empty() {
+                continue;
             }
-        } else if !here {
-            let said = |error| failed("write", self.plan.name(spot.file), &error);
-            let target = open(&self.folder, &self.plan, &mut self.open, spot.file).map_err(said)?;
-            target.write(spot.offset, bytes).map_err(said)?;
+            wanted = true;
+            let landed = window.put(&self.ground.folder, store, block, &spots, bytes, None)?;
+            self.landed = self.landed.saturating_add(landed);
+            home = home.or_else(|| window.home(self.ground.of, &spots));
         }
-        if count {
-            let left = left.saturating_sub(len);
-            self.states[spot.file] = State::Missing(left);
-            if left == 0 && self.naming {
-                // Only a file of several blocks has places under its temporary name.
-                self.name(store, spot.file, len < size)?;
+        match home {
+            Some((path, offset)) => {
+                store
+                    .place(content, block, InPlace { path: &path, offset })
+                    .map_err(Error::store)?;
             }
+            None if wanted => store.keep(content, block, bytes).map_err(Error::store)?,
+            // One that comes twice, the second time when its window is complete.
+            None => wanted = store.have(content).contains(block.0),
         }
-        Ok(())
+        Ok(wanted)
     }
 
-    fn write_piece(&mut self, piece: Piece) -> Result<(), Error> {
-        let target = open(&self.folder, &self.plan, &mut self.open, piece.file);
-        match target.and_then(|target| target.write_past_cache(piece.start, &piece.bytes)) {
-            Ok(()) => self.pieces.recycle(piece),
-            Err(error) => {
-                let error = failed("write", self.plan.name(piece.file), &error);
-                // The store was told of these bytes, and must not make that durable without them.
-                self.pieces.put_back(piece);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what was gathered in memory: before working files are read, or made durable.
+    /// Ends the first window that is under way, whose blocks are all here: writes its links.
     ///
     /// # Errors
-    /// What the disk says; E-SPACE when it is full.
-    pub fn write_out(&mut self) -> Result<(), Error> {
-        while let Some(piece) = self.pieces.take(None) {
-            self.write_piece(piece)?;
+    /// What the disk says, and a drive whose blocks and files do not fit together.
+    pub fn complete(&mut self) -> Result<(), Error> {
+        if let Some(window) = self.windows.front() {
+            window.finish(&self.ground.folder)?;
         }
+        self.windows.pop_front();
         Ok(())
     }
 
-    /// Returns the path that a file has until it is whole.
-    fn temporary(&self, file: usize) -> Vec<u8> {
-        match self.open.iter().find(|(other, _)| *other == file) {
-            Some((_, target)) => target.temporary.clone(),
-            None => target::temporary(self.plan.name(file)),
-        }
-    }
-
-    /// Gives a whole file its name; `placed`: blocks are recorded under its temporary one.
-    fn name<S: Storage>(
-        &mut self,
-        store: &mut Store<S>,
-        file: usize,
-        placed: bool,
-    ) -> Result<(), Error> {
-        while let Some(piece) = self.pieces.take(Some(file)) {
-            self.write_piece(piece)?;
-        }
-        let (path, entry) = &self.plan.files[file];
-        let name = path.as_bytes();
-        let said = |error: std::io::Error| failed("write", name, &error);
-        let target = open(&self.folder, &self.plan, &mut self.open, file).map_err(said)?;
-        self.folder.finish(target, name, entry, self.replaced.contains(name)).map_err(said)?;
-        if placed {
-            store.rename_working(&target.temporary, name).map_err(Error::store)?;
-        }
-        self.open.pop_front();
-        self.states[file] = State::Landed;
-        self.landed = self.landed.saturating_add(entry.size);
-        Ok(())
-    }
-
-    /// Writes links, removes what the version dropped, and gives folders their modes and times, when all files have landed;
-    /// tells how many files have not.
+    /// Removes what goes, and gives folders their modes and times, when all windows are complete.
     ///
     /// # Errors
     /// What the disk says.
@@ -388,64 +305,16 @@ impl Landing {
         &mut self,
         store: &mut Store<S>,
         content: FeedSlot,
-    ) -> Result<usize, Error> {
-        let left = self.states.iter().filter(|state| matches!(state, State::Missing(_))).count();
-        if left > 0 {
-            return Ok(left);
-        }
-        for (path, entry) in &self.symlinks {
-            let name = path.as_bytes();
-            let linked = self.folder.link(name, entry, self.replaced.contains(name));
-            linked.map_err(|error| failed("link", name, &error))?;
-        }
-        self.remove_dropped()?;
-        let aside = way::forget_aside(&self.folder);
+    ) -> Result<(), Error> {
+        self.remove_noted()?;
+        let aside = way::forget_aside(&self.ground.folder);
         aside.map_err(|error| failed("remove", b".dat/aside", &error))?;
         if self.scope.is_root() {
             self.forget_dropped(store, content)?;
         }
         // Deepest first: what is done inside a folder changes its time.
-        for (path, entry) in self.directories.iter().rev() {
-            self.folder.dress(path.as_bytes(), entry);
-        }
-        Ok(0)
-    }
-
-    /// Removes what earlier versions put here and this one has not; what was changed since stays.
-    fn remove_dropped(&mut self) -> Result<(), Error> {
-        let files = self.plan.files.iter().chain(&self.directories).chain(&self.symlinks);
-        let now: HashSet<&[u8]> = files.map(|(path, _)| path.as_bytes()).collect();
-        let mut known = None;
-        for (path, was) in self.earlier.bottom_up() {
-            let within = DrivePath::from_bytes(path).is_ok_and(|path| path.is_within(&self.scope));
-            if now.contains(path) || !within {
-                continue;
-            }
-            if matches!(was, Was::File { .. }) {
-                // Left behind by a run that was cut short; mostly it is not there.
-                let _ = self.folder.remove(&target::temporary(path), was);
-            }
-            let Some(there) = self.folder.look(path) else { continue };
-            if !was.is_still(&there) {
-                if !self.earlier.allows(path, &there)
-                    && self.kept.last().is_none_or(|last| last != path)
-                {
-                    self.kept.push(path.to_vec());
-                }
-                continue;
-            }
-            // A disk that takes two names for one has it under its new name as well, and keeps it.
-            let known = known.get_or_insert_with(|| self.folder.ids(now.iter().copied()));
-            if let Some(name) = there.only_id().and_then(|id| known.get(&id)) {
-                let respelled = self.folder.respell(path, name);
-                respelled.map_err(|error| failed("rename", path, &error))?;
-                continue;
-            }
-            match self.folder.remove(path, was) {
-                // A folder with something of the user's in it stays.
-                Err(_) if *was == Was::Directory => {}
-                other => other.map_err(|error| failed("remove", path, &error))?,
-            }
+        while let Some((path, entry)) = self.folders.pop() {
+            self.ground.folder.dress(&path, &entry);
         }
         Ok(())
     }
@@ -456,11 +325,11 @@ impl Landing {
         store: &mut Store<S>,
         content: FeedSlot,
     ) -> Result<(), Error> {
-        let mut needed = Bitfield::new();
-        self.plan.runs().into_iter().for_each(|run| needed.set_range(run));
-        let length = store.length(content);
-        let held: Vec<u64> = store.have(content).iter_ones(0..length).collect();
-        for block in held.into_iter().filter(|block| !needed.contains(*block)) {
+        let have = store.have(content).clone();
+        for block in have.iter_ones(0..store.length(content)) {
+            if self.needed.contains(block) {
+                continue;
+            }
             let place = store.where_is(content, BlockIndex(block)).map_err(Error::store)?;
             if matches!(place, Some(Place::Working { .. })) {
                 store.forget(content, block..block + 1);
@@ -470,34 +339,13 @@ impl Landing {
     }
 }
 
-/// Returns the open target of a file, in front of `open`.
-fn open<'a>(
-    folder: &Folder,
-    plan: &Plan,
-    open: &'a mut VecDeque<(usize, Target)>,
-    file: usize,
-) -> std::io::Result<&'a Target> {
-    let known = open.iter().position(|(other, _)| *other == file);
-    let target = match known.and_then(|position| open.remove(position)) {
-        Some(target) => target,
-        None => (file, folder.begin(plan.name(file), plan.files[file].1.size)?),
-    };
-    open.truncate(OPEN_MAX - 1);
-    open.push_front(target);
-    Ok(&open[0].1)
-}
-
-fn is_at(place: &Option<Place>, path: &[u8], offset: u64) -> bool {
-    place.as_ref().is_some_and(|place| is_place(place, path, offset))
-}
-
-fn is_place(place: &Place, path: &[u8], offset: u64) -> bool {
-    matches!(place, Place::Working { path: at, offset: from } if at == path && *from == offset)
+fn put_in_the_way(path: &[u8]) -> Error {
+    Error::dirty("something was put in the way meanwhile", &[path])
 }
 
 fn failed(op: &str, path: &[u8], error: &std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::AlreadyExists {
-        return Error::dirty("something was put in the way meanwhile", &[path]);
+        return put_in_the_way(path);
     }
     use std::os::unix::ffi::OsStrExt as _;
     Error::io(op, Path::new(std::ffi::OsStr::from_bytes(path)), error)

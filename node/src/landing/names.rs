@@ -3,19 +3,27 @@
 //! What lies below a file or a link of the same version has no place anywhere. Which names a file system takes for one and the
 //! same, and which it cannot hold, it is asked itself, in a folder of ours: of names that clash the first one lands, in the
 //! order of their bytes, and the others are refused, never merged.
-//! Elsewhere: names that must not land whatever the disk (`datnode_drive::SafePath`).
+//! Names come in the order of their keys, so that those of a folder are neighbours and what is decided of one depends on those
+//! before it only. Of the names of a million folders just a hash is kept, which nobody can foresee.
+//! Elsewhere: names that must not land whatever the disk (`datnode_drive::SafePath`), the folder of ours (`scratch`).
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hasher as _};
-use std::io;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, DefaultHasher, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use datnode_drive::{Entry, Kind, SafePath, TEMPORARY_PREFIX};
-use rustix::fs::{self as sys, AtFlags, Mode, OFlags};
+use datnode_drive::{DrivePath, Kind, SafePath};
+use datnode_feed::Storage;
 use rustix::io::Errno;
 
+use super::index::Index;
+use super::limits::NAMES_MAX;
+use super::scratch::Scratch;
+use super::survey::may_land;
 use super::target::Folder;
-use crate::disk::DRIVE_FOLDER;
 use crate::disk::beneath::{join, split};
+use crate::error::Error;
 
 /// Something above it is no folder.
 const BELOW_NO_FOLDER: &str = "something above it is no folder";
@@ -26,94 +34,329 @@ const IMPOSSIBLE: &str = "this disk cannot hold such a name";
 
 /// Longer names are plain on no disk in doubt: some file systems encrypt names, which makes them longer.
 const PLAIN_BYTES_MAX: usize = 100;
-/// Pairs that are different names, but not everywhere; and names that not all can hold.
-const PAIRS: [[&[u8]; 2]; 4] =
-    [[b"a", b"A"], ["\u{e9}".as_bytes(), "e\u{301}".as_bytes()], [b"b.", b"b"], [b"c ", b"c"]];
-const ODD: [&[u8]; 4] = [b"d:?", b"\xff", b"aux", &[b'e'; 255]];
 
-type Entries = [(SafePath, Entry)];
-
-/// Returns the names that cannot land beside the others, and why. `entries` is in the order of the drive.
-pub(super) fn refused(folder: &Folder, entries: &Entries) -> io::Result<Vec<Option<&'static str>>> {
-    let below = below_no_folder(entries);
-    let clashes = clashes(folder, entries, &below)?;
-    let why = |(number, (path, _)): (usize, &(SafePath, Entry))| {
-        let clash = || {
-            let mut line = std::iter::once(path.as_bytes()).chain(above(path.as_bytes()));
-            line.find_map(|path| clashes.get(path).copied())
-        };
-        below.contains(&number).then_some(BELOW_NO_FOLDER).or_else(clash)
-    };
-    Ok(entries.iter().enumerate().map(why).collect())
+/// What is known of the names so far.
+pub(super) struct Names {
+    folder: Arc<Folder>,
+    root: PathBuf,
+    disk: Disk,
+    /// Folders that are none of those below.
+    folders: Seen,
+    /// Folders below something that is no folder.
+    below: Seen,
+    /// The folder whose names come now.
+    group: Option<Group>,
+    /// Names that the disk takes for others or cannot hold, without what is below them.
+    clashes: HashMap<Vec<u8>, &'static str>,
+    /// Folders without an entry, which were met behind the names that they stand beside. SPEC 8.1
+    bare: BTreeSet<Vec<u8>>,
+    /// Folders in which such ones are, and of which all clashes are known.
+    settled: HashSet<Vec<u8>>,
 }
 
-/// Returns the folders above a path, innermost first.
-fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::successors(Some(split(path).0), |path| Some(split(path).0))
-        .take_while(|path| !path.is_empty())
+/// What is known of the disk.
+enum Disk {
+    Unasked,
+    /// It takes names for bytes.
+    Exact,
+    /// Nothing can be tried out there.
+    Mute,
+    Doubtful(Scratch),
 }
 
-/// Returns the entries below one that is no folder.
-fn below_no_folder(entries: &Entries) -> HashSet<usize> {
-    let folders: HashSet<&[u8]> = folders(entries.iter().map(|(path, _)| path.as_bytes()));
-    let no_folders = entries.iter().filter(|(_, entry)| entry.kind != Kind::Directory);
-    let barred = no_folders.map(|(path, _)| path.as_bytes()).filter(|path| folders.contains(path));
-    let barred: HashSet<&[u8]> = barred.collect();
-    let is_below = |path: &SafePath| {
-        !barred.is_empty() && above(path.as_bytes()).any(|path| barred.contains(path))
-    };
-    let numbers = entries.iter().enumerate().filter(|(_, (path, _))| is_below(path));
-    numbers.map(|(number, _)| number).collect()
-}
-
-/// Returns all folders above these paths.
-fn folders<'e>(paths: impl Iterator<Item = &'e [u8]>) -> HashSet<&'e [u8]> {
-    let mut folders = HashSet::new();
-    let mut last: &[u8] = &[];
-    for path in paths {
-        // Mostly the one before is in the same folder.
-        if split(path).0 != last {
-            last = split(path).0;
-            above(path).take_while(|folder| folders.insert(*folder)).for_each(drop);
+impl Names {
+    pub(super) fn new(folder: &Arc<Folder>, root: &Path) -> Self {
+        Self {
+            folder: folder.clone(),
+            root: root.to_owned(),
+            disk: Disk::Unasked,
+            folders: Seen::default(),
+            below: Seen::default(),
+            group: None,
+            clashes: HashMap::new(),
+            bare: BTreeSet::new(),
+            settled: HashSet::new(),
         }
     }
-    folders
-}
 
-/// Returns the names that the disk takes for others or cannot hold, without what is below them.
-fn clashes(
-    folder: &Folder,
-    entries: &Entries,
-    but: &HashSet<usize>,
-) -> io::Result<HashMap<Vec<u8>, &'static str>> {
-    let entries = entries.iter().enumerate().filter(|(number, _)| !but.contains(number));
-    let paths = entries.map(|(_, (path, _))| path.as_bytes());
-    let folders = folders(paths.clone());
-    let mut names: Vec<(&[u8], &[u8])> = paths.chain(folders).map(split).collect();
-    names.sort_unstable();
-    names.dedup();
-    let mut doubtful = names.chunk_by(|one, other| one.0 == other.0).map(doubtful).peekable();
-    let mut clashes = HashMap::new();
-    while doubtful.next_if(Vec::is_empty).is_some() {}
-    if doubtful.peek().is_none() {
-        return Ok(clashes);
+    /// Returns why a name cannot land beside those before it, if it cannot. They come in the order of their keys.
+    pub(super) fn refuse<S: Storage>(
+        &mut self,
+        path: &SafePath,
+        kind: Kind,
+        index: &Index<'_, S>,
+    ) -> Result<Option<&'static str>, Error> {
+        let (path, folder) = (path.as_bytes(), split(path.as_bytes()).0);
+        if self.group.as_ref().is_none_or(|group| group.folder != folder) {
+            self.enter(folder, index)?;
+        }
+        let refusal = self.group.as_ref().and_then(|group| group.refusal);
+        if kind == Kind::Directory {
+            let is_below = refusal == Some(BELOW_NO_FOLDER);
+            if is_below {
+                self.below.insert(path)
+            } else {
+                self.folders.insert(path)
+            };
+        }
+        match refusal {
+            Some(why) => Ok(Some(why)),
+            None if self.settled.contains(folder) => Ok(self.clashes.get(path).copied()),
+            None => self.try_out(path),
+        }
     }
-    let Some(scratch) = Scratch::new(folder).filter(|scratch| !scratch.is_exact()) else {
-        return Ok(clashes);
-    };
-    for names in doubtful {
-        let mut made = Vec::new();
-        for (parent, base) in names {
-            match scratch.make(base) {
-                Ok(()) => made.push(base),
-                Err(Errno::EXIST) => drop(clashes.insert(join(parent, base), SAME)),
-                Err(error) if is_ours(error) => return Err(error.into()),
-                Err(_) => drop(clashes.insert(join(parent, base), IMPOSSIBLE)),
+
+    /// Takes into account the folders without entries, if there were any; tells whether names are refused now that were not.
+    pub(super) fn settle<S: Storage>(
+        &mut self,
+        scope: &DrivePath,
+        index: &Index<'_, S>,
+    ) -> Result<bool, Error> {
+        self.leave();
+        let mut beside: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for path in std::mem::take(&mut self.bare) {
+            let (folder, base) = split(&path);
+            beside.entry(folder.to_vec()).or_default().insert(base.to_vec());
+        }
+        let mut changed = false;
+        for (folder, mut names) in beside {
+            names.extend(entries(&folder, scope, index)?);
+            let (here, elsewhere): (HashMap<_, _>, _) =
+                self.clashes.drain().partition(|(path, _)| split(path).0 == folder);
+            self.clashes = elsewhere;
+            self.group = Some(Group::new(&folder, None));
+            for base in &names {
+                let path = join(&folder, base);
+                changed |= self.try_out(&path)?.is_some() && !here.contains_key(&path);
+            }
+            self.leave();
+            self.settled.insert(folder);
+        }
+        (self.folders, self.below) = Default::default();
+        Ok(changed)
+    }
+
+    /// Tells whether the disk takes names for bytes, if it was asked.
+    pub(super) fn is_exact(&self) -> Option<bool> {
+        (!matches!(self.disk, Disk::Unasked)).then_some(matches!(self.disk, Disk::Exact))
+    }
+
+    fn ask(&mut self) {
+        if matches!(self.disk, Disk::Unasked) {
+            self.disk = match Scratch::new(&self.folder) {
+                None => Disk::Mute,
+                Some(scratch) if scratch.is_exact() => Disk::Exact,
+                Some(scratch) => Disk::Doubtful(scratch),
+            };
+        }
+    }
+
+    /// Goes on to the names of another folder.
+    fn enter<S: Storage>(&mut self, folder: &[u8], index: &Index<'_, S>) -> Result<(), Error> {
+        self.leave();
+        let line = || std::iter::successors(Some(folder), |path| Some(split(path).0));
+        let mut line = line().take_while(|path| !path.is_empty());
+        let refusal = if !folder.is_empty()
+            && !self.folders.contains(folder)
+            && self.is_below(folder, index)?
+        {
+            Some(BELOW_NO_FOLDER)
+        } else if self.clashes.is_empty() {
+            None
+        } else {
+            line.find_map(|path| self.clashes.get(path).copied())
+        };
+        self.group = Some(Group::new(folder, refusal));
+        Ok(())
+    }
+
+    /// Tells whether something that is no folder is above what is in this one, which has no entry or is such a thing.
+    fn is_below<S: Storage>(&mut self, folder: &[u8], index: &Index<'_, S>) -> Result<bool, Error> {
+        let (mut bare, mut is_below) = (Vec::new(), false);
+        let line = std::iter::successors(Some(folder), |path| Some(split(path).0));
+        for path in line.take_while(|path| !path.is_empty()) {
+            is_below = self.below.contains(path);
+            if is_below || self.folders.contains(path) {
+                break;
+            }
+            let drive_path = DrivePath::from_bytes(path).expect("what is above a path is one");
+            let entry = index.entry(&drive_path)?;
+            // A link that may not land is not there.
+            let kind = entry.filter(|entry| may_land(&drive_path, entry).is_ok());
+            is_below = kind.as_ref().is_some_and(|entry| entry.kind != Kind::Directory);
+            if is_below {
+                break;
+            }
+            bare.extend(kind.is_none().then(|| path.to_vec()));
+        }
+        if is_below {
+            bare.iter().for_each(|path| self.below.insert(path));
+            self.below.insert(folder);
+            return Ok(true);
+        }
+        bare.iter().for_each(|path| self.folders.insert(path));
+        self.ask();
+        if matches!(self.disk, Disk::Doubtful(_)) {
+            self.bare.extend(bare.into_iter().filter(|path| !self.settled.contains(split(path).0)));
+        }
+        Ok(false)
+    }
+
+    /// Tries out a name beside those of its folder that were met before, if there is any doubt.
+    fn try_out(&mut self, path: &[u8]) -> Result<Option<&'static str>, Error> {
+        let (folder, base) = split(path);
+        let Some(group) = &mut self.group else { return Ok(None) };
+        if matches!(self.disk, Disk::Exact | Disk::Mute) {
+            return Ok(None);
+        }
+        let doubtful = group.add(base);
+        if doubtful.is_empty() && group.len() <= NAMES_MAX {
+            return Ok(None);
+        }
+        self.ask();
+        let (Some(group), Disk::Doubtful(scratch)) = (&mut self.group, &self.disk) else {
+            self.group = self.group.take().map(|group| Group::new(folder, group.refusal));
+            return Ok(None);
+        };
+        for number in doubtful {
+            let why = match scratch.make(group.name(number)) {
+                Ok(()) => None,
+                Err(Errno::EXIST) => Some(SAME),
+                Err(error) if is_ours(error) => {
+                    return Err(Error::io("try out names in", &self.root, &error.into()));
+                }
+                Err(_) => Some(IMPOSSIBLE),
+            };
+            group.fates[number] = if why.is_none() { Fate::Made } else { Fate::Refused };
+            if let Some(why) = why {
+                self.clashes.insert(join(folder, group.name(number)), why);
             }
         }
-        made.into_iter().for_each(|base| scratch.unmake(base));
+        Ok(self.clashes.get(path).copied())
     }
-    Ok(clashes)
+
+    /// Takes away what was made to try out the names of a folder.
+    fn leave(&mut self) {
+        if let (Some(group), Disk::Doubtful(scratch)) = (self.group.take(), &self.disk) {
+            let made = (0..group.len()).filter(|number| group.fates[*number] == Fate::Made);
+            made.for_each(|number| scratch.unmake(group.name(number)));
+        }
+    }
+}
+
+/// Returns the names of the entries in a folder, as far as they are wanted and may land.
+fn entries<S: Storage>(
+    folder: &[u8],
+    scope: &DrivePath,
+    index: &Index<'_, S>,
+) -> Result<Vec<Vec<u8>>, Error> {
+    let folder = DrivePath::from_bytes(folder).expect("what is above a path is one");
+    let mut line = std::iter::successors(Some(scope.clone()), DrivePath::parent);
+    let entries = if folder.is_within(scope) {
+        index.list(&folder)?
+    } else if let Some(only) = line.find(|path| path.parent().as_ref() == Some(&folder)) {
+        // Above what is wanted there is just the way to it.
+        let base = only.base().unwrap_or_default().to_vec();
+        index.entry(&only)?.map(|entry| (base, entry)).into_iter().collect()
+    } else {
+        Vec::new()
+    };
+    let mut names = Vec::new();
+    for (base, entry) in entries {
+        let path = folder.join(&base).map_err(|error| Error::verify(error.to_string()))?;
+        names.extend(may_land(&path, &entry).is_ok().then_some(base));
+    }
+    Ok(names)
+}
+
+/// Paths that were seen, by hashes that nobody can foresee.
+#[derive(Default)]
+struct Seen {
+    hashes: HashSet<u64>,
+    key: RandomState,
+}
+
+impl Seen {
+    fn insert(&mut self, path: &[u8]) {
+        self.hashes.insert(self.key.hash_one(path));
+    }
+
+    fn contains(&self, path: &[u8]) -> bool {
+        self.hashes.contains(&self.key.hash_one(path))
+    }
+}
+
+/// What became of a name in the folder of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Untried,
+    Made,
+    Refused,
+}
+
+/// The names of one folder that were met so far, one behind the other.
+struct Group {
+    folder: Vec<u8>,
+    /// Why none of them lands, if so.
+    refusal: Option<&'static str>,
+    names: Vec<u8>,
+    ends: Vec<usize>,
+    fates: Vec<Fate>,
+    /// The first name of each that look the same to many disks, by a hash: that two of a million share one by chance does no harm.
+    first: HashMap<u64, usize>,
+    /// Whether each name is in doubt: characters that fold into several, and the short names of FAT, clash with names that look
+    /// like anything.
+    all: bool,
+}
+
+impl Group {
+    fn new(folder: &[u8], refusal: Option<&'static str>) -> Self {
+        Self {
+            folder: folder.to_vec(),
+            refusal,
+            names: Vec::new(),
+            ends: Vec::new(),
+            fates: Vec::new(),
+            first: HashMap::new(),
+            all: false,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn name(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.names[start..self.ends[number]]
+    }
+
+    /// Adds a name; returns those about which some file system might have a view of its own and that were not tried out yet.
+    fn add(&mut self, base: &[u8]) -> Vec<usize> {
+        let number = self.len();
+        self.names.extend_from_slice(base);
+        self.ends.push(self.names.len());
+        self.fates.push(Fate::Untried);
+        let first = *self.first.entry(lower(base)).or_insert(number);
+        let untried = |number: &usize| self.fates[*number] == Fate::Untried;
+        if !self.all && (!base.is_ascii() || base.contains(&b'~')) {
+            self.all = true;
+            return (0..=number).filter(untried).collect();
+        }
+        if self.all || !is_plain(base) || first != number {
+            let like = (first != number).then_some(first);
+            return like.into_iter().chain([number]).filter(untried).collect();
+        }
+        Vec::new()
+    }
+}
+
+/// Returns a hash of a name in lower case, without the dots and spaces at its end, which are nothing to some disks.
+fn lower(base: &[u8]) -> u64 {
+    let end = base.iter().rposition(|byte| !matches!(byte, b'.' | b' ')).map_or(0, |last| last + 1);
+    let mut hasher = DefaultHasher::new();
+    base[..end].iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+    hasher.finish()
 }
 
 /// Tells an error of the disk from one of the name.
@@ -122,26 +365,6 @@ fn is_ours(error: Errno) -> bool {
         error,
         Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::MFILE | Errno::NFILE
     )
-}
-
-/// Returns the names of one folder about which some file system might have a view of its own.
-fn doubtful<'e>(names: &[(&'e [u8], &'e [u8])]) -> Vec<(&'e [u8], &'e [u8])> {
-    // Characters that fold into several, and the short names of FAT, clash with names that look like anything.
-    if names.iter().any(|(_, base)| !base.is_ascii() || base.contains(&b'~')) {
-        return names.to_vec();
-    }
-    // Names are counted by a hash: that two of a million share one by chance does no harm.
-    let lower = |base: &[u8]| {
-        let mut hasher = DefaultHasher::new();
-        base.iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
-        hasher.finish()
-    };
-    let mut counts: HashMap<u64, u32> = HashMap::new();
-    for (_, base) in names {
-        *counts.entry(lower(base)).or_default() += 1;
-    }
-    let stands_out = |base: &[u8]| !is_plain(base) || counts.get(&lower(base)) != Some(&1);
-    names.iter().copied().filter(|(_, base)| stands_out(base)).collect()
 }
 
 /// Tells whether any file system holds this name as it is.
@@ -155,55 +378,6 @@ fn is_plain(base: &[u8]) -> bool {
         && base.iter().all(|byte| matches!(byte, b' '..=b'~') && !b"\"*:<>?\\|".contains(byte))
 }
 
-/// A folder of ours on the same disk, in which names are tried out; it is gone when this is dropped.
-struct Scratch<'f> {
-    folder: &'f Folder,
-    path: Vec<u8>,
-    handle: std::os::fd::OwnedFd,
-}
-
-impl<'f> Scratch<'f> {
-    /// Makes it; `None` where nothing can be made.
-    fn new(folder: &'f Folder) -> Option<Self> {
-        let store = DRIVE_FOLDER.as_bytes();
-        let parent =
-            if folder.look(store).is_some_and(|there| there.directory) { store } else { b"" };
-        let path = join(parent, &[TEMPORARY_PREFIX, b"names"].concat());
-        folder.make(&path).ok()?;
-        let handle = folder.handle(&path).ok()?;
-        // What a run left that was cut short.
-        let scratch = Self { folder, path, handle };
-        scratch.folder.names(&scratch.path).ok()?.iter().for_each(|base| scratch.unmake(base));
-        Some(scratch)
-    }
-
-    /// Tells whether the disk takes names for bytes.
-    fn is_exact(&self) -> bool {
-        let names = || PAIRS.iter().flatten().chain(&ODD);
-        let exact = names().all(|name| self.make(name).is_ok());
-        names().for_each(|name| self.unmake(name));
-        exact
-    }
-
-    fn make(&self, base: &[u8]) -> Result<(), Errno> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        sys::openat(&self.handle, base, flags, Mode::from_raw_mode(0o600)).map(drop)
-    }
-
-    fn unmake(&self, base: &[u8]) {
-        // Of two names that are one, the other is gone already.
-        let _ = sys::unlinkat(&self.handle, base, AtFlags::empty());
-    }
-}
-
-impl Drop for Scratch<'_> {
-    fn drop(&mut self) {
-        // What stays is cleared away by the next run, and is no name that may land.
-        let _ = self.folder.remove(&self.path, &super::earlier::Was::Directory);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,38 +387,35 @@ mod tests {
         let table: &[(&[&str], &[&str])] = &[
             (&["a", "b.txt", "c d", ".git", "Makefile", "-rf", "a.b"], &[]),
             (&["README", "other", "readme"], &["README", "readme"]),
-            (&["a", "a.", "a ", "b"], &["a.", "a "]),
+            (&["READme", "Readme", "other", "readme"], &["READme", "Readme", "readme"]),
+            (&["a", "a ", "a.", "b"], &["a", "a ", "a."]),
+            (&["dot.", "other"], &["dot."]),
             (
                 &["a:b", "con", "con.txt", "console", "com1", "q?"],
                 &["a:b", "con", "con.txt", "com1", "q?"],
             ),
             (&["plain", "é"], &["plain", "é"]),
-            (&["longer name", "LONGER~1"], &["longer name", "LONGER~1"]),
+            (&["é", "plain"], &["é", "plain"]),
+            (&["LONGER~1", "longer name"], &["LONGER~1", "longer name"]),
             (&["new\nline", "x"], &["new\nline"]),
         ];
         for (names, right) in table {
-            let of = |names: &'static [&'static str]| -> Vec<(&[u8], &[u8])> {
-                names.iter().map(|name| (&b"in"[..], name.as_bytes())).collect()
-            };
-            assert_eq!(doubtful(&of(names)), of(right), "{names:?}");
+            let mut group = Group::new(b"in", None);
+            let mut tried = BTreeSet::new();
+            for base in *names {
+                for number in group.add(base.as_bytes()) {
+                    group.fates[number] = Fate::Made;
+                    assert!(tried.insert(group.name(number).to_vec()), "{names:?}: once each");
+                }
+            }
+            assert!(
+                tried.iter().eq(&right
+                    .iter()
+                    .map(|base| base.as_bytes().to_vec())
+                    .collect::<BTreeSet<_>>()),
+                "{names:?}: {tried:?}"
+            );
         }
         assert!(!is_plain(&[b'x'; PLAIN_BYTES_MAX + 1]));
-    }
-
-    #[test]
-    fn what_was_tried_out_is_gone_again() {
-        let folder = tempfile::tempdir().expect("there is room");
-        let beneath = crate::disk::beneath::Beneath::open(folder.path()).expect("it was made");
-        let files = Folder::new(beneath);
-        let scratch = Scratch::new(&files).expect("there is room");
-        assert!(scratch.is_exact() && scratch.is_exact(), "nothing of the first try is left");
-        scratch.make(b"left").expect("it is free");
-        assert_eq!(scratch.make(b"left"), Err(Errno::EXIST));
-        drop(scratch);
-        let scratch = Scratch::new(&files).expect("there is room");
-        assert_eq!(scratch.make(b"left"), Ok(()), "a run that was cut short does no harm");
-        scratch.unmake(b"left");
-        drop(scratch);
-        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
     }
 }

@@ -1,6 +1,5 @@
 //! Writing one file beneath a folder: temporary name, bytes, mode, time, rename.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -93,14 +92,6 @@ impl Folder {
         })
     }
 
-    /// Returns what is at some paths, by what tells it from everything else.
-    pub(super) fn ids<'p>(
-        &self,
-        paths: impl Iterator<Item = &'p [u8]>,
-    ) -> HashMap<(u64, u64), &'p [u8]> {
-        paths.filter_map(|path| Some((self.look(path)?.only_id()?, path))).collect()
-    }
-
     /// Returns a handle on a folder.
     pub(super) fn handle(&self, path: &[u8]) -> io::Result<OwnedFd> {
         self.beneath.directory(path)
@@ -170,14 +161,9 @@ impl Folder {
         name(&parent, split(&target.temporary).1, base, replace)
     }
 
-    /// Gives a file that is whole already its mode and time, if it has others.
-    pub(super) fn dress_if_other(&self, path: &[u8], entry: &Entry) {
-        let other = |there: There| {
-            there.mode != self.mode(entry).as_raw_mode() || there.mtime != entry.mtime
-        };
-        if self.look(path).is_some_and(other) {
-            self.dress(path, entry);
-        }
+    /// Tells whether what is there has the mode and time of an entry.
+    pub(super) fn is_dressed(&self, there: &There, entry: &Entry) -> bool {
+        there.mode == self.mode(entry).as_raw_mode() && there.mtime == entry.mtime
     }
 
     /// Returns the names in a folder.

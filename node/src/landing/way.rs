@@ -8,7 +8,8 @@ use std::io;
 
 use datnode_feed::{Hash, Storage, Store};
 
-use super::earlier::{Earlier, Was};
+use super::earlier::Was;
+use super::index::Index;
 use super::target::{Folder, There};
 use crate::error::Error;
 
@@ -16,11 +17,16 @@ use crate::error::Error;
 const ASIDE: &[u8] = b".dat/aside";
 
 /// Tells whether everything in a folder is as earlier versions had it.
-pub(super) fn is_ours(folder: &Folder, path: &[u8], earlier: &Earlier) -> io::Result<bool> {
+pub(super) fn is_ours<S: Storage>(
+    folder: &Folder,
+    path: &[u8],
+    index: &Index<'_, S>,
+) -> io::Result<bool> {
     for name in folder.names(path)? {
         let path = [path, b"/", &name].concat();
         let Some(there) = folder.look(&path) else { return Ok(false) };
-        if !earlier.allows(&path, &there) || there.directory && !is_ours(folder, &path, earlier)? {
+        let ours = index.was(&path).iter().any(|was| was.is_still(&there));
+        if !ours || there.directory && !is_ours(folder, &path, index)? {
             return Ok(false);
         }
     }

@@ -1,0 +1,14 @@
+//! How much of a version is in memory while it lands.
+
+/// How many entries are planned and landed at a time. Of a larger version some windows are under way together: about 1 KiB an
+/// entry, so this keeps them far below what a process takes anyway, and each is large enough to keep all peers busy.
+pub const WINDOW_ENTRIES: usize = 16_384;
+
+/// How many windows are under way at a time: the next one's blocks are asked for before the last ones of this one are here.
+pub const WINDOWS_MAX: usize = 2;
+
+/// A folder with more names than this is worth asking the disk whether it takes names for bytes, so that they need not be kept.
+pub(super) const NAMES_MAX: usize = 65_536;
+
+/// How many unfinished files of a window stay open for writing.
+pub(super) const OPEN_MAX: usize = 64;

@@ -1,0 +1,309 @@
+//! Some entries on their way to the disk: what is there of them, and how far each file is.
+//!
+//! Elsewhere: all windows together, and what holds for the whole version (`landing`).
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
+
+use datnode_drive::{Entry, SafePath};
+use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
+
+use super::limits::OPEN_MAX;
+use super::look::Ground;
+use super::pieces::{PIECE_BYTES, Piece, Pieces};
+use super::plan::{Plan, Spot};
+use super::target::{self, Folder, Target};
+use super::{FolderOf, failed, way};
+use crate::error::Error;
+
+/// Entries that land together.
+#[derive(Default)]
+pub struct Window {
+    pub(super) plan: Plan,
+    /// How far each file of the plan is.
+    pub(super) states: Vec<State>,
+    /// Files that are in place and have another mode or time.
+    pub(super) undressed: Vec<usize>,
+    pub(super) directories: Vec<(SafePath, Entry)>,
+    pub(super) symlinks: Vec<(SafePath, Entry)>,
+    /// Names where something of another kind is to go.
+    pub(super) in_the_way: Vec<Vec<u8>>,
+    /// Names of which there is something that a rename may replace; nothing else is ever replaced.
+    pub(super) replaced: HashSet<Vec<u8>>,
+    /// Files being written, the one used last in front.
+    open: VecDeque<(usize, Target)>,
+    pieces: Pieces,
+    /// Blocks whose bytes were counted: one may come twice.
+    counted: Bitfield,
+    /// Whether whole files get their names at once; not before all blocks that are here found their places, since the file
+    /// that is replaced may hold some of them.
+    naming: bool,
+}
+
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// So many bytes are still to be written.
+    Missing(u64),
+    /// It is in place; blocks of it may still be unknown to the store.
+    Landed,
+    /// The user's own stays in its place.
+    Left,
+}
+
+impl Window {
+    /// Returns the blocks that the files need.
+    pub fn runs(&self) -> Vec<Range<u64>> {
+        self.plan.runs()
+    }
+
+    /// Makes room and folders; puts blocks where they belong that the store holds from an earlier run or version.
+    pub(super) fn prepare<S: Storage>(
+        &mut self,
+        ground: &Ground,
+        store: &mut Store<S>,
+        content: FeedSlot,
+    ) -> Result<(), Error> {
+        let folder = &ground.folder;
+        for path in std::mem::take(&mut self.in_the_way) {
+            if let Some(there) = folder.look(&path) {
+                way::clear(folder, store, &path, &there)?;
+            }
+        }
+        for (path, _) in &self.directories {
+            let path = path.as_bytes();
+            folder.make(path).map_err(|error| failed("create", path, &error))?;
+        }
+        for run in self.plan.runs() {
+            let held: Vec<u64> = store.have(content).iter_ones(run).collect();
+            for block in held.into_iter().map(BlockIndex) {
+                self.settle(ground, store, content, block)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives whole files their names, from now on as soon as they are; returns how many bytes landed by that.
+    pub(super) fn name_whole<S: Storage>(
+        &mut self,
+        ground: &Ground,
+        store: &mut Store<S>,
+    ) -> Result<u64, Error> {
+        for file in std::mem::take(&mut self.undressed) {
+            let (path, entry) = &self.plan.files[file];
+            ground.folder.dress(path.as_bytes(), entry);
+        }
+        self.naming = true;
+        let mut landed: u64 = 0;
+        for file in 0..self.states.len() {
+            if self.states[file] == State::Missing(0) {
+                landed = landed.saturating_add(self.name(&ground.folder, store, file, true)?);
+            }
+        }
+        Ok(landed)
+    }
+
+    /// Puts a block that the store holds where it belongs, as far as it is not there.
+    fn settle<S: Storage>(
+        &mut self,
+        ground: &Ground,
+        store: &mut Store<S>,
+        content: FeedSlot,
+        block: BlockIndex,
+    ) -> Result<(), Error> {
+        let Some(offset) = store.byte_offset(content, block).map_err(Error::store)? else {
+            return Ok(());
+        };
+        let spots = self.plan.spots(block.0, offset);
+        let lives_in_store = |spot: &Spot| match self.states[spot.file] {
+            State::Missing(_) => false,
+            State::Landed => ground.of == FolderOf::Writer,
+            State::Left => true,
+        };
+        if spots.iter().all(lives_in_store) {
+            return Ok(());
+        }
+        let mut place = store.where_is(content, block).map_err(Error::store)?;
+        for spot in &spots {
+            let name = self.plan.name(spot.file);
+            // A run that was cut short between renaming the file and saying so.
+            let renamed = is_at(&place, &target::temporary(name), spot.offset);
+            if self.states[spot.file] == State::Landed && renamed {
+                let at = InPlace { path: name, offset: spot.offset };
+                store.place(content, block, at).map_err(Error::store)?;
+                place = store.where_is(content, block).map_err(Error::store)?;
+            }
+        }
+        let all_landed = spots.iter().all(|spot| self.states[spot.file] == State::Landed);
+        let at_home = |spot: &Spot| is_at(&place, self.plan.name(spot.file), spot.offset);
+        if all_landed && spots.iter().any(at_home) {
+            return Ok(());
+        }
+        // The bytes are read, hashed, and written where they are missing; what changed meanwhile is fetched again.
+        let Some(bytes) = store.read(content, block).map_err(Error::store)? else { return Ok(()) };
+        self.put(&ground.folder, store, block, &spots, &bytes, place.as_ref())?;
+        match self.home(ground.of, &spots) {
+            Some((path, offset)) => {
+                store.place(content, block, InPlace { path: &path, offset }).map_err(Error::store)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes one verified block to its places; returns how many bytes of files landed by that.
+    ///
+    /// `from` is where the bytes were found, if they are here already.
+    pub(super) fn put<S: Storage>(
+        &mut self,
+        folder: &Folder,
+        store: &mut Store<S>,
+        block: BlockIndex,
+        spots: &[Spot],
+        bytes: &[u8],
+        from: Option<&Place>,
+    ) -> Result<u64, Error> {
+        let count = !self.counted.contains(block.0);
+        self.counted.set(block.0);
+        let mut landed: u64 = 0;
+        for spot in spots {
+            landed = landed.saturating_add(self.write(folder, store, *spot, bytes, count, from)?);
+        }
+        Ok(landed)
+    }
+
+    /// Returns where a block lives that was put to these places; `None`: in the store.
+    pub(super) fn home(&self, of: FolderOf, spots: &[Spot]) -> Option<(Vec<u8>, u64)> {
+        let ours = |spot: &&Spot| self.states[spot.file] != State::Left;
+        let home = spots.iter().find(ours).filter(|_| of != FolderOf::Writer)?;
+        let path = match self.states[home.file] {
+            State::Missing(_) => self.temporary(home.file),
+            State::Landed | State::Left => self.plan.name(home.file).to_vec(),
+        };
+        Some((path, home.offset))
+    }
+
+    fn write<S: Storage>(
+        &mut self,
+        folder: &Folder,
+        store: &mut Store<S>,
+        spot: Spot,
+        bytes: &[u8],
+        count: bool,
+        from: Option<&Place>,
+    ) -> Result<u64, Error> {
+        let State::Missing(left) = self.states[spot.file] else { return Ok(0) };
+        let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
+        let here =
+            from.is_some_and(|place| is_place(place, &self.temporary(spot.file), spot.offset));
+        if !here && size > PIECE_BYTES as u64 {
+            if let Some(piece) = self.pieces.add(spot.file, spot.offset, bytes) {
+                self.write_piece(folder, piece)?;
+            }
+        } else if !here {
+            let said = |error| failed("write", self.plan.name(spot.file), &error);
+            let target = open(folder, &self.plan, &mut self.open, spot.file).map_err(said)?;
+            target.write(spot.offset, bytes).map_err(said)?;
+        }
+        if count {
+            let left = left.saturating_sub(len);
+            self.states[spot.file] = State::Missing(left);
+            if left == 0 && self.naming {
+                // Only a file of several blocks has places under its temporary name.
+                return self.name(folder, store, spot.file, len < size);
+            }
+        }
+        Ok(0)
+    }
+
+    fn write_piece(&mut self, folder: &Folder, piece: Piece) -> Result<(), Error> {
+        let target = open(folder, &self.plan, &mut self.open, piece.file);
+        match target.and_then(|target| target.write_past_cache(piece.start, &piece.bytes)) {
+            Ok(()) => self.pieces.recycle(piece),
+            Err(error) => {
+                let error = failed("write", self.plan.name(piece.file), &error);
+                // The store was told of these bytes, and must not make that durable without them.
+                self.pieces.put_back(piece);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered in memory.
+    pub(super) fn write_out(&mut self, folder: &Folder) -> Result<(), Error> {
+        while let Some(piece) = self.pieces.take(None) {
+            self.write_piece(folder, piece)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the path that a file has until it is whole.
+    fn temporary(&self, file: usize) -> Vec<u8> {
+        match self.open.iter().find(|(other, _)| *other == file) {
+            Some((_, target)) => target.temporary.clone(),
+            None => target::temporary(self.plan.name(file)),
+        }
+    }
+
+    /// Gives a whole file its name; `placed`: blocks are recorded under its temporary one. Returns its size.
+    fn name<S: Storage>(
+        &mut self,
+        folder: &Folder,
+        store: &mut Store<S>,
+        file: usize,
+        placed: bool,
+    ) -> Result<u64, Error> {
+        while let Some(piece) = self.pieces.take(Some(file)) {
+            self.write_piece(folder, piece)?;
+        }
+        let (path, entry) = &self.plan.files[file];
+        let name = path.as_bytes();
+        let said = |error: std::io::Error| failed("write", name, &error);
+        let target = open(folder, &self.plan, &mut self.open, file).map_err(said)?;
+        folder.finish(target, name, entry, self.replaced.contains(name)).map_err(said)?;
+        if placed {
+            store.rename_working(&target.temporary, name).map_err(Error::store)?;
+        }
+        self.open.pop_front();
+        self.states[file] = State::Landed;
+        Ok(entry.size)
+    }
+
+    /// Writes links when all files have landed.
+    pub(super) fn finish(&self, folder: &Folder) -> Result<(), Error> {
+        if self.states.iter().any(|state| matches!(state, State::Missing(_))) {
+            return Err(Error::verify("blocks and files of this drive do not fit together"));
+        }
+        for (path, entry) in &self.symlinks {
+            let name = path.as_bytes();
+            let linked = folder.link(name, entry, self.replaced.contains(name));
+            linked.map_err(|error| failed("link", name, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the open target of a file, in front of `open`.
+fn open<'a>(
+    folder: &Folder,
+    plan: &Plan,
+    open: &'a mut VecDeque<(usize, Target)>,
+    file: usize,
+) -> std::io::Result<&'a Target> {
+    let known = open.iter().position(|(other, _)| *other == file);
+    let target = match known.and_then(|position| open.remove(position)) {
+        Some(target) => target,
+        None => (file, folder.begin(plan.name(file), plan.files[file].1.size)?),
+    };
+    open.truncate(OPEN_MAX - 1);
+    open.push_front(target);
+    Ok(&open[0].1)
+}
+
+fn is_at(place: &Option<Place>, path: &[u8], offset: u64) -> bool {
+    place.as_ref().is_some_and(|place| is_place(place, path, offset))
+}
+
+fn is_place(place: &Place, path: &[u8], offset: u64) -> bool {
+    matches!(place, Place::Working { path: at, offset: from } if at == path && *from == offset)
+}
