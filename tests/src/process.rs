@@ -11,17 +11,22 @@ pub fn signal(child: &Child, signal: &str) {
 
 /// Returns the most memory that a process had at any time so far, in bytes; `None` if it is over.
 pub fn memory_peak(child: &Child) -> Option<u64> {
-    status(child, "VmHWM:")
+    memory_of(child, "VmHWM:")
 }
 
 /// Returns the memory that a process has now, in bytes; `None` if it is over.
 pub fn memory(child: &Child) -> Option<u64> {
-    status(child, "VmRSS:")
+    memory_of(child, "VmRSS:")
 }
 
-fn status(child: &Child, name: &str) -> Option<u64> {
+/// Returns the memory that a process has now and that no file is behind, in bytes; `None` if it is over.
+pub fn memory_anonymous(child: &Child) -> Option<u64> {
+    memory_of(child, "RssAnon:")
+}
+
+fn memory_of(child: &Child, kind: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(kind))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes << 10)
 }
@@ -41,21 +46,24 @@ pub struct Ended {
     pub output: Output,
     /// The most memory that it had, in bytes.
     pub memory: u64,
+    /// The most of it that no file is behind, as often as it was looked.
+    pub anonymous: u64,
 }
 
 /// Waits for a process, whose memory is looked at; one that takes longer than this hangs.
 pub fn finish(mut child: Child, limit: Duration) -> Ended {
     let until = Instant::now() + limit;
-    let mut memory = 0;
+    let (mut memory, mut anonymous) = (0, 0);
     while child.try_wait().unwrap().is_none() {
         memory = memory_peak(&child).unwrap_or(memory);
+        anonymous = memory_anonymous(&child).unwrap_or_default().max(anonymous);
         if Instant::now() > until {
             child.kill().unwrap();
             panic!("it hangs: {:?}", child.wait_with_output().unwrap());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ended { output: child.wait_with_output().unwrap(), memory }
+    Ended { output: child.wait_with_output().unwrap(), memory, anonymous }
 }
 
 /// Waits until something is so; what takes longer than this never comes.

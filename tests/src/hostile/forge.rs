@@ -45,17 +45,32 @@ impl Forge {
         forge
     }
 
+    /// Goes on with a drive in a folder, from its latest version.
+    pub fn reopen(folder: &Path, seed: u8) -> Self {
+        let mut forge = Self::open(Box::new(DiskStorage::open(folder, false).unwrap()), seed);
+        let last = BlockIndex(forge.store.length(forge.changes.0) - 1);
+        let view = View::new(&mut forge.store, forge.changes.0, None);
+        let Ok(Step::Done(latest)) = Version::open(&view, last) else { unreachable!() };
+        forge.parent = (latest.position, latest.id);
+        forge
+    }
+
     fn begin(storage: Box<dyn Storage + Send>, seed: u8, name: &[u8]) -> Self {
+        let mut forge = Self::open(storage, seed);
+        let header = header_block(&Header::new(name));
+        forge.store.append(forge.changes.0, &header).unwrap();
+        forge.parent = (BlockIndex(0), Hash::of(&header));
+        forge
+    }
+
+    fn open(storage: Box<dyn Storage + Send>, seed: u8) -> Self {
         let mut store = Store::open(storage).unwrap();
         let mut feed = |kind| {
             let key = SecretKey::from_bytes([seed, kind].repeat(16).try_into().unwrap());
             (store.add_feed(key.public()).unwrap(), key)
         };
         let (changes, content) = (feed(0), feed(1));
-        let header = header_block(&Header::new(name));
-        store.append(changes.0, &header).unwrap();
-        let parent = (BlockIndex(0), Hash::of(&header));
-        Self { store, changes, content, parent, claim: None }
+        Self { store, changes, content, parent: (BlockIndex(0), Hash([0; 32])), claim: None }
     }
 
     /// Returns the drive's key.
@@ -81,8 +96,13 @@ impl Forge {
 
     /// Makes one honest change of these entries, as an importer does.
     pub fn commit(&mut self, entries: BTreeMap<Key, (DrivePath, Entry)>, message: &str) {
+        let put = |(path, entry)| Op::Put(path, entry);
+        self.change_files(&entries.into_values().map(put).collect::<Vec<_>>(), message);
+    }
+
+    /// Makes one honest change, of puts and deletes in the order of their keys.
+    pub fn change_files(&mut self, ops: &[Op], message: &str) {
         let base = self.version();
-        let ops: Vec<_> = entries.into_values().map(|(path, entry)| Op::Put(path, entry)).collect();
         let info = ChangeInfo {
             time: Mtime { seconds: 1_700_000_000, nanos: 0 },
             message: message.to_owned(),
@@ -95,7 +115,7 @@ impl Forge {
             Ok::<_, std::convert::Infallible>(BlockIndex(next + blocks.len() as u64 - 1))
         };
         let made =
-            commit(&base, &View::new(&mut self.store, changes, None), &ops, info, &mut append);
+            commit(&base, &View::new(&mut self.store, changes, None), ops, info, &mut append);
         let Ok(Step::Done(made)) = made else { panic!("the batch is sound: {:?}", made.err()) };
         for block in blocks {
             self.store.append(changes, &block).unwrap();
