@@ -165,7 +165,8 @@ fn nine_hostile_sources_at_most_double_the_time() {
 
 #[test]
 fn whoever_floods_waits_for_its_turn() {
-    let mut scene = Scene::new(&[Source::new(Script::Haves)], 2_000);
+    let fast = Source { rate: 100 * RATE, ..Source::new(Script::Haves) };
+    let mut scene = Scene::new(&[fast], 2_000);
     scene.world.run(datnode_sim::scenario::forever());
     assert!(scene.world.waits > 0);
     assert_eq!(scene.world.at(scene.reader).faults, [], "it breaks no rule");

@@ -36,7 +36,7 @@ const PEERS: u32 = 1_000;
 const ALONE: u64 = 40 << 20;
 const CROWDED: u64 = 300 << 20;
 /// Descriptors that all of this takes at most, in either process.
-const DESCRIPTORS: u64 = 4 * PEERS as u64;
+const DESCRIPTORS: u64 = 8 * PEERS as u64;
 /// How long it is watched.
 const SPAN: Duration = Duration::from_secs(10);
 /// Far longer than anything here takes.
