@@ -129,6 +129,8 @@ struct Feed {
     nodes: BTreeMap<NodeIndex, Node>,
     places: BTreeMap<u64, Cell>,
     appended: Appended,
+    /// The block behind the one that was accepted last, and where it begins: mostly it comes next.
+    follows: Option<(BlockIndex, u64)>,
     /// Whether this store writes it.
     own: bool,
     /// The longest head seen of a feed that is written here; 0 if none.
@@ -321,7 +323,8 @@ impl<S: Storage> Store<S> {
     fn reset_appended(&mut self, slot: FeedSlot) -> Result<(), StoreError> {
         let (length, bytes) = (self.length(slot), self.byte_length(slot));
         let peaks = self.head_peaks(slot)?;
-        self.feed_mut(slot).appended = Appended { length, bytes, peaks };
+        let feed = self.feed_mut(slot);
+        (feed.appended, feed.follows) = (Appended { length, bytes, peaks }, None);
         Ok(())
     }
 
@@ -392,6 +395,7 @@ impl Feed {
             head: None,
             signed: None,
             have: Bitfield::new(),
+            follows: None,
             nodes: BTreeMap::new(),
             places: BTreeMap::new(),
             appended: Appended::default(),

@@ -183,8 +183,14 @@ impl<S: Storage> Store<S> {
         }
         let nodes = self.check_climb(slot, proof)?;
         self.feed_mut(slot).nodes.extend(nodes);
-        let offset = self.byte_offset(slot, proof.block)?;
-        Ok(offset.ok_or(StoreError::Damaged("sizes left of a block"))?)
+        let offset = match self.feed(slot).follows {
+            Some((block, offset)) if block == proof.block => Some(offset),
+            _ => self.byte_offset(slot, proof.block)?,
+        };
+        let offset = offset.ok_or(StoreError::Damaged("sizes left of a block"))?;
+        let next = (BlockIndex(proof.block.0 + 1), offset + proof.leaf.size);
+        self.feed_mut(slot).follows = Some(next);
+        Ok(offset)
     }
 
     /// Keeps the bytes of an accepted block in the store.

@@ -56,8 +56,8 @@ pub(super) struct Target {
 /// Returns the name that a file has until it is whole: beside its final one, and the same in each run.
 pub(super) fn temporary(path: &[u8]) -> Vec<u8> {
     let (parent, _) = split(path);
-    let hash = Hash::of(path).to_string();
-    join(parent, &[TEMPORARY_PREFIX, &hash.as_bytes()[..16]].concat())
+    let hash = data_encoding::HEXLOWER.encode(&Hash::of(path).0[..8]);
+    join(parent, &[TEMPORARY_PREFIX, hash.as_bytes()].concat())
 }
 
 impl Folder {
@@ -144,6 +144,39 @@ impl Folder {
         }
         file.set_len(size)?;
         Ok(Target { file, temporary })
+    }
+
+    /// Writes a whole file at once, with as few calls as that takes: there may be very many. `false` if there is something under
+    /// its temporary name already, which is for [`begin`](Self::begin) to look at.
+    pub(super) fn write_whole(
+        &self,
+        path: &[u8],
+        entry: &Entry,
+        bytes: &[u8],
+        replace: bool,
+    ) -> io::Result<bool> {
+        let (parent, base) = split(path);
+        let parent = match self.beneath.directory(parent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make(parent)?;
+                self.beneath.directory(parent)?
+            }
+            opened => opened?,
+        };
+        let temporary = temporary(path);
+        let temporary = split(&temporary).1;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // The system takes the umask off the mode.
+        let mode = Mode::from_raw_mode(u32::from(entry.mode) & 0o777);
+        let file = match sys::openat(&parent, temporary, flags, mode) {
+            Err(Errno::EXIST) => return Ok(false),
+            opened => File::from(opened?),
+        };
+        let written = file.write_all_at(bytes, 0);
+        let done = written.and_then(|()| Ok(sys::futimens(&file, &times(entry.mtime))?));
+        done.and_then(|()| name(&parent, temporary, base, replace))?;
+        Ok(true)
     }
 
     /// Gives a whole file its mode and time, and its name.

@@ -193,6 +193,15 @@ impl Window {
     ) -> Result<u64, Error> {
         let State::Missing(left) = self.states[spot.file] else { return Ok(0) };
         let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
+        if from.is_none() && count && len == size && self.naming {
+            let (path, entry) = &self.plan.files[spot.file];
+            let name = path.as_bytes();
+            let written = folder.write_whole(name, entry, bytes, self.replaced.contains(name));
+            if written.map_err(|error| failed("write", name, &error))? {
+                self.states[spot.file] = State::Landed;
+                return Ok(size);
+            }
+        }
         let here =
             from.is_some_and(|place| is_place(place, &self.temporary(spot.file), spot.offset));
         if !here && size > PIECE_BYTES as u64 {
