@@ -28,6 +28,8 @@ pub use walk::{Found, LeftOut, Rules, Walked, Why, walk};
 
 /// Bytes that are appended before they are made durable; they do not show yet.
 const COMMIT_BYTES: u64 = 1 << 30;
+/// How many bytes of journal records wait in memory for that: many small files have more of them than of their own bytes.
+const COMMIT_STAGED_BYTES: usize = 8 << 20;
 /// How many files, and bytes, are taken in before it is told how far it is.
 const TELL_FILES: u64 = 256;
 const TELL_BYTES: u64 = 4 << 20;
@@ -372,7 +374,9 @@ impl<S: Storage> Run<'_, S> {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::interrupted());
             }
-            if taker.bytes_new - *uncommitted_from >= COMMIT_BYTES {
+            let staged = store.staged_bytes();
+            if taker.bytes_new - *uncommitted_from >= COMMIT_BYTES || staged >= COMMIT_STAGED_BYTES
+            {
                 store.commit().map_err(Error::store)?;
                 *uncommitted_from = taker.bytes_new;
             }
