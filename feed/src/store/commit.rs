@@ -176,19 +176,17 @@ fn split(writes: &[Write]) -> Vec<&[Write]> {
     records
 }
 
-/// Joins writes that touch into longer ones.
-fn join(writes: Vec<Write>) -> Vec<Write> {
-    let mut joined: Vec<Write> = Vec::new();
-    for write in writes {
-        match joined.last_mut() {
-            Some(last)
-                if last.file == write.file
-                    && last.offset + last.bytes.len() as u64 == write.offset =>
-            {
-                last.bytes.extend_from_slice(&write.bytes);
-            }
-            _ => joined.push(write),
+/// Hands on writes, those that touch as one.
+fn join(writes: Vec<Write>) -> impl Iterator<Item = Write> {
+    let mut writes = writes.into_iter().peekable();
+    core::iter::from_fn(move || {
+        let mut joined = writes.next()?;
+        let touches = |joined: &Write, next: &Write| {
+            next.file == joined.file && joined.offset + joined.bytes.len() as u64 == next.offset
+        };
+        while let Some(next) = writes.next_if(|next| touches(&joined, next)) {
+            joined.bytes.extend_from_slice(&next.bytes);
         }
-    }
-    joined
+        Some(joined)
+    })
 }

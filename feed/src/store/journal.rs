@@ -44,18 +44,22 @@ impl Journal {
         storage: &mut S,
         writes: &[Write],
     ) -> Result<(), StoreError> {
-        let mut body = Writer::new();
+        // One buffer for all: a record may be large.
+        let mut record = Writer::new();
+        record.raw(&[0; PREFIX_LEN as usize]);
         for Write { file, offset, bytes } in writes {
             let (kind, slot) = number(*file);
             let len = u32::try_from(bytes.len()).expect("a write fits a record");
-            body.u8(kind).u16(slot).u64(*offset).u32(len).raw(bytes);
+            record.u8(kind).u16(slot).u64(*offset).u32(len).raw(bytes);
         }
-        let body = body.into_vec();
-        let check = chain(&self.check, &body);
-        let mut record = Writer::new();
-        record.u32(u32::try_from(body.len()).expect("a record is bounded")).raw(&check).raw(&body);
-        storage.write(FileId::Journal, self.len, record.as_slice())?;
-        self.len += PREFIX_LEN + body.len() as u64;
+        let mut record = record.into_vec();
+        let (prefix, body) = record.split_at_mut(PREFIX_LEN as usize);
+        let check = chain(&self.check, body);
+        let mut writer = Writer::new();
+        writer.u32(u32::try_from(body.len()).expect("a record is bounded")).raw(&check);
+        prefix.copy_from_slice(writer.as_slice());
+        storage.write(FileId::Journal, self.len, &record)?;
+        self.len += record.len() as u64;
         self.check = check;
         Ok(())
     }
