@@ -99,7 +99,7 @@ fn first() -> Model {
     for number in 0..WINDOW_ENTRIES {
         model.insert(format!("m/{number:06}").into_bytes(), format!("m {number}").into_bytes());
     }
-    for number in 0..2_000 {
+    for number in 0..1_500 {
         let name = format!("n{:02}/{number:06}", number / 1_000);
         model.insert(name.into_bytes(), format!("n {number}").into_bytes());
     }

@@ -1,8 +1,9 @@
 //! How much of a version is in memory while it lands.
 
 /// How many entries are planned and landed at a time. Of a larger version some windows are under way together: about 1 KiB an
-/// entry, so this keeps them far below what a process takes anyway, and each is large enough to keep all peers busy.
-pub const WINDOW_ENTRIES: usize = 16_384;
+/// entry, so this keeps them far below what a process takes anyway, and each is large enough to keep all peers busy. Builds for
+/// tests have small ones, so that they meet several.
+pub const WINDOW_ENTRIES: usize = if cfg!(debug_assertions) { 1_024 } else { 16_384 };
 
 /// How many windows are under way at a time: the next one's blocks are asked for before the last ones of this one are here.
 pub const WINDOWS_MAX: usize = 2;
