@@ -176,7 +176,7 @@ fn what_cannot_stand_together_is_refused_across_windows() {
     let path = |name: &str| DrivePath::from_bytes(name).unwrap();
     let file = forge.file(b"x");
     // No folder has an entry, and the first name is a file with something below it, a window later.
-    let good = (0..WINDOW_ENTRIES).map(|number| format!("folder/{number}")).chain(["file".into()]);
+    let good = (0..WINDOW_ENTRIES).map(|number| format!("early/{number}")).chain(["file".into()]);
     let bad = ["file/below", "file/deep/er"].map(String::from);
     for name in good.chain(bad) {
         ops.insert(path(&name).key(), Op::Put(path(&name), file.clone()));
