@@ -113,3 +113,8 @@ pub(crate) fn remove(folder: &Path) {
         fs::remove_dir_all(folder).expect("it can be removed");
     }
 }
+
+/// Lets the system write out what others left in its cache, so that nobody pays for it later.
+pub(crate) fn settle() {
+    rustix::fs::sync();
+}

@@ -50,31 +50,32 @@ fn main() {
 
 /// Shares and clones a folder, and lets the references do the same.
 fn folders(table: &mut Table, what: &str, source: &Path, folder: &Path, rsync: Option<&Rsync>) {
-    let bytes = data::size(source);
+    let gibibytes = data::size(source) as f64 / (1_u64 << 30) as f64;
     let out = folder.join("out");
     let row = |name: &str| format!("{what}: {name}");
+    data::settle();
     table.reference("cp", what, reference::copy(source, &out));
     table.reference("blake3, one thread", what, reference::hash(source));
     if let Some(rsync) = rsync {
+        data::settle();
         table.reference("rsync", what, rsync.fetch(source, &out));
     }
+    data::remove(&out);
 
     let (writer, reader) = (Home::new(folder, "writer"), Home::new(folder, "reader"));
     let _ = std::fs::remove_dir_all(source.join(".dat"));
-    let sharer = writer.share(source);
+    data::settle();
+    let sharer = writer.share(source, &[]);
     table.seconds(&row("share"), sharer.ready_after, Some(("cp", what)));
     table.mebibytes(&row("disk of the share's store"), data::size(&source.join(".dat")));
 
-    data::remove(&out);
+    data::settle();
     let before = sharer.usage();
     let cloned = reader.clone(&sharer, &out);
     let after = sharer.usage();
     table.seconds(&row("clone"), cloned.seconds, Some(("rsync", what)));
     let spent = cloned.usage.cpu_seconds + after.cpu_seconds - before.cpu_seconds;
-    table.number(
-        &row("clone, CPU of both ends, s/GiB"),
-        spent / (bytes as f64 / (1u64 << 30) as f64),
-    );
+    table.number(&row("clone, CPU of both ends, s/GiB"), spent / gibibytes);
     table.mebibytes(&row("anonymous memory, share"), after.anonymous_peak);
     table.mebibytes(&row("anonymous memory, clone"), cloned.usage.anonymous_peak);
     table.mebibytes(&row("disk of the clone's store"), data::size(&out.join(".dat")));
@@ -87,8 +88,22 @@ fn folders(table: &mut Table, what: &str, source: &Path, folder: &Path, rsync: O
     table.number(&row("the same, KiB received"), range.received as f64 / 1024.0);
     drop(sharer);
 
-    let again = writer.share(source);
+    let again = writer.share(source, &[]);
     table.seconds(&row("share again, unchanged"), again.ready_after, None);
+    drop(again);
+
+    let _ = std::fs::remove_dir_all(source.join(".dat"));
+    data::remove(&out);
+    data::settle();
+    let in_place = writer.share(source, &["--in-place"]);
+    let reference = Some(("blake3, one thread", what));
+    table.seconds(&row("share in place"), in_place.ready_after, reference);
+    let before = in_place.usage();
+    let cloned = reader.clone(&in_place, &out);
+    table.seconds(&row("clone of that"), cloned.seconds, Some(("rsync", what)));
+    let spent = cloned.usage.cpu_seconds + in_place.usage().cpu_seconds - before.cpu_seconds;
+    table.number(&row("clone of that, CPU of both ends, s/GiB"), spent / gibibytes);
+    data::remove(&out);
 }
 
 /// Edits files, shares and clones again: how much goes over the wire.
@@ -97,7 +112,7 @@ fn after_edits(table: &mut Table, source: &Path, folder: &Path) {
     data::remove(&out);
     let (writer, reader) = (Home::new(folder, "writer"), Home::new(folder, "reader"));
     let _ = std::fs::remove_dir_all(source.join(".dat"));
-    let sharer = writer.share(source);
+    let sharer = writer.share(source, &[]);
     reader.clone(&sharer, &out);
     drop(sharer);
     for (name, edit) in [
@@ -105,7 +120,7 @@ fn after_edits(table: &mut Table, source: &Path, folder: &Path) {
         ("1 KiB inserted at the front", data::insert_front),
     ] {
         edit(&source.join("large-0"));
-        let sharer = writer.share(source);
+        let sharer = writer.share(source, &[]);
         let row = |what: &str| format!("{name} of a file: {what}");
         table.seconds(&row("share again"), sharer.ready_after, None);
         let cloned = reader.clone(&sharer, &out);

@@ -57,10 +57,11 @@ impl Home {
         command
     }
 
-    pub(crate) fn share(&self, folder: &Path) -> Sharer {
+    pub(crate) fn share(&self, folder: &Path, flags: &[&str]) -> Sharer {
         let started = Instant::now();
         let mut command = self.command();
-        command.args(["--json", "share", "--progress", "none"]).arg(folder).stderr(Stdio::null());
+        command.args(["--json", "share", "--progress", "none"]).args(flags).arg(folder);
+        command.stderr(Stdio::null());
         let mut child = command.spawn().expect("the binary was built");
         let watch = Watch::new(&child);
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
