@@ -5,8 +5,9 @@
 //! A version lands in windows: so many entries, in the order of their keys, are in memory at a time, whatever their number.
 //! Elsewhere: the look at all of it before anything is written (`survey`), what is there already (`look`), which names can stand
 //! beside one another (`names`), some entries on their way (`window`), which block belongs where (`plan`), writing one file
-//! (`target`) in large pieces (`pieces`), what earlier versions left (`earlier`, `dropped`), making way for another kind (`way`).
+//! (`target`) in large pieces (`pieces`), writing many (`behind`), what earlier versions left (`earlier`, `dropped`), making way for another kind (`way`).
 
+mod behind;
 mod dropped;
 mod earlier;
 mod folders;
@@ -227,7 +228,11 @@ impl Landing {
         content: FeedSlot,
         window: Window,
     ) -> Result<(), Error> {
-        window.runs().into_iter().for_each(|run| self.needed.set_range(run));
+        // Only what there is: the blocks that a drive names may be without end.
+        let held = window.runs().into_iter().flat_map(|run| store.have(content).iter_ones(run));
+        held.for_each(|block| self.needed.set(block));
+        // What is here is read below.
+        self.write_out()?;
         self.windows.push_back(window);
         let window = self.windows.back_mut().expect("it was put there");
         window.prepare(&self.ground, store, content)?;
@@ -268,6 +273,7 @@ impl Landing {
                 continue;
             }
             wanted = true;
+            self.needed.set(block.0);
             let landed = window.put(&self.ground.folder, store, block, &spots, bytes, None)?;
             self.landed = self.landed.saturating_add(landed);
             home = home.or_else(|| window.home(self.ground.of, &spots));
@@ -290,7 +296,8 @@ impl Landing {
     /// # Errors
     /// What the disk says, and a drive whose blocks and files do not fit together.
     pub fn complete(&mut self) -> Result<(), Error> {
-        if let Some(window) = self.windows.front() {
+        if let Some(window) = self.windows.front_mut() {
+            window.write_out(&self.ground.folder)?;
             window.finish(&self.ground.folder)?;
         }
         self.windows.pop_front();

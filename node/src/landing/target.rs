@@ -46,6 +46,19 @@ impl There {
     }
 }
 
+/// The mode and time that a file is to have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dress {
+    mode: u16,
+    mtime: Mtime,
+}
+
+impl From<&Entry> for Dress {
+    fn from(entry: &Entry) -> Self {
+        Self { mode: entry.mode, mtime: entry.mtime }
+    }
+}
+
 /// A file that is being written under its temporary name.
 pub(super) struct Target {
     file: File,
@@ -151,7 +164,7 @@ impl Folder {
     pub(super) fn write_whole(
         &self,
         path: &[u8],
-        entry: &Entry,
+        dress: Dress,
         bytes: &[u8],
         replace: bool,
     ) -> io::Result<bool> {
@@ -168,13 +181,13 @@ impl Folder {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // The system takes the umask off the mode.
-        let mode = Mode::from_raw_mode(u32::from(entry.mode) & 0o777);
+        let mode = Mode::from_raw_mode(u32::from(dress.mode) & 0o777);
         let file = match sys::openat(&parent, temporary, flags, mode) {
             Err(Errno::EXIST) => return Ok(false),
             opened => File::from(opened?),
         };
         let written = file.write_all_at(bytes, 0);
-        let done = written.and_then(|()| Ok(sys::futimens(&file, &times(entry.mtime))?));
+        let done = written.and_then(|()| Ok(sys::futimens(&file, &times(dress.mtime))?));
         done.and_then(|()| name(&parent, temporary, base, replace))?;
         Ok(true)
     }
@@ -184,11 +197,11 @@ impl Folder {
         &self,
         target: &Target,
         path: &[u8],
-        entry: &Entry,
+        dress: Dress,
         replace: bool,
     ) -> io::Result<()> {
-        sys::fchmod(&target.file, self.mode(entry))?;
-        sys::futimens(&target.file, &times(entry.mtime))?;
+        sys::fchmod(&target.file, self.mode(dress))?;
+        sys::futimens(&target.file, &times(dress.mtime))?;
         let (parent, base) = split(path);
         let parent = self.beneath.directory(parent)?;
         name(&parent, split(&target.temporary).1, base, replace)
@@ -196,7 +209,7 @@ impl Folder {
 
     /// Tells whether what is there has the mode and time of an entry.
     pub(super) fn is_dressed(&self, there: &There, entry: &Entry) -> bool {
-        there.mode == self.mode(entry).as_raw_mode() && there.mtime == entry.mtime
+        there.mode == self.mode(entry.into()).as_raw_mode() && there.mtime == entry.mtime
     }
 
     /// Returns the names in a folder.
@@ -240,7 +253,7 @@ impl Folder {
     pub(super) fn dress(&self, path: &[u8], entry: &Entry) {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         if let Ok(opened) = self.beneath.open_with(path, flags, Mode::empty()) {
-            let _ = sys::fchmod(&opened, self.mode(entry));
+            let _ = sys::fchmod(&opened, self.mode(entry.into()));
             let _ = sys::futimens(&opened, &times(entry.mtime));
         }
     }
@@ -261,8 +274,8 @@ impl Folder {
         name(&parent, beside, base, replace)
     }
 
-    fn mode(&self, entry: &Entry) -> Mode {
-        Mode::from_raw_mode(u32::from(entry.mode) & 0o777 & !self.umask)
+    fn mode(&self, dress: Dress) -> Mode {
+        Mode::from_raw_mode(u32::from(dress.mode) & 0o777 & !self.umask)
     }
 }
 

@@ -4,10 +4,12 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use datnode_drive::{Entry, SafePath};
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
+use super::behind::{Behind, Small};
 use super::limits::OPEN_MAX;
 use super::look::Ground;
 use super::pieces::{PIECE_BYTES, Piece, Pieces};
@@ -33,6 +35,7 @@ pub struct Window {
     /// Files being written, the one used last in front.
     open: VecDeque<(usize, Target)>,
     pieces: Pieces,
+    behind: Behind,
     /// Blocks whose bytes were counted: one may come twice.
     counted: Bitfield,
     /// Whether whole files get their names at once; not before all blocks that are here found their places, since the file
@@ -155,7 +158,7 @@ impl Window {
     /// `from` is where the bytes were found, if they are here already.
     pub(super) fn put<S: Storage>(
         &mut self,
-        folder: &Folder,
+        folder: &Arc<Folder>,
         store: &mut Store<S>,
         block: BlockIndex,
         spots: &[Spot],
@@ -184,7 +187,7 @@ impl Window {
 
     fn write<S: Storage>(
         &mut self,
-        folder: &Folder,
+        folder: &Arc<Folder>,
         store: &mut Store<S>,
         spot: Spot,
         bytes: &[u8],
@@ -195,12 +198,11 @@ impl Window {
         let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
         if from.is_none() && count && len == size && self.naming {
             let (path, entry) = &self.plan.files[spot.file];
-            let name = path.as_bytes();
-            let written = folder.write_whole(name, entry, bytes, self.replaced.contains(name));
-            if written.map_err(|error| failed("write", name, &error))? {
-                self.states[spot.file] = State::Landed;
-                return Ok(size);
-            }
+            let path = path.as_bytes().to_vec();
+            let (dress, replace) = (entry.into(), self.replaced.contains(&path));
+            self.behind.add(folder, Small { path, dress, bytes: bytes.to_vec(), replace });
+            self.states[spot.file] = State::Landed;
+            return Ok(size);
         }
         let here =
             from.is_some_and(|place| is_place(place, &self.temporary(spot.file), spot.offset));
@@ -224,7 +226,7 @@ impl Window {
         Ok(0)
     }
 
-    fn write_piece(&mut self, folder: &Folder, piece: Piece) -> Result<(), Error> {
+    fn write_piece(&mut self, folder: &Arc<Folder>, piece: Piece) -> Result<(), Error> {
         let target = open(folder, &self.plan, &mut self.open, piece.file);
         match target.and_then(|target| target.write_past_cache(piece.start, &piece.bytes)) {
             Ok(()) => self.pieces.recycle(piece),
@@ -239,7 +241,8 @@ impl Window {
     }
 
     /// Writes what was gathered in memory.
-    pub(super) fn write_out(&mut self, folder: &Folder) -> Result<(), Error> {
+    pub(super) fn write_out(&mut self, folder: &Arc<Folder>) -> Result<(), Error> {
+        self.behind.write_out(folder)?;
         while let Some(piece) = self.pieces.take(None) {
             self.write_piece(folder, piece)?;
         }
@@ -257,7 +260,7 @@ impl Window {
     /// Gives a whole file its name; `placed`: blocks are recorded under its temporary one. Returns its size.
     fn name<S: Storage>(
         &mut self,
-        folder: &Folder,
+        folder: &Arc<Folder>,
         store: &mut Store<S>,
         file: usize,
         placed: bool,
@@ -269,7 +272,7 @@ impl Window {
         let name = path.as_bytes();
         let said = |error: std::io::Error| failed("write", name, &error);
         let target = open(folder, &self.plan, &mut self.open, file).map_err(said)?;
-        folder.finish(target, name, entry, self.replaced.contains(name)).map_err(said)?;
+        folder.finish(target, name, entry.into(), self.replaced.contains(name)).map_err(said)?;
         if placed {
             store.rename_working(&target.temporary, name).map_err(Error::store)?;
         }
@@ -279,7 +282,7 @@ impl Window {
     }
 
     /// Writes links when all files have landed.
-    pub(super) fn finish(&self, folder: &Folder) -> Result<(), Error> {
+    pub(super) fn finish(&self, folder: &Arc<Folder>) -> Result<(), Error> {
         if self.states.iter().any(|state| matches!(state, State::Missing(_))) {
             return Err(Error::verify("blocks and files of this drive do not fit together"));
         }
@@ -294,7 +297,7 @@ impl Window {
 
 /// Returns the open target of a file, in front of `open`.
 fn open<'a>(
-    folder: &Folder,
+    folder: &Arc<Folder>,
     plan: &Plan,
     open: &'a mut VecDeque<(usize, Target)>,
     file: usize,

@@ -122,8 +122,9 @@ mod tests {
         let rtt = Duration::from_millis(100);
         assert_eq!(Rate::default().credit(), CREDIT_START);
         assert_eq!(Rate::default().lease(), LEASE_BYTES_UNKNOWN);
-        assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000 + 40_000);
-        assert_eq!(rate(Duration::ZERO, 1 << 30).credit(), (1 << 30) / 250);
+        let beyond = |rate: u64| rate * TURNAROUND.as_millis() as u64 / 1_000;
+        assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000 + beyond(10_000_000));
+        assert_eq!(rate(Duration::ZERO, 1 << 30).credit(), beyond(1 << 30));
         assert_eq!(rate(rtt, 10_000_000).lease(), 10_000_000 * LEASE_TIME.as_secs());
         assert_eq!(rate(rtt, 1).credit(), CREDIT_MIN);
         assert_eq!(rate(rtt, 1).lease(), LEASE_TIME.as_secs());
