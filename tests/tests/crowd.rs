@@ -1,4 +1,4 @@
-//! A node with a thousand idle peers: what it takes of memory and processor. THREATS G13.
+//! A node with a thousand idle peers: what it takes of memory and processor.
 //!
 //! No option of the binary lets so many in, so the node is one of this very program, with the library in it and the limits raised:
 //! `--serve FOLDER` makes it one, which is why this test brings its own `main`. The peers are in the test's process.
@@ -43,10 +43,17 @@ const SPAN: Duration = Duration::from_secs(10);
 const HANGS: Duration = Duration::from_secs(300);
 
 fn main() {
-    let mut args = std::env::args_os().skip(1);
-    match (args.next(), args.next()) {
-        (Some(flag), Some(folder)) if flag == "--serve" => serve(folder.as_ref()),
-        (Some(flag), _) if flag == "--list" => println!("{NAME}: test"),
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| args.iter().any(|arg| arg == flag);
+    let filter = args.iter().find(|arg| !arg.starts_with('-'));
+    let most = getrlimit(Resource::Nofile).maximum;
+    match &args[..] {
+        [flag, folder] if flag == "--serve" => serve(folder.as_ref()),
+        _ if has("--list") => println!("{NAME}: test"),
+        _ if has("--ignored") || filter.is_some_and(|part| !NAME.contains(part.as_str())) => {}
+        _ if most.is_some_and(|most| most < DESCRIPTORS) => {
+            println!("test {NAME} ... skipped: it needs {DESCRIPTORS} descriptors (ulimit -Hn)");
+        }
         _ => {
             a_thousand_idle_peers_take_little_memory_and_no_processor();
             println!("test {NAME} ... ok");
@@ -57,7 +64,6 @@ fn main() {
 /// Lets this process have as many descriptors as the system gives it.
 fn raise_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    assert!(maximum.is_none_or(|most| most >= DESCRIPTORS), "only {maximum:?} descriptors here");
     setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum }).unwrap();
 }
 

@@ -132,3 +132,55 @@ fn whoever_shares_with_history_from_now_on_keeps_what_comes() {
     bytes[LARGE / 3] ^= 1;
     assert!(read.stdout == bytes);
 }
+
+#[test]
+fn equal_files_stand_in_for_each_other() {
+    let user = User::new();
+    let source = user.path("source");
+    for name in [&b"a"[..], b"b", b"c"] {
+        write(&source, name, &noise(3, 300_000));
+    }
+    // So old that it is not read again for its time's sake.
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    for name in ["a", "b", "c"] {
+        fs::File::options().write(true).open(source.join(name)).unwrap().set_modified(old).unwrap();
+    }
+    let sharer = share(&user);
+    // What was served from the last of them is gone, and somebody noticed before it was taken in.
+    fs::remove_file(source.join("c")).unwrap();
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", sharer.ticket(), "early", "--wait", "2s"]), 5);
+    drop(sharer);
+    // A file becomes a folder.
+    fs::remove_file(source.join("b")).unwrap();
+    write(&source, b"b/inside", b"new");
+    let sharer = share(&user);
+    assert_arrives(&sharer, &source);
+    drop(sharer);
+    assert_exit(&user.run(["verify", "source"]), 0);
+}
+
+#[test]
+fn a_file_that_never_holds_still_leaves_no_claim_behind() {
+    let user = User::new();
+    let source = source(&user);
+    let path = source.join("large");
+    let until = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            let mut value = 0_u64;
+            while !until.load(std::sync::atomic::Ordering::Relaxed) {
+                value += 1;
+                file.seek(SeekFrom::Start(value * 50_000 % LARGE as u64)).unwrap();
+                file.write_all(&value.to_le_bytes()).unwrap();
+            }
+        });
+        let sharer = share(&user);
+        until.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(sharer.ready["unsteady"], 1, "{}", sharer.ready);
+    });
+    assert_exit(&user.run(["verify", "source"]), 0);
+    let sharer = share(&user);
+    assert_arrives(&sharer, &source);
+}

@@ -22,6 +22,7 @@ pub(super) struct Earlier {
 /// The version that lands and those before it, as the store's thread reads them.
 pub(super) struct Versions {
     changes: FeedSlot,
+    content: Option<FeedSlot>,
     now: Arc<Version>,
     before: Arc<[Before]>,
 }
@@ -29,7 +30,7 @@ pub(super) struct Versions {
 impl Versions {
     /// Returns their indexes.
     pub(super) fn index<'a, S: Storage>(&'a self, store: &'a mut Store<S>) -> Index<'a, S> {
-        Index::new(store, self.changes, &self.now, &self.before)
+        Index::new(store, (self.changes, self.content), &self.now, &self.before)
     }
 }
 
@@ -37,7 +38,8 @@ impl Earlier {
     /// Returns these versions together with the one that lands.
     pub(super) fn with(&self, now: &Snapshot) -> Versions {
         let (changes, before) = (now.drive.changes.slot, self.versions.clone());
-        Versions { changes, now: now.version.clone(), before }
+        let content = now.content.as_ref().map(|content| content.slot);
+        Versions { changes, content, now: now.version.clone(), before }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It executes the replicator's jobs and the drive's queries in the order they come, and commits in groups. Each
 //! answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
-//! Elsewhere: what is asked for and why (`hub`), how blocks become files (`folder::landing`).
+//! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
 use std::sync::mpsc;
 use std::thread;

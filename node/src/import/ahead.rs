@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
                 self.filled += read;
                 size += read as u64;
                 // What is longer now shows below.
-                end = read == 0 || size == before.len();
+                end = read == 0 || size >= before.len();
             }
             self.cut(&mut whole, from, end);
             if end {

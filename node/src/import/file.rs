@@ -1,5 +1,7 @@
 //! Takes one file in: chunks that the store holds are found again, the others are appended.
 
+use std::collections::BTreeSet;
+
 use datnode_drive::{ChunkIndex, Entry, FileBuilder, Location};
 use datnode_feed::{BlockIndex, FeedSlot, InPlace, Node, Place, Storage, Store};
 
@@ -14,6 +16,8 @@ pub(super) struct Taker {
     /// Where each block begins that was appended here, from block `first_new` on; the store tells it of signed ones.
     offsets: Vec<u64>,
     first_new: u64,
+    /// Blocks that were appended in place from a file which changed meanwhile: their bytes may be nowhere.
+    pub(super) void: BTreeSet<u64>,
     pub(super) files: u64,
     pub(super) bytes_new: u64,
     pub(super) bytes_known: u64,
@@ -29,9 +33,9 @@ pub(super) enum Taken {
 
 impl Taker {
     /// Begins with the chunks of the blocks below `first_new`, which is where the feed ends.
-    pub(super) const fn new(keep: Keep, chunks: ChunkIndex, first_new: u64) -> Self {
-        let offsets = Vec::new();
-        Self { keep, chunks, offsets, first_new, files: 0, bytes_new: 0, bytes_known: 0 }
+    pub(super) fn new(keep: Keep, chunks: ChunkIndex, first_new: u64) -> Self {
+        let (offsets, void) = (Vec::new(), BTreeSet::new());
+        Self { keep, chunks, offsets, first_new, void, files: 0, bytes_new: 0, bytes_known: 0 }
     }
 
     /// Takes the next file that was read ahead, which is at `path`; its new chunks are appended to the content feed. `each` is
@@ -46,8 +50,16 @@ impl Taker {
     ) -> Result<Taken, Error> {
         self.files += 1;
         let mut builder = FileBuilder::new();
+        let mut first = store.appended(content).0;
         loop {
-            match ahead.next() {
+            let part = ahead.next();
+            if self.keep == Keep::InPlace
+                && matches!(part, Part::Again | Part::Unsteady | Part::Unreadable(_))
+            {
+                let end = store.appended(content).0;
+                self.void.extend(std::mem::replace(&mut first, end)..end);
+            }
+            match part {
                 Part::Chunk(bytes, node) => {
                     let at = InPlace { path, offset: builder.size() };
                     let block = self.chunk(store, content, bytes, node, at)?;
@@ -75,12 +87,17 @@ impl Taker {
         node: Node,
         at: InPlace<'_>,
     ) -> Result<BlockIndex, Error> {
+        let mut known = None;
         for block in self.chunks.get(&node.hash) {
             if store.leaf(content, block).map_err(Error::store)? == Some(node) {
-                self.bytes_known += node.size;
-                self.settle(store, content, block, bytes, at)?;
-                return Ok(block);
+                known = Some(block);
+                break;
             }
+        }
+        if let Some(block) = known {
+            self.bytes_known += node.size;
+            self.settle(store, content, block, bytes, at)?;
+            return Ok(block);
         }
         let first_byte = store.appended(content).1;
         let block = match self.keep {
@@ -96,7 +113,7 @@ impl Taker {
 
     /// Sees to it that a known block is where it stays: in the store, or in a file that is as the version has it.
     fn settle<S: Storage>(
-        &self,
+        &mut self,
         store: &mut Store<S>,
         content: FeedSlot,
         block: BlockIndex,
@@ -106,7 +123,10 @@ impl Taker {
         let settled = match (store.where_is(content, block).map_err(Error::store)?, self.keep) {
             (Some(Place::Data { .. }), _) => return Ok(()),
             // Where it was, it may not be any more.
-            (_, Keep::InPlace) => store.place(content, block, at),
+            (_, Keep::InPlace) => {
+                self.void.remove(&block.0);
+                store.place(content, block, at)
+            }
             (_, Keep::History) => store.keep(content, block, bytes),
         };
         settled.map_err(Error::store)

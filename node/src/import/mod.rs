@@ -1,14 +1,14 @@
 //! Takes a working folder into a drive, as one change.
 //!
 //! Files that look the same as their entry (size, mode, mtime) are not opened. The others are cut into chunks; a chunk that the
-//! store holds already is not stored again. Nothing shows before the commit at the end: a run that is killed changes nothing.
+//! store holds already is not stored again. Nothing shows before the commit at the end: a run that is killed makes no change, though
+//! blocks that lived in place in files which changed may be forgotten already.
 //! Elsewhere: what there is to take (`walk`), reading and hashing it (`ahead`), taking one file in (`file`).
 
 mod ahead;
 mod file;
 mod walk;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -118,8 +118,8 @@ pub struct How<'a> {
 /// Takes the folder `root` into the drive, whose latest version is `base`.
 ///
 /// # Errors
-/// What the store says, E-SPACE if a copy of what is new cannot fit, E-INTERRUPTED when `stop` was set. The drive is then as
-/// it was.
+/// What the store says, E-SPACE if a copy of what is new cannot fit, E-INTERRUPTED when `stop` was set. No change is
+/// made then.
 pub fn import<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
@@ -144,7 +144,6 @@ pub fn import<S: Storage>(
         stop,
         uncommitted_from: 0,
         added: 0,
-        left: 0,
         unreadable: Vec::new(),
         unsteady: Vec::new(),
         state: Progress { files_total: walked.found.len() as u64, ..Progress::default() },
@@ -153,13 +152,17 @@ pub fn import<S: Storage>(
     let to_read = walked.found.iter().zip(&looks).filter(|(_, look)| **look == Look::Other);
     let to_read: Vec<_> = to_read.map(|(item, _)| (item.path.as_bytes(), item.size)).collect();
     let ops = read_ahead(root, &to_read, |ahead| run.compare(&walked, &looks, known, ahead))?;
-    run.find_again(writer, base, &ops)?;
+    run.find_again(writer, base, &walked, &looks)?;
     let Run { taker, unreadable, unsteady, added, .. } = run;
     walked.unreadable.extend(unreadable);
     let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
     let changed = !ops.is_empty();
     let version =
         if changed { finish(store, writer, base, &ops, how.message)? } else { base.clone() };
+    if !taker.void.is_empty() {
+        taker.void.iter().for_each(|block| store.forget(content, *block..*block + 1));
+        store.commit().map_err(Error::store)?;
+    }
     let (opened, bytes_new, bytes_known) = (taker.files, taker.bytes_new, taker.bytes_known);
     Ok(Imported {
         version,
@@ -219,15 +222,17 @@ enum Look {
 }
 
 /// Holds what is there against what the base has, both in key order. Returns besides how many bytes there are more than the
-/// base has of the same files.
+/// base has.
 fn looks(walked: &Walked, known: &[(Key, Entry)], racy_from: i64) -> (Vec<Look>, u64) {
-    let (mut known, mut more) = (known.iter().peekable(), 0_u64);
+    let (mut known, mut more, mut gone) = (known.iter().peekable(), 0_u64, 0_u64);
     let look = |item: &Found| {
         if item.kind != Kind::File {
             return Look::Known;
         }
         let key = item.path.key();
-        while known.next_if(|(other, _)| *other < key).is_some() {}
+        while let Some((_, old)) = known.next_if(|(other, _)| *other < key) {
+            gone = gone.saturating_add(old.size);
+        }
         let old = known.next_if(|(other, _)| *other == key);
         let unchanged = |(_, old): &&(Key, Entry)| {
             old.kind == Kind::File
@@ -238,7 +243,9 @@ fn looks(walked: &Walked, known: &[(Key, Entry)], racy_from: i64) -> (Vec<Look>,
         if old.filter(unchanged).is_some() { Look::Same } else { Look::Other }
     };
     let looks = walked.found.iter().map(look).collect();
-    (looks, more)
+    let gone = known.fold(gone, |gone, (_, old)| gone.saturating_add(old.size));
+    // What is gone may have been renamed: then it is here already.
+    (looks, more.saturating_sub(gone))
 }
 
 /// Refuses what cannot fit into the store, as far as sizes tell.
@@ -261,8 +268,6 @@ struct Run<'a, S> {
     /// How many new bytes there were at the last commit.
     uncommitted_from: u64,
     added: u64,
-    /// How many blocks lived in files that are not as they were.
-    left: u64,
     unreadable: Vec<(Vec<u8>, String)>,
     unsteady: Vec<Vec<u8>>,
     state: Progress,
@@ -287,12 +292,12 @@ impl<S: Storage> Run<'_, S> {
                 gone.extend(delete(old, walked, &mut ops));
             }
             let old = known.next_if(|(other, _)| *other == key).map(|(_, entry)| entry);
+            if *look != Look::Same {
+                old.iter().try_for_each(|old| self.leave(&item.path, old))?;
+            }
             let entry = match look {
                 Look::Same => None,
-                Look::Other => {
-                    old.iter().try_for_each(|old| self.leave(&item.path, old))?;
-                    self.file(item, ahead)?
-                }
+                Look::Other => self.file(item, ahead)?,
                 Look::Known if item.kind == Kind::Directory => {
                     Some(Entry::directory(item.mode, item.mtime))
                 }
@@ -316,17 +321,23 @@ impl<S: Storage> Run<'_, S> {
         Ok(ops)
     }
 
-    /// Finds blocks again that lived in a file which is gone, in files of the base that are not in `ops`: they are as they were.
-    fn find_again(&mut self, writer: &Writer<'_>, base: &Version, ops: &[Op]) -> Result<(), Error> {
-        if self.left == 0 {
+    /// Finds blocks that are not here in files that look as the base says: they lived in an equal file which is gone or changed.
+    fn find_again(
+        &mut self,
+        writer: &Writer<'_>,
+        base: &Version,
+        walked: &Walked,
+        looks: &[Look],
+    ) -> Result<(), Error> {
+        if self.store.have(self.content).all(0..self.store.length(self.content)) {
             return Ok(());
         }
-        let changed: HashSet<&[u8]> = ops.iter().map(|op| op.path().as_bytes()).collect();
-        for (key, entry) in entries(self.store, writer, base)? {
-            let path = key.path().map_err(|error| Error::verify(error.to_string()))?;
-            if changed.contains(path.as_bytes()) {
-                continue;
-            }
+        let mut known = entries(self.store, writer, base)?.into_iter().peekable();
+        let same = walked.found.iter().zip(looks).filter(|(_, look)| **look == Look::Same);
+        for (Found { path, .. }, _) in same {
+            let key = path.key();
+            while known.next_if(|(other, _)| *other < key).is_some() {}
+            let Some((_, entry)) = known.next_if(|(other, _)| *other == key) else { continue };
             let mut before = 0;
             for extent in &entry.extents {
                 for block in extent.first_block..extent.first_block + extent.count {
@@ -356,7 +367,6 @@ impl<S: Storage> Run<'_, S> {
                 let lives = |place: Place| matches!(place, Place::Working { path: at, .. } if at == path.as_bytes());
                 if place.map_err(Error::store)?.is_some_and(lives) {
                     self.store.forget(self.content, block..block + 1);
-                    self.left += 1;
                 }
             }
         }

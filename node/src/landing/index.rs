@@ -33,19 +33,31 @@ impl Before {
 /// The version that lands, and those before it, in a store that has their indexes.
 pub struct Index<'a, S> {
     view: View<'a, S>,
+    content: Option<FeedSlot>,
     now: &'a Version,
     before: &'a [Before],
 }
 
 impl<'a, S: Storage> Index<'a, S> {
-    /// Reads them from a store whose feed `changes` they are in.
+    /// Reads them from a store whose feed `changes` they are in; the bytes of their files are in `content`.
     pub fn new(
         store: &'a mut Store<S>,
-        changes: FeedSlot,
+        (changes, content): (FeedSlot, Option<FeedSlot>),
         now: &'a Version,
         before: &'a [Before],
     ) -> Self {
-        Self { view: View::new(store, changes, None), now, before }
+        Self { view: View::new(store, changes, None), content, now, before }
+    }
+
+    /// Tells whether the store has all blocks of an entry: what it has was durable before it was claimed.
+    pub(super) fn holds(&self, entry: &Entry) -> bool {
+        let store = self.view.store.borrow();
+        let held = |first: u64, count: u64| {
+            self.content.is_some_and(|slot| {
+                first.checked_add(count).is_some_and(|end| store.have(slot).all(first..end))
+            })
+        };
+        entry.extents.iter().all(|extent| held(extent.first_block, extent.count))
     }
 
     /// Returns what the version has under a name.

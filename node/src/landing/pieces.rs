@@ -60,6 +60,11 @@ impl Pieces {
         self.waiting.push_back(piece);
     }
 
+    /// Tells whether pieces that could not be written fill the room there is.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.waiting.len() > PIECES_MAX
+    }
+
     /// Gives back the buffer of a piece that was written.
     pub(super) fn recycle(&mut self, piece: Piece) {
         self.spare = piece.bytes;

@@ -142,9 +142,10 @@ impl Folder {
         let temporary = temporary(path);
         let open =
             || regular(self.beneath.open_with(&temporary, flags, Mode::from_raw_mode(0o600))?);
-        let foreign = |there: There| !there.file && !there.directory;
+        let foreign = |there: There| !there.directory;
         let (file, _) = match open() {
-            // A link or a pipe: the name is ours, and nobody else puts anything there that is worth keeping.
+            // A link, a pipe or what may not be written: the name is ours, and nobody else puts anything there that is worth
+            // keeping.
             Err(_) if self.look(&temporary).is_some_and(foreign) => {
                 self.remove(&temporary, &Was::Symlink(Vec::new()))?;
                 open()?
@@ -188,8 +189,11 @@ impl Folder {
         };
         let written = file.write_all_at(bytes, 0);
         let done = written.and_then(|()| Ok(sys::futimens(&file, &times(dress.mtime))?));
-        done.and_then(|()| name(&parent, temporary, base, replace))?;
-        Ok(true)
+        let named = done.and_then(|()| name(&parent, temporary, base, replace));
+        if named.is_err() {
+            let _ = sys::unlinkat(&parent, temporary, AtFlags::empty());
+        }
+        named.map(|()| true)
     }
 
     /// Gives a whole file its mode and time, and its name.
@@ -297,7 +301,7 @@ impl Target {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => (offset, bytes) = (offset + written as u64, &bytes[written..]),
                 Err(Errno::INTR) => {}
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
                     CACHE_ONLY.store(true, Ordering::Relaxed);
                 }
                 Err(error) => return Err(error.into()),

@@ -166,11 +166,11 @@ impl Window {
         from: Option<&Place>,
     ) -> Result<u64, Error> {
         let count = !self.counted.contains(block.0);
-        self.counted.set(block.0);
         let mut landed: u64 = 0;
         for spot in spots {
             landed = landed.saturating_add(self.write(folder, store, *spot, bytes, count, from)?);
         }
+        self.counted.set(block.0);
         Ok(landed)
     }
 
@@ -207,6 +207,9 @@ impl Window {
         let here =
             from.is_some_and(|place| is_place(place, &self.temporary(spot.file), spot.offset));
         if !here && size > PIECE_BYTES as u64 {
+            if self.pieces.is_stuck() {
+                self.write_out(folder)?;
+            }
             if let Some(piece) = self.pieces.add(spot.file, spot.offset, bytes) {
                 self.write_piece(folder, piece)?;
             }

@@ -1,6 +1,5 @@
 //! The failure lane: one operation of a workload fails, each in turn and in each way. The store is opened again, judged, and
 //! the workload goes on to its end.
-//!
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
