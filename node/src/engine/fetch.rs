@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use datnode_drive::{DrivePath, Key};
-use datnode_feed::FeedSlot;
+use datnode_feed::{Bitfield, FeedSlot};
 use datnode_proto::{Order, Priority, Target, Want};
 
 use super::hub::Wanted as Asked;
@@ -277,17 +277,22 @@ impl Several<'_> {
         let slot = self.snapshot.content_slot();
         let begin = move |landing: &mut Landing, store: &mut AnyStore, versions: &Versions| {
             let window = landing.plan(window, &versions.index(store))?;
-            let (runs, before) = (window.runs(), store.have(slot).clone());
+            let runs = window.runs();
             landing.begin(store, slot, window)?;
-            // What was read and found changed is here no longer.
-            let after = store.have(slot);
-            let held = runs.iter().flat_map(|run| before.iter_ones(run.clone()));
-            let lost = held.filter(|block| !after.contains(*block)).map(|block| block..block + 1);
-            let lost: Vec<Range<u64>> = lost.collect();
-            Ok((runs, lost))
+            Ok((runs, store.have(slot).clone()))
         };
-        let (runs, lost) = self.with(begin).await?;
+        let (runs, have): (Vec<Range<u64>>, Bitfield) = self.with(begin).await?;
         let Some(content) = &self.snapshot.content else { return Ok(None) };
+        // What was read and found changed is here no longer, now or when blocks were rescued.
+        let mut lost = Vec::new();
+        for run in &runs {
+            let mut at = run.start;
+            while at < run.end {
+                let held = have.iter_ones(at..run.end).next().unwrap_or(run.end);
+                lost.push(at..held);
+                at = have.first_clear(held).min(run.end);
+            }
+        }
         let hub = &self.snapshot.drive.hub;
         hub.lost(content.id, lost);
         let want =
