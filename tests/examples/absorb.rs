@@ -29,6 +29,7 @@ use datnode_proto::{
     Binding, Class, FeedId, Order, Priority, Replica, RequestId, Target, Want, capability,
 };
 use datnode_tests::noise;
+use datnode_tests::process::wait_until;
 use futures::future::join_all;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -46,6 +47,8 @@ const PACE: u64 = 100_000;
 const TICK: Duration = Duration::from_millis(10);
 /// How long a flood is measured.
 const SPAN: Duration = Duration::from_secs(3);
+/// Far longer than anything here takes.
+const HANGS: Duration = Duration::from_secs(300);
 /// How many frames are written at once.
 const CHUNK: usize = 100;
 
@@ -352,9 +355,7 @@ fn fetch(node: &Node) -> Duration {
     node.connect(near, ours);
     reader.connect(far, theirs);
     // Among many strangers it takes a moment until a stream has its turn, which is no part of its rate.
-    while reader.hub.in_reach(reader.feed).is_none() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_until(HANGS, "the two meet", || reader.hub.in_reach(reader.feed).is_some());
     let started = Instant::now();
     let target = Target::Blocks(vec![0..BLOCKS]);
     let want = Want { target, priority: Priority(0), order: Order::Linear };

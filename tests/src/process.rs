@@ -1,6 +1,7 @@
 //! A child process, watched from outside: paused, measured, waited for.
 
 use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Stops a process where it is, or lets it go on.
@@ -72,5 +73,14 @@ pub fn wait_until(limit: Duration, what: &str, is: impl Fn() -> bool) {
     while !is() {
         assert!(Instant::now() < until, "{what}: it never came");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sets a flag when it is dropped, so that who goes on until then ends however a test does.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

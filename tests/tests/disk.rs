@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use datnode_tests::process::Stop;
 use datnode_tests::{User, assert_exit, binary, noise, tree, write};
 use serde_json::Value;
 
@@ -265,15 +266,6 @@ fn a_served_file_that_changes_under_us_is_never_served_wrong() {
         assert!(meddling.join().unwrap() > 4);
     });
     assert!(second.child.try_wait().unwrap().is_none(), "the mirror is still there");
-}
-
-/// Sets a flag when it is dropped.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Tells whether these bytes are of one moment of a file that is written over and over, from its beginning, with one more each

@@ -1,7 +1,8 @@
 //! Where peers, feeds and stores meet: one replicator, asked and told by everybody.
 //!
 //! Whoever has news locks the hub, tells the replicator, and *settles*: jobs go to the stores, events to those who wait,
-//! and the writers of the peers that it concerns are woken to ask for their next frame. Nothing is queued here; no lock is held across an await.
+//! and the writers of the peers that it concerns are woken to ask for their next frame. Nothing is queued here; no lock is held
+//! across an await.
 //! Elsewhere: the decisions (`datnode_proto`), the bytes of a stream (`session`), stores (`worker`).
 
 use std::collections::BTreeMap;

@@ -3,36 +3,32 @@
 //! Files that look the same as their entry (size, mode, mtime) are not opened. The others are cut into chunks; a chunk that the
 //! store holds already is not stored again. Nothing shows before the commit at the end: a run that is killed makes no change, though
 //! blocks that lived in place in files which changed may be forgotten already.
-//! Elsewhere: what there is to take (`walk`), reading and hashing it (`ahead`), taking one file in (`file`).
+//! Elsewhere: what there is to take (`walk`), reading and hashing it (`ahead`), what changed (`compare`), taking
+//! one file in (`file`).
 
 mod ahead;
+mod compare;
 mod file;
 mod walk;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use datnode_drive::{
-    ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Kind, Mtime, Op, Role, Step,
-    Version, commit, header_block,
+    ChangeInfo, ChunkIndex, Entry, FeedRef, Header, Key, Mtime, Op, Role, Step, Version, commit,
+    header_block,
 };
-use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, SecretKey, Storage, Store, StoreError};
+use datnode_feed::{BlockIndex, FeedSlot, SecretKey, Storage, Store, StoreError};
 
 use crate::disk::free;
 use crate::error::Error;
 use crate::view::View;
-use ahead::{Ahead, read_ahead};
-use file::{Taken, Taker};
+use ahead::read_ahead;
+use compare::{Look, Run, looks};
+use file::Taker;
 pub use walk::{Found, LeftOut, Rules, Walked, Why, walk};
 
-/// Bytes that are appended before they are made durable; they do not show yet.
-const COMMIT_BYTES: u64 = 1 << 30;
-/// How many bytes of journal records wait in memory for that: many small files have more of them than of their own bytes.
-const COMMIT_STAGED_BYTES: usize = 8 << 20;
-/// How many files, and bytes, are taken in before it is told how far it is.
-const TELL_FILES: u64 = 256;
-const TELL_BYTES: u64 = 4 << 20;
 /// How many entries of the base are read at a time.
 const PAGE: usize = 10_000;
 /// A file changed so shortly before the last import that its time may hide a later change.
@@ -137,18 +133,9 @@ pub fn import<S: Storage>(
         check_room(root, more)?;
     }
     let content = writer.content.0;
-    let mut run = Run {
-        taker: Taker::new(how.keep, chunks(store, content)?, store.appended(content).0),
-        store,
-        content,
-        stop,
-        uncommitted_from: 0,
-        added: 0,
-        unreadable: Vec::new(),
-        unsteady: Vec::new(),
-        state: Progress { files_total: walked.found.len() as u64, ..Progress::default() },
-        progress,
-    };
+    let taker = Taker::new(how.keep, chunks(store, content)?, store.appended(content).0);
+    let files_total = walked.found.len() as u64;
+    let mut run = Run::new(taker, (&mut *store, content), files_total, stop, progress);
     let to_read = walked.found.iter().zip(&looks).filter(|(_, look)| **look == Look::Other);
     let to_read: Vec<_> = to_read.map(|(item, _)| (item.path.as_bytes(), item.size)).collect();
     let ops = read_ahead(root, &to_read, |ahead| run.compare(&walked, &looks, known, ahead))?;
@@ -210,44 +197,6 @@ fn chunks<S: Storage>(store: &Store<S>, content: FeedSlot) -> Result<ChunkIndex,
     Ok(index)
 }
 
-/// What is at a name, as far as it shows without opening anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// A file that looks as its entry says.
-    Same,
-    /// A file that has to be read.
-    Other,
-    /// No file: all that there is to say is known.
-    Known,
-}
-
-/// Holds what is there against what the base has, both in key order. Returns besides how many bytes there are more than the
-/// base has.
-fn looks(walked: &Walked, known: &[(Key, Entry)], racy_from: i64) -> (Vec<Look>, u64) {
-    let (mut known, mut more, mut gone) = (known.iter().peekable(), 0_u64, 0_u64);
-    let look = |item: &Found| {
-        if item.kind != Kind::File {
-            return Look::Known;
-        }
-        let key = item.path.key();
-        while let Some((_, old)) = known.next_if(|(other, _)| *other < key) {
-            gone = gone.saturating_add(old.size);
-        }
-        let old = known.next_if(|(other, _)| *other == key);
-        let unchanged = |(_, old): &&(Key, Entry)| {
-            old.kind == Kind::File
-                && (old.size, old.mode, old.mtime) == (item.size, item.mode, item.mtime)
-                && item.mtime.seconds < racy_from
-        };
-        more = more.saturating_add(item.size.saturating_sub(old.map_or(0, |(_, old)| old.size)));
-        if old.filter(unchanged).is_some() { Look::Same } else { Look::Other }
-    };
-    let looks = walked.found.iter().map(look).collect();
-    let gone = known.fold(gone, |gone, (_, old)| gone.saturating_add(old.size));
-    // What is gone may have been renamed: then it is here already.
-    (looks, more.saturating_sub(gone))
-}
-
 /// Refuses what cannot fit into the store, as far as sizes tell.
 fn check_room(root: &Path, needed: u64) -> Result<(), Error> {
     let folder = std::fs::File::open(root).map_err(|error| Error::io("open", root, &error))?;
@@ -258,171 +207,6 @@ fn check_room(root: &Path, needed: u64) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-struct Run<'a, S> {
-    taker: Taker,
-    store: &'a mut Store<S>,
-    content: FeedSlot,
-    stop: &'a AtomicBool,
-    /// How many new bytes there were at the last commit.
-    uncommitted_from: u64,
-    added: u64,
-    unreadable: Vec<(Vec<u8>, String)>,
-    unsteady: Vec<Vec<u8>>,
-    state: Progress,
-    progress: &'a mut dyn FnMut(Progress),
-}
-
-impl<S: Storage> Run<'_, S> {
-    /// Compares what is there with what the base has, both in key order.
-    fn compare(
-        &mut self,
-        walked: &Walked,
-        looks: &[Look],
-        known: Vec<(Key, Entry)>,
-        ahead: &mut Ahead,
-    ) -> Result<Vec<Op>, Error> {
-        let (mut ops, mut gone) = (Vec::new(), Vec::new());
-        let mut known = known.into_iter().peekable();
-        for (item, look) in walked.found.iter().zip(looks) {
-            self.go_on()?;
-            let key = item.path.key();
-            while let Some(old) = known.next_if(|(other, _)| *other < key) {
-                gone.extend(delete(old, walked, &mut ops));
-            }
-            let old = known.next_if(|(other, _)| *other == key).map(|(_, entry)| entry);
-            if *look != Look::Same {
-                old.iter().try_for_each(|old| self.leave(&item.path, old))?;
-            }
-            let entry = match look {
-                Look::Same => None,
-                Look::Other => self.file(item, ahead)?,
-                Look::Known if item.kind == Kind::Directory => {
-                    Some(Entry::directory(item.mode, item.mtime))
-                }
-                Look::Known => Some(Entry::symlink(item.target.clone(), item.mtime)),
-            };
-            if let Some(entry) = entry
-                && old.as_ref().is_none_or(|old| !same(old, &entry))
-            {
-                self.added += u64::from(old.is_none());
-                ops.push(Op::Put(item.path.clone(), entry));
-            }
-            self.state.files += 1;
-            if self.state.files.is_multiple_of(TELL_FILES) {
-                (self.progress)(self.state);
-            }
-        }
-        (self.progress)(self.state);
-        gone.extend(known.filter_map(|old| delete(old, walked, &mut ops)));
-        // Only now: what was renamed is where it is now.
-        gone.iter().try_for_each(|(path, old)| self.leave(path, old))?;
-        Ok(ops)
-    }
-
-    /// Finds blocks that are not here in files that look as the base says: they lived in an equal file which is gone or changed.
-    fn find_again(
-        &mut self,
-        writer: &Writer<'_>,
-        base: &Version,
-        walked: &Walked,
-        looks: &[Look],
-    ) -> Result<(), Error> {
-        if self.store.have(self.content).all(0..self.store.length(self.content)) {
-            return Ok(());
-        }
-        let mut known = entries(self.store, writer, base)?.into_iter().peekable();
-        let same = walked.found.iter().zip(looks).filter(|(_, look)| **look == Look::Same);
-        for (Found { path, .. }, _) in same {
-            let key = path.key();
-            while known.next_if(|(other, _)| *other < key).is_some() {}
-            let Some((_, entry)) = known.next_if(|(other, _)| *other == key) else { continue };
-            let mut before = 0;
-            for extent in &entry.extents {
-                for block in extent.first_block..extent.first_block + extent.count {
-                    if self.store.have(self.content).contains(block) {
-                        continue;
-                    }
-                    let block = BlockIndex(block);
-                    let begins =
-                        self.store.byte_offset(self.content, block).map_err(Error::store)?;
-                    let within = begins.and_then(|begins| begins.checked_sub(extent.first_byte));
-                    if let Some(within) = within {
-                        let at = InPlace { path: path.as_bytes(), offset: before + within };
-                        self.store.place(self.content, block, at).map_err(Error::store)?;
-                    }
-                }
-                before += extent.bytes;
-            }
-        }
-        Ok(())
-    }
-
-    /// Forgets the blocks that live in a file which is no more what an entry says of it.
-    fn leave(&mut self, path: &DrivePath, old: &Entry) -> Result<(), Error> {
-        for extent in &old.extents {
-            for block in extent.first_block..extent.first_block + extent.count {
-                let place = self.store.where_is(self.content, BlockIndex(block));
-                let lives = |place: Place| matches!(place, Place::Working { path: at, .. } if at == path.as_bytes());
-                if place.map_err(Error::store)?.is_some_and(lives) {
-                    self.store.forget(self.content, block..block + 1);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn go_on(&self) -> Result<(), Error> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { Ok(()) }
-    }
-
-    /// Takes in a file that was read ahead; returns nothing when what the drive has of it stays.
-    fn file(&mut self, item: &Found, ahead: &mut Ahead) -> Result<Option<Entry>, Error> {
-        let Self { taker, store, content, stop, uncommitted_from, state, progress, .. } = self;
-        let each = |store: &mut Store<S>, taker: &Taker| {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::interrupted());
-            }
-            let staged = store.staged_bytes();
-            if taker.bytes_new - *uncommitted_from >= COMMIT_BYTES || staged >= COMMIT_STAGED_BYTES
-            {
-                store.commit().map_err(Error::store)?;
-                *uncommitted_from = taker.bytes_new;
-            }
-            let bytes = taker.bytes_new + taker.bytes_known;
-            if bytes / TELL_BYTES > state.bytes / TELL_BYTES {
-                progress(Progress { bytes, ..*state });
-            }
-            state.bytes = bytes;
-            Ok(())
-        };
-        match taker.take(store, *content, item.path.as_bytes(), ahead, each)? {
-            Taken::Entry(entry) => return Ok(Some(entry)),
-            Taken::Unsteady => self.unsteady.push(item.path.as_bytes().to_vec()),
-            Taken::Unreadable(why) => self.unreadable.push((item.path.as_bytes().to_vec(), why)),
-        }
-        Ok(None)
-    }
-}
-
-/// Notes that something is gone, and returns it, unless it may only be out of sight.
-fn delete(
-    (key, entry): (Key, Entry),
-    walked: &Walked,
-    ops: &mut Vec<Op>,
-) -> Option<(DrivePath, Entry)> {
-    let path = key.path().ok().filter(|path| !walked.is_blind(path.as_bytes()))?;
-    ops.push(Op::Delete(path.clone()));
-    Some((path, entry))
-}
-
-/// Tells whether an entry says what another says, leaving out where and when.
-fn same(old: &Entry, new: &Entry) -> bool {
-    let says = |entry: &Entry| {
-        (entry.kind, entry.size, entry.mode, entry.mtime, entry.chunks, entry.content)
-    };
-    says(old) == says(new) && old.target == new.target
 }
 
 /// Writes the change and both heads, and makes them durable together.
