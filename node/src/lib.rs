@@ -18,6 +18,7 @@ pub mod home;
 pub mod import;
 pub mod keys;
 pub mod landing;
+pub mod pool;
 pub mod runtime;
 pub mod swarm;
 pub mod view;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use datnode::engine::{About, Ended, Hub};
+use datnode::pool::Pool;
 use datnode::swarm::frames::FrameReader;
 use datnode_proto::Binding;
 use datnode_proto::wire::{Channel, Frame, Hello, Message, encode};
@@ -42,7 +43,7 @@ fn connect(hub: &Hub, name: &str, pipe: usize) -> (DuplexStream, JoinHandle<Ende
 /// Tells whether a session of this name is greeted.
 async fn is_greeted(hub: &Hub, name: &str) -> bool {
     let (near, _) = connect(hub, name, 1_000);
-    FrameReader::new(near).read().await.unwrap().is_some()
+    FrameReader::new(near, Pool::default()).read().await.unwrap().is_some()
 }
 
 #[test]

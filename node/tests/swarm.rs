@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use datnode::pool::Pool;
 use datnode::swarm::frames::{FrameError, FrameReader, FrameWriter};
 use datnode::swarm::{
     Closed, DialFailed, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, limits,
@@ -122,7 +123,8 @@ fn frame(header: &[u8], payload: usize) -> Frame {
 async fn exchange(one: Session, two: Session, frames: &[Frame]) {
     let side = |session: Session| {
         let (reader, writer) = tokio::io::split(session.stream);
-        let (mut reader, mut writer) = (FrameReader::new(reader), FrameWriter::new(writer));
+        let (mut reader, mut writer) =
+            (FrameReader::new(reader, Pool::default()), FrameWriter::new(writer));
         async move {
             let write = async {
                 for frame in frames {
@@ -443,7 +445,7 @@ async fn a_malformed_prefix_is_refused() {
     let (mut one, two) = (near.session().await, far.session().await);
     one.stream.write_all(&[255; 8]).await.unwrap();
     one.stream.flush().await.unwrap();
-    let mut reader = FrameReader::new(two.stream);
+    let mut reader = FrameReader::new(two.stream, Pool::default());
     assert!(matches!(within(reader.read()).await, Err(FrameError::Fault(_))));
 }
 

@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use datnode::engine::{About, AnyStore, Hub, start};
+use datnode::pool::Pool;
 use datnode::swarm::frames::FrameReader;
 use datnode_feed::{BlockIndex, FeedSlot, MemoryStorage, PublicKey, SecretKey, Store};
 use datnode_proto::wire::{Channel, Frame, Hello, Message, decode, encode};
@@ -296,7 +297,7 @@ impl Peer {
     /// Sends the frame again and again on one stream.
     async fn flood(self) {
         let (read, mut write) = tokio::io::split(self.connect(self.number).await);
-        let mut frames = FrameReader::new(read);
+        let mut frames = FrameReader::new(read, Pool::default());
         // Only then is the feed open on both sides.
         let is_have = |frame: Frame| {
             matches!(decode(&frame.header, &frame.payload), Ok(Message::Have { .. }))

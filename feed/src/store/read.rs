@@ -120,20 +120,39 @@ impl<S: Storage> Store<S> {
         slot: FeedSlot,
         block: BlockIndex,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.flush_data()?;
-        let Some(bytes) = self.peek(slot, block)? else {
-            self.forget(slot, block.0..block.0 + 1);
-            return Ok(None);
-        };
-        Ok(Some(bytes))
+        self.read_into(slot, block, |len| vec![0; len])
     }
 
-    /// As [`read`](Self::read), but changes nothing. Data still on its way to the storage is not seen.
-    fn peek(&self, slot: FeedSlot, block: BlockIndex) -> Result<Option<Vec<u8>>, StoreError> {
+    /// As [`read`](Self::read), into the buffer of so many bytes that `room` makes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_into<B: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        slot: FeedSlot,
+        block: BlockIndex,
+        room: impl FnOnce(usize) -> B,
+    ) -> Result<Option<B>, StoreError> {
+        self.flush_data()?;
+        let found = self.peek(slot, block, room)?;
+        if found.is_none() {
+            self.forget(slot, block.0..block.0 + 1);
+        }
+        Ok(found)
+    }
+
+    /// As [`read_into`](Self::read_into), but changes nothing. Data still on its way to the storage is not seen.
+    fn peek<B: AsRef<[u8]> + AsMut<[u8]>>(
+        &self,
+        slot: FeedSlot,
+        block: BlockIndex,
+        room: impl FnOnce(usize) -> B,
+    ) -> Result<Option<B>, StoreError> {
         let Some(place) = self.where_is(slot, block)? else { return Ok(None) };
         let node = self.leaf(slot, block)?.ok_or(StoreError::Damaged("leaf of a block"))?;
         let len = usize::try_from(node.size).ok().filter(|&len| len <= BLOCK_BYTES_MAX);
-        let mut bytes = vec![0; len.ok_or(StoreError::Damaged("size of a block"))?];
+        let mut buffer = room(len.ok_or(StoreError::Damaged("size of a block"))?);
+        let bytes = buffer.as_mut();
         match place {
             // Nothing to read, wherever that would be.
             _ if bytes.is_empty() => {}
@@ -142,15 +161,15 @@ impl<S: Storage> Store<S> {
                 if end > self.storage.len(FileId::Data)? {
                     return Ok(None);
                 }
-                self.storage.read(FileId::Data, offset, &mut bytes)?;
+                self.storage.read(FileId::Data, offset, bytes)?;
             }
             Place::Working { path, offset } => {
-                if self.storage.read_working(&path, offset, &mut bytes).is_err() {
+                if self.storage.read_working(&path, offset, bytes).is_err() {
                     return Ok(None);
                 }
             }
         }
-        Ok((leaf(&bytes) == node).then_some(bytes))
+        Ok((leaf(buffer.as_ref()) == node).then_some(buffer))
     }
 
     /// Returns the proof of a block with so many siblings, if all nodes are known.

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use super::shunned::Shunned;
 use super::sought::Sought;
 use super::worker::StoreHandle;
+use crate::pool::Pool;
 
 /// A handle on the hub of this process; clones share it.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ struct Shared {
     state: Mutex<State>,
     timer: Notify,
     answers: UnboundedSender<Done>,
+    /// For payloads that peers send.
+    payloads: Pool,
 }
 
 pub(super) struct State {
@@ -136,7 +139,8 @@ impl Hub {
             newer_protocol: None,
             met: false,
         };
-        let shared = Shared { state: Mutex::new(state), timer: Notify::new(), answers };
+        let (timer, payloads) = (Notify::new(), Pool::default());
+        let shared = Shared { state: Mutex::new(state), timer, answers, payloads };
         let hub = Self { shared: Arc::new(shared) };
         let driver = hub.clone();
         (hub, async move { driver.drive(inbox).await })
@@ -236,6 +240,11 @@ impl Hub {
     /// Returns the version of the newest protocol that some peer spoke, if no common version was found.
     pub fn newer_protocol(&self) -> Option<u16> {
         self.lock().newer_protocol
+    }
+
+    /// Returns the buffers for what peers send.
+    pub(super) fn payloads(&self) -> Pool {
+        self.shared.payloads.clone()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

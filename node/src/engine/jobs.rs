@@ -57,7 +57,8 @@ impl Worker {
         levels: u32,
     ) -> Result<Option<(BlockProof, Bytes)>, StoreError> {
         let Some(proof) = self.store.prove(slot, block, levels)? else { return Ok(None) };
-        Ok(self.store.read(slot, block)?.map(|bytes| (proof, Bytes::from(bytes))))
+        let bytes = self.store.read_into(slot, block, |len| self.buffers.take(len))?;
+        Ok(bytes.map(|bytes| (proof, bytes.share())))
     }
 
     /// Returns the blocks that hold some bytes.

@@ -49,7 +49,7 @@ impl Hub {
             connected
         };
         let ended = tokio::select! {
-            ended = self.read(peer, FrameReader::new(read)) => ended,
+            ended = self.read(peer, FrameReader::new(read, self.payloads())) => ended,
             reason = self.write(peer, FrameWriter::new(write), &wake) => Ended::Gone(reason),
             () = close.notified() => Ended::Gone(String::from("closed")),
         };

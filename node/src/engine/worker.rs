@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::error::Error;
 use crate::landing::Landing;
+use crate::pool::Pool;
 
 /// A store over whichever storage: the disk's, or memory's for a drive that is only read.
 pub type AnyStore = Store<Box<dyn Storage + Send>>;
@@ -50,6 +51,8 @@ pub struct Worker {
     /// Where blocks of a clone land; without one they stay in the store.
     pub landing: Option<(Landing, FeedSlot)>,
     answers: UnboundedSender<Done>,
+    /// For blocks that are read.
+    pub(super) buffers: Pool,
     pub(super) uncommitted_bytes: u64,
     dirty_since: Option<Instant>,
     failure: Option<Error>,
@@ -62,6 +65,7 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         store,
         landing: None,
         answers,
+        buffers: Pool::default(),
         uncommitted_bytes: 0,
         dirty_since: None,
         failure: None,

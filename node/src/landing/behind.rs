@@ -1,8 +1,9 @@
-//! Small files, written by a thread of their own while the store goes on to the next blocks.
+//! Small files, written by threads of their own while the store goes on to the next blocks.
 //!
 //! What is handed over counts as landed at once. Whoever reads working files or makes them durable waits until all of it is
-//! written (`Landing::write_out`); what the thread could not write is done then and there, so that the error is that one's.
+//! written (`Landing::write_out`); what a thread could not write is done then and there, so that the error is that one's.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -10,13 +11,16 @@ use std::thread;
 
 use super::failed;
 use super::target::{Dress, Folder};
+use crate::disk::beneath::split;
 use crate::error::Error;
 
 /// How many files, and bytes, are handed over at a time.
 const BATCH_FILES: usize = 32;
 const BATCH_BYTES: usize = 1 << 20;
-/// How many batches wait for the thread at most.
-const BATCHES_MAX: usize = 4;
+/// How many batches wait for each thread at most.
+const BATCHES_MAX: usize = 2;
+/// How many threads there are: making a file is work of the system alone, and the store has its own to do.
+const LANES: usize = 2;
 
 /// A whole file that is to be written.
 pub(super) struct Small {
@@ -42,16 +46,22 @@ impl Small {
     }
 }
 
-/// Files on their way to the thread, and those that came back.
+/// Files on their way to the threads, and those that came back.
 #[derive(Default)]
 pub(super) struct Behind {
+    lanes: [Lane; LANES],
+    /// Files that their thread could not write.
+    back: Vec<Small>,
+}
+
+/// What goes to one thread.
+#[derive(Default)]
+struct Lane {
     thread: Option<Writer>,
     batch: Vec<Small>,
     bytes: usize,
     /// Batches that were handed over and have not come back.
     out: usize,
-    /// Files that the thread could not write.
-    back: Vec<Small>,
 }
 
 struct Writer {
@@ -63,32 +73,24 @@ struct Writer {
 impl Behind {
     /// Hands a file over.
     pub(super) fn add(&mut self, folder: &Arc<Folder>, small: Small) {
-        self.bytes += small.bytes.len();
-        self.batch.push(small);
-        if self.batch.len() >= BATCH_FILES || self.bytes >= BATCH_BYTES {
-            self.hand_over(folder);
-        }
-    }
-
-    fn hand_over(&mut self, folder: &Arc<Folder>) {
-        let writer = self.thread.get_or_insert_with(|| start(folder.clone()));
-        let batch = std::mem::take(&mut self.batch);
-        writer.batches.send(batch).expect("it lives as long as this");
-        (self.out, self.bytes) = (self.out + 1, 0);
-        while let Ok(back) = writer.back.try_recv() {
-            self.back.extend(back);
-            self.out -= 1;
+        let lane = &mut self.lanes[lane_of(&small.path)];
+        lane.bytes += small.bytes.len();
+        lane.batch.push(small);
+        if lane.batch.len() >= BATCH_FILES || lane.bytes >= BATCH_BYTES {
+            lane.hand_over(folder, &mut self.back);
         }
     }
 
     /// Waits until everything is written; what cannot be stays here and is tried again the next time.
     pub(super) fn write_out(&mut self, folder: &Arc<Folder>) -> Result<(), Error> {
-        if !self.batch.is_empty() {
-            self.hand_over(folder);
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.batch.is_empty()) {
+            lane.hand_over(folder, &mut self.back);
         }
-        while let Some(writer) = self.thread.as_ref().filter(|_| self.out > 0) {
-            self.back.extend(writer.back.recv().expect("it lives as long as this"));
-            self.out -= 1;
+        for lane in &mut self.lanes {
+            while let Some(writer) = lane.thread.as_ref().filter(|_| lane.out > 0) {
+                self.back.extend(writer.back.recv().expect("it lives as long as this"));
+                lane.out -= 1;
+            }
         }
         while let Some(small) = self.back.last() {
             small.write(folder).map_err(|error| failed("write", &small.path, &error))?;
@@ -96,6 +98,26 @@ impl Behind {
         }
         Ok(())
     }
+}
+
+impl Lane {
+    fn hand_over(&mut self, folder: &Arc<Folder>, back: &mut Vec<Small>) {
+        let writer = self.thread.get_or_insert_with(|| start(folder.clone()));
+        let batch = std::mem::take(&mut self.batch);
+        writer.batches.send(batch).expect("it lives as long as this");
+        (self.out, self.bytes) = (self.out + 1, 0);
+        while let Ok(unwritten) = writer.back.try_recv() {
+            back.extend(unwritten);
+            self.out -= 1;
+        }
+    }
+}
+
+/// Returns which thread writes a file: all of one folder by the same, since they would wait for each other.
+fn lane_of(path: &[u8]) -> usize {
+    let mut hasher = DefaultHasher::new();
+    split(path).0.hash(&mut hasher);
+    hasher.finish() as usize % LANES
 }
 
 fn start(folder: Arc<Folder>) -> Writer {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::limits;
+use crate::pool::{Buffer, Pool};
 
 /// Why a stream of frames ended too soon.
 #[derive(Debug, Error)]
@@ -43,6 +44,7 @@ pub struct FrameReader<R> {
     end: usize,
     /// The frame that is being read: reading may be given up at any await and taken up again.
     partial: Option<Partial>,
+    payloads: Pool,
     /// How long nothing may come inside a frame.
     stall: Duration,
 }
@@ -50,7 +52,7 @@ pub struct FrameReader<R> {
 #[derive(Debug)]
 struct Partial {
     header: Vec<u8>,
-    payload: Vec<u8>,
+    payload: Buffer,
     /// How many bytes of both have arrived.
     filled: usize,
 }
@@ -60,7 +62,7 @@ impl Partial {
     fn room(&mut self) -> &mut [u8] {
         let header = self.header.len();
         let room = match self.filled.checked_sub(header) {
-            Some(filled) => self.payload.get_mut(filled..),
+            Some(filled) => self.payload.as_mut().get_mut(filled..),
             None => self.header.get_mut(self.filled..),
         };
         room.unwrap_or_default()
@@ -68,10 +70,11 @@ impl Partial {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Reads frames from `inner`.
-    pub fn new(inner: R) -> Self {
+    /// Reads frames from `inner`, their payloads into buffers of `payloads`.
+    pub fn new(inner: R, payloads: Pool) -> Self {
         let buffer = vec![0; limits::READ_BUFFER].into_boxed_slice();
-        Self { inner, buffer, start: 0, end: 0, partial: None, stall: limits::FRAME_STALL }
+        let (start, end, stall) = (0, 0, limits::FRAME_STALL);
+        Self { inner, buffer, start, end, partial: None, payloads, stall }
     }
 
     /// Returns the next frame, or none when the stream ended after a whole one.
@@ -81,13 +84,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.partial.is_none() {
             let Some(prefix) = self.read_prefix().await? else { return Ok(None) };
             let (header, payload) = parse_prefix(prefix).map_err(FrameError::Fault)?;
-            let (header, payload) = (vec![0; header], vec![0; payload]);
+            let (header, payload) = (vec![0; header], self.payloads.take(payload));
             self.partial = Some(Partial { header, payload, filled: 0 });
         }
         self.fill_partial().await?;
         let frame = self.partial.take();
-        Ok(frame
-            .map(|Partial { header, payload, .. }| Frame { header, payload: Bytes::from(payload) }))
+        Ok(frame.map(|Partial { header, payload, .. }| Frame { header, payload: payload.share() }))
     }
 
     /// Returns the next frame if all of it was read from the stream already.
@@ -271,7 +273,8 @@ mod tests {
             let frames = &frames[..if pipe == 1 { 8 } else { frames.len() }];
             run(async {
                 let (near, far) = duplex(pipe);
-                let (mut writer, mut reader) = (FrameWriter::new(near), FrameReader::new(far));
+                let (mut writer, mut reader) =
+                    (FrameWriter::new(near), FrameReader::new(far, Pool::default()));
                 let write = async {
                     for frame in frames {
                         writer.write(frame).await.unwrap();
@@ -293,7 +296,8 @@ mod tests {
     fn what_was_read_already_is_returned_without_waiting() {
         run(async {
             let (near, far) = duplex(1 << 20);
-            let (mut writer, mut reader) = (FrameWriter::new(near), FrameReader::new(far));
+            let (mut writer, mut reader) =
+                (FrameWriter::new(near), FrameReader::new(far, Pool::default()));
             let frames =
                 [frame(10, 0), frame(1, 100), frame(50, 0), frame(10, 40_000), frame(1, 1)];
             for frame in &frames {
@@ -321,7 +325,8 @@ mod tests {
     fn a_cancelled_read_loses_nothing() {
         run(async {
             let (near, far) = duplex(64);
-            let (mut writer, mut reader) = (FrameWriter::new(near), FrameReader::new(far));
+            let (mut writer, mut reader) =
+                (FrameWriter::new(near), FrameReader::new(far, Pool::default()));
             let sent = frame(500, 40_000);
             let write = async {
                 writer.write(&sent).await.unwrap();
@@ -347,7 +352,7 @@ mod tests {
             run(async {
                 let (mut near, far) = duplex(64);
                 near.write_all(&prefix).await.unwrap();
-                let mut reader = FrameReader::new(far);
+                let mut reader = FrameReader::new(far, Pool::default());
                 assert!(matches!(reader.read().await, Err(FrameError::Fault(_))));
                 assert!(reader.partial.is_none(), "nothing was allocated");
             });
@@ -359,7 +364,7 @@ mod tests {
         run(async {
             let (mut near, far) = duplex(64);
             near.write_all(&frame(5, 5).prefix()).await.unwrap();
-            let mut reader = FrameReader::new(far);
+            let mut reader = FrameReader::new(far, Pool::default());
             reader.stall = Duration::from_millis(20);
             assert!(matches!(reader.read().await, Err(FrameError::Stalled)));
             drop(near);

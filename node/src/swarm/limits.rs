@@ -35,7 +35,8 @@ pub const UNREAD_PER_CONNECTION: usize = 32 << 20;
 /// The most bytes of a stream in one frame: a block of common size. Larger ones cost more than they save.
 pub const STREAM_FRAME: usize = 64 << 10;
 
-/// What waits for the socket to make one write of many small ones: a frame of a stream, and what is around it.
+/// What waits for the socket to make one write of many small ones, a frame of a stream and what is around it; and what is read
+/// from it at a time.
 pub const SOCKET_BUFFER: usize = 128 << 10;
 
 /// From the first packet to an authenticated connection. Five round trips of a second each.

@@ -28,6 +28,8 @@ pub(super) struct Upload {
     waiting_bytes: u64,
     /// The size of the last answer, for which the next ones are taken.
     answer_bytes: u64,
+    /// Whether reads are added until no more may be under way.
+    filling: bool,
     sequence: u64,
 }
 
@@ -111,15 +113,26 @@ impl Upload {
     }
 
     /// Returns the next block to read, while few enough answers are under way.
+    ///
+    /// Reads are added several at a time, when half of what may be under way is out: the store's thread and the network's would
+    /// wake each other for every block. What overtakes all others does not wait for that.
     pub(super) fn next_read(&mut self) -> Option<Read> {
         let reading: usize = self.reading.values().sum();
         let under_way = reading + self.ready.len();
         let bytes = self.waiting_bytes + reading as u64 * self.answer_bytes;
-        if under_way >= READS_MAX || under_way >= 2 && bytes >= READ_BYTES_MAX {
-            return None;
-        }
+        let has_room =
+            |reads_max, bytes_max| under_way < reads_max && (under_way < 2 || bytes < bytes_max);
+        self.filling = match self.filling {
+            true => has_room(READS_MAX, READ_BYTES_MAX),
+            false => has_room(READS_MAX / 2, READ_BYTES_MAX / 2),
+        };
         let mut entry = self.queue.first_entry()?;
         let (Reverse(priority), _, request) = *entry.key();
+        let ready = self.ready.keys().map(|(Reverse(priority), _)| priority);
+        let overtakes_all = self.reading.keys().chain(ready).all(|other| *other < priority);
+        if !(self.filling || overtakes_all && has_room(READS_MAX, READ_BYTES_MAX)) {
+            return None;
+        }
         let lease = entry.get_mut();
         let (feed, length) = (lease.feed, lease.length);
         let block = lease.rest.pop_first().expect("a lease with nothing left is removed");

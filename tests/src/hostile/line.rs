@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use datnode::pool::Pool;
 use datnode::swarm::SessionStream;
 use datnode::swarm::frames::FrameReader;
 use datnode_feed::PublicKey;
@@ -27,7 +28,7 @@ pub struct Line {
 impl Line {
     pub(super) fn new(stream: SessionStream, binding: Binding) -> Self {
         let (reader, writer) = tokio::io::split(stream);
-        Self { binding, reader: FrameReader::new(reader), writer }
+        Self { binding, reader: FrameReader::new(reader, Pool::default()), writer }
     }
 
     /// Greets, as a node that speaks these versions of the protocol and takes any number of bytes.

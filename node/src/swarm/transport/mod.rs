@@ -1,8 +1,10 @@
 //! How nodes reach each other: TCP with TLS (or Noise) and yamux, and QUIC.
 //!
 //! All of it is ordinary libp2p on the wire. TCP is put together here (`tcp`), since the library's own fixes what decides how fast
-//! it is: the order of the ciphers (`secure`) and the size of frames (`muxer`).
+//! it is: the order of the ciphers (`secure`), the size of frames (`muxer`) and of what the socket is asked for at a time (`ahead`).
 
+mod ahead;
+mod cork;
 mod muxer;
 mod secure;
 mod tcp;

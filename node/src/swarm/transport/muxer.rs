@@ -1,4 +1,5 @@
-//! Yamux with frames as large as our blocks: four times fewer of them than `libp2p-yamux` sends, which cannot be told to.
+//! Yamux with frames as large as our blocks: four times fewer of them than `libp2p-yamux` sends, which cannot be told to; and with
+//! one flush for all that is to be sent (`cork`).
 
 use std::collections::VecDeque;
 use std::future::{Ready, ready};
@@ -12,6 +13,7 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
 use yamux::{Connection, ConnectionError, Mode, Stream};
 
+use super::cork::{Cork, Corked, cork};
 use crate::swarm::limits;
 
 /// Makes connections carry several streams: `/yamux/1.0.0`.
@@ -44,7 +46,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
     type Future = Ready<io::Result<Muxer<C>>>;
 
     fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Muxer::new(Connection::new(socket, self.0, Mode::Server))))
+        ready(Ok(Muxer::new(socket, self.0, Mode::Server)))
     }
 }
 
@@ -54,27 +56,37 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     type Future = Ready<io::Result<Muxer<C>>>;
 
     fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Muxer::new(Connection::new(socket, self.0, Mode::Client))))
+        ready(Ok(Muxer::new(socket, self.0, Mode::Client)))
     }
 }
 
 /// A connection with several streams.
 pub(super) struct Muxer<C> {
-    connection: Connection<C>,
+    connection: Connection<Corked<C>>,
+    /// Of the connection's socket.
+    cork: Cork<C>,
     /// Streams that came while the connection was driven for another reason; yamux bounds how many there are.
     inbound: VecDeque<Stream>,
     waiting: Option<Waker>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
-    fn new(connection: Connection<C>) -> Self {
-        Self { connection, inbound: VecDeque::new(), waiting: None }
+    fn new(socket: C, config: yamux::Config, mode: Mode) -> Self {
+        let (corked, cork) = cork(socket);
+        let connection = Connection::new(corked, config, mode);
+        Self { connection, cork, inbound: VecDeque::new(), waiting: None }
     }
 
-    /// Drives all streams until the peer opens one.
+    /// Drives all streams until the peer opens one, or there is nothing more to do.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
-        let next = ready!(self.connection.poll_next_inbound(cx));
-        Poll::Ready(next.unwrap_or(Err(ConnectionError::Closed)))
+        if let Poll::Ready(next) = self.connection.poll_next_inbound(cx) {
+            return Poll::Ready(next.unwrap_or(Err(ConnectionError::Closed)));
+        }
+        // A socket that takes no more wakes this task when it does.
+        if let Poll::Ready(Err(error)) = self.cork.poll_flush(cx) {
+            return Poll::Ready(Err(ConnectionError::Io(error)));
+        }
+        Poll::Pending
     }
 }
 
@@ -107,7 +119,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), ConnectionError>> {
-        self.connection.poll_close(cx)
+        if self.connection.poll_close(cx)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.cork.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(ConnectionError::Io(error))),
+            _ => Poll::Pending,
+        }
     }
 
     fn poll(

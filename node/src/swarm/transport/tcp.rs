@@ -7,6 +7,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport as _, tcp};
 
+use super::ahead::ReadAhead;
 use super::muxer::Mux;
 use super::secure::Secure;
 use crate::swarm::limits;
@@ -17,10 +18,10 @@ pub(super) fn transport(
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
     let secure = Secure::new(identity)?;
     let connections = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    // A frame is many small writes of TLS, which go out as one. Whoever waits for an answer flushes.
+    // A frame is many small writes of TLS, which go out as one, and reads likewise. Whoever waits for an answer flushes.
     let buffered = connections.map(|stream, _| {
         choose_congestion(&stream.0);
-        BufWriter::with_capacity(limits::SOCKET_BUFFER, stream)
+        ReadAhead::new(BufWriter::with_capacity(limits::SOCKET_BUFFER, stream))
     });
     Ok(buffered.upgrade(Version::V1Lazy).authenticate(secure).multiplex(Mux::new()).boxed())
 }

@@ -1,0 +1,92 @@
+//! Buffers of blocks that are used again: making room for each block anew, and clearing it, costs as much as copying it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+/// How many buffers are kept: about what is on its way between two threads. At most a block each.
+const KEPT_MAX: usize = 32;
+
+/// Buffers that nobody uses now.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// A buffer of a pool, to which it goes back when it is dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    /// Longer than what is used of it, perhaps.
+    bytes: Vec<u8>,
+    len: usize,
+    pool: Pool,
+}
+
+impl Pool {
+    /// Returns a buffer of so many bytes, whatever they are.
+    pub fn take(&self, len: usize) -> Buffer {
+        let mut bytes = self.spare().pop().unwrap_or_default();
+        if bytes.len() < len {
+            bytes.resize(len, 0);
+        }
+        Buffer { bytes, len, pool: self.clone() }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().expect("no code panics while it holds this")
+    }
+}
+
+impl Buffer {
+    /// Makes it readable from wherever it goes.
+    pub fn share(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut spare = self.pool.spare();
+        if spare.len() < KEPT_MAX {
+            spare.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_used_again_and_few_are_kept() {
+        let pool = Pool::default();
+        let mut first = pool.take(1_000);
+        first.as_mut().fill(7);
+        let shared = first.share();
+        let clone = shared.slice(10..20);
+        drop(shared);
+        assert_eq!((pool.spare().len(), &clone[..]), (0, &[7; 10][..]));
+        drop(clone);
+        assert_eq!(pool.spare().len(), 1);
+        let shorter = pool.take(10);
+        assert_eq!(
+            (shorter.as_ref().len(), shorter.bytes.len(), pool.spare().len()),
+            (10, 1_000, 0)
+        );
+        assert_eq!(pool.take(5_000).as_ref().len(), 5_000);
+        drop((0..100).map(|len| pool.take(len)).collect::<Vec<_>>());
+        assert_eq!(pool.spare().len(), KEPT_MAX);
+    }
+}
