@@ -33,8 +33,11 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 /// A commit that leaves the journal longer than this ends in a checkpoint.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 
-/// Block bytes are handed to the storage in pieces of about this size.
+/// Bytes of short blocks are handed to the storage in pieces of about this size.
 pub const DATA_PIECE_BYTES: usize = 1 << 20;
+
+/// Blocks at least this long are handed over as they are: larger pieces are no faster, and a copy less is.
+pub const DATA_COPIED_BELOW: usize = 32 << 10;
 
 /// Tables are read in pieces of this size when a store is opened.
 pub const TABLE_PIECE_BYTES: usize = 1 << 20;

@@ -43,6 +43,7 @@ fn run(cli: Cli, out: &Out) -> Result<(), Error> {
     let ended = runtime.block_on(datnode::commands::run(cli, out));
     // An import that was told to stop does so at the next file; it must not keep the user waiting.
     runtime.shutdown_timeout(SHUTDOWN);
+    datnode::engine::wait_for_stores(SHUTDOWN);
     if let Err(error) = &ended {
         tracing::info!(code = error.code().name(), message = error.message(), "ended");
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::journal::Write;
+use super::journal::{Write, join};
 use super::table::{FeedRecord, Header, NODE_LEN, PLACE_LEN, encode_node};
 use super::{Store, StoreError, sync_tables};
 use crate::limits::{JOURNAL_BYTES, RECORD_BYTES_MAX};
@@ -174,19 +174,4 @@ fn split(writes: &[Write]) -> Vec<&[Write]> {
     }
     records.push(&writes[start..]);
     records
-}
-
-/// Hands on writes, those that touch as one.
-fn join(writes: Vec<Write>) -> impl Iterator<Item = Write> {
-    let mut writes = writes.into_iter().peekable();
-    core::iter::from_fn(move || {
-        let mut joined = writes.next()?;
-        let touches = |joined: &Write, next: &Write| {
-            next.file == joined.file && joined.offset + joined.bytes.len() as u64 == next.offset
-        };
-        while let Some(next) = writes.next_if(|next| touches(&joined, next)) {
-            joined.bytes.extend_from_slice(&next.bytes);
-        }
-        Some(joined)
-    })
 }

@@ -86,8 +86,9 @@ impl Journal {
         }
         let mut journal = Self::default();
         while let Some(body) = journal.read(storage, end)? {
-            for write in writes(&body).map_err(|_| StoreError::Damaged("journal"))? {
-                storage.write(write.file, write.offset, &write.bytes)?;
+            let writes = writes(&body).map_err(|_| StoreError::Damaged("journal"))?;
+            for Write { file, offset, bytes } in join(writes) {
+                storage.write(file, offset, &bytes)?;
             }
         }
         Ok(())
@@ -147,6 +148,21 @@ pub(super) fn writes(body: &[u8]) -> Result<Vec<Write>, DecodeError> {
         writes.push(Write { file, offset, bytes: reader.take(len)?.to_vec() });
     }
     Ok(writes)
+}
+
+/// Hands on writes, those that touch as one.
+pub(super) fn join(writes: Vec<Write>) -> impl Iterator<Item = Write> {
+    let mut writes = writes.into_iter().peekable();
+    core::iter::from_fn(move || {
+        let mut joined = writes.next()?;
+        let touches = |joined: &Write, next: &Write| {
+            next.file == joined.file && joined.offset + joined.bytes.len() as u64 == next.offset
+        };
+        while let Some(next) = writes.next_if(|next| touches(&joined, next)) {
+            joined.bytes.extend_from_slice(&next.bytes);
+        }
+        Some(joined)
+    })
 }
 
 const fn number(file: FileId) -> (u8, u16) {

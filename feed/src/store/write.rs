@@ -8,7 +8,7 @@ use super::{InPlace, Store, StoreError};
 use crate::hash::{Node, leaf, root};
 use crate::head::{Head, SignedHead};
 use crate::key::SecretKey;
-use crate::limits::{BLOCK_BYTES_MAX, DATA_PIECE_BYTES, HELD_END};
+use crate::limits::{BLOCK_BYTES_MAX, DATA_COPIED_BELOW, DATA_PIECE_BYTES, HELD_END};
 use crate::position::BlockIndex;
 use crate::proof::push_peak;
 use crate::storage::{FeedSlot, FileId, Storage};
@@ -85,13 +85,21 @@ impl<S: Storage> Store<S> {
         if theirs > ours { Err(StoreError::Behind { ours, theirs }) } else { Ok(()) }
     }
 
-    /// Writes bytes behind the data; they go to the storage in large pieces.
+    /// Writes bytes behind the data; short ones go to the storage in large pieces.
     pub(super) fn write_data(&mut self, bytes: &[u8]) -> Result<u64, StoreError> {
+        if bytes.len() >= DATA_COPIED_BELOW {
+            self.flush_data()?;
+        }
         let offset = self.header.data_end;
-        self.data.extend_from_slice(bytes);
         self.header.data_end += bytes.len() as u64;
         self.header_dirty = true;
         self.unsynced.data = true;
+        if bytes.len() >= DATA_COPIED_BELOW {
+            let written = self.storage.write(FileId::Data, offset, bytes);
+            self.guard(written.map_err(StoreError::from))?;
+            return Ok(offset);
+        }
+        self.data.extend_from_slice(bytes);
         if self.data.len() >= DATA_PIECE_BYTES {
             self.flush_data()?;
         }

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -100,7 +101,12 @@ struct Open {
     file: Option<File>,
     len: u64,
     map: Option<Map>,
+    /// What was written last and is not on its way to the disk.
+    resting: Range<u64>,
 }
+
+/// How many bytes that were written one after the other set out for the disk: when they are to be durable they are there already.
+const RESTING_MAX: u64 = 8 << 20;
 
 impl DiskStorage {
     /// Opens the store of the working folder `root`, alone; with `create` one is made if there is none.
@@ -176,16 +182,43 @@ impl DiskStorage {
 
     fn look(&self, id: FileId) -> io::Result<Open> {
         match options().open(self.store.join(id.to_string())) {
-            Ok(file) => Ok(Open { len: file.metadata()?.len(), file: Some(file), map: None }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Open { file: None, len: 0, map: None })
-            }
+            Ok(file) => Ok(Open { len: file.metadata()?.len(), ..Open::of(Some(file)) }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Open::of(None)),
             Err(error) => Err(error),
         }
     }
 }
 
 impl Open {
+    fn of(file: Option<File>) -> Self {
+        Self { file, len: 0, map: None, resting: 0..0 }
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        self.file()?.write_all_at(bytes, offset)?;
+        self.len = self.len.max(end);
+        let start = if self.resting.end == offset { self.resting.start } else { offset };
+        self.resting = start..end;
+        if end - start >= RESTING_MAX {
+            self.set_out();
+        }
+        Ok(())
+    }
+
+    /// Makes the system begin to write what rests in its cache; nothing is waited for, and no error taken from a later sync.
+    fn set_out(&mut self) {
+        let rest = std::mem::replace(&mut self.resting, 0..0);
+        #[cfg(target_os = "linux")]
+        if let Some(file) = &self.file {
+            // Linux begins to write back dirty pages that will not be needed, and drops only clean ones.
+            let len = std::num::NonZeroU64::new(rest.end - rest.start);
+            let _ = rustix::fs::fadvise(file, rest.start, len, rustix::fs::Advice::DontNeed);
+        }
+        #[cfg(not(target_os = "linux"))]
+        drop(rest);
+    }
+
     fn file(&self) -> io::Result<&File> {
         self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
@@ -228,11 +261,7 @@ impl Storage for DiskStorage {
     }
 
     fn write(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        let written = self.with(file, true, |open| {
-            open.file()?.write_all_at(bytes, offset)?;
-            open.len = open.len.max(offset + bytes.len() as u64);
-            Ok(())
-        });
+        let written = self.with(file, true, |open| open.write(offset, bytes));
         written.map_err(|source| StorageError::new("write", file, offset, bytes.len(), source))
     }
 

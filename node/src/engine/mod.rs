@@ -29,4 +29,4 @@ pub use patience::{Patience, Reach};
 pub use session::Ended;
 pub use snapshot::Snapshot;
 pub use sought::Sought;
-pub use worker::{AnyStore, StoreHandle, Worker, start};
+pub use worker::{AnyStore, StoreHandle, Worker, start, wait_for_stores};

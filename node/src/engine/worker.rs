@@ -4,7 +4,7 @@
 //! answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
 //! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
-use std::sync::mpsc;
+use std::sync::{Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ const COMMIT_AGE_MAX: Duration = Duration::from_secs(5);
 const COMMIT_BYTES: u64 = 256 << 20;
 /// How many bytes of journal records may be staged in memory before a group commit.
 const COMMIT_STAGED_BYTES: usize = 8 << 20;
+
+/// How many store threads run, and who waits for them.
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
 type Query = Box<dyn FnOnce(&mut Worker) + Send>;
 
@@ -70,11 +73,38 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         dirty_since: None,
         failure: None,
     };
-    thread::Builder::new()
-        .name("store".into())
-        .spawn(move || worker.run(&inbox))
-        .expect("the system has room for one more thread");
+    let running = Running::new();
+    let run = move || {
+        let _running = running;
+        worker.run(&inbox);
+    };
+    let thread = thread::Builder::new().name("store".into()).spawn(run);
+    thread.expect("the system has room for one more thread");
     StoreHandle { tasks }
+}
+
+/// Waits until the threads of all stores have made durable what they have, but not for ever. Their handles are to be dropped before.
+pub fn wait_for_stores(at_most: Duration) {
+    let (running, ended) = &RUNNING;
+    let running = running.lock().expect("no code panics while it holds this");
+    let _ = ended.wait_timeout_while(running, at_most, |running| *running > 0);
+}
+
+/// Counts a thread for as long as it runs.
+struct Running;
+
+impl Running {
+    fn new() -> Self {
+        *RUNNING.0.lock().expect("no code panics while it holds this") += 1;
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *RUNNING.0.lock().expect("no code panics while it holds this") -= 1;
+        RUNNING.1.notify_all();
+    }
 }
 
 impl StoreHandle {

@@ -1,32 +1,27 @@
 //! Files are read, cut and hashed by several threads, ahead of the one that takes them in, and arrive in order.
 //!
-//! The files are dealt out in small groups, round robin, and each thread has a short queue of its own: so the order is that of
-//! the list whoever is faster, and what waits is bounded. Small files share a buffer; a large one takes many, in turn.
+//! The files are dealt out in small groups, round robin, to lanes of two threads each: one reads and hashes whole files
+//! (`reader`), one cuts them into chunks and hashes those (`cutter`). Each lane has a short queue of its own: so the order is that
+//! of the list whoever is faster, and what waits is bounded. Small files share a window; a large one takes many, in turn.
 
-use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
-use datnode_drive::{Chunker, ChunkerParams, Mtime};
-use datnode_feed::{Hash, Node, leaf};
+use datnode_drive::Mtime;
+use datnode_feed::{Hash, Node};
 
-use super::walk::{mode, mtime};
+use super::cutter::cut_all;
+use super::reader::{Reader, Window};
 use crate::disk::beneath::Beneath;
-use crate::error::{Error, reason};
+use crate::error::Error;
 
-/// How many bytes are read and handed over at a time, at most.
-const WINDOW_BYTES: usize = 4 << 20;
 /// How many bytes a group of files has, at least, unless it has [`GROUP_FILES`].
 const GROUP_BYTES: u64 = 1 << 20;
 const GROUP_FILES: usize = 256;
-/// How many threads read at most: beyond that the one that takes it all in is the slowest.
-const THREADS_MAX: usize = 4;
-/// From so many bytes on, a window is hashed as part of its file and in chunks at the same time.
-const SIDE_BY_SIDE: usize = 1 << 20;
-/// How often a file that changes under us is read.
-const TRIES: usize = 3;
+/// How many lanes there are at most: beyond that the thread that takes it all in is the slowest.
+const LANES_MAX: usize = 4;
 
 /// What comes next of the files, in their order.
 #[derive(Debug)]
@@ -53,7 +48,8 @@ pub(super) struct Whole {
 }
 
 /// A [`Part`] without its bytes.
-enum Step {
+#[derive(Debug)]
+pub(super) enum Step {
     Chunk(Node),
     Again,
     Whole(Whole),
@@ -61,36 +57,23 @@ enum Step {
     Unreadable(String),
 }
 
-/// Bytes of chunks, one after the other, and what they are.
-struct Batch {
-    /// Always [`WINDOW_BYTES`] of them: what is used of the buffer is counted.
-    bytes: Box<[u8]>,
-    steps: Vec<Step>,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self { bytes: vec![0; WINDOW_BYTES].into_boxed_slice(), steps: Vec::new() }
-    }
-}
-
 /// The files, as they come.
 pub(super) struct Ahead {
     lanes: Vec<Lane>,
-    /// How many parts each group ends after: files, that is.
+    /// How many files each group has.
     groups: std::vec::IntoIter<usize>,
     lane: usize,
     /// Files of the group that are still to end.
     left: usize,
-    current: Option<Batch>,
+    current: Option<Window>,
     step: usize,
     at: usize,
 }
 
-/// A reading thread, seen from the one that takes.
+/// Two threads, seen from the one that takes.
 struct Lane {
-    full: Receiver<Batch>,
-    empty: Sender<Batch>,
+    cut: Receiver<Window>,
+    empty: Sender<Window>,
 }
 
 /// Reads `files`, each with its size, beneath `root`, while `take` takes them.
@@ -104,14 +87,16 @@ pub(super) fn read_ahead<T>(
 ) -> Result<T, Error> {
     let folder = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
     let groups = groups(files);
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let lanes = thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
     thread::scope(|scope| {
         let lane = |number: usize| {
-            let (out, full) = sync_channel(1);
+            let (full, uncut) = sync_channel(1);
+            let (out, cut) = sync_channel(1);
             let (empty, used) = channel();
-            let (folder, own) = (&folder, groups.iter().skip(number).step_by(threads));
+            let (folder, own) = (&folder, groups.iter().skip(number).step_by(lanes));
+            scope.spawn(move || cut_all(&uncut, &out));
             scope.spawn(move || {
-                let mut reader = Reader::new(folder, out, used);
+                let mut reader = Reader::new(folder, full, used);
                 for group in own {
                     let read =
                         files[group.clone()].iter().try_for_each(|(path, _)| reader.file(path));
@@ -120,9 +105,9 @@ pub(super) fn read_ahead<T>(
                     }
                 }
             });
-            Lane { full, empty }
+            Lane { cut, empty }
         };
-        let lanes = (0..threads.min(groups.len())).map(lane).collect();
+        let lanes = (0..lanes.min(groups.len())).map(lane).collect();
         let sizes: Vec<usize> = groups.iter().map(Range::len).collect();
         let (left, step, at) = (0, 0, 0);
         let groups = sizes.into_iter();
@@ -151,23 +136,23 @@ impl Ahead {
             self.left = self.groups.next().expect("it is asked only for files that there are");
             self.lane = self.lane.wrapping_add(1) % self.lanes.len();
         }
-        while self.current.as_ref().is_none_or(|batch| self.step == batch.steps.len()) {
+        while self.current.as_ref().is_none_or(|window| self.step == window.steps.len()) {
             let lane = &self.lanes[self.lane];
-            let next = lane.full.recv().expect("a reader lives until all its files were taken");
+            let next = lane.cut.recv().expect("a lane lives until all its files were taken");
+            (self.step, self.at) = (0, next.start);
             if let Some(used) = self.current.replace(next) {
-                // It may have ended: then nobody needs the buffer.
+                // The reader may have ended: then nobody needs it.
                 let _ = lane.empty.send(used);
             }
-            (self.step, self.at) = (0, 0);
         }
-        let batch = self.current.as_mut().expect("there is one with steps left");
-        let step = std::mem::replace(&mut batch.steps[self.step], Step::Again);
+        let window = self.current.as_mut().expect("there is one with steps left");
+        let step = std::mem::replace(&mut window.steps[self.step], Step::Again);
         self.step += 1;
         match step {
             Step::Chunk(node) => {
                 let start = self.at;
                 self.at += usize::try_from(node.size).expect("a chunk is small");
-                return Part::Chunk(&batch.bytes[start..self.at], node);
+                return Part::Chunk(&window.bytes[start..self.at], node);
             }
             Step::Again => return Part::Again,
             _ => self.left -= 1,
@@ -180,140 +165,13 @@ impl Ahead {
     }
 }
 
-/// Nobody takes what is read any more.
-struct Gone;
-
-/// Why a file was not read to its end.
-enum Stop {
-    Gone,
-    Disk(io::Error),
-}
-
-impl From<Gone> for Stop {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Disk(error)
-    }
-}
-
-/// What a reading thread has.
-struct Reader<'a> {
-    folder: &'a Beneath,
-    chunker: Chunker,
-    batch: Batch,
-    /// How many bytes of the batch were cut into chunks, and how many there are.
-    cut: usize,
-    filled: usize,
-    full: SyncSender<Batch>,
-    empty: Receiver<Batch>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(folder: &'a Beneath, full: SyncSender<Batch>, empty: Receiver<Batch>) -> Self {
-        let chunker =
-            Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
-        Self { folder, chunker, batch: Batch::new(), cut: 0, filled: 0, full, empty }
-    }
-
-    /// Reads a file until it holds still meanwhile.
-    fn file(&mut self, path: &[u8]) -> Result<(), Gone> {
-        for _ in 0..TRIES {
-            let opened = self.folder.file(path).map_err(Stop::Disk);
-            let step = match opened.and_then(|(file, _)| self.read(file)) {
-                Ok(Some(whole)) => Step::Whole(whole),
-                Ok(None) => Step::Again,
-                Err(Stop::Disk(error)) => Step::Unreadable(reason(&error)),
-                Err(Stop::Gone) => return Err(Gone),
-            };
-            // What was not cut is of no use.
-            self.filled = self.cut;
-            let again = matches!(step, Step::Again);
-            self.batch.steps.push(step);
-            if !again {
-                return Ok(());
-            }
-        }
-        self.batch.steps.push(Step::Unsteady);
-        Ok(())
-    }
-
-    /// Reads an open file; nothing if it changed meanwhile.
-    fn read(&mut self, mut file: std::fs::File) -> Result<Option<Whole>, Stop> {
-        let before = file.metadata()?;
-        let (mut whole, mut size) = (blake3::Hasher::new(), 0);
-        loop {
-            if self.filled > WINDOW_BYTES / 2 {
-                self.hand_over()?;
-            }
-            let from = self.filled;
-            let mut end = false;
-            while !end && self.filled < WINDOW_BYTES {
-                let read = match file.read(&mut self.batch.bytes[self.filled..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    read => read?,
-                };
-                self.filled += read;
-                size += read as u64;
-                // What is longer now shows below.
-                end = read == 0 || size >= before.len();
-            }
-            self.cut(&mut whole, from, end);
-            if end {
-                break;
-            }
-        }
-        let after = file.metadata()?;
-        let times = |metadata: &std::fs::Metadata| (metadata.len(), mtime(metadata));
-        let steady = times(&before) == times(&after) && size == after.len();
-        let content = Hash(*whole.finalize().as_bytes());
-        Ok(steady.then(|| Whole { mode: mode(&after), mtime: mtime(&after), content }))
-    }
-
-    /// Cuts and hashes what is in the buffer, of which the bytes at `from` and behind are new. What is too short for a chunk
-    /// is left, as long as the file goes on.
-    fn cut(&mut self, whole: &mut blake3::Hasher, from: usize, end: bool) {
-        let Batch { bytes, steps } = &mut self.batch;
-        let (bytes, at) = (&bytes[..self.filled], &mut self.cut);
-        let mut cut = || {
-            while *at < bytes.len() {
-                let Some(len) = self.chunker.next(&bytes[*at..], end) else { break };
-                steps.push(Step::Chunk(leaf(&bytes[*at..*at + len])));
-                *at += len;
-            }
-        };
-        if bytes.len() - from < SIDE_BY_SIDE {
-            whole.update(&bytes[from..]);
-            return cut();
-        }
-        thread::scope(|scope| {
-            scope.spawn(|| whole.update(&bytes[from..]));
-            cut();
-        });
-    }
-
-    /// Hands over what was cut; the rest begins the next buffer.
-    fn hand_over(&mut self) -> Result<(), Gone> {
-        if self.batch.steps.is_empty() {
-            return Ok(());
-        }
-        let mut next = self.empty.try_recv().unwrap_or_else(|_| Batch::new());
-        let rest = &self.batch.bytes[self.cut..self.filled];
-        next.bytes[..rest.len()].copy_from_slice(rest);
-        next.steps.clear();
-        (self.cut, self.filled) = (0, rest.len());
-        self.full.send(std::mem::replace(&mut self.batch, next)).map_err(|_| Gone)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use datnode_feed::leaf;
+
+    use super::super::reader::WINDOW_BYTES;
     use super::*;
 
     /// What came of the files: the bytes of each, or why it did not come.

@@ -63,7 +63,7 @@ pub(super) fn looks(walked: &Walked, known: &[(Key, Entry)], racy_from: i64) -> 
 /// An import under way.
 pub(super) struct Run<'a, S> {
     pub(super) taker: Taker,
-    store: &'a mut Store<S>,
+    pub(super) store: &'a mut Store<S>,
     content: FeedSlot,
     stop: &'a AtomicBool,
     /// How many new bytes there were at the last commit.
@@ -144,6 +144,14 @@ impl<'a, S: Storage> Run<'a, S> {
         // Only now: what was renamed is where it is now.
         gone.iter().try_for_each(|(path, old)| self.leave(path, old))?;
         Ok(ops)
+    }
+
+    /// Forgets blocks that were put in place in files which changed meanwhile; those that were appended count only once they are
+    /// signed.
+    pub(super) fn forget_void(&mut self) {
+        for block in std::mem::take(&mut self.taker.void) {
+            self.store.forget(self.content, block..block + 1);
+        }
     }
 
     /// Finds blocks that are not here in files that look as the base says: they lived in an equal file which is gone or changed.

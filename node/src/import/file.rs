@@ -16,8 +16,10 @@ pub(super) struct Taker {
     /// Where each block begins that was appended here, from block `first_new` on; the store tells it of signed ones.
     offsets: Vec<u64>,
     first_new: u64,
-    /// Blocks that were appended in place from a file which changed meanwhile: their bytes may be nowhere.
+    /// Blocks that were put in place in a file which changed meanwhile: their bytes may be nowhere.
     pub(super) void: BTreeSet<u64>,
+    /// Blocks that were put in place in the file that is being taken.
+    placed: Vec<u64>,
     pub(super) files: u64,
     pub(super) bytes_new: u64,
     pub(super) bytes_known: u64,
@@ -34,8 +36,9 @@ pub(super) enum Taken {
 impl Taker {
     /// Begins with the chunks of the blocks below `first_new`, which is where the feed ends.
     pub(super) fn new(keep: Keep, chunks: ChunkIndex, first_new: u64) -> Self {
-        let (offsets, void) = (Vec::new(), BTreeSet::new());
-        Self { keep, chunks, offsets, first_new, void, files: 0, bytes_new: 0, bytes_known: 0 }
+        let (offsets, void, placed) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let (files, bytes_new, bytes_known) = (0, 0, 0);
+        Self { keep, chunks, offsets, first_new, void, placed, files, bytes_new, bytes_known }
     }
 
     /// Takes the next file that was read ahead, which is at `path`; its new chunks are appended to the content feed. `each` is
@@ -50,14 +53,14 @@ impl Taker {
     ) -> Result<Taken, Error> {
         self.files += 1;
         let mut builder = FileBuilder::new();
-        let mut first = store.appended(content).0;
         loop {
             let part = ahead.next();
-            if self.keep == Keep::InPlace
-                && matches!(part, Part::Again | Part::Unsteady | Part::Unreadable(_))
-            {
-                let end = store.appended(content).0;
-                self.void.extend(std::mem::replace(&mut first, end)..end);
+            match part {
+                Part::Chunk(..) => {}
+                Part::Whole(_) => self.placed.clear(),
+                Part::Again | Part::Unsteady | Part::Unreadable(_) => {
+                    self.void.extend(self.placed.drain(..));
+                }
             }
             match part {
                 Part::Chunk(bytes, node) => {
@@ -105,6 +108,9 @@ impl Taker {
             Keep::InPlace => store.append_in_place(content, node, at),
         };
         let block = block.map_err(Error::store)?;
+        if self.keep == Keep::InPlace {
+            self.placed.push(block.0);
+        }
         self.offsets.push(first_byte);
         self.chunks.insert(&node.hash, block);
         self.bytes_new += node.size;
@@ -125,6 +131,7 @@ impl Taker {
             // Where it was, it may not be any more.
             (_, Keep::InPlace) => {
                 self.void.remove(&block.0);
+                self.placed.push(block.0);
                 store.place(content, block, at)
             }
             (_, Keep::History) => store.keep(content, block, bytes),

@@ -8,11 +8,14 @@
 
 mod ahead;
 mod compare;
+mod cutter;
 mod file;
+mod reader;
 mod walk;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::SystemTime;
 
 use datnode_drive::{
@@ -125,31 +128,36 @@ pub fn import<S: Storage>(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported, Error> {
-    let mut walked = walk(root, how.rules)?;
-    let known = entries(store, writer, base)?;
+    let (walked, known) = thread::scope(|scope| {
+        let walker = scope.spawn(|| walk(root, how.rules));
+        let known = entries(store, writer, base);
+        (walker.join().expect("no walker panics"), known)
+    });
+    let (mut walked, known) = (walked?, known?);
     let racy_from = base.change.time.seconds - RACY;
     let (looks, more) = looks(&walked, &known, racy_from);
     if how.keep == Keep::History {
         check_room(root, more)?;
     }
     let content = writer.content.0;
-    let taker = Taker::new(how.keep, chunks(store, content)?, store.appended(content).0);
     let files_total = walked.found.len() as u64;
-    let mut run = Run::new(taker, (&mut *store, content), files_total, stop, progress);
     let to_read = walked.found.iter().zip(&looks).filter(|(_, look)| **look == Look::Other);
     let to_read: Vec<_> = to_read.map(|(item, _)| (item.path.as_bytes(), item.size)).collect();
+    let chunks = if to_read.is_empty() { ChunkIndex::default() } else { chunks(store, content)? };
+    let taker = Taker::new(how.keep, chunks, store.appended(content).0);
+    let mut run = Run::new(taker, (&mut *store, content), files_total, stop, progress);
     let ops = read_ahead(root, &to_read, |ahead| run.compare(&walked, &looks, known, ahead))?;
-    run.find_again(writer, base, &walked, &looks)?;
-    let Run { taker, unreadable, unsteady, added, .. } = run;
-    walked.unreadable.extend(unreadable);
     let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
     let changed = !ops.is_empty();
-    let version =
-        if changed { finish(store, writer, base, &ops, how.message)? } else { base.clone() };
-    if !taker.void.is_empty() {
-        taker.void.iter().for_each(|block| store.forget(content, *block..*block + 1));
-        store.commit().map_err(Error::store)?;
-    }
+    let version = match changed {
+        true => finish(run.store, writer, base, &ops, how.message)?,
+        false => base.clone(),
+    };
+    run.forget_void();
+    run.find_again(writer, base, &walked, &looks)?;
+    let Run { taker, unreadable, unsteady, added, .. } = run;
+    store.commit().map_err(Error::store)?;
+    walked.unreadable.extend(unreadable);
     let (opened, bytes_new, bytes_known) = (taker.files, taker.bytes_new, taker.bytes_known);
     Ok(Imported {
         version,

@@ -130,15 +130,15 @@ pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
     }
     let (hidden, passing) = (rules.hidden, passed.clone());
     builder.filter_entry(move |entry| takes(entry, hidden, &passing));
-    let walked = Mutex::new(Walked::default());
+    let all = Mutex::new(Walked::default());
     builder.build_parallel().run(|| {
-        Box::new(|entry| {
-            let mut walked = walked.lock().expect("no walker panics");
-            note(root, entry, &mut walked);
+        let mut walker = Walker { own: Walked::default(), all: &all };
+        Box::new(move |entry| {
+            note(root, entry, &mut walker.own);
             WalkState::Continue
         })
     });
-    let mut walked = walked.into_inner().expect("no walker panics");
+    let mut walked = all.into_inner().expect("no walker panics");
     walked.left_out = std::mem::take(&mut *passed.hidden.lock().expect("no walker panics"))
         .into_iter()
         .map(|path| LeftOut { path: below(root, &path), why: Why::Hidden })
@@ -151,6 +151,23 @@ pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
     walked.left_out.sort_unstable();
     walked.found.sort_by_cached_key(|found| -> Key { found.path.key() });
     Ok(walked)
+}
+
+/// What one thread finds; all learn of it when the thread is done.
+struct Walker<'a> {
+    own: Walked,
+    all: &'a Mutex<Walked>,
+}
+
+impl Drop for Walker<'_> {
+    fn drop(&mut self) {
+        let Walked { found, left_out, special, unreadable } = std::mem::take(&mut self.own);
+        let mut all = self.all.lock().expect("no walker panics");
+        all.found.extend(found);
+        all.left_out.extend(left_out);
+        all.special.extend(special);
+        all.unreadable.extend(unreadable);
+    }
 }
 
 /// Tells whether an entry is looked at at all.
