@@ -138,7 +138,9 @@ impl Round {
 
     fn second_version(self, folder: &Path) {
         write(folder, b"edited", &self.bytes(3, 50_000));
-        write(folder, b"added", &self.bytes(4, 30_000));
+        for (number, name) in [(4, &b"added"[..]), (5, b"and/more"), (6, b"and/yet/more")] {
+            write(folder, name, &self.bytes(number, 90_000));
+        }
         fs::remove_file(folder.join("dropped")).unwrap();
     }
 }
@@ -348,7 +350,7 @@ fn a_first_share_is_killed_at_any_call() {
 
 #[test]
 fn a_second_share_is_killed_at_any_call() {
-    rounds("kills of a second share", 52, |round| second_shares(round, KILL, &CALLS));
+    rounds("kills of a second share", 47, |round| second_shares(round, KILL, &CALLS));
 }
 
 #[test]
