@@ -221,7 +221,7 @@ fn listings_show_every_name_and_forge_nothing() {
                 assert_exit(&output, 0);
                 let text = tame(&output.stdout, json);
                 tame(&output.stderr, json);
-                let deep = args[1].contains('R');
+                let deep = args.contains(&"-R") || args.contains(&"-lR");
                 let top = drive.names.keys().filter(|name| !name.contains(&b'/'));
                 let count = if deep { drive.names.len() } else { top.count() };
                 if args[0] == "ls" {

@@ -9,13 +9,47 @@ use std::collections::VecDeque;
 pub(super) const PIECE_BYTES: usize = 1 << 20;
 /// How many pieces wait at most.
 const PIECES_MAX: usize = 8;
+/// Of what bytes have to be a multiple, in the file and in memory, to go past the system's cache: a page, which suits every disk.
+pub(super) const ALIGNED: usize = 4096;
 
 /// Bytes that belong somewhere in a file of the plan.
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) file: usize,
     pub(super) start: u64,
-    pub(super) bytes: Vec<u8>,
+    buffer: Vec<u8>,
+    /// How many bytes of the buffer are passed over, so that those behind begin in memory where they do in the file, as far as
+    /// [`ALIGNED`] goes.
+    pad: usize,
+}
+
+impl Piece {
+    fn new(file: usize, start: u64, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.reserve(PIECE_BYTES + ALIGNED);
+        let within = usize::try_from(start % ALIGNED as u64).expect("a page is small");
+        let pad = (buffer.as_ptr().align_offset(ALIGNED).saturating_add(within)) % ALIGNED;
+        buffer.resize(pad, 0);
+        Self { file, start, buffer, pad }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.pad..]
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.bytes().len() as u64
+    }
+
+    /// Takes off what is behind the last whole page of the file.
+    fn split_off(&mut self, buffer: Vec<u8>) -> Self {
+        let over = usize::try_from(self.end() % ALIGNED as u64).expect("a page is small");
+        let at = self.buffer.len() - over.min(self.bytes().len());
+        let mut rest = Self::new(self.file, self.end() - (self.buffer.len() - at) as u64, buffer);
+        rest.buffer.extend_from_slice(&self.buffer[at..]);
+        self.buffer.truncate(at);
+        rest
+    }
 }
 
 /// The pieces that wait, the one that grew last in front.
@@ -29,23 +63,22 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Adds bytes; returns a piece that is to be written now.
     pub(super) fn add(&mut self, file: usize, offset: u64, bytes: &[u8]) -> Option<Piece> {
-        let before =
-            |piece: &Piece| piece.file == file && piece.start + piece.bytes.len() as u64 == offset;
+        let before = |piece: &Piece| piece.file == file && piece.end() == offset;
         let before = self.waiting.iter().position(before).and_then(|at| self.waiting.remove(at));
-        let full = match before {
-            Some(mut piece) if piece.bytes.len() + bytes.len() <= PIECE_BYTES => {
-                piece.bytes.extend_from_slice(bytes);
-                self.waiting.push_front(piece);
-                return None;
+        let (full, mut piece) = match before {
+            Some(piece) if piece.bytes().len() + bytes.len() <= PIECE_BYTES => (None, piece),
+            Some(mut full) => {
+                let rest = full.split_off(std::mem::take(&mut self.spare));
+                (Some(full), rest)
             }
-            None if self.waiting.len() >= PIECES_MAX => self.waiting.pop_back(),
-            other => other,
+            None => {
+                let many = self.waiting.len() >= PIECES_MAX;
+                let full = if many { self.waiting.pop_back() } else { None };
+                (full, Piece::new(file, offset, std::mem::take(&mut self.spare)))
+            }
         };
-        let mut buffer = std::mem::take(&mut self.spare);
-        buffer.clear();
-        buffer.reserve(PIECE_BYTES);
-        buffer.extend_from_slice(bytes);
-        self.waiting.push_front(Piece { file, start: offset, bytes: buffer });
+        piece.buffer.extend_from_slice(bytes);
+        self.waiting.push_front(piece);
         full
     }
 
@@ -67,7 +100,7 @@ impl Pieces {
 
     /// Gives back the buffer of a piece that was written.
     pub(super) fn recycle(&mut self, piece: Piece) {
-        self.spare = piece.bytes;
+        self.spare = piece.buffer;
     }
 }
 
@@ -83,8 +116,8 @@ mod tests {
         let mut writes = 0;
         let mut write = |pieces: &mut Pieces, piece: Piece| {
             let start = usize::try_from(piece.start).expect("it is small");
-            assert!(piece.bytes.len() <= PIECE_BYTES);
-            for (at, byte) in piece.bytes.iter().enumerate() {
+            assert!(piece.bytes().len() <= PIECE_BYTES);
+            for (at, byte) in piece.bytes().iter().enumerate() {
                 assert_eq!(std::mem::replace(&mut written[piece.file][start + at], *byte), 0);
             }
             writes += 1;
@@ -117,8 +150,15 @@ mod tests {
     fn what_comes_in_order_is_written_in_large_pieces() {
         let mut pieces = Pieces::default();
         let block = vec![7; 60_000];
-        let full = (0..1_000).filter_map(|block_no| pieces.add(0, block_no * 60_000, &block));
-        let sizes: Vec<usize> = full.map(|piece| piece.bytes.len()).collect();
-        assert!(sizes.iter().all(|size| *size > PIECE_BYTES - 60_000), "{sizes:?}");
+        let full = (0..1_000).filter_map(|block_no| pieces.add(0, 100 + block_no * 60_000, &block));
+        let full: Vec<Piece> = full.collect();
+        assert!(full.len() > 50);
+        for (number, piece) in full.iter().enumerate() {
+            assert!(piece.bytes().len() > PIECE_BYTES - 60_000 - ALIGNED);
+            // Only the very first begins within a page, in the file as in memory.
+            let within = if number == 0 { 100 } else { 0 };
+            assert_eq!((piece.start % ALIGNED as u64, piece.end() % ALIGNED as u64), (within, 0));
+            assert_eq!((piece.bytes().as_ptr() as u64) % ALIGNED as u64, within);
+        }
     }
 }

@@ -231,7 +231,7 @@ impl Window {
 
     fn write_piece(&mut self, folder: &Arc<Folder>, piece: Piece) -> Result<(), Error> {
         let target = open(folder, &self.plan, &mut self.open, piece.file);
-        match target.and_then(|target| target.write_past_cache(piece.start, &piece.bytes)) {
+        match target.and_then(|target| target.write_past_cache(piece.start, piece.bytes())) {
             Ok(()) => self.pieces.recycle(piece),
             Err(error) => {
                 let error = failed("write", self.plan.name(piece.file), &error);
