@@ -14,7 +14,7 @@ mod table;
 
 use std::path::Path;
 
-use node::Home;
+use data::Outs;
 use reference::Rsync;
 use table::Table;
 
@@ -26,6 +26,7 @@ fn main() {
     let large = data::large(&folder, (2 << 30) / scale);
     let small = data::small(&folder, 47_000 / scale);
     let edits = data::edits(&folder, (128 << 20) / scale);
+    let mut outs = Outs::new(&folder);
     let rsync = Rsync::start(&folder);
     if rsync.is_none() {
         eprintln!("rsync is not installed: its columns stay empty");
@@ -33,10 +34,11 @@ fn main() {
     let mut table = Table::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        folders(&mut table, "one file", &large, &folder, rsync.as_ref());
-        folders(&mut table, "small files", &small, &folder, rsync.as_ref());
-        after_edits(&mut table, &edits, &folder);
+        folders(&mut table, "one file", &large, &mut outs, rsync.as_ref());
+        folders(&mut table, "small files", &small, &mut outs, rsync.as_ref());
+        after_edits(&mut table, &edits, &mut outs);
     }
+    drop(outs);
     let mebibytes = |folder: &Path| data::size(folder) >> 20;
     println!(
         "One file of {} MiB; {} small files of {} MiB in all; edits in a file of {} MiB.\n",
@@ -49,41 +51,42 @@ fn main() {
 }
 
 /// Shares and clones a folder, and lets the references do the same.
-fn folders(table: &mut Table, what: &str, source: &Path, folder: &Path, rsync: Option<&Rsync>) {
+fn folders(table: &mut Table, what: &str, source: &Path, outs: &mut Outs, rsync: Option<&Rsync>) {
     let gibibytes = data::size(source) as f64 / (1_u64 << 30) as f64;
-    let out = folder.join("out");
     let row = |name: &str| format!("{what}: {name}");
-    data::settle();
-    table.reference("cp", what, reference::copy(source, &out));
+    let _ = std::fs::remove_dir_all(source.join(".dat"));
+    outs.with(|out| {
+        let copied = reference::copy(source, out);
+        table.reference("cp", what, copied.seconds);
+        table.reference("cp, made durable", what, copied.durable_seconds);
+    });
     table.reference("blake3, one thread", what, reference::hash(source));
     if let Some(rsync) = rsync {
-        data::settle();
-        table.reference("rsync", what, rsync.fetch(source, &out));
+        outs.with(|out| table.reference("rsync", what, rsync.fetch(source, out)));
     }
-    data::remove(&out);
 
-    let (writer, reader) = (Home::new(folder, "writer"), Home::new(folder, "reader"));
-    let _ = std::fs::remove_dir_all(source.join(".dat"));
+    let (writer, reader) = (outs.home("writer"), outs.home("reader"));
     data::settle();
     let sharer = writer.share(source, &[]);
     table.seconds(&row("share"), sharer.ready_after, Some(("cp", what)));
+    let durable = Some(("cp, made durable", what));
+    table.seconds(&row("share, which is durable"), sharer.ready_after, durable);
     table.mebibytes(&row("disk of the share's store"), data::size(&source.join(".dat")));
-
-    data::settle();
-    let before = sharer.usage();
-    let cloned = reader.clone(&sharer, &out);
-    let after = sharer.usage();
-    table.seconds(&row("clone"), cloned.seconds, Some(("rsync", what)));
-    let spent = cloned.usage.cpu_seconds + after.cpu_seconds - before.cpu_seconds;
-    table.number(&row("clone, CPU of both ends, s/GiB"), spent / gibibytes);
-    table.mebibytes(&row("anonymous memory, share"), after.anonymous_peak);
-    table.mebibytes(&row("anonymous memory, clone"), cloned.usage.anonymous_peak);
-    table.mebibytes(&row("disk of the clone's store"), data::size(&out.join(".dat")));
-
+    outs.with(|out| {
+        let before = sharer.usage();
+        let cloned = reader.clone(&sharer, out);
+        let after = sharer.usage();
+        table.seconds(&row("clone"), cloned.seconds, Some(("rsync", what)));
+        let spent = cloned.usage.cpu_seconds + after.cpu_seconds - before.cpu_seconds;
+        table.number(&row("clone, CPU of both ends, s/GiB"), spent / gibibytes);
+        table.mebibytes(&row("anonymous memory, share"), after.anonymous_peak);
+        table.mebibytes(&row("anonymous memory, clone"), cloned.usage.anonymous_peak);
+        table.mebibytes(&row("disk of the clone's store"), data::size(&out.join(".dat")));
+    });
     let file = data::first_file(source);
     let middle = std::fs::metadata(source.join(&file)).expect("it was made").len() / 2;
     let bytes = format!("{middle}-{}", middle + (64 << 10) - 1);
-    let range = Home::new(folder, "stranger").range(&sharer, &file, &bytes);
+    let range = outs.home("stranger").range(&sharer, &file, &bytes);
     table.number(&row("64 KiB of a file from the middle, ms"), range.seconds * 1e3);
     table.number(&row("the same, KiB received"), range.received as f64 / 1024.0);
     drop(sharer);
@@ -93,38 +96,38 @@ fn folders(table: &mut Table, what: &str, source: &Path, folder: &Path, rsync: O
     drop(again);
 
     let _ = std::fs::remove_dir_all(source.join(".dat"));
-    data::remove(&out);
     data::settle();
     let in_place = writer.share(source, &["--in-place"]);
     let reference = Some(("blake3, one thread", what));
     table.seconds(&row("share in place"), in_place.ready_after, reference);
-    let before = in_place.usage();
-    let cloned = reader.clone(&in_place, &out);
-    table.seconds(&row("clone of that"), cloned.seconds, Some(("rsync", what)));
-    let spent = cloned.usage.cpu_seconds + in_place.usage().cpu_seconds - before.cpu_seconds;
-    table.number(&row("clone of that, CPU of both ends, s/GiB"), spent / gibibytes);
-    data::remove(&out);
+    outs.with(|out| {
+        let before = in_place.usage();
+        let cloned = reader.clone(&in_place, out);
+        table.seconds(&row("clone of that"), cloned.seconds, Some(("rsync", what)));
+        let spent = cloned.usage.cpu_seconds + in_place.usage().cpu_seconds - before.cpu_seconds;
+        table.number(&row("clone of that, CPU of both ends, s/GiB"), spent / gibibytes);
+    });
 }
 
 /// Edits files, shares and clones again: how much goes over the wire.
-fn after_edits(table: &mut Table, source: &Path, folder: &Path) {
-    let out = folder.join("out");
-    data::remove(&out);
-    let (writer, reader) = (Home::new(folder, "writer"), Home::new(folder, "reader"));
+fn after_edits(table: &mut Table, source: &Path, outs: &mut Outs) {
+    let (writer, reader) = (outs.home("writer"), outs.home("reader"));
     let _ = std::fs::remove_dir_all(source.join(".dat"));
     let sharer = writer.share(source, &[]);
-    reader.clone(&sharer, &out);
-    drop(sharer);
-    for (name, edit) in [
-        ("4 KiB edited in the middle", data::overwrite_middle as fn(&Path)),
-        ("1 KiB inserted at the front", data::insert_front),
-    ] {
-        edit(&source.join("large-0"));
-        let sharer = writer.share(source, &[]);
-        let row = |what: &str| format!("{name} of a file: {what}");
-        table.seconds(&row("share again"), sharer.ready_after, None);
-        let cloned = reader.clone(&sharer, &out);
-        table.seconds(&row("clone again"), cloned.seconds, None);
-        table.number(&row("KiB received"), cloned.received as f64 / 1024.0);
-    }
+    outs.with(|out| {
+        reader.clone(&sharer, out);
+        drop(sharer);
+        for (name, edit) in [
+            ("4 KiB edited in the middle", data::overwrite_middle as fn(&Path)),
+            ("1 KiB inserted at the front", data::insert_front),
+        ] {
+            edit(&source.join("large-0"));
+            let sharer = writer.share(source, &[]);
+            let row = |what: &str| format!("{name} of a file: {what}");
+            table.seconds(&row("share again"), sharer.ready_after, None);
+            let cloned = reader.clone(&sharer, out);
+            table.seconds(&row("clone again"), cloned.seconds, None);
+            table.number(&row("KiB received"), cloned.received as f64 / 1024.0);
+        }
+    });
 }

@@ -9,14 +9,22 @@ use std::time::{Duration, Instant};
 
 use crate::data;
 
-/// Returns the seconds that `cp -r` takes.
-pub(crate) fn copy(source: &Path, out: &Path) -> f64 {
-    data::remove(out);
-    let _ = fs::remove_dir_all(source.join(".dat"));
+/// What `cp -r` takes.
+pub(crate) struct Copied {
+    pub(crate) seconds: f64,
+    /// Until all of it is on the disk as well.
+    pub(crate) durable_seconds: f64,
+}
+
+/// Copies a folder.
+pub(crate) fn copy(source: &Path, out: &Path) -> Copied {
     let started = Instant::now();
     let status = Command::new("cp").arg("-r").args([source, out]).status();
     assert!(status.is_ok_and(|status| status.success()), "cp fails");
-    started.elapsed().as_secs_f64()
+    let seconds = started.elapsed().as_secs_f64();
+    let folder = fs::File::open(out).expect("it was made");
+    rustix::fs::syncfs(folder).expect("the disk has room");
+    Copied { seconds, durable_seconds: started.elapsed().as_secs_f64() }
 }
 
 /// Returns the seconds that one thread takes to hash all files.
@@ -60,7 +68,6 @@ impl Rsync {
 
     /// Returns the seconds that fetching a folder takes.
     pub(crate) fn fetch(&self, source: &Path, out: &Path) -> f64 {
-        data::remove(out);
         let name = source.strip_prefix(&self.folder).expect("data lies in the folder").display();
         let from = format!("rsync://127.0.0.1:{}/data/{name}/", self.port);
         let started = Instant::now();
