@@ -91,6 +91,9 @@ pub struct DiskStorage {
     folder: Beneath,
     files: RefCell<BTreeMap<FileId, Open>>,
     working: RefCell<WorkingFiles>,
+    /// The folder of the store since the beginning: of what could not be written, the system tells each handle once, if it was
+    /// there then.
+    opened: File,
     /// Held for as long as the storage lives.
     _lock: Lock,
 }
@@ -156,8 +159,9 @@ impl DiskStorage {
 
     fn locked(root: &Path, store: PathBuf, lock: Lock) -> Result<Self, DiskError> {
         let folder = Beneath::open(root).map_err(|source| DiskError::io("open", root, source))?;
+        let opened = File::open(&store).map_err(|source| DiskError::io("open", &store, source))?;
         let (files, working) = Default::default();
-        Ok(Self { store, folder, files, working, _lock: lock })
+        Ok(Self { store, folder, files, working, opened, _lock: lock })
     }
 
     /// Runs `act` with an open file, opening it on first use; with `create` it is made if need be.
@@ -295,7 +299,7 @@ impl Storage for DiskStorage {
 
     fn sync_working(&mut self) -> Result<(), StorageError> {
         // One flush for all files that landed: one per file would take longer than the files themselves.
-        let synced = File::open(&self.store).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        let synced = rustix::fs::syncfs(&self.opened).map_err(io::Error::from);
         synced.map_err(|source| StorageError::new("sync", "the working files", 0, 0, source))
     }
 }
