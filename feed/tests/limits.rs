@@ -4,7 +4,8 @@ mod common;
 
 use common::{empty, key, writer};
 use datnode_feed::limits::{
-    BYTE_LENGTH_END, FEEDS_MAX, HELD_END, LENGTH_END, PATH_BYTES_MAX, RECORD_BYTES_MAX, RENAMES_MAX,
+    BYTE_LENGTH_END, DATA_COPIED_BELOW, FEEDS_MAX, HELD_END, LENGTH_END, PATH_BYTES_MAX,
+    RECORD_BYTES_MAX, RENAMES_MAX,
 };
 use datnode_feed::{
     ACCUSATION_BYTES_MAX, Accusation, BlockIndex, BlockProof, FileId, Hash, Head, HeadError,
@@ -154,4 +155,20 @@ fn blocks_are_held_below_an_end() {
     let proof = BlockProof { block: BlockIndex(HELD_END), leaf: beyond, siblings: vec![sibling] };
     let refused = store.verify(feed, &proof, Some(b"first that is not")).unwrap_err();
     assert!(matches!(refused, VerifyError::Unreachable) && !refused.is_peers_fault());
+}
+
+#[test]
+fn blocks_are_the_same_whether_they_are_gathered_or_handed_over_as_they_are() {
+    let (mut store, feed) = empty();
+    let sizes = [3, DATA_COPIED_BELOW - 1, DATA_COPIED_BELOW, 7, 1_000_000, 1, 0, 40_000];
+    let bytes = |at: usize| vec![at as u8 + 1; sizes[at]];
+    for at in 0..sizes.len() {
+        assert_eq!(store.append(feed, &bytes(at)).unwrap(), BlockIndex(at as u64));
+    }
+    store.sign(feed, &key()).unwrap();
+    store.commit().unwrap();
+    let mut store = Store::open(store.storage().clone()).unwrap();
+    for at in 0..sizes.len() {
+        assert_eq!(store.read(feed, BlockIndex(at as u64)).unwrap(), Some(bytes(at)), "{at}");
+    }
 }

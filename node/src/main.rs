@@ -7,7 +7,7 @@ use datnode::cli::output::Out;
 use datnode::cli::{Cli, Stop, parse};
 use datnode::error::Error;
 
-/// How long work in the background may take to notice that the command is over.
+/// How long work in the background may take to notice that the command is over, and stores to make durable what they have.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn run(cli: Cli, out: &Out) -> Result<(), Error> {
     let ended = runtime.block_on(datnode::commands::run(cli, out));
     // An import that was told to stop does so at the next file; it must not keep the user waiting.
     runtime.shutdown_timeout(SHUTDOWN);
-    datnode::engine::wait_for_stores(SHUTDOWN);
+    let ended = ended.and(datnode::engine::wait_for_stores(SHUTDOWN));
     if let Err(error) = &ended {
         tracing::info!(code = error.code().name(), message = error.message(), "ended");
     }

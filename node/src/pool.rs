@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-/// How many buffers are kept: about what is on its way between two threads. At most a block each.
+/// How many buffers are kept: about what is on its way between two threads.
 const KEPT_MAX: usize = 32;
+/// The longest that is kept, in bytes: a chunk of a drive is no longer.
+const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// Buffers that nobody uses now.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +27,8 @@ pub struct Buffer {
 impl Pool {
     /// Returns a buffer of so many bytes, whatever they are.
     pub fn take(&self, len: usize) -> Buffer {
-        let mut bytes = self.spare().pop().unwrap_or_default();
+        let spare = if len == 0 { None } else { self.spare().pop() };
+        let mut bytes = spare.unwrap_or_default();
         if bytes.len() < len {
             bytes.resize(len, 0);
         }
@@ -58,6 +61,9 @@ impl AsMut<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.bytes.is_empty() || self.bytes.capacity() > KEPT_BYTES_MAX {
+            return;
+        }
         let mut spare = self.pool.spare();
         if spare.len() < KEPT_MAX {
             spare.push(std::mem::take(&mut self.bytes));
@@ -86,7 +92,11 @@ mod tests {
             (10, 1_000, 0)
         );
         assert_eq!(pool.take(5_000).as_ref().len(), 5_000);
-        drop((0..100).map(|len| pool.take(len)).collect::<Vec<_>>());
+        drop((1..100).map(|len| pool.take(len)).collect::<Vec<_>>());
         assert_eq!(pool.spare().len(), KEPT_MAX);
+        let held: Vec<_> = (0..KEPT_MAX).map(|_| pool.take(1)).collect();
+        drop((pool.take(0), pool.take(KEPT_BYTES_MAX + 1)));
+        assert_eq!(pool.spare().len(), 0, "neither nothing nor too much is kept");
+        drop(held);
     }
 }

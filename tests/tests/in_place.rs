@@ -154,8 +154,8 @@ fn equal_files_stand_in_for_each_other() {
         fs::File::options().write(true).open(source.join(name)).unwrap().set_modified(old).unwrap();
     }
     let sharer = share(&user);
-    // What was served from the last of them is gone, and somebody noticed before it was taken in.
-    fs::remove_file(source.join("c")).unwrap();
+    // What was served from the first of them is gone, and somebody noticed before it was taken in.
+    fs::remove_file(source.join("a")).unwrap();
     let reader = User::new();
     assert_exit(&reader.run(["clone", sharer.ticket(), "early", "--wait", "2s"]), 5);
     drop(sharer);
@@ -173,6 +173,9 @@ fn a_file_that_never_holds_still_leaves_no_claim_behind() {
     let user = User::new();
     let source = source(&user);
     let path = source.join("large");
+    // It shares chunks with one that is steady, and comes before it and behind it.
+    let steady = noise(1, LARGE);
+    write(&source, b"a-steady-one", &steady);
     // Most of its blocks are known when it begins to change.
     share(&user);
     let until = AtomicBool::new(false);
@@ -189,7 +192,18 @@ fn a_file_that_never_holds_still_leaves_no_claim_behind() {
         // However this ends, the writer does.
         let _writing = Stop(&until);
         // It may stand still for once, when somebody else has the processors; then it is taken in.
-        let is_unsteady = |_| share(&user).ready["unsteady"] == 1;
+        let is_unsteady = |number: u32| {
+            write(&source, format!("steady-{number}").as_bytes(), &steady);
+            let sharer = share(&user);
+            let reader = User::new();
+            for name in ["a-steady-one".to_owned(), format!("steady-{number}")] {
+                let name = format!("{}/{name}", sharer.ticket());
+                let output = reader.run(["cat", &name]);
+                assert_exit(&output, 0);
+                assert!(output.stdout == steady);
+            }
+            sharer.ready["unsteady"] == 1
+        };
         assert!((0..20).any(is_unsteady), "it was steady each time");
     });
     assert_exit(&user.run(["verify", "source"]), 0);

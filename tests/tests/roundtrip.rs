@@ -48,9 +48,14 @@ fn many_small_files_and_a_large_one_arrive() {
         write(&source, name.as_bytes(), &noise(number, (number % 4_000) as usize));
     }
     write(&source, b"large", &noise(1, 300 << 20));
+    write(&source, b"large again", &noise(1, 300 << 20));
     let sharer = user.share(&source, &[]);
+    let stored = fs::metadata(source.join(".dat/store/data")).unwrap().len();
+    assert!(stored < 320 << 20, "what is there twice is stored once: {stored}");
     let reader = User::new();
     clone(&reader, sharer.ticket(), "copy");
+    let journal = fs::metadata(reader.path("copy/.dat/store/journal")).unwrap().len();
+    assert_eq!(journal, 0, "who ends in order leaves nothing to be done again");
     assert_eq!(tree(&source), tree(&reader.path("copy")));
     assert_exit(&reader.run(["verify", "--full", "copy"]), 0);
 }

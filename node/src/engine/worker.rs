@@ -4,7 +4,7 @@
 //! answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
 //! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
-use std::sync::{Condvar, Mutex, mpsc};
+use std::sync::{Condvar, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,9 @@ const COMMIT_BYTES: u64 = 256 << 20;
 /// How many bytes of journal records may be staged in memory before a group commit.
 const COMMIT_STAGED_BYTES: usize = 8 << 20;
 
-/// How many store threads run, and who waits for them.
-static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+/// The store threads of this process, and who waits for them.
+static RUNNING: (Mutex<Running>, Condvar) =
+    (Mutex::new(Running { threads: 0, failure: None }), Condvar::new());
 
 type Query = Box<dyn FnOnce(&mut Worker) + Send>;
 
@@ -73,9 +74,9 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         dirty_since: None,
         failure: None,
     };
-    let running = Running::new();
+    running().threads += 1;
     let run = move || {
-        let _running = running;
+        let _ended = Ended;
         worker.run(&inbox);
     };
     let thread = thread::Builder::new().name("store".into()).spawn(run);
@@ -84,25 +85,36 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
 }
 
 /// Waits until the threads of all stores have made durable what they have, but not for ever. Their handles are to be dropped before.
-pub fn wait_for_stores(at_most: Duration) {
-    let (running, ended) = &RUNNING;
-    let running = running.lock().expect("no code panics while it holds this");
-    let _ = ended.wait_timeout_while(running, at_most, |running| *running > 0);
-}
-
-/// Counts a thread for as long as it runs.
-struct Running;
-
-impl Running {
-    fn new() -> Self {
-        *RUNNING.0.lock().expect("no code panics while it holds this") += 1;
-        Self
+///
+/// # Errors
+/// What the disk says of what was last to be made durable.
+pub fn wait_for_stores(at_most: Duration) -> Result<(), Error> {
+    let waited = RUNNING.1.wait_timeout_while(running(), at_most, |running| running.threads > 0);
+    let (mut running, _) = waited.expect("no code panics while it holds this");
+    if running.threads > 0 {
+        warn!(
+            "the disk is slow: what was fetched in the last seconds may have to be fetched again"
+        );
     }
+    running.failure.take().map_or(Ok(()), Err)
 }
 
-impl Drop for Running {
+struct Running {
+    threads: usize,
+    /// The last error of a thread that ended, which nobody took.
+    failure: Option<Error>,
+}
+
+fn running() -> MutexGuard<'static, Running> {
+    RUNNING.0.lock().expect("no code panics while it holds this")
+}
+
+/// Says when it is dropped that a thread ended.
+struct Ended;
+
+impl Drop for Ended {
     fn drop(&mut self) {
-        *RUNNING.0.lock().expect("no code panics while it holds this") -= 1;
+        running().threads -= 1;
         RUNNING.1.notify_all();
     }
 }
@@ -154,6 +166,9 @@ impl Worker {
         self.commit_or_warn();
         if let Err(error) = self.store.checkpoint() {
             warn!(%error, "the journal could not be emptied");
+        }
+        if let Some(failure) = self.failure {
+            running().failure = Some(failure);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The files are dealt out in small groups, round robin, to lanes of two threads each: one reads and hashes whole files
 //! (`reader`), one cuts them into chunks and hashes those (`cutter`). Each lane has a short queue of its own: so the order is that
-//! of the list whoever is faster, and what waits is bounded. Small files share a window; a large one takes many, in turn.
+//! of the list whoever is faster, and what waits is bounded. Small files share a batch; a large one takes many, in turn.
 
 use std::ops::Range;
 use std::path::Path;
@@ -13,7 +13,7 @@ use datnode_drive::Mtime;
 use datnode_feed::{Hash, Node};
 
 use super::cutter::cut_all;
-use super::reader::{Reader, Window};
+use super::reader::{Batch, Reader};
 use crate::disk::beneath::Beneath;
 use crate::error::Error;
 
@@ -65,15 +65,16 @@ pub(super) struct Ahead {
     lane: usize,
     /// Files of the group that are still to end.
     left: usize,
-    current: Option<Window>,
+    /// What is being taken, and from which lane.
+    current: Option<(usize, Batch)>,
     step: usize,
     at: usize,
 }
 
 /// Two threads, seen from the one that takes.
 struct Lane {
-    cut: Receiver<Window>,
-    empty: Sender<Window>,
+    cut: Receiver<Batch>,
+    empty: Sender<Batch>,
 }
 
 /// Reads `files`, each with its size, beneath `root`, while `take` takes them.
@@ -136,23 +137,23 @@ impl Ahead {
             self.left = self.groups.next().expect("it is asked only for files that there are");
             self.lane = self.lane.wrapping_add(1) % self.lanes.len();
         }
-        while self.current.as_ref().is_none_or(|window| self.step == window.steps.len()) {
+        while self.current.as_ref().is_none_or(|(_, batch)| self.step == batch.steps.len()) {
             let lane = &self.lanes[self.lane];
             let next = lane.cut.recv().expect("a lane lives until all its files were taken");
             (self.step, self.at) = (0, next.start);
-            if let Some(used) = self.current.replace(next) {
+            if let Some((from, used)) = self.current.replace((self.lane, next)) {
                 // The reader may have ended: then nobody needs it.
-                let _ = lane.empty.send(used);
+                let _ = self.lanes[from].empty.send(used);
             }
         }
-        let window = self.current.as_mut().expect("there is one with steps left");
-        let step = std::mem::replace(&mut window.steps[self.step], Step::Again);
+        let (_, batch) = self.current.as_mut().expect("there is one with steps left");
+        let step = std::mem::replace(&mut batch.steps[self.step], Step::Again);
         self.step += 1;
         match step {
             Step::Chunk(node) => {
                 let start = self.at;
                 self.at += usize::try_from(node.size).expect("a chunk is small");
-                return Part::Chunk(&window.bytes[start..self.at], node);
+                return Part::Chunk(&batch.bytes[start..self.at], node);
             }
             Step::Again => return Part::Again,
             _ => self.left -= 1,
@@ -171,7 +172,7 @@ mod tests {
 
     use datnode_feed::leaf;
 
-    use super::super::reader::WINDOW_BYTES;
+    use super::super::reader::BATCH_BYTES;
     use super::*;
 
     /// What came of the files: the bytes of each, or why it did not come.
@@ -203,9 +204,9 @@ mod tests {
     #[test]
     fn files_of_all_sizes_come_in_order_with_those_that_cannot_be_read() {
         let folder = tempfile::tempdir().expect("there is room");
-        let mut sizes = vec![0, 1, 100, 40_000, WINDOW_BYTES / 2, 0, 3, WINDOW_BYTES + 1];
+        let mut sizes = vec![0, 1, 100, 40_000, BATCH_BYTES / 2, 0, 3, BATCH_BYTES + 1];
         sizes.extend((0..700).map(|number| number * 37 % 9_000));
-        sizes.extend([3 * WINDOW_BYTES + 12_345, 5]);
+        sizes.extend([3 * BATCH_BYTES + 12_345, 5]);
         let file = |(number, size): (usize, &usize)| {
             let bytes: Vec<u8> =
                 (0..*size).map(|at| ((at * 31) ^ (at >> 9) ^ number) as u8).collect();
@@ -235,8 +236,8 @@ mod tests {
     #[test]
     fn whoever_stops_taking_leaves_no_thread_behind() {
         let folder = tempfile::tempdir().expect("there is room");
-        fs::write(folder.path().join("a"), vec![1; 5 * WINDOW_BYTES]).expect("there is room");
-        let list: Vec<(&[u8], u64)> = vec![(b"a", 5 * WINDOW_BYTES as u64); 10];
+        fs::write(folder.path().join("a"), vec![1; 5 * BATCH_BYTES]).expect("there is room");
+        let list: Vec<(&[u8], u64)> = vec![(b"a", 5 * BATCH_BYTES as u64); 10];
         let stopped: Result<(), Error> = read_ahead(folder.path(), &list, |ahead| {
             assert!(matches!(ahead.next(), Part::Chunk(..)));
             Err(Error::interrupted())

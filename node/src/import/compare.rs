@@ -3,6 +3,7 @@
 //! Blocks that live in place in files which are not as they were are forgotten, and found again in equal ones.
 //! Elsewhere: taking one file in (`file`), the change that is made of it (`import`).
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datnode_drive::{DrivePath, Entry, Key, Kind, Op, Version};
@@ -154,20 +155,23 @@ impl<'a, S: Storage> Run<'a, S> {
         }
     }
 
-    /// Finds blocks that are not here in files that look as the base says: they lived in an equal file which is gone or changed.
+    /// Finds blocks that are not here in files that are as `version` says: they lived in an equal file which is gone, or changes.
     pub(super) fn find_again(
         &mut self,
         writer: &Writer<'_>,
-        base: &Version,
+        version: &Version,
         walked: &Walked,
-        looks: &[Look],
     ) -> Result<(), Error> {
         if self.store.have(self.content).all(0..self.store.length(self.content)) {
             return Ok(());
         }
-        let mut known = entries(self.store, writer, base)?.into_iter().peekable();
-        let same = walked.found.iter().zip(looks).filter(|(_, look)| **look == Look::Same);
-        for (Found { path, .. }, _) in same {
+        let unread = self.unreadable.iter().map(|(path, _)| path).chain(&self.unsteady);
+        let unread: HashSet<Vec<u8>> = unread.cloned().collect();
+        let mut known = entries(self.store, writer, version)?.into_iter().peekable();
+        for Found { path, .. } in walked.found.iter().filter(|found| found.kind == Kind::File) {
+            if unread.contains(path.as_bytes()) {
+                continue;
+            }
             let key = path.key();
             while known.next_if(|(other, _)| *other < key).is_some() {}
             let Some((_, entry)) = known.next_if(|(other, _)| *other == key) else { continue };

@@ -126,6 +126,10 @@ impl Taker {
         bytes: &[u8],
         at: InPlace<'_>,
     ) -> Result<(), Error> {
+        if block.0 >= self.first_new && !self.void.contains(&block.0) {
+            // It was put there just now.
+            return Ok(());
+        }
         let settled = match (store.where_is(content, block).map_err(Error::store)?, self.keep) {
             (Some(Place::Data { .. }), _) => return Ok(()),
             // Where it was, it may not be any more.

@@ -118,7 +118,7 @@ pub struct How<'a> {
 ///
 /// # Errors
 /// What the store says, E-SPACE if a copy of what is new cannot fit, E-INTERRUPTED when `stop` was set. No change is
-/// made then.
+/// made then, unless the disk fails after it was made: which blocks live in files that changed is settled last.
 pub fn import<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
@@ -154,7 +154,7 @@ pub fn import<S: Storage>(
         false => base.clone(),
     };
     run.forget_void();
-    run.find_again(writer, base, &walked, &looks)?;
+    run.find_again(writer, &version, &walked)?;
     let Run { taker, unreadable, unsteady, added, .. } = run;
     store.commit().map_err(Error::store)?;
     walked.unreadable.extend(unreadable);

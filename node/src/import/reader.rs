@@ -15,15 +15,15 @@ use crate::disk::beneath::Beneath;
 use crate::error::reason;
 
 /// How many bytes are handed over at a time, at most.
-pub(super) const WINDOW_BYTES: usize = 1 << 20;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// How many bytes are read at a time: what was read is hashed while it is still in the processor's own cache.
 const READ_BYTES: usize = 256 << 10;
 /// How often a file that changes under us is read.
 const TRIES: usize = 3;
 
 /// Bytes of files, one after the other, on their way through a lane.
-pub(super) struct Window {
-    /// Always [`CARRY_MAX`] and [`WINDOW_BYTES`] of them; the first are for what the cutter carries over.
+pub(super) struct Batch {
+    /// Always [`CARRY_MAX`] and [`BATCH_BYTES`] of them; the first are for what the cutter carries over.
     pub(super) bytes: Box<[u8]>,
     /// Where what was read ends.
     pub(super) filled: usize,
@@ -35,9 +35,9 @@ pub(super) struct Window {
     pub(super) steps: Vec<Step>,
 }
 
-impl Window {
+impl Batch {
     fn new() -> Self {
-        let bytes = vec![0; CARRY_MAX + WINDOW_BYTES].into_boxed_slice();
+        let bytes = vec![0; CARRY_MAX + BATCH_BYTES].into_boxed_slice();
         let (ends, steps) = (Vec::new(), Vec::new());
         Self { bytes, filled: CARRY_MAX, ends, start: CARRY_MAX, steps }
     }
@@ -67,19 +67,19 @@ impl From<io::Error> for Stop {
 /// What a reading thread has.
 pub(super) struct Reader<'a> {
     folder: &'a Beneath,
-    window: Window,
-    full: SyncSender<Window>,
-    /// Windows that were taken.
-    empty: Receiver<Window>,
+    batch: Batch,
+    full: SyncSender<Batch>,
+    /// Batchs that were taken.
+    empty: Receiver<Batch>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
         folder: &'a Beneath,
-        full: SyncSender<Window>,
-        empty: Receiver<Window>,
+        full: SyncSender<Batch>,
+        empty: Receiver<Batch>,
     ) -> Self {
-        Self { folder, window: Window::new(), full, empty }
+        Self { folder, batch: Batch::new(), full, empty }
     }
 
     /// Reads a file until it holds still meanwhile.
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&mut self, step: Step) {
-        self.window.ends.push((self.window.filled, step));
+        self.batch.ends.push((self.batch.filled, step));
     }
 
     /// Reads an open file; nothing if it changed meanwhile.
@@ -111,17 +111,17 @@ impl<'a> Reader<'a> {
         let before = file.metadata()?;
         let (mut whole, mut size) = (blake3::Hasher::new(), 0);
         loop {
-            if self.window.filled == self.window.bytes.len() {
+            if self.batch.filled == self.batch.bytes.len() {
                 self.hand_over()?;
             }
-            let from = self.window.filled;
-            let to = self.window.bytes.len().min(from + READ_BYTES);
-            let read = match file.read(&mut self.window.bytes[from..to]) {
+            let from = self.batch.filled;
+            let to = self.batch.bytes.len().min(from + READ_BYTES);
+            let read = match file.read(&mut self.batch.bytes[from..to]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 read => read?,
             };
-            whole.update(&self.window.bytes[from..from + read]);
-            self.window.filled += read;
+            whole.update(&self.batch.bytes[from..from + read]);
+            self.batch.filled += read;
             size += read as u64;
             // What is longer now shows below.
             if read == 0 || size >= before.len() {
@@ -137,8 +137,8 @@ impl<'a> Reader<'a> {
 
     /// Hands over what was read.
     pub(super) fn hand_over(&mut self) -> Result<(), Gone> {
-        let mut next = self.empty.try_recv().unwrap_or_else(|_| Window::new());
+        let mut next = self.empty.try_recv().unwrap_or_else(|_| Batch::new());
         next.filled = CARRY_MAX;
-        self.full.send(std::mem::replace(&mut self.window, next)).map_err(|_| Gone)
+        self.full.send(std::mem::replace(&mut self.batch, next)).map_err(|_| Gone)
     }
 }

@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-/// How long a piece grows, in bytes, unless one block is longer: from here on larger writes are no faster.
+/// How long a piece grows, in bytes, unless a block and what is left of a page before it are longer: from here on larger writes
+/// are no faster.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
 /// How many pieces wait at most.
 const PIECES_MAX: usize = 8;
@@ -26,7 +27,8 @@ pub(super) struct Piece {
 impl Piece {
     fn new(file: usize, start: u64, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
-        buffer.reserve(PIECE_BYTES + ALIGNED);
+        // What was split off an earlier piece comes on top, and so does the pad.
+        buffer.reserve(PIECE_BYTES + 2 * ALIGNED);
         let within = usize::try_from(start % ALIGNED as u64).expect("a page is small");
         let pad = (buffer.as_ptr().align_offset(ALIGNED).saturating_add(within)) % ALIGNED;
         buffer.resize(pad, 0);

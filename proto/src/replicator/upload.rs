@@ -115,7 +115,7 @@ impl Upload {
     /// Returns the next block to read, while few enough answers are under way.
     ///
     /// Reads are added several at a time, when half of what may be under way is out: the store's thread and the network's would
-    /// wake each other for every block. What overtakes all others does not wait for that.
+    /// wake each other for every block. What overtakes others does not wait for that.
     pub(super) fn next_read(&mut self) -> Option<Read> {
         let reading: usize = self.reading.values().sum();
         let under_way = reading + self.ready.len();
@@ -128,9 +128,11 @@ impl Upload {
         };
         let mut entry = self.queue.first_entry()?;
         let (Reverse(priority), _, request) = *entry.key();
-        let ready = self.ready.keys().map(|(Reverse(priority), _)| priority);
-        let overtakes_all = self.reading.keys().chain(ready).all(|other| *other < priority);
-        if !(self.filling || overtakes_all && has_room(READS_MAX, READ_BYTES_MAX)) {
+        let lowest_reading = self.reading.first_key_value().map(|(priority, _)| *priority);
+        let lowest_ready = self.ready.last_key_value().map(|((Reverse(priority), _), _)| *priority);
+        let overtakes =
+            lowest_reading.into_iter().chain(lowest_ready).any(|other| other < priority);
+        if !(self.filling || overtakes && has_room(READS_MAX, READ_BYTES_MAX)) {
             return None;
         }
         let lease = entry.get_mut();
@@ -140,10 +142,6 @@ impl Upload {
         if lease.rest.is_empty() {
             entry.remove();
         }
-        let lowest_reading = self.reading.first_key_value().map(|(priority, _)| *priority);
-        let lowest_ready = self.ready.last_key_value().map(|((Reverse(priority), _), _)| *priority);
-        let overtakes =
-            lowest_reading.into_iter().chain(lowest_ready).any(|other| other < priority);
         *self.reading.entry(priority).or_default() += 1;
         Some(Read { feed, request, priority, block, length, overtakes })
     }
@@ -202,6 +200,47 @@ mod tests {
         let next: alloc::vec::Vec<u64> =
             (0..4).map(|_| upload.next_read().unwrap().block.0).collect();
         assert_eq!(next, [70, 71, 3, 1]);
+    }
+
+    #[test]
+    fn reads_are_added_when_half_is_out_and_urgent_ones_at_once() {
+        let (feed, bulk, urgent) = (FeedId(1), Priority(0), Priority(9));
+        let answer = |read: Read| Answer {
+            feed,
+            request: read.request,
+            proof: BlockProof {
+                block: read.block,
+                leaf: datnode_feed::leaf(b""),
+                siblings: alloc::vec![],
+            },
+            bytes: Bytes::new(),
+        };
+        let mut upload = Upload::default();
+        let ask = |upload: &mut Upload, id, priority, run| {
+            let runs = alloc::vec![run];
+            upload.request(feed, Class::Content, RequestId(id), priority, 1_000, runs).unwrap();
+        };
+        ask(&mut upload, 1, bulk, 0..1_000);
+        let reads: alloc::vec::Vec<Read> = core::iter::from_fn(|| upload.next_read()).collect();
+        assert_eq!(reads.len(), READS_MAX);
+        for read in reads {
+            upload.read(bulk, Some(answer(read)));
+        }
+        for _ in 0..READS_MAX / 2 {
+            assert!(upload.next_read().is_none());
+            upload.pop().unwrap();
+        }
+        // Half is out, and not more.
+        assert!(upload.next_read().is_none());
+        ask(&mut upload, 2, urgent, 2_000..2_002);
+        let next = [upload.next_read(), upload.next_read(), upload.next_read()];
+        assert_eq!(
+            next.map(|read| read.map(|read| read.block.0)),
+            [Some(2_000), Some(2_001), None]
+        );
+        (0..2).for_each(|_| upload.read(urgent, None));
+        upload.pop().unwrap();
+        assert_eq!(core::iter::from_fn(|| upload.next_read()).count(), READS_MAX / 2 + 1);
     }
 
     #[test]
