@@ -79,10 +79,11 @@ fn ranked(wanted: &[Range<u64>], picture: Picture<'_>, rarity: &Rarity<'_>) -> V
     let mut parts = Vec::new();
     for range in wanted {
         let mut from = range.start;
-        while let Some(run) = picture.next_run(from..range.end) {
-            let region = run.start / rarity.region;
+        // Where the run ends is not asked: it may be far beyond the region, and it would be for each.
+        while let Some(start) = picture.next(from..range.end) {
+            let region = start / rarity.region;
             let end = range.end.min((region + 1) * rarity.region);
-            parts.push(((rarity.holders)(run.start), (rarity.tie)(region), run.start..end));
+            parts.push(((rarity.holders)(start), (rarity.tie)(region), start..end));
             from = end;
         }
     }
@@ -104,6 +105,15 @@ fn join(picked: Runs) -> Runs {
 impl Picture<'_> {
     /// Returns the first run of candidates within `range`.
     fn next_run(&self, range: Range<u64>) -> Option<Range<u64>> {
+        let start = self.next(range.clone())?;
+        let end = range.end.min(self.length);
+        let stop = |taken: &Bitfield| taken.iter_ones(start..end).next().unwrap_or(end);
+        let offered = self.theirs.first_clear(start).min(end);
+        Some(start..offered.min(stop(self.have)).min(stop(self.assigned)))
+    }
+
+    /// Returns the first candidate within `range`.
+    fn next(&self, range: Range<u64>) -> Option<u64> {
         let end = range.end.min(self.length);
         let mut at = range.start;
         while at < end {
@@ -120,9 +130,7 @@ impl Picture<'_> {
                 at = start;
                 continue;
             }
-            let stop = |taken: &Bitfield| taken.iter_ones(start..end).next().unwrap_or(end);
-            let offered = self.theirs.first_clear(start).min(end);
-            return Some(start..offered.min(stop(self.have)).min(stop(self.assigned)));
+            return Some(start);
         }
         None
     }
