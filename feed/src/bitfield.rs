@@ -94,7 +94,7 @@ impl Bitfield {
 
     /// Tells whether all blocks of `range` are members.
     pub fn all(&self, range: Range<u64>) -> bool {
-        range.is_empty() || self.first_clear(range.start) >= range.end
+        self.first_clear_in(range).is_none()
     }
 
     /// Tells whether some block is a member of both.
@@ -110,11 +110,16 @@ impl Bitfield {
 
     /// Returns the first block from `from` on that is no member.
     pub fn first_clear(&self, from: u64) -> u64 {
-        if from >= self.len() {
-            return from;
-        }
-        let zero = self.bits.get(index(from)..).and_then(|bits| bits.first_zero());
-        zero.map_or(self.len(), |zero| from + zero as u64)
+        self.first_clear_in(from..self.len()).unwrap_or(from.max(self.len()))
+    }
+
+    /// Returns the first block of `range` that is no member, and looks at nothing behind it.
+    fn first_clear_in(&self, range: Range<u64>) -> Option<u64> {
+        let start = range.start.min(self.len());
+        let end = range.end.min(self.len()).max(start);
+        let bits = self.bits.get(index(start)..index(end));
+        let zero = bits.and_then(|bits| bits.first_zero()).map(|zero| start + zero as u64);
+        zero.or(Some(range.start.max(end))).filter(|zero| *zero < range.end)
     }
 
     /// Returns the members within `range`, ascending.
@@ -129,9 +134,8 @@ impl Bitfield {
     pub fn iter_zeros(&self, range: Range<u64>) -> impl Iterator<Item = u64> + '_ {
         let mut at = range.start;
         core::iter::from_fn(move || {
-            at = self.first_clear(at);
-            let zero = (at < range.end).then_some(at)?;
-            at += 1;
+            let zero = self.first_clear_in(at..range.end)?;
+            at = zero + 1;
             Some(zero)
         })
     }
