@@ -108,7 +108,7 @@ impl Picture<'_> {
         let start = self.next(range.clone())?;
         let end = range.end.min(self.length);
         let stop = |taken: &Bitfield| taken.iter_ones(start..end).next().unwrap_or(end);
-        let offered = self.theirs.first_clear(start).min(end);
+        let offered = self.theirs.iter_zeros(start..end).next().unwrap_or(end);
         Some(start..offered.min(stop(self.have)).min(stop(self.assigned)))
     }
 
