@@ -18,26 +18,36 @@ pub struct Dirs {
     pub data: PathBuf,
     /// Where processes of this user find each other.
     pub run: PathBuf,
+    /// Settings.
+    pub config: PathBuf,
 }
 
 impl Dirs {
-    /// Finds the directories, and makes them.
+    /// Finds the directories, and makes those for data.
     ///
     /// # Errors
     /// E-IO when there is no home, or it cannot be written.
     pub fn open() -> Result<Self, Error> {
-        let dirs = match std::env::var_os("DATNODE_HOME").filter(|home| !home.is_empty()) {
-            Some(home) => {
-                let home = std::path::absolute(home)
-                    .map_err(|error| Error::io("find", Path::new("DATNODE_HOME"), &error))?;
-                Self { data: home.clone(), run: home.join("run") }
-            }
-            None => Self::xdg()?,
-        };
+        let dirs = Self::find()?;
         for dir in [&dirs.data, &dirs.run] {
             make_private(dir).map_err(|error| Error::io("create", dir, &error))?;
         }
         Ok(dirs)
+    }
+
+    /// Finds the directories; nothing is made.
+    ///
+    /// # Errors
+    /// E-IO when there is no home.
+    pub fn find() -> Result<Self, Error> {
+        match std::env::var_os("DATNODE_HOME").filter(|home| !home.is_empty()) {
+            Some(home) => {
+                let home = std::path::absolute(home)
+                    .map_err(|error| Error::io("find", Path::new("DATNODE_HOME"), &error))?;
+                Ok(Self { data: home.clone(), run: home.join("run"), config: home })
+            }
+            None => Self::xdg(),
+        }
     }
 
     fn xdg() -> Result<Self, Error> {
@@ -46,7 +56,11 @@ impl Dirs {
         })?;
         let run =
             base.runtime_dir().or_else(|| base.state_dir()).unwrap_or_else(|| base.data_dir());
-        Ok(Self { data: base.data_dir().join("datnode"), run: run.join("datnode") })
+        Ok(Self {
+            data: base.data_dir().join("datnode"),
+            run: run.join("datnode"),
+            config: base.config_dir().join("datnode"),
+        })
     }
 }
 

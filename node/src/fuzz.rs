@@ -15,6 +15,8 @@ use libp2p::identity::Keypair;
 use crate::address::{Address, Drive, Link, Ticket, VersionSpec, ticket};
 use crate::cli::units::{Limit, parse_size};
 use crate::cli::{ByteRange, escape};
+use crate::dirs::Dirs;
+use crate::drives::Drives;
 use crate::home;
 
 /// The entry points of this crate.
@@ -37,7 +39,9 @@ pub fn address(input: &[u8]) -> bool {
     if matches!(input.first(), Some(b'.' | b'/' | b'~')) {
         return false;
     }
-    let parse = |text: &[u8]| Address::parse(OsStr::from_bytes(text), Path::new(NOWHERE));
+    let drives =
+        Drives::of(&Dirs { data: NOWHERE.into(), run: NOWHERE.into(), config: NOWHERE.into() });
+    let parse = |text: &[u8]| Address::parse(OsStr::from_bytes(text), Path::new(NOWHERE), &drives);
     let address = match parse(input) {
         Ok(address) => address,
         Err(error) => {

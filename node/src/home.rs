@@ -53,6 +53,11 @@ impl Home {
         self.record.as_ref().map_or(0, |record| record.seen.max(record.head.head.length))
     }
 
+    /// Returns the folder that was seen to write the drive.
+    pub fn folder(&self) -> Option<&Path> {
+        self.record.as_ref().map(|record| record.folder.as_path())
+    }
+
     /// Returns the folder that writes the drive, if it still does and is another one than `folder`.
     pub fn elsewhere(&self, folder: &Path) -> Option<&Path> {
         let home = self.record.as_ref().map(|record| record.folder.as_path())?;
@@ -236,7 +241,8 @@ mod tests {
     #[test]
     fn the_note_comes_back() {
         let home = tempfile::tempdir().unwrap();
-        let dirs = Dirs { data: home.path().join("data"), run: home.path().join("run") };
+        let [data, run, config] = ["data", "run", "config"].map(|name| home.path().join(name));
+        let dirs = Dirs { data, run, config };
         std::fs::create_dir_all(dirs.data.join("keys")).unwrap();
         let drive = SecretKey::from_bytes([1; 32]).public();
         let mut note = Home::open(&dirs, &drive).unwrap();

@@ -2,9 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use bech32::primitives::decode::CheckedHrpstring;
+use bech32::{Bech32m, Hrp};
 use datnode_feed::{PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
@@ -30,6 +33,49 @@ impl DriveKeys {
     /// E-IO when they cannot be kept.
     pub fn create(dirs: &Dirs) -> Result<Self, Error> {
         let keys = Self::of(&*random()?);
+        keys.save(dirs)?;
+        Ok(keys)
+    }
+
+    /// Takes in the keys of a drive from elsewhere; tells whether they are new here.
+    ///
+    /// # Errors
+    /// E-SECRETKEY for what is no secret key, E-IO when they cannot be kept.
+    pub fn import(dirs: &Dirs, word: &str) -> Result<(Self, bool), Error> {
+        let seed = decode(word.trim()).ok_or_else(|| {
+            Error::new(Code::SecretKey, "this is no secret key")
+                .hint("it begins with datsec1 and has 65 characters; datnode keys export writes a file with it")
+        })?;
+        let keys = Self::of(&seed);
+        let known = Self::load(dirs, &keys.changes.public())?.is_some();
+        if !known {
+            keys.save(dirs)?;
+        }
+        Ok((keys, !known))
+    }
+
+    /// Returns the drives whose secret keys are here, by their hexadecimal names.
+    pub fn all(dirs: &Dirs) -> Vec<PublicKey> {
+        let files = fs::read_dir(dirs.data.join("keys")).into_iter().flatten().flatten();
+        let mut keys: Vec<PublicKey> = files
+            .filter_map(|file| {
+                let name = data_encoding::HEXLOWER.decode(file.file_name().as_bytes()).ok()?;
+                PublicKey::from_bytes(name.try_into().ok()?).ok()
+            })
+            .collect();
+        keys.sort_unstable_by_key(|key| *key.as_bytes());
+        keys
+    }
+
+    /// Returns the secret as a word: `datsec1…`, 65 characters.
+    pub fn secret_word(&self) -> Zeroizing<String> {
+        let seed = self.changes.to_bytes();
+        let word = bech32::encode::<Bech32m>(HRP, &*seed).expect("32 bytes fit a word");
+        Zeroizing::new(word)
+    }
+
+    fn save(&self, dirs: &Dirs) -> Result<(), Error> {
+        let keys = self;
         let path = path(dirs, &keys.changes.public());
         let said = |error| Error::io("write", &path, &error);
         make_private(path.parent().expect("it is inside the keys' folder")).map_err(said)?;
@@ -41,8 +87,7 @@ impl DriveKeys {
             .map_err(said)?;
         file.write_all(&*keys.changes.to_bytes()).map_err(said)?;
         file.sync_all().map_err(said)?;
-        sync_folder(&path).map_err(said)?;
-        Ok(keys)
+        sync_folder(&path).map_err(said)
     }
 
     /// Loads the keys of a drive, if they are on this computer.
@@ -85,6 +130,15 @@ impl DriveKeys {
     }
 }
 
+/// What a secret begins with, before the 1.
+const HRP: Hrp = Hrp::parse_unchecked("datsec");
+
+fn decode(word: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let parsed = CheckedHrpstring::new::<Bech32m>(word).ok().filter(|word| word.hrp() == HRP)?;
+    let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(parsed.byte_iter().collect());
+    Some(Zeroizing::new(bytes.as_slice().try_into().ok()?))
+}
+
 fn damaged(path: &Path) -> Error {
     Error::new(Code::Io, format!("the secret key {} is damaged", escape::path(path))).hint(
         "put it back from a backup; without it, the drive can be read and served, not changed",
@@ -119,7 +173,8 @@ mod tests {
 
     fn home() -> (tempfile::TempDir, Dirs) {
         let home = tempfile::tempdir().unwrap();
-        let dirs = Dirs { data: home.path().join("data"), run: home.path().join("run") };
+        let [data, run, config] = ["data", "run", "config"].map(|name| home.path().join(name));
+        let dirs = Dirs { data, run, config };
         (home, dirs)
     }
 
@@ -162,6 +217,35 @@ mod tests {
             fs::write(&file, bad).unwrap();
             let error = DriveKeys::load(&dirs, &drive).unwrap_err();
             assert!(error.message().contains("damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_moves_as_a_word() {
+        let ((_there, there), (_here, here)) = (home(), home());
+        let keys = DriveKeys::create(&there).unwrap();
+        let word = keys.secret_word();
+        assert_eq!((word.len(), word.starts_with("datsec1")), (65, true));
+        let (taken, new) = DriveKeys::import(&here, &format!(" {}\n", &*word)).unwrap();
+        assert_eq!((taken.changes.public(), new), (keys.changes.public(), true));
+        assert_eq!(DriveKeys::all(&here), [keys.changes.public()]);
+        assert!(!DriveKeys::import(&here, &word.to_ascii_uppercase()).unwrap().1);
+        let typo = word.replacen('q', "p", 1).replacen('z', "q", 1);
+        for bad in [
+            "",
+            "datsec1",
+            "dat1",
+            &word[..64],
+            &typo,
+            &crate::address::Link(&keys.changes.public()).to_string(),
+        ] {
+            let error = DriveKeys::import(&here, bad).unwrap_err();
+            assert_eq!(error.code(), Code::SecretKey);
+            assert!(
+                bad.is_empty()
+                    || !error.to_string().contains(&bad[7.min(bad.len())..])
+                    || bad.len() < 9
+            );
         }
     }
 

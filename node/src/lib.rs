@@ -7,8 +7,11 @@
 pub mod address;
 pub mod cli;
 pub mod commands;
+pub mod control;
 pub mod dirs;
 pub mod disk;
+pub mod drives;
+pub mod edit;
 pub mod engine;
 pub mod error;
 #[cfg(feature = "fuzz")]

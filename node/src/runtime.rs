@@ -95,13 +95,16 @@ pub fn announce(
 /// Finds the living processes that serve a drive, this one excepted; sweeps what dead ones left.
 pub fn find(run: &Path, drive: &PublicKey) -> Vec<Announced> {
     let wanted = name(drive);
+    all(run).into_iter().filter(|announced| announced.drives.contains(&wanted)).collect()
+}
+
+/// Finds all living processes of this user, this one excepted; sweeps what dead ones left.
+pub fn all(run: &Path) -> Vec<Announced> {
     let files = fs::read_dir(run).into_iter().flatten().flatten();
     let json = files
         .map(|file| file.path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "json"));
-    json.filter_map(|path| living(&path))
-        .filter(|announced| announced.drives.contains(&wanted))
-        .collect()
+    json.filter_map(|path| living(&path)).collect()
 }
 
 fn living(path: &Path) -> Option<Announced> {

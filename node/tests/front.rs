@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use datnode::address::{Address, Drive, Link, Ticket, VersionSpec, find_drive, key};
+use datnode::dirs::Dirs;
+use datnode::drives::Drives;
 use datnode::error::{Code, Error};
 use datnode_feed::{PublicKey, SecretKey};
 
@@ -14,7 +16,14 @@ fn public(number: u8) -> PublicKey {
 }
 
 fn parse(text: impl AsRef<OsStr>, base: &Path) -> Result<Address, Error> {
-    Address::parse(text.as_ref(), base)
+    Address::parse(text.as_ref(), base, &drives())
+}
+
+/// A user who has no drives.
+fn drives() -> Drives {
+    let [data, run, config] =
+        ["data", "run", "config"].map(|name| Path::new("/proc/nowhere").join(name));
+    Drives::of(&Dirs { data, run, config })
 }
 
 /// A folder with a drive `flights`, one in it, one with a `+` in its name, and a folder that is none.

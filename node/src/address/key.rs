@@ -68,6 +68,11 @@ pub(super) fn parse(word: &[u8]) -> Result<Option<Drive>, Error> {
     }
 }
 
+/// Tells whether a word resembles a key, so that it is never taken for something else.
+pub(crate) fn is_keylike(word: &[u8]) -> bool {
+    !matches!(parse(word), Ok(None))
+}
+
 /// Says what a word is that is neither a key nor a folder.
 ///
 /// A long word is shown only by its beginning: it may be a secret.
@@ -79,7 +84,7 @@ pub(super) fn unknown(word: &[u8], whole: &[u8]) -> Error {
         Some(start) if word.len() > 32 => format!("{}…", escape::bytes(start)),
         _ => escape::bytes(word),
     };
-    Error::new(Code::Key, format!("\"{shown}\" is no key, link, ticket or folder"))
+    Error::new(Code::Key, format!("\"{shown}\" is no key, link, ticket, name or folder"))
         .hint("a link begins with dat1 and has 62 characters; a ticket begins with datticket")
         .hint("for a folder, check its name; ./NAME is always a folder")
 }

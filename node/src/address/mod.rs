@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! ADDRESS := DRIVE [ "+" VERSION ] [ "/" PATH ]
-//! DRIVE   := KEY | "dat://" KEY | TICKET | DIR
+//! DRIVE   := KEY | "dat://" KEY | TICKET | NAME | DIR
 //! KEY     := dat1… (bech32m, 62) | hex (64) | z-base-32 (52)
 //! ```
 //!
-//! A word that looks like a key is never taken for a folder: a mistyped key is refused at once, naming the place. Paths are
-//! raw bytes.
-//! Elsewhere: key forms (`key`), where a typo is (`typo`), tickets (`ticket`), folders (`folder`), versions (`version`).
+//! A word that looks like a key is never taken for a folder or a name: a mistyped key is refused at once, naming the place. A word
+//! that is a name and a folder of another drive is refused as well. Paths are raw bytes.
+//! Elsewhere: key forms (`key`), where a typo is (`typo`), tickets (`ticket`), folders (`folder`), versions (`version`), names
+//! (`crate::drives`).
 
 mod folder;
 pub mod key;
@@ -22,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 use datnode_feed::PublicKey;
 
+use crate::cli::escape;
+use crate::drives::{Drives, Known};
 use crate::error::{Code, Error};
 
 pub use folder::{STORE_FOLDER, find_drive};
@@ -66,13 +69,13 @@ impl Drive {
 }
 
 impl Address {
-    /// Parses an address; relative folders are looked up below `base`.
+    /// Parses an address; relative folders are looked up below `base`, names among `drives`.
     ///
     /// # Errors
     ///
     /// A bad key or ticket (E-KEY), a secret key (E-SECRETKEY), a folder that does not exist (E-NOTFOUND) or is in no drive
-    /// (E-NOTDRIVE), a bad version (E-USAGE).
-    pub fn parse(text: &OsStr, base: &Path) -> Result<Self, Error> {
+    /// (E-NOTDRIVE), a bad version, a name that is a folder as well (E-USAGE).
+    pub fn parse(text: &OsStr, base: &Path, drives: &Drives) -> Result<Self, Error> {
         let bytes = text.as_bytes();
         if bytes.is_empty() {
             return Err(Error::usage("an address is empty")
@@ -92,11 +95,18 @@ impl Address {
         }
         let (word, path) = split_at_byte(rest, b'/');
         let (drive, version) = split_at_byte(word, b'+');
-        let Some(drive) = key::parse(drive)? else {
-            if !scheme && folder::exists(word, base) {
-                return folder::parse(rest, base);
+        let drive = match key::parse(drive)? {
+            Some(drive) => drive,
+            None if scheme => return Err(key::unknown(drive, rest)),
+            None => {
+                let known = std::str::from_utf8(drive).ok().and_then(|name| drives.find(name));
+                match (known, folder::exists(word, base)) {
+                    (None, false) => return Err(key::unknown(drive, rest)),
+                    (None, true) => return folder::parse(rest, base),
+                    (Some(known), false) => of_known(known),
+                    (Some(known), true) => return either(&known, rest, base),
+                }
             }
-            return Err(key::unknown(drive, rest));
         };
         let version = version.map(VersionSpec::parse).transpose()?;
         Ok(Self { drive, version, path: normal(path.unwrap_or_default()) })
@@ -110,6 +120,25 @@ impl Address {
     pub fn here(folder: &Path) -> Result<Self, Error> {
         folder::parse(b".", folder)
     }
+}
+
+/// Returns a drive that has a name: where it is, if it is there still.
+fn of_known(known: Known) -> Drive {
+    if known.is_there() { Drive::Folder(known.folder) } else { Drive::Key(known.key) }
+}
+
+/// Parses an address that begins with a name and with a folder: both have to be the same drive.
+fn either(known: &Known, text: &[u8], base: &Path) -> Result<Address, Error> {
+    let (address, name) = (folder::parse(text, base), known.name.as_deref().unwrap_or_default());
+    if let Ok(Address { drive: Drive::Folder(folder), .. }) = &address
+        && (Known { folder: folder.clone(), ..known.clone() }).is_there()
+    {
+        return address;
+    }
+    let name = escape::text(name);
+    Err(Error::usage(format!("{name} is the name of a drive and a folder of something else"))
+        .hint(format!("for the folder:  ./{name}"))
+        .hint(format!("for the drive:   {}", Link(&known.key))))
 }
 
 /// Returns what follows `dat://`.

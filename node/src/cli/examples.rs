@@ -13,6 +13,17 @@ Examples:
   datnode share ./flights --dry-run --show-ignored
   datnode share --hidden --ignore '*.tmp'";
 
+pub(super) const INIT: &str = "\
+Examples:
+  datnode init ./empty
+  datnode init --bare ./uploads --name uploads";
+
+pub(super) const LINK: &str = "\
+Examples:
+  datnode link ./flights
+  datnode link ./flights --qr
+  datnode link ./flights --at 1";
+
 pub(super) const CLONE: &str = "\
 Examples:
   datnode clone dat1…
@@ -24,6 +35,60 @@ Examples:
   datnode ls ./flights
   datnode ls -l -R dat1…/data
   datnode ls --json dat1…+3";
+
+pub(super) const STAT: &str = "\
+Examples:
+  datnode stat ./flights/README.md
+  datnode stat dat1…/data";
+
+pub(super) const DU: &str = "\
+Examples:
+  datnode du ./flights
+  datnode du -s dat1…
+  datnode du --depth 3 ./flights";
+
+pub(super) const PUT: &str = "\
+Examples:
+  datnode put a.csv ./uploads/raw/a.csv
+  datnode put a.csv ./uploads/now -m hourly
+  datnode put - ./uploads/old --if-version 2";
+
+pub(super) const RM: &str = "\
+Examples:
+  datnode rm ./uploads/now
+  datnode rm -r ./uploads/raw";
+
+pub(super) const MV: &str = "\
+Examples:
+  datnode mv ./uploads/old ./uploads/new
+  datnode mv ./uploads/new ./uploads/done/old";
+
+pub(super) const PEERS: &str = "\
+Examples:
+  datnode peers ./flights
+  datnode peers --all --json";
+
+pub(super) const KEYS: &str = "\
+Examples:
+  datnode keys
+  datnode keys export ./flights
+  datnode keys import flights.datkey";
+
+pub(super) const IGNORED: &str = "\
+Examples:
+  datnode ignored ./flights/README.md
+  datnode ignored --gitignore ./flights/data";
+
+pub(super) const CONFIG: &str = "\
+Examples:
+  datnode config show --origin
+  datnode config set network.max-up 2M
+  datnode config get network.max-up";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  datnode completions bash
+  datnode completions fish";
 
 pub(super) const CAT: &str = "\
 Examples:
@@ -47,7 +112,7 @@ Examples:
 pub(super) const STATUS: &str = "\
 Examples:
   datnode status ./flights
-  datnode status -C ./flights --json";
+  datnode status --all --json";
 
 pub(super) const RECOVER: &str = "\
 Examples:
@@ -57,4 +122,5 @@ Examples:
 pub(super) const HELP: &str = "\
 Examples:
   datnode help clone
+  datnode help addresses
   datnode help E-NOPEERS";

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use libp2p::Multiaddr;
 
@@ -14,51 +13,42 @@ use super::units::Limit;
 #[command(next_help_heading = "Every command")]
 pub struct Global {
     /// Run as if started in this folder.
-    #[arg(short = 'C', long = "dir", global = true, value_name = "DIR", env = "DATNODE_DIR")]
+    #[arg(short = 'C', long = "dir", global = true, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Read settings from this file instead of the user's own; a drive's settings come before it.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print JSON: one document, or one line each.
-    #[arg(long, global = true, env = "DATNODE_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true)]
     pub json: bool,
     /// Say nothing but results and errors.
-    #[arg(short, long, global = true, env = "DATNODE_QUIET", value_parser = FalseyValueParser::new())]
+    #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Say more; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Give up after this long (30s, 5m; 0 = no limit).
-    #[arg(long, global = true, value_name = "DUR", default_value = "0", env = "DATNODE_TIMEOUT")]
+    #[arg(long, global = true, value_name = "DUR", default_value = "0")]
     pub timeout: Limit,
     /// Ask nobody on other computers: read what is in folders, and what other processes here serve.
-    #[arg(long, global = true, env = "DATNODE_OFFLINE", value_parser = FalseyValueParser::new())]
+    #[arg(long, global = true)]
     pub offline: bool,
-    /// Take yes for the answer to every question. No command asks one in this release.
-    #[arg(short, long, global = true, env = "DATNODE_YES", value_parser = FalseyValueParser::new())]
+    /// Take yes for the answer to every question.
+    #[arg(short, long, global = true)]
     pub yes: bool,
     /// When to use colours: auto (heeds NO_COLOR, CLICOLOR_FORCE and TERM), always, never.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "DATNODE_COLOR")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     #[arg(hide_possible_values = true)]
     pub color: Colour,
     /// How to show progress: auto, bar (redrawn), plain (a line every 10 s), json (on stderr, with --json on stdout), none.
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOW",
-        default_value = "auto",
-        env = "DATNODE_PROGRESS"
-    )]
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     #[arg(hide_possible_values = true)]
     pub progress: Progress,
     /// Write the log to the end of this file instead of stderr.
-    #[arg(long, global = true, value_name = "FILE", env = "DATNODE_LOG_FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
     /// How lines of the log look: text or json.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORM",
-        default_value = "text",
-        env = "DATNODE_LOG_FORMAT"
-    )]
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
     #[arg(hide_possible_values = true)]
     pub log_format: LogFormat,
 }
@@ -108,31 +98,34 @@ pub enum LogFormat {
 #[command(next_help_heading = "Network")]
 pub struct Network {
     /// Connect to this address; may be given more than once.
-    #[arg(long, value_name = "MULTIADDR", env = "DATNODE_PEER", value_delimiter = ',')]
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
     pub peer: Vec<Multiaddr>,
     /// How to look for peers: lan, dht, public (the IPFS DHT, which sees your address), or none of them: tickets, --peer and
     /// this computer only, which is all there is in this release.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "DATNODE_DISCOVER")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
     #[arg(hide_possible_values = true)]
     pub discover: Vec<Discover>,
     /// Listen here: an IP address, one with a port (127.0.0.1:3282), or a multiaddr. A port given here must be free.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        default_value = "0.0.0.0",
-        env = "DATNODE_LISTEN",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", value_delimiter = ',')]
     pub listen: Vec<Listen>,
     /// Listen on this TCP and UDP port; any free one if it is taken, which is said. 0 = any.
-    #[arg(long, value_name = "N", default_value_t = 3282, env = "DATNODE_PORT")]
+    #[arg(long, value_name = "N", default_value_t = 3282)]
     pub port: u16,
     /// How long to wait without progress for peers (0 = no limit).
-    #[arg(long, value_name = "DUR", default_value = "30s", env = "DATNODE_WAIT")]
+    #[arg(long, value_name = "DUR", default_value = "30s")]
     pub wait: Limit,
     /// Whether `--offline` is on, which is a flag of every command.
     #[arg(skip)]
     pub offline: bool,
+}
+
+impl Network {
+    /// Returns the flags of a command that asks nobody on other computers.
+    pub fn none() -> Self {
+        let (peer, discover, listen) = (Vec::new(), Vec::new(), Vec::new());
+        let wait = Limit(Some(std::time::Duration::from_secs(5)));
+        Self { peer, discover, listen, port: 0, wait, offline: true }
+    }
 }
 
 /// A way to find peers.

@@ -1,26 +1,33 @@
 //! The command line: what can be said, and how answers look.
 //!
-//! Elsewhere: flags that several commands take (`flags`), from words to a command (`usage`), printing (`output`), progress (`stages`).
+//! Elsewhere: what each command takes (`args`), flags that several take (`flags`), files of settings (`settings`), from words to a
+//! command (`usage`), printing (`output`), progress (`stages`).
 
+mod args;
 pub mod escape;
 mod examples;
 mod flags;
+pub mod keyboard;
 mod listen;
 pub mod log;
 pub mod output;
+pub mod painter;
 mod range;
+pub mod settings;
 pub mod stages;
+pub mod topics;
 pub mod units;
 mod usage;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::address::VersionSpec;
-
+pub use args::{
+    Cat, CloneArgs, Completions, Config, ConfigCommand, Du, Ignored, Init, Keys, KeysCommand,
+    LinkArgs, Log, Ls, Mv, Peers, Put, Recover, Rm, Share, Shell, Stat, Status, Verify,
+};
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
 pub use range::ByteRange;
@@ -48,218 +55,113 @@ pub enum Command {
     /// Fetch a drive into a folder; run again to go on or to bring it up to date
     #[command(after_help = examples::CLONE)]
     Clone(CloneArgs),
+    /// Make a drive without serving it
+    #[command(after_help = examples::INIT)]
+    Init(Init),
+    /// Print the link of a drive, its ticket, or a QR code
+    #[command(after_help = examples::LINK)]
+    Link(LinkArgs),
     /// List what is in a drive
     #[command(after_help = examples::LS)]
     Ls(Ls),
+    /// What there is to know of a file, a folder or a drive
+    #[command(after_help = examples::STAT)]
+    Stat(Stat),
+    /// How large folders of a drive are, and how much of them is here
+    #[command(after_help = examples::DU)]
+    Du(Du),
     /// Write the bytes of files, or a range of them, to stdout
     #[command(visible_alias = "read", after_help = examples::CAT)]
     Cat(Cat),
+    /// Write a file into a drive
+    #[command(visible_alias = "write", after_help = examples::PUT)]
+    Put(Put),
+    /// Delete files from a drive
+    #[command(after_help = examples::RM)]
+    Rm(Rm),
+    /// Rename a file or folder of a drive
+    #[command(after_help = examples::MV)]
+    Mv(Mv),
     /// Show the history of a drive
     #[command(after_help = examples::LOG)]
     Log(Log),
     /// What is here, what is missing, and what to do next
     #[command(after_help = examples::STATUS)]
     Status(Status),
+    /// Who is connected to the processes that serve a drive here
+    #[command(after_help = examples::PEERS)]
+    Peers(Peers),
     /// Check what is stored against its signatures
     #[command(after_help = examples::VERIFY)]
     Verify(Verify),
     /// Take back what a writer lost: its store was rolled back, others hold more
     #[command(after_help = examples::RECOVER)]
     Recover(Recover),
-    /// Explain a command or an error code
+    /// List the secret keys here; back them up and restore them
+    #[command(after_help = examples::KEYS)]
+    Keys(Keys),
+    /// Tell which rule leaves a file out
+    #[command(after_help = examples::IGNORED)]
+    Ignored(Ignored),
+    /// Read and change settings
+    #[command(after_help = examples::CONFIG)]
+    Config(Config),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(Completions),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    GenMan {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Explain a command, a topic or an error code
     #[command(after_help = examples::HELP)]
     Help {
-        /// A command, or a code such as E-NOPEERS.
+        /// A command, a topic such as addresses, or a code such as E-NOPEERS.
         topic: Option<String>,
     },
 }
 
 impl Command {
     /// Returns the network flags of a command that has a network.
-    fn network(&mut self) -> Option<&mut Network> {
+    pub fn network(&mut self) -> Option<&mut Network> {
         match self {
             Self::Share(args) => Some(&mut args.network),
             Self::Clone(args) => Some(&mut args.network),
             Self::Ls(args) => Some(&mut args.network),
+            Self::Stat(args) => Some(&mut args.network),
+            Self::Du(args) => Some(&mut args.network),
             Self::Cat(args) => Some(&mut args.network),
             Self::Log(args) => Some(&mut args.network),
             Self::Status(args) => Some(&mut args.network),
             Self::Recover(args) => Some(&mut args.network),
             Self::Verify(args) => Some(&mut args.network),
-            Self::Help { .. } => None,
+            _ => None,
         }
     }
-}
 
-/// `datnode share`
-#[derive(Debug, Args)]
-pub struct Share {
-    /// The folder.
-    #[arg(default_value = ".")]
-    pub folder: PathBuf,
-    /// What this change is about.
-    #[arg(short, long, default_value = "")]
-    pub message: String,
-    /// The drive's name; the folder's if not given.
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Leave out what matches; may be given more than once.
-    #[arg(long, value_name = "GLOB")]
-    pub ignore: Vec<String>,
-    /// Pay no heed to .datignore.
-    #[arg(long)]
-    pub no_ignore: bool,
-    /// Take hidden files too.
-    #[arg(long, env = "DATNODE_HIDDEN", value_parser = FalseyValueParser::new())]
-    pub hidden: bool,
-    /// Take no changes in while serving. The only way in this release.
-    #[arg(long)]
-    pub no_watch: bool,
-    /// Serve what is in the drive, without looking at the folder.
-    #[arg(long)]
-    pub no_import: bool,
-    /// Serve the files themselves, without a copy: as files change, old versions go away.
-    #[arg(long)]
-    pub in_place: bool,
-    /// Say what would change, and change nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// List what is left out: hidden names, and what patterns match.
-    #[arg(long)]
-    pub show_ignored: bool,
-    /// Show the ticket, which carries addresses, instead of the key.
-    #[arg(long)]
-    pub ticket: bool,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
-}
-
-/// `datnode clone`
-#[derive(Debug, Args)]
-pub struct CloneArgs {
-    /// A link, key, ticket or address.
-    pub address: OsString,
-    /// Where to; the drive's name if not given.
-    pub folder: Option<PathBuf>,
-    /// Fetch this version and stay there.
-    #[arg(long, value_name = "VERSION", alias = "checkout")]
-    pub at: Option<VersionSpec>,
-    /// Replace what is in the way.
-    #[arg(long)]
-    pub force: bool,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
-}
-
-/// `datnode ls`
-#[derive(Debug, Args)]
-pub struct Ls {
-    /// A folder, link, key, ticket or address; this folder if not given.
-    pub address: Option<OsString>,
-    /// Sizes, times and versions.
-    #[arg(short)]
-    pub long: bool,
-    /// Everything below.
-    #[arg(short = 'R')]
-    pub recursive: bool,
-    /// The version to read.
-    #[arg(long, value_name = "VERSION", alias = "checkout")]
-    pub at: Option<VersionSpec>,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
-}
-
-/// `datnode cat`
-#[derive(Debug, Args)]
-pub struct Cat {
-    /// Files, as addresses.
-    #[arg(required = true)]
-    pub addresses: Vec<OsString>,
-    /// Bytes A to B, both included; A- to the end, -N the last N.
-    #[arg(long, value_name = "A-B|A-|-N", allow_hyphen_values = true)]
-    pub range: Option<ByteRange>,
-    /// Begin at this byte; 4096, 64KiB and 2M are understood.
-    #[arg(long, value_name = "N", conflicts_with = "range", value_parser = units::parse_size)]
-    pub offset: Option<u64>,
-    /// At most this many bytes.
-    #[arg(long, value_name = "N", conflicts_with = "range", value_parser = units::parse_size)]
-    pub length: Option<u64>,
-    /// Write to this file.
-    #[arg(short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// The version to read.
-    #[arg(long, value_name = "VERSION", alias = "checkout")]
-    pub at: Option<VersionSpec>,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
-}
-
-/// `datnode log`
-#[derive(Debug, Args)]
-pub struct Log {
-    /// A folder, link, key, ticket or address; this folder if not given.
-    pub address: Option<OsString>,
-    /// At most this many, the newest ones.
-    #[arg(short = 'n', long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Only changes of this file, of what is in this folder, or of what this pattern matches; may be given more than once.
-    #[arg(long, value_name = "PATH|GLOB")]
-    pub path: Vec<OsString>,
-    /// What each change did: files added, changed and removed, bytes, and where.
-    #[arg(long)]
-    pub stat: bool,
-    /// Oldest first.
-    #[arg(long)]
-    pub reverse: bool,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
-}
-
-/// `datnode verify`
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// The drive's folder.
-    #[arg(default_value = ".")]
-    pub folder: PathBuf,
-    /// Signatures and records only.
-    #[arg(long, conflicts_with = "full")]
-    pub quick: bool,
-    /// Every byte; the default.
-    #[arg(long)]
-    pub full: bool,
-    /// Fetch what is damaged again.
-    #[arg(long)]
-    pub repair: bool,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
-}
-
-/// `datnode status`
-#[derive(Debug, Args)]
-pub struct Status {
-    /// The drive's folder.
-    #[arg(default_value = ".")]
-    pub folder: PathBuf,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
-}
-
-/// `datnode recover`
-#[derive(Debug, Args)]
-pub struct Recover {
-    /// The drive's folder.
-    #[arg(default_value = ".")]
-    pub folder: PathBuf,
-    /// The network.
-    #[command(flatten)]
-    pub network: Network,
+    /// Returns the drive that the command is about, as far as its words tell: whose settings count.
+    fn place(&self) -> Option<&OsStr> {
+        fn or_here(address: &Option<OsString>) -> &OsStr {
+            address.as_deref().unwrap_or(OsStr::new("."))
+        }
+        Some(match self {
+            Self::Share(args) => args.folder.as_os_str(),
+            Self::Clone(args) => args.folder.as_ref()?.as_os_str(),
+            Self::Status(args) => args.folder.as_os_str(),
+            Self::Recover(args) => args.folder.as_os_str(),
+            Self::Verify(args) => args.folder.as_os_str(),
+            Self::Peers(args) => args.folder.as_os_str(),
+            Self::Ls(args) => or_here(&args.address),
+            Self::Du(args) => or_here(&args.address),
+            Self::Log(args) => or_here(&args.address),
+            Self::Stat(args) => &args.address,
+            Self::Cat(args) => args.addresses.first()?,
+            Self::Config(_) | Self::Ignored(_) => OsStr::new("."),
+            _ => return None,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -109,6 +109,15 @@ impl Out {
         }
     }
 
+    /// Copies text to the clipboard of the terminal, which need not be on this computer (OSC 52). Many terminals have to be told
+    /// to allow it.
+    pub fn copy(&self, text: &str) {
+        if std::io::stderr().is_terminal() {
+            let text = data_encoding::BASE64.encode(text.as_bytes());
+            let _ = write!(std::io::stderr().lock(), "\x1b]52;c;{text}\x07");
+        }
+    }
+
     /// Says what went wrong.
     pub fn error(&self, error: &Error) {
         if error.is_silent() {
@@ -158,13 +167,22 @@ fn colour(terminal: bool, env: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> b
 pub(super) fn fit(line: &str, columns: usize) -> &str {
     let mut used = 0;
     for (at, char) in line.char_indices() {
-        // Where in doubt a character counts as wide: a short line is better than a broken one.
-        used += if char < '\u{1100}' || matches!(char, '\u{2000}'..='\u{25ff}') { 1 } else { 2 };
+        used += columns_of(char);
         if used > columns {
             return &line[..at];
         }
     }
     line
+}
+
+/// Returns how many columns a line takes.
+pub(super) fn width(line: &str) -> usize {
+    line.chars().map(columns_of).sum()
+}
+
+/// Where in doubt a character counts as wide: a short line is better than a broken one.
+fn columns_of(char: char) -> usize {
+    if char < '\u{1100}' || matches!(char, '\u{2000}'..='\u{25ff}') { 1 } else { 2 }
 }
 
 /// Returns how wide the terminal behind stderr is.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Progress;
-use super::output::{Out, columns, fit};
+use super::output::Out;
+use super::painter::Painter;
 use super::units::{Size, Span};
 
 /// How often the state is looked at.
@@ -81,6 +82,8 @@ pub struct Status {
     pub peers: usize,
     /// What it does, or waits for, in words; may be empty.
     pub note: String,
+    /// The file that it is at, and how far that is.
+    pub file: Option<String>,
 }
 
 /// Shows the stages of one command.
@@ -99,8 +102,8 @@ struct State {
     since: Instant,
     pace: Pace,
     rate: Rate,
-    /// Whether a bar is on the screen.
-    drawn: bool,
+    /// The bar on the screen.
+    painter: Painter,
     /// When the last lasting line was written.
     told: Instant,
 }
@@ -115,8 +118,14 @@ impl Stages {
             _ => Duration::from_secs(10),
         };
         let pace = Pace { every, last: now };
-        let state =
-            State { at: None, since: now, pace, rate: Rate::default(), drawn: false, told: now };
+        let state = State {
+            at: None,
+            since: now,
+            pace,
+            rate: Rate::default(),
+            painter: Painter::default(),
+            told: now,
+        };
         Self { out: out.clone(), order, state: RefCell::new(state) }
     }
 
@@ -159,13 +168,13 @@ impl Stages {
             state.rate.note(now, status.bytes);
             self.print(state, status, state.rate.bytes_per_second(), now);
         }
-        wipe(state);
+        state.painter.wipe();
     }
 
     /// Writes a line that stays, with the time since the last one.
     pub fn tell(&self, title: &str, text: &str) {
         let state = &mut *self.state.borrow_mut();
-        wipe(state);
+        state.painter.wipe();
         let took = state.told.elapsed();
         state.told = Instant::now();
         if !matches!(self.out.progress, Progress::None | Progress::Json) {
@@ -207,11 +216,9 @@ impl Stages {
                 if status.total.is_none() {
                     parts.push(Span(spent).to_string());
                 }
-                // A line that reaches the last column would wrap and could not be redrawn.
-                let line = line(parts);
-                let line = fit(&line, columns().saturating_sub(1));
-                let _ = write!(std::io::stderr().lock(), "\r\x1b[K{line}");
-                state.drawn = true;
+                let mut lines = vec![line(parts)];
+                lines.extend(status.file.as_ref().map(|file| format!("{:<10} {file}", "")));
+                state.painter.paint(&lines);
             }
             Progress::Plain => {
                 let parts = text(status, rate).into_iter().chain([Span(spent).to_string()]);
@@ -219,19 +226,6 @@ impl Stages {
             }
             Progress::None | Progress::Auto => {}
         }
-    }
-}
-
-impl Drop for Stages {
-    /// Leaves no half of a bar before the error that ends the command.
-    fn drop(&mut self) {
-        wipe(self.state.get_mut());
-    }
-}
-
-fn wipe(state: &mut State) {
-    if std::mem::take(&mut state.drawn) {
-        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
     }
 }
 
@@ -259,7 +253,7 @@ fn text(status: &Status, rate: Option<u64>) -> Vec<String> {
 }
 
 /// Returns two sizes as `1.9 / 3.9 GiB`.
-fn of(done: u64, total: u64) -> String {
+pub fn of(done: u64, total: u64) -> String {
     let (done, total) = (Size(done).to_string(), Size(total).to_string());
     match (done.split_once(' '), total.split_once(' ')) {
         (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} / {total}"),
@@ -369,6 +363,7 @@ mod tests {
             total: Some(4_187_593_113),
             peers: 3,
             note: String::new(),
+            file: None,
         };
         let parts = text(&status, Some(63_963_136));
         assert_eq!(parts.join("   "), "1.9 / 3.9 GiB  48 %   61 MiB/s   33 s left   3 peers");

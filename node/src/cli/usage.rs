@@ -2,10 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::error::ErrorKind;
-use clap::{Command, CommandFactory as _, FromArgMatches as _};
+use clap::builder::FalseyValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::{Cli, Discover, escape};
+use super::settings::{self, File};
+use super::{Cli, Discover, escape, topics};
+use crate::address::{self, Address};
+use crate::dirs::Dirs;
+use crate::drives::Drives;
 use crate::error::Error;
 
 /// Why no command runs.
@@ -27,10 +32,29 @@ const HELP: &str = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\
 
 /// Returns the command line's grammar, for parsing and for help.
 pub fn command() -> Command {
-    Cli::command().help_template(HELP).mut_subcommands(|command| command.help_template(HELP))
+    let all =
+        Cli::command().help_template(HELP).mut_subcommands(|command| command.help_template(HELP));
+    let examples = all.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let all = all.after_help(examples + "\n\n" + topics::list().trim_end());
+    settings::each_flag(all, &mut with_variable)
 }
 
-/// Parses a command line, the program's name first.
+/// Gives a flag its variable.
+fn with_variable(arg: Arg) -> Arg {
+    let Some(long) = arg.get_long().map(variable) else { return arg };
+    let arg = arg.env(long).hide_env(true);
+    match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+        _ => arg,
+    }
+}
+
+/// Returns the name of a flag's variable.
+pub(super) fn variable(long: &str) -> String {
+    format!("DATNODE_{}", long.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Parses a command line, the program's name first, with the settings that count for it.
 ///
 /// # Errors
 ///
@@ -39,15 +63,18 @@ pub fn parse<I>(words: I) -> Result<Cli, Stop>
 where
     I: IntoIterator<Item = OsString>,
 {
-    let words: Vec<OsString> = words.into_iter().collect();
-    let parsed = command().try_get_matches_from(&words);
-    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|found| {
-        match found.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Show(found.to_string()),
-            _ => Stop::Mistake { error: mistake(&found, &words), json: wants_json(&words) },
-        }
-    });
-    let mut cli = parsed?;
+    parse_for(words.into_iter().collect(), Dirs::find().ok().as_ref())
+}
+
+fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
+    let words = with_verb(words);
+    let bare = understand(command(), &words)?;
+    let stop = |error| Stop::Mistake { error, json: bare.global.json };
+    let files = files(&bare, dirs).map_err(stop)?;
+    let mut cli = match files.is_empty() {
+        true => bare,
+        false => understand(settings::defaults(command(), &files).map_err(stop)?, &words)?,
+    };
     if let Some(network) = cli.command.network() {
         network.offline = cli.global.offline;
         // An empty variable means nothing; as an address it would be one that leads nowhere.
@@ -59,6 +86,60 @@ where
         }
     }
     Ok(cli)
+}
+
+fn understand(command: Command, words: &[OsString]) -> Result<Cli, Stop> {
+    let parsed = command.try_get_matches_from(words);
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|found| match found.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Show(found.to_string()),
+        _ => Stop::Mistake { error: mistake(&found, words), json: wants_json(words) },
+    })
+}
+
+/// Puts in the verb that a bare folder (share) or key (clone) stands for.
+fn with_verb(mut words: Vec<OsString>) -> Vec<OsString> {
+    let Err(found) = command().try_get_matches_from(&words) else { return words };
+    let unknown = match (found.kind(), found.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word.clone(),
+        _ => return words,
+    };
+    let Some(at) = words.iter().skip(1).position(|word| *word == *unknown) else { return words };
+    let verb = match () {
+        () if is_key(OsStr::new(&unknown)) => "clone",
+        () if std::path::Path::new(&unknown).is_dir() => "share",
+        () => return words,
+    };
+    words.insert(at + 1, verb.into());
+    words
+}
+
+/// Returns the files of settings that count for a command, the one that comes first in front.
+///
+/// # Errors
+/// Those of [`File::read`], and E-IO for one that was named and is not there.
+pub(crate) fn files(cli: &Cli, dirs: Option<&Dirs>) -> Result<Vec<File>, Error> {
+    let drive = drive_of(cli, dirs).map(|folder| File::path_of_drive(&folder));
+    let user = match &cli.global.config {
+        Some(path) => {
+            std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+            Some(path.clone())
+        }
+        None => dirs.map(|dirs| dirs.config.join(settings::FILE)),
+    };
+    let there = drive.into_iter().chain(user).filter(|path| path.exists());
+    there.map(|path| File::read(&path)).collect()
+}
+
+/// Returns the folder of the drive that a command is about, if it is about one that is here.
+fn drive_of(cli: &Cli, dirs: Option<&Dirs>) -> Option<std::path::PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    let base = cli.global.dir.as_ref().map_or_else(|| here.clone(), |dir| here.join(dir));
+    let place = cli.command.place()?;
+    match Address::parse(place, &base, &Drives::of(dirs?)).ok()?.drive {
+        address::Drive::Folder(folder) => Some(folder),
+        _ => None,
+    }
 }
 
 /// Says in our form what clap found.
@@ -79,8 +160,11 @@ fn mistake(found: &clap::Error, words: &[OsString]) -> Error {
         }
     }
     match words.get(1).map(OsString::as_os_str) {
-        Some(word) if found.kind() == ErrorKind::InvalidSubcommand && is_key(word) => {
-            error.hint("to fetch a drive:  datnode clone KEY")
+        Some(word)
+            if found.kind() == ErrorKind::InvalidSubcommand
+                && word.as_encoded_bytes().contains(&b'/') =>
+        {
+            error.hint("to share a folder it has to be there:  datnode share DIR")
         }
         _ => error.hint("datnode help lists the commands; each has --help"),
     }
@@ -109,8 +193,13 @@ mod tests {
     use super::*;
     use crate::error::Code;
 
+    /// Without the settings of whoever runs the tests.
+    fn parse<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Result<Cli, Stop> {
+        parse_for(words.into_iter().map(Into::into).collect(), None)
+    }
+
     fn error(words: &[&str]) -> (Error, bool) {
-        match parse(words.iter().map(OsString::from)) {
+        match parse(words) {
             Err(Stop::Mistake { error, json }) => (error, json),
             other => panic!("{words:?} gave {other:?}"),
         }
@@ -124,8 +213,8 @@ mod tests {
         assert!(misspelled.to_string().contains("'share'"), "{misspelled}");
         let (_, json) = error(&["datnode", "ls", "--json", "--nonsense"]);
         assert!(json);
-        let (key, _) = error(&["datnode", "dat1qqqq"]);
-        assert!(key.to_string().contains("datnode clone KEY"), "{key}");
+        let (folder, _) = error(&["datnode", "./not-there"]);
+        assert!(folder.to_string().contains("datnode share DIR"), "{folder}");
         for words in [
             &["datnode"][..],
             &["datnode", "cat"],
@@ -148,10 +237,7 @@ mod tests {
         for words in
             [&["datnode", "--help"][..], &["datnode", "ls", "-h"], &["datnode", "--version"]]
         {
-            assert!(
-                matches!(parse(words.iter().map(OsString::from)), Err(Stop::Show(_))),
-                "{words:?}"
-            );
+            assert!(matches!(parse(words), Err(Stop::Show(_))), "{words:?}");
         }
     }
 
@@ -177,10 +263,10 @@ mod tests {
             assert_eq!(text.contains("\nNetwork:\n"), dials, "{text}");
             pages.push((name, examples(page)));
         }
-        for (name, examples) in pages {
+        for (name, examples) in pages.into_iter().filter(|(name, _)| name != "gen-man") {
             assert!((2..=4).contains(&examples.len()), "{name} has {} examples", examples.len());
             for words in examples {
-                let parsed = parse(words.iter().map(OsString::from));
+                let parsed = parse(&words);
                 assert!(parsed.is_ok(), "{words:?}: {parsed:?}");
                 assert!(name == "datnode" || words[1] == name, "{words:?} is about {name}");
             }
@@ -189,9 +275,80 @@ mod tests {
 
     #[test]
     fn flags_may_stand_behind_the_command() {
-        let parsed =
-            parse(["datnode", "ls", "-lR", "x", "--json", "-vv"].map(OsString::from)).unwrap();
+        let parsed = parse(["datnode", "ls", "-lR", "x", "--json", "-vv"]).unwrap();
         assert!(parsed.global.json);
         assert_eq!(parsed.global.verbose, 2);
+    }
+
+    #[test]
+    fn a_bare_folder_is_shared_and_a_bare_key_cloned() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_str().unwrap();
+        for words in
+            [&["datnode", folder][..], &["datnode", "--json", "-C", "/", folder, "--hidden"]]
+        {
+            let cli = parse(words).unwrap();
+            assert!(
+                matches!(&cli.command, super::super::Command::Share(args) if args.folder.to_str() == Some(folder))
+            );
+        }
+        for words in [&["datnode", "dat1x"][..], &["datnode", "-q", "datticketx", "copy"]] {
+            assert!(matches!(parse(words).unwrap().command, super::super::Command::Clone(_)));
+        }
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        let mut flags = 0;
+        settings::each_flag(command(), &mut |arg| {
+            if let Some(long) = arg.get_long() {
+                let name = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert_eq!(name, Some(variable(long)));
+                flags += 1;
+            }
+            arg
+        });
+        assert!(flags > 60, "{flags}");
+        assert_eq!(variable("max-up"), "DATNODE_MAX_UP");
+    }
+
+    #[test]
+    fn the_drive_comes_before_the_user_and_a_flag_before_both() {
+        let home = tempfile::tempdir().unwrap();
+        let [config, folder] = ["config", "drive"].map(|name| home.path().join(name));
+        let dirs = Dirs {
+            data: home.path().join("data"),
+            run: home.path().join("run"),
+            config: config.clone(),
+        };
+        let write = |path: &std::path::Path, text: &str| {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(
+            &config.join(settings::FILE),
+            "[network]\nport = 1\nwait = '7s'\n[share]\nhidden = true\nignore = ['*.tmp']\n",
+        );
+        write(&File::path_of_drive(&folder), "[network]\nport = 2\n");
+        let share = |more: &[&str]| {
+            let first = ["datnode", "share", folder.to_str().unwrap()];
+            let words = first.iter().chain(more);
+            match parse_for(words.map(OsString::from).collect(), Some(&dirs)).unwrap().command {
+                super::super::Command::Share(args) => args,
+                other => panic!("{other:?}"),
+            }
+        };
+        let args = share(&[]);
+        assert_eq!((args.network.port, args.hidden), (2, true));
+        assert_eq!(args.network.wait, "7s".parse().unwrap());
+        assert_eq!(args.ignore, ["*.tmp"]);
+        let args = share(&["--port", "3", "--ignore", "x"]);
+        assert_eq!((args.network.port, &args.ignore[..]), (3, &["x".to_owned()][..]));
+        write(&config.join(settings::FILE), "[network]\nport = 'many'\n");
+        let words = ["datnode", "ls", "/"].map(OsString::from).to_vec();
+        let Err(Stop::Mistake { error, .. }) = parse_for(words, Some(&dirs)) else {
+            panic!("it is bad")
+        };
+        assert!(error.to_string().contains("config.toml"), "{error}");
     }
 }

@@ -7,11 +7,13 @@ use datnode_drive::DrivePath;
 use datnode_feed::PublicKey;
 use libp2p::Multiaddr;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::context::{disk, hub, memory, network, os, patience, read_key, write_key};
 use super::missing::missing;
 use super::scene::Scene;
-use crate::address::{self, Address, Link, VersionSpec};
+use super::serving::Serving;
+use crate::address::{self, Address, Link, Ticket, VersionSpec};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
@@ -19,9 +21,13 @@ use crate::cli::units::{Size, Span, Things};
 use crate::cli::{CloneArgs, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
-use crate::engine::{Drive, LandingPlan, LandingState, Network, Report, Snapshot, start};
+use crate::drives::Drives;
+use crate::engine::{
+    Drive, LandingPlan, LandingState, Network, Report, Snapshot, listen_locally, start,
+};
 use crate::error::{Code, Error};
 use crate::landing::{FolderOf, Others};
+use crate::runtime::{self, Announcement};
 
 /// How long a clone that is here already waits for somebody who has a newer version.
 const NEWER_WAIT: Duration = Duration::from_secs(3);
@@ -40,13 +46,16 @@ impl Request {
     fn of(args: &CloneArgs) -> Result<Self, Error> {
         let here =
             std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
-        let Address { drive, version, path } = Address::parse(&args.address, &here)?;
+        let drives = Drives::of(&Dirs::open()?);
+        let Address { drive, version, path } = Address::parse(&args.address, &here, &drives)?;
         let scope = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
         let (key, peers) = match drive {
             address::Drive::Key(key) => (key, Vec::new()),
             address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
-            address::Drive::Folder(_) => {
-                return Err(Error::usage("clone takes a key or a ticket, not a folder"));
+            // A copy of what is here already, or a name for it.
+            address::Drive::Folder(folder) => {
+                let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+                (key, Vec::new())
             }
         };
         let spec = args.at.clone().or(version).unwrap_or(VersionSpec::Latest);
@@ -65,6 +74,9 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
 async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
     let request = Request::of(&args)?;
+    if let Some(name) = &args.name {
+        Drives::of(&Dirs::open()?).check(&request.key, name)?;
+    }
     let mut session =
         Session::open(&request, args.folder.as_deref(), &args.network, scene, out).await?;
     let mut snapshot = session.find(&request.spec).await?;
@@ -85,14 +97,16 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
         return Err(missing(&snapshot, scope).await);
     }
     let plan = session.plan(&snapshot, &folder, scope, args.force).await?;
+    let _announcement = session.announce(started, out)?;
     stages.tell("History", &history(&snapshot));
     scene.landing(plan.state());
     let report = snapshot.land(&folder, plan, |state| scene.landing(state)).await?;
-    scene.landing(LandingState { bytes: report.bytes, total: report.bytes });
+    scene.landing(LandingState { bytes: report.bytes, total: report.bytes, current: None });
     stages.end(&scene.look());
     if session.drive.changes.news.borrow().accused {
         out.warn(&crate::home::two_histories_read());
     }
+    note_name(&snapshot, &folder, args.name.as_deref()).await?;
     finish(&snapshot, &folder, &report, started, out)?;
     session.network.close().await;
     if report.refused.is_empty() {
@@ -139,6 +153,20 @@ impl Session {
         let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
         scene.opened(&drive);
         Ok(Self { drive, network, settled })
+    }
+
+    /// Lets other processes of this user read the drive while its store is in use here.
+    fn announce(&self, began: Instant, out: &Out) -> Result<Announcement, Error> {
+        let (dirs, key) = (Dirs::open()?, self.drive.key);
+        let addresses = self.network.addresses();
+        let announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
+            .map_err(|error| Error::io("write", &dirs.run, &error))?;
+        let ticket = Ticket::new(key, addresses);
+        let serving =
+            Serving { drive: self.drive.clone(), ticket, pen: None, began, out: out.clone() };
+        let (edits, _) = mpsc::unbounded_channel();
+        listen_locally(&self.drive.hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
+        Ok(announcement)
     }
 
     /// Finds peers and the version; what is here already will do if nobody answers and it is complete.
@@ -212,6 +240,18 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Notes where the drive is, and how it is called here: as the user says, or by its own name if that is free.
+async fn note_name(snapshot: &Snapshot, folder: &Path, name: Option<&str>) -> Result<(), Error> {
+    let (drives, key) = (Drives::of(&Dirs::open()?), &snapshot.drive.key);
+    let own = snapshot.drive.header().await?.name;
+    let known = drives.of_key(key).and_then(|known| known.name);
+    let free = || known.is_none().then(|| drives.free(key, &own)).flatten();
+    let name = name.map(str::to_owned).or_else(free);
+    let folder =
+        std::fs::canonicalize(folder).map_err(|error| Error::io("open", folder, &error))?;
+    drives.note(key, &folder, name.as_deref())
 }
 
 /// Refuses a folder that holds another drive.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use libp2p::Multiaddr;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::scene::Scene;
-use crate::address::{self, Address, Link, VersionSpec};
+use crate::address::{self, Address, Link, VersionSpec, find_drive};
+use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
 use crate::cli::{Discover, Listen, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::{DRIVE_FOLDER, DiskStorage};
+use crate::drives::Drives;
 use crate::engine::{
     AnyStore, Drive, Hub, Network, NetworkOptions, Patience, Reach, Snapshot, start,
 };
@@ -131,8 +133,9 @@ pub(super) async fn open_beside(
 ) -> Result<Opened, Error> {
     let here =
         std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
+    let dirs = Dirs::open()?;
     let Address { drive, version, path } = match address {
-        Some(text) => Address::parse(text, &here)?,
+        Some(text) => Address::parse(text, &here, &Drives::of(&dirs))?,
         None => Address::here(&here)?,
     };
     // However a folder is written, it is opened once.
@@ -148,7 +151,6 @@ pub(super) async fn open_beside(
         return Ok(Opened { path, version, ..other.clone() });
     }
     let hub = hub()?;
-    let dirs = Dirs::open()?;
     let (drive, network) = match drive {
         address::Drive::Folder(folder) => (open_folder(&hub, &dirs, &folder, args).await?, None),
         address::Drive::Key(key) => open_remote(&hub, &dirs, key, Vec::new(), args, out).await?,
@@ -196,11 +198,35 @@ async fn open_folder(
         Err(error) if error.code() == Code::Locked => error,
         Err(error) => return Err(error),
     };
-    let owner = runtime::find(&dirs.run, &key).into_iter().next().ok_or(locked)?;
+    let owner = owner(dirs, &key, &locked).ok_or(locked)?;
     let store = start(memory()?, hub.answers());
     let drive = Drive::open(hub, store, key, patience).await?;
     crate::engine::connect_locally(hub, &owner.socket).await?;
     Ok(drive)
+}
+
+/// Returns the process that has a store, if it answers to others: that which the error of the lock names.
+pub(super) fn owner(dirs: &Dirs, key: &PublicKey, locked: &Error) -> Option<runtime::Announced> {
+    let pid = locked.to_json()["pid"].as_i64();
+    let mut serving = runtime::find(&dirs.run, key).into_iter();
+    serving.find(|process| pid.is_none_or(|pid| i64::from(process.pid) == pid))
+}
+
+/// Returns the folder of the drive that a folder, something in it, or a name stands for.
+///
+/// # Errors
+/// E-NOTDRIVE, and E-NOTFOUND for what is neither.
+pub(super) fn folder_of(typed: &Path) -> Result<PathBuf, Error> {
+    let named = typed
+        .to_str()
+        .filter(|_| !typed.exists())
+        .map(|name| Dirs::find().ok().and_then(|dirs| Drives::of(&dirs).find(name)));
+    match named.flatten() {
+        Some(known) if known.is_there() => Ok(known.folder),
+        Some(known) => Err(Error::not_drive(&known.folder)
+            .context(format!("it held {} when it was seen last", escape::path(typed)))),
+        None => find_drive(typed),
+    }
 }
 
 /// Opens a store in memory, for a drive that nobody keeps.

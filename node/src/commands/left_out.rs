@@ -18,6 +18,7 @@ pub(super) fn list(out: &Out, left_out: &[LeftOut]) -> Result<(), Error> {
             let why = match why {
                 Why::Hidden => "hidden",
                 Why::Datignore => "datignore",
+                Why::Gitignore => "gitignore",
                 Why::Flag => "ignore",
             };
             let mut record = json!({ "type": "left_out", "why": why });
@@ -27,6 +28,7 @@ pub(super) fn list(out: &Out, left_out: &[LeftOut]) -> Result<(), Error> {
             let why = match why {
                 Why::Hidden => "hidden",
                 Why::Datignore => "ignored by .datignore",
+                Why::Gitignore => "ignored by .gitignore",
                 Why::Flag => "ignored by --ignore",
             };
             out.data(format!("! {}   {why}\n", escape::bytes(path)).as_bytes())?;
@@ -39,6 +41,7 @@ pub(super) fn list(out: &Out, left_out: &[LeftOut]) -> Result<(), Error> {
 pub(super) fn say(out: &Out, walked: &Walked) {
     let parts = [
         (number(walked, Why::Datignore), "ignored by .datignore"),
+        (number(walked, Why::Gitignore), "ignored by .gitignore"),
         (number(walked, Why::Flag), "ignored by --ignore"),
         (number(walked, Why::Hidden), "hidden"),
     ];
@@ -64,8 +67,12 @@ fn names(out: &Out, what: &str, names: impl ExactSizeIterator<Item = String>) {
 
 /// Adds to a record how much is left out for which reason.
 pub(super) fn count(record: &mut Value, walked: &Walked) {
+    let ignored: u64 = [Why::Datignore, Why::Gitignore, Why::Flag]
+        .into_iter()
+        .map(|why| number(walked, why))
+        .sum();
     record["hidden"] = number(walked, Why::Hidden).into();
-    record["ignored"] = (number(walked, Why::Datignore) + number(walked, Why::Flag)).into();
+    record["ignored"] = ignored.into();
     record["special"] = walked.special.len().into();
     record["unreadable"] = walked.unreadable.len().into();
 }

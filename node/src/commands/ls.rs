@@ -15,7 +15,7 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let opened = open(args.address.as_deref(), args.at.as_ref(), &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
     let folder = &opened.path;
-    let entry = if folder.is_root() { None } else { snapshot.entry(folder).await? };
+    let entry = snapshot.entry_or_root(folder).await?;
     match entry {
         Some(entry) if entry.kind != Kind::Directory => {
             return show(out, folder, folder, &entry, args.long);
@@ -39,13 +39,8 @@ fn show(
     long: bool,
 ) -> Result<(), Error> {
     if out.json {
-        let kind = match entry.kind {
-            Kind::File => "file",
-            Kind::Symlink => "symlink",
-            Kind::Directory => "directory",
-        };
         let mut record = json!({
-            "type": kind, "size": entry.size, "mode": format!("{:04o}", entry.mode),
+            "type": kind(entry.kind), "size": entry.size, "mode": format!("{:04o}", entry.mode),
             "mtime": time(entry), "change": entry.change,
         });
         escape::json_path(&mut record, path.as_bytes());
@@ -70,8 +65,17 @@ fn show(
     out.data(format!("{size:>10}  {}  {:>6}  {name}\n", time(entry), entry.change).as_bytes())
 }
 
+/// Returns what scripts call a kind of entry.
+pub(super) fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Symlink => "symlink",
+        Kind::Directory => "directory",
+    }
+}
+
 /// Returns when an entry changed, as RFC 3339 in whole seconds.
-fn time(entry: &Entry) -> String {
+pub(super) fn time(entry: &Entry) -> String {
     jiff::Timestamp::from_second(entry.mtime.seconds)
         .map_or_else(|_| "–".into(), |time| time.to_string())
 }

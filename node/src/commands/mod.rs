@@ -2,22 +2,36 @@
 
 mod cat;
 mod clone;
+mod completions;
+mod config;
 mod context;
 mod doubted;
 mod dry_run;
+mod du;
+mod edit;
+mod ignored;
+mod init;
+mod keys;
 mod left_out;
+mod link;
 mod log;
 mod ls;
 mod missing;
+mod peers;
 mod recover;
 mod scene;
+mod serving;
 mod share;
+mod stat;
 mod status;
 mod verify;
+mod writing;
 
+use crate::cli::escape;
 use crate::cli::output::Out;
+use crate::cli::topics::{TOPICS, page};
 use crate::cli::{Cli, Command};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, nearest};
 
 /// Runs a command line.
 ///
@@ -39,7 +53,20 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
     match cli.command {
         Command::Share(args) => share::run(args, out).await,
         Command::Clone(args) => stoppable(clone::run(args, out)).await,
+        Command::Init(args) => init::run(&args, out),
+        Command::Link(args) => stoppable(link::run(args, out)).await,
         Command::Ls(args) => stoppable(ls::run(args, out)).await,
+        Command::Stat(args) => stoppable(stat::run(args, out)).await,
+        Command::Du(args) => stoppable(du::run(args, out)).await,
+        Command::Put(args) => stoppable(edit::put(args, out)).await,
+        Command::Rm(args) => stoppable(edit::rm(args, out)).await,
+        Command::Mv(args) => stoppable(edit::mv(args, out)).await,
+        Command::Peers(args) => stoppable(peers::run(args, out)).await,
+        Command::Keys(args) => keys::run(args, out),
+        Command::Ignored(args) => ignored::run(&args, out),
+        Command::Config(args) => stoppable(config::run(args, &cli.global, out)).await,
+        Command::Completions(args) => completions::run(args.shell, out),
+        Command::GenMan { folder } => completions::manual(&folder, out),
         Command::Cat(args) => stoppable(cat::run(args, out)).await,
         Command::Log(args) => stoppable(log::run(args, out)).await,
         Command::Verify(args) => stoppable(verify::run(args, out)).await,
@@ -59,21 +86,21 @@ async fn stoppable(command: impl Future<Output = Result<(), Error>>) -> Result<(
 
 fn help(topic: Option<&str>, out: &Out) -> Result<(), Error> {
     let mut command = crate::cli::command();
-    let text = match topic {
-        None => command.render_long_help().to_string(),
-        Some(topic) => match Code::from_name(topic) {
-            Some(code) => {
-                format!("{} (exit {})\n\n{}\n", code.name(), code.exit(), code.explanation())
-            }
-            None => {
-                let unknown = || {
-                    Error::usage(format!("there is no help on {topic}"))
-                        .hint("datnode help lists the commands")
-                };
-                let found = command.find_subcommand_mut(topic).ok_or_else(unknown)?;
-                found.render_long_help().to_string()
-            }
-        },
+    let Some(topic) = topic else {
+        return out.data(command.render_long_help().to_string().as_bytes());
+    };
+    let text = match (Code::from_name(topic), command.find_subcommand_mut(topic)) {
+        (Some(code), None) => {
+            format!("{} (exit {})\n\n{}\n", code.name(), code.exit(), code.explanation())
+        }
+        (_, Some(found)) => found.render_long_help().to_string(),
+        (None, None) => page(topic).ok_or_else(|| {
+            let names = TOPICS.iter().map(|(name, _)| name.as_bytes().to_vec());
+            let near = nearest(topic.as_bytes(), names);
+            let error = Error::usage(format!("there is no help on {}", escape::text(topic)));
+            let near = near.first().map(|near| format!("did you mean {}?", escape::bytes(near)));
+            near.into_iter().fold(error, Error::hint).hint("datnode help lists commands and topics")
+        })?,
     };
     out.data(text.as_bytes())
 }

@@ -10,10 +10,9 @@ use datnode_drive::DrivePath;
 use datnode_feed::{FeedSlot, PublicKey};
 use serde_json::json;
 
-use super::context::{disk, hub, network, patience, read_key};
+use super::context::{disk, folder_of, hub, network, patience, read_key};
 use super::scene::Scene;
-use super::share::latest;
-use crate::address::{Link, find_drive, key::hex};
+use crate::address::{Link, key::hex};
 use crate::cli::Recover;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -23,6 +22,7 @@ use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, Snapshot, start};
 use crate::error::Error;
 use crate::home::{self, Home};
+use crate::import::latest;
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, landed, note_landed};
 
@@ -38,7 +38,7 @@ pub(super) async fn run(args: Recover, out: &Out) -> Result<(), Error> {
 }
 
 async fn recover(args: Recover, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
-    let folder = find_drive(&args.folder)?;
+    let folder = folder_of(&args.folder)?;
     let folder =
         std::fs::canonicalize(&folder).map_err(|error| Error::io("open", &folder, &error))?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;

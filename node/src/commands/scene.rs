@@ -1,20 +1,22 @@
 //! What a command that fetches is doing, told from what is true of its drive and its peers.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
-use crate::cli::stages::{Stage, Status};
+use crate::cli::escape;
+use crate::cli::stages::{Stage, Status, of};
 use crate::cli::units::{Count, Things};
 use crate::engine::{Drive, LandingState, PeerReport};
+use crate::landing::Current;
 
 /// A drive that is being fetched.
 #[derive(Default)]
 pub(super) struct Scene {
     drive: RefCell<Option<Drive>>,
-    landing: Cell<Option<LandingState>>,
+    landing: RefCell<Option<LandingState>>,
 }
 
 /// What there is to tell the stage from.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Facts {
     /// Who is looked for.
     sought: usize,
@@ -37,7 +39,7 @@ impl Scene {
 
     /// Tells how far its files are.
     pub(super) fn landing(&self, state: LandingState) {
-        self.landing.set(Some(state));
+        *self.landing.borrow_mut() = Some(state);
     }
 
     /// Returns what is being done.
@@ -58,7 +60,7 @@ impl Scene {
     }
 
     fn facts(&self) -> Facts {
-        let landing = self.landing.get();
+        let landing = self.landing.borrow().clone();
         let drive = self.drive.borrow();
         let Some(drive) = &*drive else { return Facts { landing, ..Facts::default() } };
         let peers = drive.hub.peers();
@@ -77,8 +79,9 @@ impl Scene {
 
 /// Tells the stage, and what is waited for in it.
 fn status(facts: &Facts) -> Status {
-    let Facts { sought, peers, serving, blocks, head, landing } = *facts;
-    let (bytes, total) = landing.map_or((0, None), |state| (state.bytes, Some(state.total)));
+    let Facts { sought, peers, serving, blocks, head, ref landing } = *facts;
+    let (bytes, total) =
+        landing.as_ref().map_or((0, None), |state| (state.bytes, Some(state.total)));
     let (stage, note) = match landing {
         Some(state) if serving == 0 && state.bytes < state.total => {
             (Stage::Download, "waiting for somebody who has the rest".to_owned())
@@ -95,7 +98,14 @@ fn status(facts: &Facts) -> Status {
         }
         None => (Stage::Connect, "waiting for somebody who has the drive".to_owned()),
     };
-    Status { stage, bytes, total, peers, note }
+    let file = landing.as_ref().and_then(|state| state.current.as_ref()).map(file);
+    Status { stage, bytes, total, peers, note, file }
+}
+
+/// Says which file is being written, and how far it is.
+fn file(current: &Current) -> String {
+    let Current { path, size, here } = current;
+    format!("{}   {}", escape::bytes(path), of(*here, *size))
 }
 
 #[cfg(test)]
@@ -104,24 +114,29 @@ mod tests {
 
     #[test]
     fn the_stage_follows_from_the_facts() {
-        let none = Facts::default();
-        let landing = Some(LandingState { bytes: 5, total: 10 });
+        let none = Facts::default;
+        let current = Some(Current { path: b"a\n".to_vec(), size: 4096, here: 2048 });
+        let landing = Some(LandingState { bytes: 5, total: 10, current });
         let table = [
-            (none, Stage::Find, "looking for"),
-            (Facts { sought: 2, ..none }, Stage::Connect, "2 known, none answered"),
-            (Facts { peers: 1, ..none }, Stage::Connect, "waiting for somebody"),
-            (Facts { sought: 1, peers: 1, serving: 1, ..none }, Stage::Connect, "waiting for"),
+            (none(), Stage::Find, "looking for"),
+            (Facts { sought: 2, ..none() }, Stage::Connect, "2 known, none answered"),
+            (Facts { peers: 1, ..none() }, Stage::Connect, "waiting for somebody"),
+            (Facts { sought: 1, peers: 1, serving: 1, ..none() }, Stage::Connect, "waiting for"),
             (
-                Facts { sought: 1, peers: 1, serving: 1, head: true, blocks: 7, ..none },
+                Facts { sought: 1, peers: 1, serving: 1, head: true, blocks: 7, ..none() },
                 Stage::History,
                 "7 blocks",
             ),
             // A clone that is here already looks for a newer version first.
-            (Facts { sought: 1, head: true, ..none }, Stage::Connect, "1 known"),
-            (Facts { head: true, ..none }, Stage::History, "0 blocks"),
-            (Facts { peers: 1, serving: 1, head: true, landing, ..none }, Stage::Download, ""),
+            (Facts { sought: 1, head: true, ..none() }, Stage::Connect, "1 known"),
+            (Facts { head: true, ..none() }, Stage::History, "0 blocks"),
             (
-                Facts { head: true, landing, ..none },
+                Facts { peers: 1, serving: 1, head: true, landing: landing.clone(), ..none() },
+                Stage::Download,
+                "",
+            ),
+            (
+                Facts { head: true, landing, ..none() },
                 Stage::Download,
                 "waiting for somebody who has the rest",
             ),
@@ -129,6 +144,8 @@ mod tests {
         for (facts, stage, note) in table {
             let status = status(&facts);
             assert_eq!(status.stage, stage, "{facts:?}");
+            let file = facts.landing.is_some().then(|| "a\\n   2.0 / 4.0 KiB".to_owned());
+            assert_eq!(status.file, file, "{facts:?}");
             assert!(status.note.starts_with(note), "{facts:?}: {}", status.note);
         }
     }

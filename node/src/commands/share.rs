@@ -1,88 +1,127 @@
 //! `datnode share`: take a folder in, then serve it until asked to stop.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use datnode_drive::{Step, Version};
-use datnode_feed::{BlockIndex, FeedSlot, PublicKey};
+use datnode_drive::Version;
+use datnode_feed::PublicKey;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-use super::context::{asked_to_stop, disk, hub, network, patience, read_key, write_key};
+use super::context::{asked_to_stop, folder_of, hub, network, patience};
+use super::link::qr;
+use super::serving::{Pen, Serving};
+use super::writing::{self, Own, Written};
 use super::{dry_run, left_out};
 use crate::address::{Link, Ticket, key::hex};
-use crate::cli::Share;
+use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{IMPORTING, Stage, Stages, Status};
 use crate::cli::units::{Count, Size, Span, Things};
+use crate::cli::{Progress, Share};
 use crate::dirs::Dirs;
+use crate::drives::Drives;
+use crate::edit::is_bare;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::{Code, Error};
 use crate::home::{self, Home};
-use crate::import::{How, Imported, Keep, Progress, Rules, Writer, create, import};
-use crate::keys::DriveKeys;
+use crate::import::{self, How, Imported, Keep, Rules, latest};
 use crate::runtime;
-use crate::view::View;
 
 pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
-    let folder = std::fs::canonicalize(&args.folder)
-        .map_err(|error| Error::io("open", &args.folder, &error))?;
-    if !folder.is_dir() {
-        return Err(Error::usage(format!("{} is no folder", args.folder.display())));
-    }
+    let folder = folder(&args.folder)?;
     if args.dry_run {
         return dry_run::run(&args, &folder, out).await;
     }
     let dirs = Dirs::open()?;
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
-    let asked = asked_to_stop();
+    let (args, asked) = (Arc::new(args), asked_to_stop());
+    tokio::pin!(asked);
     let taking = {
         let (args, dirs, out, folder, stop) =
-            (Arc::new(args), dirs.clone(), out.clone(), folder.clone(), stop.0.clone());
-        let shared = args.clone();
-        (args, tokio::task::spawn_blocking(move || take(&shared, &dirs, &folder, &out, &stop)))
+            (args.clone(), dirs.clone(), out.clone(), folder.clone(), stop.0.clone());
+        tokio::task::spawn_blocking(move || take(&args, &dirs, &folder, &out, &stop))
     };
-    let (args, taken) = taking;
-    tokio::pin!(asked);
-    let Taken { store, key, version, imported } = tokio::select! {
-        taken = taken => taken.map_err(|error| Error::new(Code::Io, error.to_string()))??,
+    let Taken { store, key, version, imported, pen } = tokio::select! {
+        taken = taking => taken.map_err(|error| Error::new(Code::Io, error.to_string()))??,
         () = &mut asked => return Err(Error::interrupted()),
     };
-    let hub = hub()?;
-    let (counts, number, id) = (version.change.counts, version.number, version.id.to_string());
-    let drive =
-        Drive::open(&hub, start(store, hub.answers()), key, patience(&args.network, &dirs, &key))
-            .await?;
+    Drives::of(&dirs).note(&key, &folder, args.name.as_deref())?;
+    let (hub, patience) = (hub()?, patience(&args.network, &dirs, &key));
+    let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     let addresses = network.addresses();
     let _announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
         .map_err(|error| Error::io("write", &dirs.run, &error))?;
-    listen_locally(&hub, &runtime::socket(&dirs.run))?;
-    let ticket = Ticket::new(key, addresses.clone()).to_string();
+    let ticket = Ticket::new(key, addresses);
+    let serving = Serving { drive, ticket, pen, began: Instant::now(), out: out.clone() };
+    let (edits, mut edited) = mpsc::unbounded_channel();
+    listen_locally(&hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
     if out.json {
-        let mut record = json!({
-            "type": "ready", "drive": { "key": hex(&key), "link": Link(&key).to_string() }, "ticket": ticket,
-            "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "change": number, "version": id, "files": counts.files, "bytes": counts.bytes,
-        });
-        if let Some(imported) = &imported {
-            count(&mut record, imported);
-        }
-        out.record(&record)?;
+        out.record(&ready(&serving, &version, imported.as_ref()))?;
     }
-    let word = if args.ticket { ticket } else { Link(&key).to_string() };
-    out.say(format_args!(
-        "\n    datnode clone {word}\n\nAnyone with this {} can read the drive.   Ctrl-C stops",
-        if args.ticket { "ticket" } else { "key" }
-    ));
+    invite(&args, &serving)?;
     out.doing("serving".to_owned());
     tokio::select! {
         () = asked => {}
-        never = watch(&drive, &dirs, &folder, out) => return never,
+        never = serving.show(&mut edited) => match never {},
+        never = watch(&serving.drive, &dirs, &folder, out) => return never,
     }
+    serving.sum_up()?;
     network.close().await;
+    Ok(())
+}
+
+/// Returns the folder that is meant: by its path, or by a drive's name.
+fn folder(typed: &Path) -> Result<PathBuf, Error> {
+    let found = if typed.exists() {
+        typed.to_owned()
+    } else {
+        folder_of(typed).unwrap_or(typed.to_owned())
+    };
+    let folder = std::fs::canonicalize(&found).map_err(|error| Error::io("open", typed, &error))?;
+    match folder.is_dir() {
+        true => Ok(folder),
+        false => Err(Error::usage(format!("{} is no folder", escape::path(typed)))),
+    }
+}
+
+/// Returns what scripts are told.
+fn ready(serving: &Serving, version: &Version, imported: Option<&Imported>) -> Value {
+    let (key, counts) = (&serving.drive.key, version.change.counts);
+    let addresses = serving.ticket.addresses.iter().map(ToString::to_string);
+    let mut record = json!({
+        "type": "ready", "drive": { "key": hex(key), "link": Link(key).to_string() },
+        "ticket": serving.ticket.to_string(), "addresses": addresses.collect::<Vec<_>>(),
+        "change": version.number, "version": version.id.to_string(), "files": counts.files, "bytes": counts.bytes,
+    });
+    if let Some(imported) = imported {
+        count(&mut record, imported);
+    }
+    record
+}
+
+/// Shows what others have to type.
+fn invite(args: &Share, serving: &Serving) -> Result<(), Error> {
+    let (out, link) = (&serving.out, Link(&serving.drive.key).to_string());
+    let word = if args.ticket { serving.ticket.to_string() } else { link.clone() };
+    let what = if args.ticket { "ticket" } else { "key" };
+    if args.qr {
+        out.say(qr(&link)?);
+    }
+    if args.copy {
+        out.copy(&format!("datnode clone {word}"));
+    }
+    let keys = match out.progress {
+        Progress::Bar => "   c copy   t ticket   q QR   p peers   Ctrl-C stops",
+        _ => "   Ctrl-C stops",
+    };
+    out.say(format_args!(
+        "\n    datnode clone {word}\n\nAnyone with this {what} can read the drive.{keys}"
+    ));
     Ok(())
 }
 
@@ -123,6 +162,8 @@ struct Taken {
     version: Version,
     /// What was taken in just now; none if the folder was not looked at.
     imported: Option<Imported>,
+    /// What it takes to change it; none for a reader's.
+    pen: Option<Pen>,
 }
 
 /// Opens the drive of a folder and takes in what changed; gives the store, ready to be served.
@@ -133,84 +174,75 @@ fn take(
     out: &Out,
     stop: &AtomicBool,
 ) -> Result<Taken, Error> {
-    let known = read_key(folder)?;
-    let mut store = disk(folder, true)?;
-    let keys = match known {
-        Some(key) => match DriveKeys::load(dirs, &key)? {
-            Some(keys) => keys,
-            None => {
-                out.say("The secret key of this drive is not here: serving what there is, taking nothing in.");
-                return serve_only(store, key);
-            }
-        },
-        None => DriveKeys::create(dirs)?,
+    let mut written = match writing::open(dirs, folder)? {
+        Own::Written(written) => written,
+        Own::Read(store, key) => {
+            out.say("The secret key of this drive is not here: serving what there is, taking nothing in.");
+            return serve_only(store, key);
+        }
     };
-    let key = keys.changes.public();
-    let (changes, content) = (
-        store.add_feed(key).map_err(Error::store)?,
-        store.add_feed(keys.content.public()).map_err(Error::store)?,
-    );
-    store.own(changes);
-    store.own(content);
-    let mut home = Home::open(dirs, &key)?;
-    if args.no_import && store.length(changes) > 0 {
-        return Ok(Taken { version: latest(&mut store, changes)?, store, key, imported: None });
+    let key = written.key();
+    if let Some(name) = &args.name {
+        Drives::of(dirs).check(&key, name)?;
     }
-    home.check(folder, &mut store, changes)?;
-    let writer = Writer { changes: (changes, &keys.changes), content: (content, &keys.content) };
-    if store.length(changes) == 0 {
-        let name = args
-            .name
-            .clone()
-            .or_else(|| folder.file_name().map(|name| name.to_string_lossy().into_owned()));
-        create(&mut store, &writer, &name.unwrap_or_default()).map_err(Error::store)?;
+    let changes = written.changes;
+    if args.no_import && written.store.length(changes) > 0 {
+        let version = latest(&mut written.store, changes)?;
+        // Whether this folder may write was not asked.
+        return Ok(Taken { version, store: written.store, key, imported: None, pen: None });
     }
-    if known.is_none() {
-        write_key(folder, &key)?;
-    }
-    let base = latest(&mut store, changes)?;
-    note_home(&mut home, folder, &store, changes)?;
-    if args.no_import {
-        return Ok(Taken { store, key, version: base, imported: None });
+    let base = written.begin(folder, args.name.as_deref())?;
+    if args.no_import || is_bare(folder) {
+        return Ok(taken(*written, dirs, folder, base, None));
     }
     let (rules, began) = (rules(args), Instant::now());
     let stages = Stages::new(out, IMPORTING);
-    let mut last = status(Progress::default());
-    let mut progress = |now: Progress| {
+    let mut last = status(import::Progress::default());
+    let mut progress = |now: import::Progress| {
         last = status(now);
         stages.show(&last);
     };
     let keep = if args.in_place { Keep::InPlace } else { Keep::History };
     let how = How { rules: &rules, keep, message: &args.message };
-    let imported = import(&mut store, &writer, &base, folder, &how, stop, &mut progress)?;
-    note_home(&mut home, folder, &store, changes)?;
+    let (store, writer) = written.parts();
+    let imported = import::import(store, &writer, &base, folder, &how, stop, &mut progress)?;
+    written.note(folder)?;
     stages.end(&last);
     if args.show_ignored {
         left_out::list(out, &imported.walked.left_out)?;
     }
     describe(out, &imported, began.elapsed());
     let version = imported.version.clone();
-    Ok(Taken { store, key, version, imported: Some(imported) })
+    Ok(taken(*written, dirs, folder, version, Some(imported)))
 }
 
-/// Notes where the drive is written, and how far it is.
-fn note_home(
-    home: &mut Home,
+fn taken(
+    written: Written,
+    dirs: &Dirs,
     folder: &Path,
-    store: &AnyStore,
-    changes: FeedSlot,
-) -> Result<(), Error> {
-    store.head(changes).map_or(Ok(()), |head| home.note(folder, head))
+    version: Version,
+    imported: Option<Imported>,
+) -> Taken {
+    let key = written.key();
+    let Written { store, keys, changes, content, .. } = written;
+    let (keys, folder, dirs) = (Arc::new(keys), folder.to_owned(), dirs.clone());
+    let pen = Some(Pen { keys, changes, content, folder, dirs });
+    Taken { store, key, version, imported, pen }
 }
 
-fn status(now: Progress) -> Status {
+fn status(now: import::Progress) -> Status {
     let note = format!("{} of {}", Count(now.files), Things(now.files_total, "file"));
-    Status { stage: Stage::Import, bytes: now.bytes, total: None, peers: 0, note }
+    Status { stage: Stage::Import, bytes: now.bytes, total: None, peers: 0, note, file: None }
 }
 
 /// Returns what to leave out.
 pub(super) fn rules(args: &Share) -> Rules {
-    Rules { hidden: args.hidden, no_ignore: args.no_ignore, ignore: args.ignore.clone() }
+    Rules {
+        hidden: args.hidden,
+        no_ignore: args.no_ignore,
+        gitignore: args.gitignore,
+        ignore: args.ignore.clone(),
+    }
 }
 
 fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<Taken, Error> {
@@ -221,19 +253,7 @@ fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<Taken, Error> {
         );
     }
     let version = latest(&mut store, changes)?;
-    Ok(Taken { store, key, version, imported: None })
-}
-
-/// Returns the latest version that is here.
-pub(super) fn latest(
-    store: &mut AnyStore,
-    changes: datnode_feed::FeedSlot,
-) -> Result<Version, Error> {
-    let last = BlockIndex(store.length(changes).saturating_sub(1));
-    match Version::open(&View::new(store, changes, None), last).map_err(Error::damaged)? {
-        Step::Done(version) => Ok(version),
-        Step::Need(_) => Err(Error::verify("the latest change is not here")),
-    }
+    Ok(Taken { store, key, version, imported: None, pen: None })
 }
 
 /// Adds to a record what an import did.

@@ -6,8 +6,8 @@ use datnode_drive::{DrivePath, Entry, Kind};
 use datnode_feed::Bitfield;
 use serde_json::{Value, json};
 
-use super::context::{Opened, open};
-use crate::address::{Link, find_drive, key::hex};
+use super::context::{Opened, folder_of, open};
+use crate::address::{Link, key::hex};
 use crate::cli::Status;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -22,7 +22,7 @@ use crate::keys::DriveKeys;
 const NAMES_MAX: usize = 5;
 
 pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
-    let folder = find_drive(&args.folder)?;
+    let folder = folder_of(&args.folder)?;
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
     let news = *opened.drive.changes.news.borrow();
@@ -71,7 +71,7 @@ async fn content(snapshot: &Snapshot) -> Result<Content, Error> {
     let mut content = Content::default();
     let count = |path: DrivePath, entry: Entry| {
         if entry.kind == Kind::File {
-            let missing = missing(&entry, &held);
+            let missing = lacking(&entry, &held);
             content.bytes = content.bytes.saturating_add(entry.size);
             content.here = content.here.saturating_add(entry.size - missing);
             if missing > 0 {
@@ -85,7 +85,7 @@ async fn content(snapshot: &Snapshot) -> Result<Content, Error> {
 }
 
 /// Returns how many bytes of a file are not here; of an extent that is here in part, its share of blocks.
-fn missing(entry: &Entry, held: &Bitfield) -> u64 {
+pub(super) fn lacking(entry: &Entry, held: &Bitfield) -> u64 {
     let missing = |extent: &datnode_drive::Extent| {
         let blocks = extent.first_block..extent.first_block.saturating_add(extent.count);
         let here = held.iter_ones(blocks).count() as u64;
@@ -140,7 +140,7 @@ impl State {
         let mut line = |title: &str, rest: String| text.push_str(&format!("{title:<11}{rest}\n"));
         line("version", format!("{} · {}", version.number, &version.id.to_string()[..6]));
         let Content { bytes, here, missing } = &self.content;
-        let names: Vec<String> = missing.iter().take(NAMES_MAX).map(lacking).collect();
+        let names: Vec<String> = missing.iter().take(NAMES_MAX).map(named).collect();
         let missing = match missing.len().saturating_sub(NAMES_MAX) {
             _ if missing.is_empty() => "everything".to_owned(),
             0 => format!("missing: {}", names.join(", ")),
@@ -183,6 +183,6 @@ impl State {
     }
 }
 
-fn lacking((path, bytes): &(DrivePath, u64)) -> String {
+fn named((path, bytes): &(DrivePath, u64)) -> String {
     format!("{} {}", escape::bytes(path.as_bytes()), Size(*bytes))
 }

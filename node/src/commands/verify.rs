@@ -9,9 +9,9 @@ use datnode_feed::{Checked, FeedSlot, PublicKey};
 use datnode_proto::{Order, Priority, Target, Want};
 use serde_json::{Value, json};
 
-use super::context::{disk, hub, network, patience, read_key};
+use super::context::{disk, folder_of, hub, network, patience, read_key};
 use super::doubted;
-use crate::address::{VersionSpec, find_drive};
+use crate::address::VersionSpec;
 use crate::cli::Verify;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -26,7 +26,7 @@ use crate::landing::{FolderOf, Others, landed};
 const NAMES_MAX: usize = 10;
 
 pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
-    let folder = find_drive(&args.folder)?;
+    let folder = folder_of(&args.folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     let mut store = disk(&folder, false)?;
     let started = Instant::now();

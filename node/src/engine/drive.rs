@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 
 use datnode_drive::{Reading, Step, Version};
 use datnode_feed::{BlockIndex, FeedSlot, PublicKey, Storage, StoreError};
-use datnode_proto::{Class, FeedId, Order, Priority, Replica, Target, Want};
+use datnode_proto::{Class, FeedId, Order, PeerId, Priority, Replica, Target, Want};
 use tokio::sync::watch;
 
 use super::hub::{Hub, News};
 use super::patience::Patience;
 use super::snapshot::Snapshot;
-use super::worker::StoreHandle;
+use super::worker::{StoreHandle, Worker};
 use crate::address::VersionSpec;
 use crate::error::Error;
 use crate::view::View;
@@ -146,6 +146,33 @@ impl Drive {
         let made = link(&self.hub, &self.store, key, Class::Content).await?;
         let mut linked = self.linked.lock().expect("no code panics while it holds this");
         Ok(linked.entry(key).or_insert(made).clone())
+    }
+
+    /// Tells peers what was written to the store, and returns the version that came of it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn grown(&self) -> Result<Snapshot, Error> {
+        let content = self.linked.lock().expect("no code panics while it holds this").clone();
+        // The changes last: whoever hears of them may ask for the content at once.
+        for link in content.into_values().chain([self.changes.clone()]) {
+            let slot = link.slot;
+            let state = move |worker: &mut Worker| {
+                (worker.store.head(slot).copied(), worker.store.have(slot).clone())
+            };
+            if let (Some(head), have) = self.store.query(state).await {
+                self.hub.grown(link.id, head, &have);
+            }
+        }
+        self.latest().await
+    }
+
+    /// Returns how much of the drive's content a peer has, in percent; none while it has not told.
+    pub fn percent_of(&self, peer: PeerId) -> Option<u64> {
+        let linked = self.linked.lock().expect("no code panics while it holds this");
+        let parts = linked.values().filter_map(|link| self.hub.holding(link.id, peer));
+        let (held, length) = parts.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+        (held * 100).checked_div(length)
     }
 
     /// Runs a reading function of `datnode_drive`, fetching what it needs.

@@ -19,19 +19,21 @@ use super::windows::{Earlier, Versions, Windows};
 use super::worker::{AnyStore, Worker};
 use crate::error::Error;
 use crate::landing::{
-    FolderOf, Item, Landing, Survey, Surveyed, WINDOWS_MAX, Wanted, landed, note_landed,
+    Current, FolderOf, Item, Landing, Survey, Surveyed, WINDOWS_MAX, Wanted, landed, note_landed,
 };
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How far a landing is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LandingState {
     /// Bytes of files that are here, received or found.
     pub bytes: u64,
     /// Bytes that all files have.
     pub total: u64,
+    /// The file that is being written.
+    pub current: Option<Current>,
 }
 
 /// A landing that found nothing in its way.
@@ -48,7 +50,7 @@ pub struct LandingPlan {
 impl LandingPlan {
     /// Returns how far it is before it began.
     pub fn state(&self) -> LandingState {
-        LandingState { bytes: self.landing.landed, total: self.landing.total }
+        LandingState { bytes: self.landing.landed, total: self.landing.total, current: None }
     }
 }
 
@@ -163,7 +165,9 @@ impl Snapshot {
             }
             Ok(())
         };
-        let mut look = |bytes: u64| show(LandingState { bytes: bytes.min(total), total });
+        let mut look = |bytes: u64, current| {
+            show(LandingState { bytes: bytes.min(total), total, current });
+        };
         tokio::select! {
             done = work => done?,
             error = self.watch(&mut look) => return Err(error),
@@ -182,19 +186,21 @@ impl Snapshot {
     }
 
     /// Shows the state, and gives the error when our own disk fails.
-    async fn watch(&self, show: &mut impl FnMut(u64)) -> Error {
+    async fn watch(&self, show: &mut impl FnMut(u64, Option<Current>)) -> Error {
         loop {
             tokio::time::sleep(LOOK).await;
             let state = self.drive.store.query(|worker| {
-                let landed = worker.landing.as_ref().map_or(0, |(landing, _)| landing.landed);
-                (worker.take_failure(), landed)
+                let landing = worker.landing.as_ref().map(|(landing, _)| landing);
+                let landed = landing.map_or(0, |landing| landing.landed);
+                let current = landing.and_then(Landing::current);
+                (worker.take_failure(), landed, current)
             });
-            let (failure, landed) = state.await;
+            let (failure, landed, current) = state.await;
             if let Some(failure) = failure {
                 return failure;
             }
             let peers = self.drive.hub.peers();
-            show(landed.max(peers.iter().map(|peer| peer.status.bytes_in).sum()));
+            show(landed.max(peers.iter().map(|peer| peer.status.bytes_in).sum()), current);
         }
     }
 

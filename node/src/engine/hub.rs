@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant as Clock;
 
-use datnode_feed::{Bitfield, BlockIndex, FeedSlot};
+use datnode_feed::{Bitfield, BlockIndex, FeedSlot, SignedHead};
 use datnode_proto::{
     Availability, Binding, Done, Event, FeedId, Instant, PeerId, PeerStatus, Replica, Replicator,
     Want, WantId,
@@ -52,6 +52,8 @@ pub(super) struct State {
     newer_protocol: Option<u16>,
     /// Whether somebody was ever there who knows a feed of ours.
     met: bool,
+    /// What peers took and brought that are gone.
+    gone: Traffic,
 }
 
 struct Feed {
@@ -87,6 +89,25 @@ pub struct About {
     pub name: String,
     /// The address it was reached by.
     pub address: String,
+}
+
+/// What peers sent and received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Payload bytes sent.
+    pub bytes_out: u64,
+    /// Payload bytes received.
+    pub bytes_in: u64,
+    /// How many sessions took something.
+    pub served: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, peer: &PeerStatus) {
+        self.bytes_out += peer.bytes_out;
+        self.bytes_in += peer.bytes_in;
+        self.served += u64::from(peer.bytes_out > 0);
+    }
 }
 
 /// A peer, as commands show it.
@@ -138,6 +159,7 @@ impl Hub {
             shunned: Shunned::default(),
             newer_protocol: None,
             met: false,
+            gone: Traffic::default(),
         };
         let (timer, payloads) = (Notify::new(), Pool::default());
         let shared = Shared { state: Mutex::new(state), timer, answers, payloads };
@@ -209,6 +231,16 @@ impl Hub {
         self.settle(state);
     }
 
+    /// Tells that a feed that is written here has a new head, and its blocks.
+    pub fn grown(&self, feed: FeedId, head: SignedHead, have: &Bitfield) {
+        let mut state = self.lock();
+        state.replicator.handle_head(feed, head);
+        let runs: Vec<_> = have.runs().collect();
+        runs.into_iter().for_each(|run| state.replicator.handle_have(feed, run));
+        state.tell(feed, |news| news.length = head.head.length);
+        self.settle(state);
+    }
+
     /// Tells that blocks that were here are here no longer.
     pub fn lost(&self, feed: FeedId, runs: impl IntoIterator<Item = std::ops::Range<u64>>) {
         let mut state = self.lock();
@@ -235,6 +267,21 @@ impl Hub {
         };
         let reports = state.replicator.peers().filter_map(report);
         reports.collect()
+    }
+
+    /// Returns how many blocks of a feed a peer says that it holds, of how many.
+    pub fn holding(&self, feed: FeedId, peer: PeerId) -> Option<(u64, u64)> {
+        self.lock().replicator.holding(feed, peer)
+    }
+
+    /// Returns what was sent and received since the beginning, by whomever.
+    pub fn traffic(&self) -> Traffic {
+        let state = self.lock();
+        let here = state.replicator.peers();
+        here.fold(state.gone, |mut all, peer| {
+            all.add(&peer);
+            all
+        })
     }
 
     /// Returns the version of the newest protocol that some peer spoke, if no common version was found.
@@ -338,6 +385,9 @@ impl State {
     }
 
     pub(super) fn disconnect(&mut self, id: PeerId) -> Option<String> {
+        if let Some(status) = self.replicator.peer(id) {
+            self.gone.add(&status);
+        }
         self.replicator.handle_disconnected(id);
         let peer = self.peers.remove(&id)?;
         info!(peer = %peer.about.name, fault = peer.fault.as_deref(), "disconnected");

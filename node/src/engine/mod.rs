@@ -22,7 +22,7 @@ mod worker;
 pub use changes::Touched;
 pub use drive::{Drive, Link, URGENT};
 pub use fetch::{LandingPlan, LandingState, Report};
-pub use hub::{About, Hub, News, PeerReport, Wanted};
+pub use hub::{About, Hub, News, PeerReport, Traffic, Wanted};
 pub use network::{Network, NetworkOptions};
 pub(crate) use network::{connect_locally, listen_locally};
 pub use patience::{Patience, Reach};

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use super::hub::{About, Hub};
+use crate::control::{self, Answers};
 use crate::error::Error;
 use crate::keys::random;
 use crate::runtime;
@@ -161,26 +162,37 @@ async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {
     debug!(?ended, "session over");
 }
 
-/// Serves a hub's drives on a control socket.
+/// Serves a hub's drives on a control socket, and answers what other processes of this user ask.
 ///
 /// # Errors
 /// E-IO when the socket cannot be made.
-pub(crate) fn listen_locally(hub: &Hub, socket: &Path) -> Result<(), Error> {
+pub(crate) fn listen_locally(hub: &Hub, socket: &Path, answers: Answers) -> Result<(), Error> {
     let _ = std::fs::remove_file(socket);
     let listener =
         UnixListener::bind(socket).map_err(|error| Error::io("listen on", socket, &error))?;
     let hub = hub.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let hub = hub.clone();
+            let (hub, answers) = (hub.clone(), answers.clone());
             tokio::spawn(async move {
-                if let Err(error) = local_session(&hub, stream).await {
+                if let Err(error) = accept(&hub, stream, &answers).await {
                     debug!(%error, "local session");
                 }
             });
         }
     });
     Ok(())
+}
+
+/// Learns what the other process came for, and does it.
+async fn accept(hub: &Hub, mut stream: UnixStream, answers: &Answers) -> std::io::Result<()> {
+    let mut greeting = [0; GREETING.len()];
+    stream.read_exact(&mut greeting).await?;
+    if &greeting == control::GREETING {
+        return control::answer(stream, answers).await;
+    }
+    let ours = begin(&mut stream).await?;
+    replicate(hub, stream, &greeting, ours).await
 }
 
 /// Connects to the control socket of another process of this user.
@@ -195,18 +207,34 @@ pub(crate) async fn connect_locally(hub: &Hub, socket: &Path) -> Result<(), Erro
     Ok(())
 }
 
-/// Greets, exchanges randoms, which stand for the peer ids, and replicates.
-async fn local_session(hub: &Hub, mut stream: UnixStream) -> std::io::Result<()> {
+/// Greets, and sends what stands for our peer id.
+async fn begin(stream: &mut UnixStream) -> std::io::Result<Vec<u8>> {
     let ours = random().map_err(|error| std::io::Error::other(error.message().to_owned()))?;
     stream.write_all(GREETING).await?;
     stream.write_all(&*ours).await?;
-    let (mut greeting, mut theirs) = ([0; GREETING.len()], [0; 32]);
+    Ok(ours.to_vec())
+}
+
+async fn local_session(hub: &Hub, mut stream: UnixStream) -> std::io::Result<()> {
+    let ours = begin(&mut stream).await?;
+    let mut greeting = [0; GREETING.len()];
     stream.read_exact(&mut greeting).await?;
-    stream.read_exact(&mut theirs).await?;
-    if &greeting != GREETING {
+    replicate(hub, stream, &greeting, ours).await
+}
+
+/// Replicates with a process that greeted; random bytes stand for the peer ids.
+async fn replicate(
+    hub: &Hub,
+    mut stream: UnixStream,
+    greeting: &[u8],
+    ours: Vec<u8>,
+) -> std::io::Result<()> {
+    if greeting != GREETING {
         return Err(std::io::Error::other("not a datnode of this version"));
     }
-    let binding = Binding { ours: ours.to_vec(), theirs: theirs.to_vec() };
+    let mut theirs = [0; 32];
+    stream.read_exact(&mut theirs).await?;
+    let binding = Binding { ours, theirs: theirs.to_vec() };
     let about = About { name: "this computer".into(), address: "control socket".into() };
     let (read, write) = tokio::io::split(stream);
     hub.replicate(read, write, binding, about).await;

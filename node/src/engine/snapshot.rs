@@ -72,6 +72,14 @@ impl Snapshot {
         self.drive.ask(None, move |view| version.entry(view, &path)).await
     }
 
+    /// Returns the entry of a path; none for the root, which has none.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`].
+    pub async fn entry_or_root(&self, path: &DrivePath) -> Result<Option<Entry>, Error> {
+        if path.is_root() { Ok(None) } else { self.entry(path).await }
+    }
+
     /// Tells whether a path has an entry, or is a folder without one: something is in it.
     ///
     /// # Errors

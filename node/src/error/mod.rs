@@ -144,6 +144,26 @@ impl Error {
     }
 }
 
+/// What [`Error::to_json`] makes of an error's own parts, which fields cannot replace.
+const OWN_FIELDS: [&str; 6] = ["type", "code", "exit", "message", "context", "hints"];
+
+impl Error {
+    /// Takes an error back from its JSON form; none if it is no such thing.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let object = value.as_object()?;
+        let text = |name: &str| object.get(name)?.as_str();
+        let lines = |name: &str| {
+            let lines = object.get(name).and_then(Value::as_array);
+            lines.into_iter().flatten().filter_map(Value::as_str)
+        };
+        let error = Self::new(Code::from_name(text("code")?)?, text("message")?);
+        let error = lines("context").fold(error, |error, line| error.context(line));
+        let error = lines("hints").fold(error, |error, hint| error.hint(hint));
+        let others = object.iter().filter(|(name, _)| !OWN_FIELDS.contains(&name.as_str()));
+        Some(others.fold(error, |error, (name, value)| error.field(name, value.clone())))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))

@@ -3,24 +3,26 @@
 //! Files that look the same as their entry (size, mode, mtime) are not opened. The others are cut into chunks; a chunk that the
 //! store holds already is not stored again. Nothing shows before the commit at the end: a run that is killed makes no change, though
 //! blocks that lived in place in files which changed may be forgotten already.
-//! Elsewhere: what there is to take (`walk`), reading and hashing it (`ahead`), what changed (`compare`), taking
-//! one file in (`file`).
+//! Elsewhere: what there is to take (`walk`) and why not (`rule`), reading and hashing it (`ahead`, with `reader` and `cutter`),
+//! what changed (`compare`), taking one file in (`file`).
 
 mod ahead;
 mod compare;
 mod cutter;
 mod file;
 mod reader;
+mod rule;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::SystemTime;
 
 use datnode_drive::{
-    ChangeInfo, ChunkIndex, Entry, FeedRef, Header, Key, Mtime, Op, Role, Step, Version, commit,
-    header_block,
+    ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Mtime, Op, Role, Step, Version,
+    commit, header_block,
 };
 use datnode_feed::{BlockIndex, FeedSlot, SecretKey, Storage, Store, StoreError};
 
@@ -30,7 +32,8 @@ use crate::view::View;
 use ahead::read_ahead;
 use compare::{Look, Run, looks};
 use file::Taker;
-pub use walk::{Found, LeftOut, Rules, Walked, Why, walk};
+pub use rule::{Finder, Rule};
+pub use walk::{Found, LeftOut, Rules, Walked, Why, look_at, walk};
 
 /// How many entries of the base are read at a time.
 const PAGE: usize = 10_000;
@@ -133,7 +136,47 @@ pub fn import<S: Storage>(
         let known = entries(store, writer, base);
         (walker.join().expect("no walker panics"), known)
     });
-    let (mut walked, known) = (walked?, known?);
+    take_in(store, writer, base, root, (walked?, known?), how, (stop, progress))
+}
+
+/// Takes in what is at some paths of the folder `root`, whatever the rules say; the drive keeps all others as they are. What is in a
+/// folder is not looked at, unless it is named.
+///
+/// # Errors
+/// Those of [`import`].
+pub fn import_paths<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    base: &Version,
+    root: &Path,
+    paths: &BTreeSet<DrivePath>,
+    how: &How<'_>,
+) -> Result<Imported, Error> {
+    let mut walked = look_at(root, paths);
+    let mut known = Vec::new();
+    for path in paths {
+        let view = View::new(store, writer.changes.0, Some(writer.content.0));
+        match base.entry(&view, path).map_err(Error::damaged)? {
+            Step::Done(entry) => known.extend(entry.map(|entry| (path.key(), entry))),
+            Step::Need(_) => return Err(incomplete()),
+        }
+    }
+    known.sort_by(|(a, _), (b, _)| a.cmp(b));
+    walked.found.sort_by_cached_key(|found| found.path.key());
+    let stop = AtomicBool::new(false);
+    take_in(store, writer, base, root, (walked, known), how, (&stop, &mut |_| {}))
+}
+
+/// Makes a change of the difference between what was found in `root` and what was known of the same names.
+fn take_in<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    base: &Version,
+    root: &Path,
+    (mut walked, known): (Walked, Vec<(Key, Entry)>),
+    how: &How<'_>,
+    (stop, progress): (&AtomicBool, &mut dyn FnMut(Progress)),
+) -> Result<Imported, Error> {
     let racy_from = base.change.time.seconds - RACY;
     let (looks, more) = looks(&walked, &known, racy_from);
     if how.keep == Keep::History {
@@ -188,9 +231,25 @@ fn entries<S: Storage>(
             Step::Done(page) => {
                 all.extend(page.into_iter().map(|(path, entry)| (path.key(), entry)))
             }
-            Step::Need(_) => return Err(Error::verify("a writer's own index is not all here")),
+            Step::Need(_) => return Err(incomplete()),
         }
     }
+}
+
+/// Returns the latest version that is here, of a store that holds the changes feed.
+///
+/// # Errors
+/// E-VERIFY if its block is not here or damaged, and what the store says.
+pub fn latest<S: Storage>(store: &mut Store<S>, changes: FeedSlot) -> Result<Version, Error> {
+    let last = BlockIndex(store.length(changes).saturating_sub(1));
+    match Version::open(&View::new(store, changes, None), last).map_err(Error::damaged)? {
+        Step::Done(version) => Ok(version),
+        Step::Need(_) => Err(Error::verify("the latest change is not here")),
+    }
+}
+
+fn incomplete() -> Error {
+    Error::verify("a writer's own index is not all here")
 }
 
 /// Builds the index of the chunks that the store holds.
@@ -217,8 +276,11 @@ fn check_room(root: &Path, needed: u64) -> Result<(), Error> {
     }
 }
 
-/// Writes the change and both heads, and makes them durable together.
-fn finish<S: Storage>(
+/// Makes a change of `ops`, which are sorted by their keys: writes it and both heads, and makes them durable together.
+///
+/// # Errors
+/// What the store says.
+pub fn finish<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
     base: &Version,
@@ -240,7 +302,7 @@ fn finish<S: Storage>(
     let mut append = |block: &[u8]| view.store.borrow_mut().append(writer.changes.0, block);
     let made = match commit(base, &view, ops, info, &mut append) {
         Ok(Step::Done(made)) => made,
-        Ok(Step::Need(_)) => return Err(Error::verify("a writer's own index is not all here")),
+        Ok(Step::Need(_)) => return Err(incomplete()),
         Err(error) => {
             return Err(Error::new(
                 crate::error::Code::Io,

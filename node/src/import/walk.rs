@@ -4,7 +4,7 @@
 //! symlinks are recorded, not followed; sockets, pipes and devices are listed. What is left out is named with its
 //! reason; a folder that is left out counts once.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -17,6 +17,7 @@ use datnode_drive::{DrivePath, Key, Kind, MODE_MASK, Mtime};
 use ignore::overrides::{Override, OverrideBuilder};
 use ignore::{DirEntry, WalkBuilder, WalkState};
 
+use super::rule::Finder;
 use crate::disk::DRIVE_FOLDER;
 use crate::error::{Error, reason};
 
@@ -27,6 +28,8 @@ pub struct Rules {
     pub hidden: bool,
     /// Pay no heed to `.datignore`.
     pub no_ignore: bool,
+    /// Heed `.gitignore`, too; what a `.datignore` in the same folder says comes first.
+    pub gitignore: bool,
     /// More patterns to leave out, as in a `.datignore` at the top.
     pub ignore: Vec<String>,
 }
@@ -64,6 +67,8 @@ pub enum Why {
     Hidden,
     /// A `.datignore` file.
     Datignore,
+    /// A `.gitignore` file.
+    Gitignore,
     /// `--ignore`.
     Flag,
 }
@@ -92,15 +97,16 @@ impl Walked {
     }
 }
 
-/// The file with patterns of what to leave out.
-const DATIGNORE: &str = ".datignore";
+/// The files with patterns of what to leave out.
+pub(super) const DATIGNORE: &str = ".datignore";
+pub(super) const GITIGNORE: &str = ".gitignore";
 
 /// What the walkers passed over.
 #[derive(Default)]
 struct Passed {
     hidden: Mutex<Vec<PathBuf>>,
-    /// Whether there is a `.datignore` anywhere.
-    datignore: AtomicBool,
+    /// Whether there is a file with patterns anywhere.
+    patterns: AtomicBool,
 }
 
 /// How many threads look around; more make no difference on two cores.
@@ -111,13 +117,7 @@ const THREADS: usize = 2;
 /// # Errors
 /// E-USAGE for a pattern that is none.
 pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
-    let mut overrides = OverrideBuilder::new(root);
-    for pattern in &rules.ignore {
-        overrides
-            .add(&format!("!{pattern}"))
-            .map_err(|error| Error::usage(format!("--ignore {pattern}: {error}")))?;
-    }
-    let overrides = overrides.build().map_err(|error| Error::usage(error.to_string()))?;
+    let overrides = flagged(root, rules)?;
     let passed = Arc::new(Passed::default());
     let mut builder = WalkBuilder::new(root);
     builder
@@ -125,6 +125,10 @@ pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
         .follow_links(false)
         .threads(THREADS)
         .overrides(overrides.clone());
+    // Of two files in one folder the one that is added last has the last word.
+    if rules.gitignore {
+        builder.add_custom_ignore_filename(GITIGNORE);
+    }
     if !rules.no_ignore {
         builder.add_custom_ignore_filename(DATIGNORE);
     }
@@ -143,14 +147,37 @@ pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
         .into_iter()
         .map(|path| LeftOut { path: below(root, &path), why: Why::Hidden })
         .collect();
-    let may_ignore = passed.datignore.load(Ordering::Relaxed) && !rules.no_ignore;
-    if may_ignore || !overrides.is_empty() {
-        let ignored = ignored(root, &walked, &overrides);
+    let heeds = !rules.no_ignore || rules.gitignore;
+    if heeds && passed.patterns.load(Ordering::Relaxed) || !overrides.is_empty() {
+        let ignored = ignored(root, &walked, rules)?;
         walked.left_out.extend(ignored);
     }
     walked.left_out.sort_unstable();
     walked.found.sort_by_cached_key(|found| -> Key { found.path.key() });
     Ok(walked)
+}
+
+/// Looks at some paths of a working folder, and at nothing else.
+pub fn look_at(root: &Path, paths: &BTreeSet<DrivePath>) -> Walked {
+    let mut walked = Walked::default();
+    for path in paths {
+        let at = root.join(OsStr::from_bytes(path.as_bytes()));
+        let looked = match std::fs::symlink_metadata(&at) {
+            Ok(metadata) => found(&at, path.clone(), &metadata),
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(Some(found)) => walked.found.push(found),
+            Ok(None) => walked.special.push(path.as_bytes().to_vec()),
+            Err(error) => walked.unreadable.push((path.as_bytes().to_vec(), reason(&error))),
+        }
+    }
+    walked
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// What one thread finds; all learn of it when the thread is done.
@@ -179,8 +206,8 @@ fn takes(entry: &DirEntry, hidden: bool, passed: &Passed) -> bool {
     if name.eq_ignore_ascii_case(DRIVE_FOLDER.as_bytes()) {
         return false;
     }
-    if name == DATIGNORE.as_bytes() {
-        passed.datignore.store(true, Ordering::Relaxed);
+    if name == DATIGNORE.as_bytes() || name == GITIGNORE.as_bytes() {
+        passed.patterns.store(true, Ordering::Relaxed);
     }
     let skip = !hidden && name.starts_with(b".");
     if skip {
@@ -189,8 +216,19 @@ fn takes(entry: &DirEntry, hidden: bool, passed: &Passed) -> bool {
     !skip
 }
 
+/// Returns the patterns of `--ignore`.
+pub(super) fn flagged(root: &Path, rules: &Rules) -> Result<Override, Error> {
+    let mut overrides = OverrideBuilder::new(root);
+    for pattern in &rules.ignore {
+        overrides
+            .add(&format!("!{pattern}"))
+            .map_err(|error| Error::usage(format!("--ignore {pattern}: {error}")))?;
+    }
+    overrides.build().map_err(|error| Error::usage(error.to_string()))
+}
+
 /// Finds what patterns left out, of which the walker does not tell: all that is in a folder and was not met.
-fn ignored(root: &Path, walked: &Walked, overrides: &Override) -> Vec<LeftOut> {
+fn ignored(root: &Path, walked: &Walked, rules: &Rules) -> Result<Vec<LeftOut>, Error> {
     let found = walked.found.iter();
     let mut met: HashSet<&[u8]> = found.clone().map(|found| found.path.as_bytes()).collect();
     met.extend(walked.left_out.iter().map(|left| &left.path[..]));
@@ -198,7 +236,7 @@ fn ignored(root: &Path, walked: &Walked, overrides: &Override) -> Vec<LeftOut> {
     met.extend(walked.unreadable.iter().map(|(path, _)| &path[..]));
     let folders = found.filter(|found| found.kind == Kind::Directory);
     let folders = folders.map(|found| root.join(OsStr::from_bytes(found.path.as_bytes())));
-    let mut ignored = Vec::new();
+    let (mut ignored, mut finder) = (Vec::new(), Finder::new(root, rules)?);
     for folder in std::iter::once(root.to_owned()).chain(folders) {
         // A folder that cannot be read was reported when it was walked.
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -207,12 +245,12 @@ fn ignored(root: &Path, walked: &Walked, overrides: &Override) -> Vec<LeftOut> {
             if own || met.contains(&path[..]) {
                 continue;
             }
-            let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let flagged = overrides.matched(entry.path(), folder).is_ignore();
-            ignored.push(LeftOut { path, why: if flagged { Why::Flag } else { Why::Datignore } });
+            // A name that came just now is left out by no rule: the next walk meets it.
+            let rule = finder.rule_of(&path);
+            ignored.extend(rule.map(|rule| LeftOut { path, why: rule.why }));
         }
     }
-    ignored
+    Ok(ignored)
 }
 
 /// Returns the bytes of a path below the root.
@@ -233,7 +271,7 @@ fn note(root: &Path, entry: Result<DirEntry, ignore::Error>, walked: &mut Walked
     let bytes = below(root, entry.path());
     let looked = entry.metadata().map_err(why).and_then(|metadata| {
         let path = DrivePath::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
-        found(&entry, path, &metadata).map_err(|error| reason(&error))
+        found(entry.path(), path, &metadata).map_err(|error| reason(&error))
     });
     match looked {
         Ok(Some(found)) => walked.found.push(found),
@@ -261,7 +299,7 @@ fn why(error: ignore::Error) -> String {
     }
 }
 
-fn found(entry: &DirEntry, path: DrivePath, metadata: &Metadata) -> std::io::Result<Option<Found>> {
+fn found(at: &Path, path: DrivePath, metadata: &Metadata) -> std::io::Result<Option<Found>> {
     let file_type = metadata.file_type();
     let mut target = Vec::new();
     let kind = if file_type.is_file() {
@@ -269,7 +307,7 @@ fn found(entry: &DirEntry, path: DrivePath, metadata: &Metadata) -> std::io::Res
     } else if file_type.is_dir() {
         Kind::Directory
     } else if file_type.is_symlink() {
-        target = std::fs::read_link(entry.path())?.into_os_string().into_vec();
+        target = std::fs::read_link(at)?.into_os_string().into_vec();
         Kind::Symlink
     } else {
         debug_assert!(

@@ -42,7 +42,7 @@ use plan::Plan;
 use survey::{Found, may_land};
 pub use survey::{Survey, Surveyed, Wanted};
 use window::State;
-pub use window::Window;
+pub use window::{Current, Window};
 
 /// An entry of the version, and what earlier versions put under its name.
 #[derive(Clone, Debug)]
@@ -103,6 +103,11 @@ pub struct Landing {
 }
 
 impl Landing {
+    /// Returns the file that was written to last, if it is a large one that is not whole yet.
+    pub fn current(&self) -> Option<Current> {
+        self.windows.iter().find_map(Window::current)
+    }
+
     fn new(ground: Ground, scope: DrivePath, found: Found, exact: Option<bool>) -> Self {
         let (landed, total) = (found.landed, found.total);
         Self {

@@ -43,6 +43,17 @@ pub struct Window {
     naming: bool,
 }
 
+/// A file that is being written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Its path in the drive.
+    pub path: Vec<u8>,
+    /// Its bytes.
+    pub size: u64,
+    /// How many of them are there.
+    pub here: u64,
+}
+
 /// How far a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -58,6 +69,20 @@ impl Window {
     /// Returns the blocks that the files need.
     pub fn runs(&self) -> Vec<Range<u64>> {
         self.plan.runs()
+    }
+
+    /// Returns the file that was written to last, with its bytes and how many of them are there; none if it is whole.
+    pub(super) fn current(&self) -> Option<Current> {
+        let (file, _) = self.open.front()?;
+        let (path, entry) = self.plan.files.get(*file)?;
+        match self.states.get(*file)? {
+            State::Missing(missing) => Some(Current {
+                path: path.as_bytes().to_vec(),
+                size: entry.size,
+                here: entry.size.saturating_sub(*missing),
+            }),
+            _ => None,
+        }
     }
 
     /// Makes room and folders; puts blocks where they belong that the store holds from an earlier run or version.

@@ -468,6 +468,20 @@ impl Replicator {
         self.peers.iter().map(|(id, peer)| peer.status(*id))
     }
 
+    /// Returns a peer.
+    pub fn peer(&self, id: PeerId) -> Option<PeerStatus> {
+        Some(self.peers.get(&id)?.status(id))
+    }
+
+    /// Returns how many blocks of a feed a peer says that it holds, of those that we know of, and how many these are; none
+    /// while it has not told.
+    pub fn holding(&self, id: FeedId, peer: PeerId) -> Option<(u64, u64)> {
+        let feed = self.feeds.get(&id)?;
+        let holder = feed.holders.get(&peer).filter(|holder| holder.heard)?;
+        let held = holder.have.runs().map(|run| run.end.min(feed.length).saturating_sub(run.start));
+        Some((held.sum(), feed.length))
+    }
+
     fn check(&mut self, peer: PeerId, result: Result<(), Fault>) {
         if let Err(fault) = result {
             self.fault(peer, fault);

@@ -1,0 +1,443 @@
+//! What each command takes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::units;
+use super::{ByteRange, Network};
+use crate::address::VersionSpec;
+
+/// `datnode share`
+#[derive(Debug, Args)]
+pub struct Share {
+    /// The folder.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// What this change is about.
+    #[arg(short, long, default_value = "")]
+    pub message: String,
+    /// What the drive is called: used like its key afterwards. A new one is named like its folder if this is not given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Leave out what matches; may be given more than once.
+    #[arg(long, value_name = "GLOB")]
+    pub ignore: Vec<String>,
+    /// Pay no heed to .datignore.
+    #[arg(long)]
+    pub no_ignore: bool,
+    /// Leave out what .gitignore files say as well.
+    #[arg(long)]
+    pub gitignore: bool,
+    /// Take hidden files too.
+    #[arg(long)]
+    pub hidden: bool,
+    /// Take no changes in while serving. The only way in this release.
+    #[arg(long)]
+    pub no_watch: bool,
+    /// Serve what is in the drive, without looking at the folder.
+    #[arg(long)]
+    pub no_import: bool,
+    /// Serve the files themselves, without a copy: as files change, old versions go away.
+    #[arg(long)]
+    pub in_place: bool,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// List what is left out: hidden names, and what patterns match.
+    #[arg(long)]
+    pub show_ignored: bool,
+    /// Show the ticket, which carries addresses, instead of the key.
+    #[arg(long)]
+    pub ticket: bool,
+    /// Draw the link as a QR code.
+    #[arg(long)]
+    pub qr: bool,
+    /// Copy the command that clones to the clipboard of the terminal.
+    #[arg(long)]
+    pub copy: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode clone`
+#[derive(Debug, Args)]
+pub struct CloneArgs {
+    /// A link, key, ticket or address.
+    pub address: OsString,
+    /// Where to; the drive's name if not given.
+    pub folder: Option<PathBuf>,
+    /// Fetch this version and stay there.
+    #[arg(long, value_name = "VERSION", alias = "checkout")]
+    pub at: Option<VersionSpec>,
+    /// What the drive is called here: used like its key afterwards. Its own name if not given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Replace what is in the way.
+    #[arg(long)]
+    pub force: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode ls`
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// A folder, link, key, ticket or address; this folder if not given.
+    pub address: Option<OsString>,
+    /// Sizes, times and versions.
+    #[arg(short)]
+    pub long: bool,
+    /// Everything below.
+    #[arg(short = 'R')]
+    pub recursive: bool,
+    /// The version to read.
+    #[arg(long, value_name = "VERSION", alias = "checkout")]
+    pub at: Option<VersionSpec>,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode cat`
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// Files, as addresses.
+    #[arg(required = true)]
+    pub addresses: Vec<OsString>,
+    /// Bytes A to B, both included; A- to the end, -N the last N.
+    #[arg(long, value_name = "A-B|A-|-N", allow_hyphen_values = true)]
+    pub range: Option<ByteRange>,
+    /// Begin at this byte; 4096, 64KiB and 2M are understood.
+    #[arg(long, value_name = "N", conflicts_with = "range", value_parser = units::parse_size)]
+    pub offset: Option<u64>,
+    /// At most this many bytes.
+    #[arg(long, value_name = "N", conflicts_with = "range", value_parser = units::parse_size)]
+    pub length: Option<u64>,
+    /// Write to this file.
+    #[arg(short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The version to read.
+    #[arg(long, value_name = "VERSION", alias = "checkout")]
+    pub at: Option<VersionSpec>,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode log`
+#[derive(Debug, Args)]
+pub struct Log {
+    /// A folder, link, key, ticket or address; this folder if not given.
+    pub address: Option<OsString>,
+    /// At most this many, the newest ones.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Only changes of this file, of what is in this folder, or of what this pattern matches; may be given more than once.
+    #[arg(long, value_name = "PATH|GLOB")]
+    pub path: Vec<OsString>,
+    /// What each change did: files added, changed and removed, bytes, and where.
+    #[arg(long)]
+    pub stat: bool,
+    /// Oldest first.
+    #[arg(long)]
+    pub reverse: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The drive's folder or name.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Signatures and records only.
+    #[arg(long, conflicts_with = "full")]
+    pub quick: bool,
+    /// Every byte; the default.
+    #[arg(long)]
+    pub full: bool,
+    /// Fetch what is damaged again.
+    #[arg(long)]
+    pub repair: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// All drives of this user, one line each.
+    #[arg(long, conflicts_with = "folder")]
+    pub all: bool,
+    /// The drive's folder or name.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode recover`
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The drive's folder or name.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder; it is made if it is not there.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// What the drive is called; the folder's name if not given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A drive without a working folder: its files are in the store alone, changed by put, rm and mv.
+    #[arg(long)]
+    pub bare: bool,
+}
+
+/// `datnode stat`
+#[derive(Debug, Args)]
+pub struct Stat {
+    /// A file or folder of a drive, or a drive.
+    pub address: OsString,
+    /// The version to read.
+    #[arg(long, value_name = "VERSION", alias = "checkout")]
+    pub at: Option<VersionSpec>,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode du`
+#[derive(Debug, Args)]
+pub struct Du {
+    /// A folder, name, link, key, ticket or address; this folder if not given.
+    pub address: Option<OsString>,
+    /// The sum alone.
+    #[arg(short, long)]
+    pub summary: bool,
+    /// Folders down to this depth.
+    #[arg(short, long, value_name = "N", default_value_t = 1, conflicts_with = "summary")]
+    pub depth: usize,
+    /// The version to read.
+    #[arg(long, value_name = "VERSION", alias = "checkout")]
+    pub at: Option<VersionSpec>,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode link`
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// A folder, name, link, key, ticket or address; this folder if not given.
+    pub address: Option<OsString>,
+    /// With the addresses of the processes here that serve it.
+    #[arg(long, conflicts_with_all = ["hex", "at"])]
+    pub ticket: bool,
+    /// Draw a QR code.
+    #[arg(long)]
+    pub qr: bool,
+    /// The key in hexadecimal.
+    #[arg(long)]
+    pub hex: bool,
+    /// The link to this version: a change number, or the beginning of a version's hash.
+    #[arg(long, value_name = "VERSION", alias = "checkout")]
+    pub at: Option<VersionSpec>,
+}
+
+/// `datnode peers`
+#[derive(Debug, Args)]
+pub struct Peers {
+    /// The drive's folder or name.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Those of all processes of this user.
+    #[arg(long, conflicts_with = "folder")]
+    pub all: bool,
+    /// Again every second, until Ctrl-C.
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// `datnode ignored`
+#[derive(Debug, Args)]
+pub struct Ignored {
+    /// Files and folders in a shared folder.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// As share does with this flag.
+    #[arg(long, value_name = "GLOB")]
+    pub ignore: Vec<String>,
+    /// As share does with this flag.
+    #[arg(long)]
+    pub no_ignore: bool,
+    /// As share does with this flag.
+    #[arg(long)]
+    pub gitignore: bool,
+    /// As share does with this flag.
+    #[arg(long)]
+    pub hidden: bool,
+}
+
+/// `datnode put`
+#[derive(Debug, Args)]
+pub struct Put {
+    /// A file, or - for stdin.
+    pub source: PathBuf,
+    /// Where to: a path in a drive that is written here.
+    pub address: OsString,
+    /// Only if the drive is at this version.
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<VersionSpec>,
+    /// What this change is about.
+    #[arg(short, long, default_value = "")]
+    pub message: String,
+}
+
+/// `datnode rm`
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Files of one drive that is written here.
+    #[arg(required = true)]
+    pub addresses: Vec<OsString>,
+    /// Folders with all that is in them, too.
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Only if the drive is at this version.
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<VersionSpec>,
+    /// What this change is about.
+    #[arg(short, long, default_value = "")]
+    pub message: String,
+}
+
+/// `datnode mv`
+#[derive(Debug, Args)]
+pub struct Mv {
+    /// A file or folder of a drive that is written here.
+    pub from: OsString,
+    /// Its new path in the same drive; a folder that is there takes it in.
+    pub to: OsString,
+    /// Only if the drive is at this version.
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<VersionSpec>,
+    /// What this change is about.
+    #[arg(short, long, default_value = "")]
+    pub message: String,
+}
+
+/// `datnode keys`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Keys {
+    /// What to do; lists the keys if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<KeysCommand>,
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Write a drive's secret key to a file, enciphered with a passphrase
+    Export {
+        /// The drive's folder or name.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// The file; NAME.datkey if not given.
+        #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+        encrypt: Option<PathBuf>,
+        /// Print the secret itself, as datsec1…: whoever sees it can change the drive.
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Take a secret key from such a file, or from stdin (-)
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// `datnode config`
+#[derive(Debug, Args)]
+pub struct Config {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be done with settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print one setting
+    Get {
+        /// Such as network.port.
+        key: String,
+    },
+    /// Change one setting; processes that run take a new rate limit at once
+    Set {
+        /// Such as network.max-up.
+        key: String,
+        /// The new value; lists are separated by commas.
+        value: String,
+        /// For the drive around this folder (see -C) instead of all drives of this user.
+        #[arg(long)]
+        drive: bool,
+    },
+    /// Forget one setting
+    Unset {
+        /// Such as network.port.
+        key: String,
+        /// In the drive around this folder.
+        #[arg(long)]
+        drive: bool,
+    },
+    /// Print all settings
+    Show {
+        /// And where each comes from.
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Open the file in $VISUAL or $EDITOR
+    Edit {
+        /// That of the drive around this folder.
+        #[arg(long)]
+        drive: bool,
+    },
+}
+
+/// `datnode completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// The shells that completions are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Zsh.
+    Zsh,
+    /// Fish.
+    Fish,
+    /// PowerShell.
+    Powershell,
+    /// Nushell.
+    Nushell,
+}

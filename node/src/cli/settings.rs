@@ -1,0 +1,399 @@
+//! Settings in files: what a user, or a drive, wants from all commands.
+//!
+//! A flag comes before its variable, that before the drive's file (`.dat/config.toml`), that before the user's, that before the default.
+//! A setting is a flag without its dashes, in a section of TOML; its values are those of the flag. Files become the defaults of
+//! the flags, so that nothing else has to know of them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Command};
+use toml_edit::{DocumentMut, Item, Table, Value};
+
+use super::escape;
+use super::usage::variable;
+use crate::disk::DRIVE_FOLDER;
+use crate::error::{Code, Error, nearest};
+
+/// The name of a file of settings.
+pub const FILE: &str = "config.toml";
+/// Files that are larger were written by something else.
+const LEN_MAX: u64 = 1 << 20;
+
+/// The settings there are, by section; each is a flag.
+pub const SECTIONS: &[(&str, &[&str])] = &[
+    ("network", &["port", "listen", "peer", "discover", "wait", "max-up", "max-down", "offline"]),
+    ("share", &["hidden", "ignore", "no-ignore", "gitignore", "in-place", "ticket", "qr"]),
+    (
+        "output",
+        &[
+            "json",
+            "quiet",
+            "verbose",
+            "color",
+            "progress",
+            "timeout",
+            "yes",
+            "log-file",
+            "log-format",
+        ],
+    ),
+];
+
+/// A file of settings.
+#[derive(Clone, Debug)]
+pub struct File {
+    path: PathBuf,
+    document: DocumentMut,
+}
+
+impl File {
+    /// Returns the file of a drive.
+    pub fn path_of_drive(folder: &Path) -> PathBuf {
+        folder.join(DRIVE_FOLDER).join(FILE)
+    }
+
+    /// Reads a file; one that is not there is empty.
+    ///
+    /// # Errors
+    /// E-IO if it cannot be read, E-USAGE for what is no TOML or no setting.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = match std::fs::metadata(path) {
+            Ok(meta) if meta.len() > LEN_MAX => return Err(wrong(path, "it is far too long")),
+            Ok(_) => {
+                std::fs::read_to_string(path).map_err(|error| Error::io("read", path, &error))?
+            }
+            Err(error) if is_missing(&error) => String::new(),
+            Err(error) => return Err(Error::io("read", path, &error)),
+        };
+        let document: DocumentMut = text
+            .parse()
+            .map_err(|error: toml_edit::TomlError| wrong(path, error.to_string().trim_end()))?;
+        let file = Self { path: path.to_owned(), document };
+        for (section, item) in file.document.iter() {
+            let table = item.as_table_like().ok_or_else(|| unknown(path, section))?;
+            for (name, _) in table.iter() {
+                let key = format!("{section}.{name}");
+                if !is_setting(&key) {
+                    return Err(unknown(path, &key));
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the values of a setting; none if it is not set here.
+    pub fn values(&self, key: &str) -> Option<Vec<String>> {
+        let (section, name) = key.split_once('.')?;
+        let value = self.document.get(section)?.as_table_like()?.get(name)?.as_value()?;
+        Some(match value {
+            Value::Array(values) => values.iter().map(plain).collect(),
+            other => vec![plain(other)],
+        })
+    }
+
+    /// Changes a setting, or forgets it.
+    ///
+    /// # Errors
+    /// E-USAGE for what is no setting, or no value of it, and what the disk says.
+    pub fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), Error> {
+        let arg = flag(key)?;
+        let (section, name) = key.split_once('.').expect("a setting has a section");
+        match value {
+            Some(value) => {
+                let values = split(&arg, value);
+                check(&arg, &values).map_err(Error::usage)?;
+                let table = self.document.entry(section).or_insert(Item::Table(Table::new()));
+                let table =
+                    table.as_table_like_mut().ok_or_else(|| unknown(&self.path, section))?;
+                table.insert(name, Item::Value(typed(&arg, values)));
+            }
+            None => {
+                let table = self.document.get_mut(section).and_then(Item::as_table_like_mut);
+                table.into_iter().for_each(|table| drop(table.remove(name)));
+            }
+        }
+        let folder = self.path.parent().expect("a file is in a folder");
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
+        crate::disk::replace(&self.path, self.document.to_string().as_bytes())
+    }
+}
+
+/// Returns all settings, by their full names.
+pub fn keys() -> impl Iterator<Item = String> {
+    SECTIONS
+        .iter()
+        .flat_map(|(section, names)| names.iter().map(move |name| format!("{section}.{name}")))
+}
+
+/// Returns the flag of a setting.
+///
+/// # Errors
+/// E-USAGE if there is no such setting.
+pub fn flag(key: &str) -> Result<Arg, Error> {
+    let name = key.split_once('.').map(|(_, name)| name).filter(|_| is_setting(key));
+    let found = name.and_then(|name| {
+        let all = super::command();
+        let in_commands = all.get_subcommands().flat_map(Command::get_arguments);
+        all.get_arguments().chain(in_commands).find(|arg| arg.get_long() == Some(name)).cloned()
+    });
+    found.ok_or_else(|| {
+        let shown = escape::text(key);
+        let near = nearest(key.as_bytes(), keys().map(String::into_bytes));
+        Error::not_found(format!("there is no setting {shown}"), &near)
+            .hint("datnode config show lists them")
+    })
+}
+
+/// Makes what files say the defaults of a command line; of several files the first that sets something counts.
+///
+/// # Errors
+/// E-USAGE for a value that its flag does not take, with the file.
+pub(super) fn defaults(command: Command, files: &[File]) -> Result<Command, Error> {
+    let mut bad = None;
+    let command = each_flag(command, &mut |arg| {
+        let Some(key) = arg.get_long().and_then(key_of) else { return arg };
+        let Some((file, values)) = files.iter().find_map(|file| Some((file, file.values(&key)?)))
+        else {
+            return arg;
+        };
+        if let Err(error) = check(&arg, &values) {
+            bad.get_or_insert_with(|| {
+                Error::usage(error).context(format!("{key} in {}", escape::path(&file.path)))
+            });
+            return arg;
+        }
+        arg.default_values(values)
+    });
+    bad.map_or(Ok(command), Err)
+}
+
+/// Changes each flag of a command and those below it.
+pub(super) fn each_flag(command: Command, change: &mut dyn FnMut(Arg) -> Arg) -> Command {
+    let command = command.mut_args(&mut *change);
+    let names: Vec<String> =
+        command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |below| each_flag(below, change))
+    })
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A variable of the environment.
+    Variable(String),
+    /// A file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+/// Returns the values of a setting without flags, and where they come from.
+///
+/// # Errors
+/// E-USAGE if there is no such setting.
+pub fn look_up(key: &str, files: &[File]) -> Result<(Vec<String>, Origin), Error> {
+    let arg = flag(key)?;
+    let variable = variable(arg.get_long().unwrap_or_default());
+    if let Some(value) = std::env::var_os(&variable) {
+        return Ok((split(&arg, &value.to_string_lossy()), Origin::Variable(variable)));
+    }
+    let in_file = |file: &File| Some((file.values(key)?, Origin::File(file.path.clone())));
+    let default = || {
+        let values = arg.get_default_values().iter();
+        let values: Vec<String> =
+            values.map(|value| value.to_string_lossy().into_owned()).collect();
+        let values =
+            if values.is_empty() && is_switch(&arg) { vec!["false".to_owned()] } else { values };
+        (values, Origin::Default)
+    };
+    Ok(files.iter().find_map(in_file).unwrap_or_else(default))
+}
+
+/// Checks values as the command line would.
+fn check(arg: &Arg, values: &[String]) -> Result<(), String> {
+    let name = arg.get_long().unwrap_or_default();
+    let bad = |value: &str, why: &str| {
+        let value = escape::text(value);
+        Err(format!("{name} cannot be “{value}”{why}"))
+    };
+    if values.len() > 1 && !is_list(arg) {
+        return bad(&values.join(","), ": it has one value");
+    }
+    if is_switch(arg) {
+        return match values.iter().find(|value| !matches!(value.as_str(), "true" | "false")) {
+            Some(value) => bad(value, ": it is true or false"),
+            None => Ok(()),
+        };
+    }
+    if matches!(arg.get_action(), ArgAction::Count) {
+        return match values.iter().find(|value| value.parse::<u8>().is_err()) {
+            Some(value) => bad(value, ": it is a number"),
+            None => Ok(()),
+        };
+    }
+    let only = Command::new("datnode").arg(arg.clone().required(false));
+    let words = values.iter().map(|value| OsString::from(format!("--{name}={value}")));
+    match only.try_get_matches_from(std::iter::once("datnode".into()).chain(words)) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            let why = text.lines().next().unwrap_or_default();
+            Err(escape::controls(why.strip_prefix("error: ").unwrap_or(why)))
+        }
+    }
+}
+
+/// Returns a value as TOML has it: numbers and switches bare, lists as arrays.
+fn typed(arg: &Arg, values: Vec<String>) -> Value {
+    if is_list(arg) {
+        return Value::Array(values.into_iter().collect());
+    }
+    let value = values.into_iter().next().unwrap_or_default();
+    match value.as_str() {
+        "true" | "false" if is_switch(arg) => (value == "true").into(),
+        digits => digits.parse::<i64>().map_or_else(|_| value.clone().into(), Value::from),
+    }
+}
+
+fn split(arg: &Arg, value: &str) -> Vec<String> {
+    match is_list(arg) {
+        true if value.is_empty() => Vec::new(),
+        true => value.split(',').map(|part| part.trim().to_owned()).collect(),
+        false => vec![value.to_owned()],
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.value().clone(),
+        other => other.clone().decorated("", "").to_string(),
+    }
+}
+
+fn is_switch(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::SetTrue)
+}
+
+fn is_list(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
+}
+
+fn is_setting(key: &str) -> bool {
+    keys().any(|known| known == key)
+}
+
+fn key_of(long: &str) -> Option<String> {
+    let (section, _) = SECTIONS.iter().find(|(_, names)| names.contains(&long))?;
+    Some(format!("{section}.{long}"))
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn wrong(path: &Path, why: &str) -> Error {
+    let mut lines = why.lines().filter(|line| !line.trim().is_empty());
+    let error = Error::new(Code::Usage, format!("{} is no file of settings", escape::path(path)));
+    let error = lines.by_ref().take(4).fold(error, |error, line| error.context(line));
+    error.hint("datnode config edit opens the user's file")
+}
+
+fn unknown(path: &Path, key: &str) -> Error {
+    let near = nearest(key.as_bytes(), keys().map(String::into_bytes));
+    let near: Vec<String> = near.iter().map(|name| escape::bytes(name)).collect();
+    let error = Error::usage(format!("{} is no setting", escape::text(key)))
+        .context(format!("in {}", escape::path(path)));
+    match near.is_empty() {
+        true => error.hint("datnode config show lists the settings"),
+        false => error.hint(format!("did you mean {}?", near.join(" or "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn every_setting_is_a_flag() {
+        for key in keys() {
+            let arg = flag(&key).unwrap();
+            assert_eq!(key_of(arg.get_long().unwrap()).unwrap(), key);
+        }
+        assert!(flag("network.prot").unwrap_err().to_string().contains("network.port"));
+        assert!(flag("share.message").is_err(), "what is said of one change is no setting");
+    }
+
+    #[test]
+    fn a_file_is_changed_and_its_comments_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "# mine\n[network]\nport = 4000 # forwarded\n";
+        let path = file(&folder, "config.toml", text);
+        let mut settings = File::read(&path).unwrap();
+        assert_eq!(settings.values("network.port").unwrap(), ["4000"]);
+        settings.set("network.max-up", Some("2M")).unwrap();
+        settings.set("share.hidden", Some("true")).unwrap();
+        settings.set("share.ignore", Some("*.tmp, *.bak")).unwrap();
+        settings.set("network.port", Some("4001")).unwrap();
+        let again = File::read(&path).unwrap();
+        assert_eq!(again.values("share.ignore").unwrap(), ["*.tmp", "*.bak"]);
+        assert_eq!(again.values("share.hidden").unwrap(), ["true"]);
+        settings.set("share.hidden", None).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# mine\n[network]\n") && text.contains("port = 4001"), "{text}");
+        assert!(text.contains("max-up = \"2M\"") && !text.contains("hidden"), "{text}");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, said) in [
+            ("[network]\nprot = 1\n", "network.port"),
+            ("[network\n", "no file of settings"),
+            ("port = 1\n", "port"),
+            ("[share]\nmessage = 'x'\n", "share.message"),
+        ] {
+            let path = file(&folder, "bad.toml", text);
+            let error = File::read(&path).unwrap_err();
+            assert_eq!(error.code(), Code::Usage);
+            assert!(
+                error.to_string().contains(said) && error.to_string().contains("bad.toml"),
+                "{error}"
+            );
+        }
+        let mut good = File::read(&folder.path().join("none.toml")).unwrap();
+        for (key, value) in [
+            ("network.port", "99999"),
+            ("network.port", "1,2"),
+            ("share.hidden", "perhaps"),
+            ("output.timeout", "soon"),
+            ("output.color", "green"),
+            ("network.discover", "mars"),
+        ] {
+            let error = good.set(key, Some(value)).unwrap_err();
+            assert_eq!(error.code(), Code::Usage, "{key} {value}: {error}");
+        }
+        assert!(!good.path().exists(), "nothing was written");
+    }
+
+    #[test]
+    fn a_bad_value_in_a_file_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, "bad.toml", "[network]\nport = 99999\n");
+        let files = [File::read(&path).unwrap()];
+        let error = defaults(crate::cli::command(), &files).unwrap_err();
+        assert!(error.to_string().contains("network.port in "), "{error}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Pages of help that are about no single command.
+
+use std::fmt::Write as _;
+
+use super::settings::SECTIONS;
+use crate::error::Code;
+
+/// The topics with a page, each with a line about it.
+pub const TOPICS: &[(&str, &str)] = &[
+    ("addresses", "how drives, versions and paths are written"),
+    ("keys", "what the kinds of keys are, and where secrets are kept"),
+    ("names", "how drives get names"),
+    ("network", "how peers are found, and what strangers learn"),
+    ("ignore", "what share leaves out"),
+    ("settings", "flags, variables and files"),
+    ("json", "output for programs"),
+    ("exit-codes", "how commands end"),
+    ("errors", "all error codes"),
+];
+
+/// How much of an explanation is shown in the list of all.
+const LINE_CHARS: usize = 100;
+
+/// Returns the page of a topic, if there is one.
+pub fn page(topic: &str) -> Option<String> {
+    Some(match topic {
+        "addresses" => ADDRESSES.to_owned(),
+        "keys" => KEYS.to_owned(),
+        "names" => NAMES.to_owned(),
+        "network" => NETWORK.to_owned(),
+        "ignore" => IGNORE.to_owned(),
+        "settings" => settings(),
+        "json" => JSON.to_owned(),
+        "exit-codes" => EXIT_CODES.to_owned(),
+        "errors" => errors(),
+        _ => return None,
+    })
+}
+
+/// Returns the list of topics, as help shows it.
+pub fn list() -> String {
+    let mut text = String::from("Topics:\n");
+    for (name, about) in TOPICS {
+        let _ = writeln!(text, "  {name:<12} {about}");
+    }
+    text
+}
+
+const ADDRESSES: &str = "\
+Addresses
+
+  DRIVE[+VERSION][/PATH]
+
+A DRIVE is one of
+  dat1…            its link: the public key, 62 characters
+  64 hex digits    the same key; 52 characters of z-base-32 are understood, too
+  dat://KEY        the same with a scheme
+  datticket…       a ticket: the key with addresses of somebody who serves it
+  flights          a name, given by --name or by clone (datnode help names)
+  ./flights        a folder; it begins with . / or ~, or it exists and is no name
+
+A VERSION follows the drive directly:
+  dat1…+12         change number 12
+  dat1…+b3f9c1     the version whose hash begins so (6 characters or more)
+  dat1…+latest     the newest, which is meant if nothing is said
+  dat1…+@2026-11-01T12:00   as it was then
+
+Paths are raw bytes. A slash at the end never changes what is meant.
+";
+
+const KEYS: &str = "\
+Keys
+
+The public key of a drive (dat1…) lets anyone read it; there is nothing else to know. Give it only to those who may read.
+
+The secret key lets its owner change the drive. It is made by share or init, and stays in the data directory of the user
+(keys/ in $DATNODE_HOME, else in $XDG_DATA_HOME/datnode), readable by its owner alone. It is never in the drive's folder: a folder
+that is copied gives nothing away.
+
+  datnode keys                    lists the secret keys here
+  datnode keys export flights     writes flights.datkey, enciphered with a passphrase (age, scrypt)
+  datnode keys import FILE        takes it in on another computer
+
+Use a secret key on one computer at a time: two that write with one key split the drive into two histories.
+
+A node has a key of its own (node.key). It says who is connected, not what is shared.
+";
+
+const NAMES: &str = "\
+Names
+
+A name stands for a drive on this computer, for this user; it travels nowhere.
+
+  datnode share ./flights --name flights
+  datnode clone dat1… ./copy --name flights
+
+Without --name a clone takes the drive's own name, if it is free here. A name is used wherever a key is: datnode ls flights/data. It
+stands for the drive's folder, and for its key where the folder is gone. Where a name is also a folder of something else, ./NAME is
+the folder, and the key the drive. datnode status --all lists all drives with their names.
+";
+
+const NETWORK: &str = "\
+Network
+
+Peers are found
+  on this computer      processes of this user find each other at once
+  by a ticket           it carries addresses: share --ticket, or link --ticket
+  by --peer ADDRESS     a multiaddr, such as /ip4/192.168.1.20/tcp/3282
+  on the LAN            (--discover lan) nodes announce themselves, not what they share
+  by memory             who served a drive before is asked again
+--discover none turns the last two off; --offline asks nobody on other computers at all.
+
+A node listens on TCP and UDP port 3282, or any free one if that is taken. Forward this port on a router to be reached from outside.
+
+What is said between nodes is enciphered, and both prove their node keys. A stranger without a drive's key learns neither the key
+nor whether you have the drive. Whoever has the key sees your address while you are connected.
+
+--max-up and --max-down limit the rates; datnode config set network.max-up 2M changes that of processes that run.
+";
+
+const IGNORE: &str = "\
+What share leaves out
+
+  hidden names     those that begin with a dot, unless --hidden is given; they are counted
+  .datignore       files with the rules of .gitignore, in any folder; --no-ignore pays no heed to them
+  .gitignore       only with --gitignore
+  --ignore GLOB    as a line of a .datignore at the top would
+  .dat             the store itself, always
+
+share --show-ignored lists what is left out and why; datnode ignored PATH names the rule.
+";
+
+const JSON: &str = "\
+Output for programs
+
+With --json every command prints JSON to stdout: one document, or one object a line where there is no end to them (ls, log, peers,
+and share and clone, which print lines of progress before their ready or done). Errors and warnings are one line each on stderr:
+  {\"type\":\"error\",\"code\":\"E-NOPEERS\",\"exit\":5,\"message\":…,\"hints\":[…]}
+Fields are only ever added. A name that is not UTF-8 is escaped in path and exact in path_b64 (base64). Numbers of bytes are
+integers, times RFC 3339. The schemas are in node/schema of the source.
+";
+
+const EXIT_CODES: &str = "\
+Exit codes
+
+  0    done
+  1    another failure
+  2    wrong usage, or a mistyped key
+  3    partly: some files could not be read, or only part is here
+  4    a path, version or key was not found
+  5    no peers, or peers without the data, within --wait
+  6    verification failed: bad signature, hash, or damage here
+  7    something is in the way, or a fork needs a decision
+  8    not writable: the secret key is not here
+  9    the store is in use
+  10   no drive here
+  11   the disk is full
+  130  interrupted
+Others may be added: treat them as failures.
+";
+
+fn settings() -> String {
+    let mut text = String::from(
+        "\
+Settings
+
+Each flag has a variable, its name in capitals: --max-up is DATNODE_MAX_UP. Settings that are to last are in files:
+  the drive's   .dat/config.toml in its folder
+  the user's    config.toml in $DATNODE_HOME, else in $XDG_CONFIG_HOME/datnode; another one with --config FILE
+A flag comes before its variable, that before the drive's file, that before the user's, that before the default.
+
+  datnode config show --origin
+  datnode config set network.max-up 2M
+  datnode config set share.hidden true --drive
+
+DATNODE_HOME moves all that is kept for a user: keys, settings, state.
+
+",
+    );
+    for (section, names) in SECTIONS {
+        let _ = writeln!(text, "  [{section}]   {}", names.join(", "));
+    }
+    text
+}
+
+fn errors() -> String {
+    let mut text = String::from("Errors\n\ndatnode help E-CODE explains each.\n\n");
+    for code in Code::ALL.iter().filter(|code| **code != Code::Pipe) {
+        let first =
+            code.explanation().split_once(". ").map_or(code.explanation(), |(first, _)| first);
+        let first: String = first.chars().take(LINE_CHARS).collect();
+        let _ = writeln!(text, "  {:<14} exit {:<4} {first}", code.name(), code.exit());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_has_a_page_that_fits_a_terminal() {
+        for (name, about) in TOPICS {
+            let page = page(name).unwrap_or_else(|| panic!("{name} has no page"));
+            assert!(list().contains(about));
+            for line in page.lines() {
+                assert!(line.chars().count() <= 132, "{name}: {line}");
+            }
+        }
+        assert_eq!(page("weather"), None);
+    }
+
+    #[test]
+    fn every_code_is_listed() {
+        let all = page("errors").unwrap();
+        for code in Code::ALL.iter().filter(|code| **code != Code::Pipe) {
+            assert!(all.contains(code.name()), "{code}");
+        }
+        for code in Code::ALL {
+            let exit = format!("  {:<4}", code.exit());
+            assert!(EXIT_CODES.contains(&exit), "{code} exits with {}", code.exit());
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `datnode config`: read and change settings.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::address::find_drive;
+use crate::cli::escape;
+use crate::cli::output::Out;
+use crate::cli::settings::{self, File, Origin};
+use crate::cli::{Config, ConfigCommand, Global};
+use crate::control::{Question, ask};
+use crate::dirs::Dirs;
+use crate::error::{Code, Error};
+use crate::runtime;
+
+pub(super) async fn run(args: Config, flags: &Global, out: &Out) -> Result<(), Error> {
+    match args.command {
+        ConfigCommand::Get { key } => {
+            let (values, _) = settings::look_up(&key, &files(flags)?)?;
+            match out.json {
+                true => out.record(&json!({ "key": key, "value": values.join(",") })),
+                false => out.data(format!("{}\n", escape::text(&values.join(","))).as_bytes()),
+            }
+        }
+        ConfigCommand::Set { key, value, drive } => {
+            change(&key, Some(&value), drive, flags, out).await
+        }
+        ConfigCommand::Unset { key, drive } => change(&key, None, drive, flags, out).await,
+        ConfigCommand::Show { origin } => show(origin, &files(flags)?, out),
+        ConfigCommand::Edit { drive } => edit(&path(drive, flags)?),
+    }
+}
+
+/// Returns the files that count here, the drive's first.
+fn files(flags: &Global) -> Result<Vec<File>, Error> {
+    let drive = path(true, flags).ok();
+    let all = drive.into_iter().chain([path(false, flags)?]);
+    all.filter(|path| path.exists()).map(|path| File::read(&path)).collect()
+}
+
+/// Returns the file of the drive around here, or the user's.
+fn path(drive: bool, flags: &Global) -> Result<PathBuf, Error> {
+    if drive {
+        return Ok(File::path_of_drive(&find_drive(Path::new("."))?));
+    }
+    match &flags.config {
+        Some(path) => Ok(path.clone()),
+        None => Ok(Dirs::find()?.config.join(settings::FILE)),
+    }
+}
+
+async fn change(
+    key: &str,
+    value: Option<&str>,
+    drive: bool,
+    flags: &Global,
+    out: &Out,
+) -> Result<(), Error> {
+    let mut file = File::read(&path(drive, flags)?)?;
+    file.set(key, value)?;
+    let told = tell().await?;
+    if out.json {
+        let shown = escape::path(file.path());
+        return out
+            .record(&json!({ "key": key, "value": value, "file": shown, "processes": told }));
+    }
+    out.say(format_args!(
+        "{key} is {} in {}",
+        value.map_or("not set".to_owned(), escape::text),
+        escape::path(file.path())
+    ));
+    Ok(())
+}
+
+/// Has the processes of this user read their settings again; returns how many did.
+async fn tell() -> Result<usize, Error> {
+    let mut told = 0;
+    for process in runtime::all(&Dirs::open()?.run) {
+        match ask(&process.socket, &Question::Reload).await {
+            Ok(_) => told += 1,
+            Err(error) => {
+                tracing::debug!(pid = process.pid, error = error.message(), "did not reload")
+            }
+        }
+    }
+    Ok(told)
+}
+
+fn show(origin: bool, files: &[File], out: &Out) -> Result<(), Error> {
+    let mut record = serde_json::Map::new();
+    for key in settings::keys() {
+        let (values, from) = settings::look_up(&key, files)?;
+        let (value, from) = (values.join(","), shown(&from));
+        if out.json {
+            record.insert(key, json!({ "value": value, "origin": from }));
+            continue;
+        }
+        let value = escape::text(&value);
+        let line = match origin {
+            true => format!("{key:<20} {value:<24} {from}\n"),
+            false => format!("{key:<20} {value}\n"),
+        };
+        out.data(line.as_bytes())?;
+    }
+    if out.json { out.record(&record.into()) } else { Ok(()) }
+}
+
+fn shown(origin: &Origin) -> String {
+    match origin {
+        Origin::Variable(name) => name.clone(),
+        Origin::File(path) => escape::path(path),
+        Origin::Default => "default".to_owned(),
+    }
+}
+
+/// Opens a file in the user's editor, and checks it afterwards.
+fn edit(path: &Path) -> Result<(), Error> {
+    let editor = ["VISUAL", "EDITOR"].into_iter().filter_map(std::env::var_os);
+    let editor =
+        editor.into_iter().find(|editor| !editor.is_empty()).unwrap_or_else(|| "vi".into());
+    let folder = path.parent().expect("a file is in a folder");
+    std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
+    // As git does: an editor may come with flags of its own.
+    let ended = Command::new("sh")
+        .args(["-c".as_ref(), "$0 \"$1\"".as_ref(), editor.as_os_str(), path.as_os_str()])
+        .status()
+        .map_err(|error| Error::io("start", Path::new(&editor), &error))?;
+    if !ended.success() {
+        return Err(Error::new(Code::Io, format!("the editor ended with {ended}")));
+    }
+    File::read(path).map(drop)
+}

@@ -1,0 +1,200 @@
+//! `datnode put`, `rm` and `mv`: a drive is changed by paths, by this process or the one that has it open.
+
+use std::ffi::OsStr;
+use std::fs::{File, FileTimes};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::context::{owner, read_key};
+use super::writing::{self, Own};
+use crate::address::{self, Address, Link, VersionSpec};
+use crate::cli::escape;
+use crate::cli::output::Out;
+use crate::cli::units::{Size, Things};
+use crate::cli::{Mv, Put, Rm};
+use crate::control::{Question, ask};
+use crate::dirs::Dirs;
+use crate::drives::Drives;
+use crate::edit::{Edit, Edited, Order, Raw, carry_out, staging_place};
+use crate::error::{Code, Error};
+
+pub(super) async fn put(args: Put, out: &Out) -> Result<(), Error> {
+    let place = Place::of(&args.address)?;
+    let stdin = args.source.as_os_str() == "-";
+    let name = args.source.file_name().filter(|_| !stdin).map(|name| Raw(name.as_bytes().to_vec()));
+    let staged = Staged(staging_place(&place.folder)?);
+    let source = (!stdin).then_some(args.source.as_path());
+    stage(source, &staged.0)?;
+    let edit = Edit::Put { path: Raw(place.path.clone()), name, staged: Raw::of(&staged.0) };
+    let done = place.change(edit, args.message, args.if_version).await?;
+    let stored = format!("Stored {}   {}", escape::bytes(&done.path.0), Size(done.bytes));
+    say(out, &done, &stored)
+}
+
+pub(super) async fn rm(args: Rm, out: &Out) -> Result<(), Error> {
+    let places = args.addresses.iter().map(|address| Place::of(address));
+    let places = places.collect::<Result<Vec<_>, _>>()?;
+    let [first, ..] = &places[..] else { return Err(Error::usage("nothing is named")) };
+    let folder = &first.folder;
+    if places.iter().any(|place| place.folder != *folder) {
+        return Err(Error::usage("all names have to be in one drive"));
+    }
+    let paths = places.iter().map(|place| Raw(place.path.clone())).collect();
+    let edit = Edit::Remove { paths, recursive: args.recursive };
+    let done = first.change(edit, args.message, args.if_version).await?;
+    let what = match &places[..] {
+        [_] => escape::bytes(&done.path.0),
+        _ => Things(places.len() as u64, "name").to_string(),
+    };
+    say(out, &done, &format!("Deleted {what}"))
+}
+
+pub(super) async fn mv(args: Mv, out: &Out) -> Result<(), Error> {
+    let from = Place::of(&args.from)?;
+    let to = match Place::of(&args.to) {
+        Ok(to) if to.folder == from.folder => to,
+        Ok(_) => return Err(Error::usage("both names have to be in one drive")),
+        Err(error) => return Err(error),
+    };
+    let edit = Edit::Move { from: Raw(from.path.clone()), to: Raw(to.path) };
+    let done = from.change(edit, args.message, args.if_version).await?;
+    let moved = format!("Moved {} to {}", escape::bytes(&from.path), escape::bytes(&done.path.0));
+    say(out, &done, &moved)
+}
+
+/// A path in a drive that is written here.
+struct Place {
+    folder: PathBuf,
+    path: Vec<u8>,
+}
+
+impl Place {
+    fn of(address: &OsStr) -> Result<Self, Error> {
+        let here =
+            std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
+        let dirs = Dirs::open()?;
+        let Address { drive, version, path } = Address::parse(address, &here, &Drives::of(&dirs))?;
+        if version.is_some() {
+            return Err(Error::usage("only the latest version can be changed")
+                .hint("--if-version makes sure that it is the one you know"));
+        }
+        match drive {
+            address::Drive::Folder(folder) => {
+                let folder = std::fs::canonicalize(&folder)
+                    .map_err(|error| Error::io("open", &folder, &error))?;
+                Ok(Self { folder, path })
+            }
+            address::Drive::Key(key) => Err(Error::read_only(&Link(&key).to_string())),
+            address::Drive::Ticket(ticket) => Err(Error::read_only(&Link(&ticket.key).to_string())),
+        }
+    }
+
+    /// Has the drive changed by whoever has its store.
+    async fn change(
+        &self,
+        edit: Edit,
+        message: String,
+        if_version: Option<VersionSpec>,
+    ) -> Result<Edited, Error> {
+        let if_version = if_version.map(|version| version.to_string());
+        let order = Order { edit, message, if_version };
+        let (dirs, folder) = (Dirs::open()?, self.folder.clone());
+        let locked = match self.change_here(&dirs, &order) {
+            Err(error) if error.code() == Code::Locked => error,
+            ended => return ended,
+        };
+        let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+        let owner = owner(&dirs, &key, &locked).ok_or(locked)?;
+        let done = ask(&owner.socket, &Question::Edit(order)).await?;
+        serde_json::from_value(done).map_err(|_| {
+            Error::new(Code::Version, "the process that has the drive open is of another version")
+        })
+    }
+
+    fn change_here(&self, dirs: &Dirs, order: &Order) -> Result<Edited, Error> {
+        let mut written = match writing::open(dirs, &self.folder)? {
+            Own::Written(written) => written,
+            Own::Read(_, key) => return Err(Error::read_only(&Link(&key).to_string())),
+        };
+        written.begin(&self.folder, None)?;
+        let (store, writer) = written.parts();
+        let done = carry_out(store, &writer, &self.folder, order)?;
+        written.note(&self.folder)?;
+        written.store.checkpoint().map_err(Error::store)?;
+        Ok(done)
+    }
+}
+
+/// A file that waits to be put, and goes away if it was not.
+struct Staged(PathBuf);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Copies a file, or stdin, to where it waits; it looks like the one it comes from.
+fn stage(source: Option<&Path>, staged: &Path) -> Result<(), Error> {
+    let said = |error| Error::io("write", staged, &error);
+    let mut to = File::create(staged).map_err(said)?;
+    match source {
+        None => {
+            io::copy(&mut io::stdin().lock(), &mut to).map_err(said)?;
+        }
+        Some(path) => {
+            let said = |error| Error::io("read", path, &error);
+            let mut from = File::open(path).map_err(said)?;
+            let about = from.metadata().map_err(said)?;
+            if !about.is_file() {
+                return Err(Error::usage(format!("{} is no file", escape::path(path))));
+            }
+            io::copy(&mut from, &mut to).map_err(|error| Error::io("copy", path, &error))?;
+            let times = FileTimes::new().set_modified(about.modified().map_err(said)?);
+            to.set_permissions(about.permissions())
+                .and_then(|()| to.set_times(times))
+                .map_err(said)?;
+        }
+    }
+    to.sync_all().map_err(said)
+}
+
+fn say(out: &Out, done: &Edited, what: &str) -> Result<(), Error> {
+    if out.json {
+        let mut record = json!({
+            "type": "done", "change": done.change, "version": done.version, "changed": done.changed,
+            "bytes": done.bytes, "bytes_new": done.bytes_new, "count": done.count,
+        });
+        escape::json_path(&mut record, &done.path.0);
+        return out.record(&record);
+    }
+    let note = if done.changed { "" } else { "   nothing changed" };
+    out.say(format_args!("{what}   version {} · {}{note}", done.change, &done.version[..6]));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staged_file_looks_like_its_source_and_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        std::fs::write(&from, "bytes").unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let file = File::options().write(true).open(&from).unwrap();
+        file.set_times(FileTimes::new().set_modified(old)).unwrap();
+        let staged = Staged(to.clone());
+        stage(Some(&from), &to).unwrap();
+        let found = std::fs::metadata(&to).unwrap();
+        assert_eq!((found.len(), found.modified().unwrap()), (5, old));
+        drop(staged);
+        assert!(!to.exists());
+        assert_eq!(stage(Some(folder.path()), &to).unwrap_err().code(), Code::Usage);
+        assert_eq!(stage(Some(Path::new("nowhere")), &to).unwrap_err().code(), Code::Io);
+    }
+}

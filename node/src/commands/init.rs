@@ -1,0 +1,52 @@
+//! `datnode init`: make a drive without serving it.
+
+use serde_json::json;
+
+use super::writing::{self, Own};
+use crate::address::{Link, key::hex};
+use crate::cli::Init;
+use crate::cli::escape;
+use crate::cli::output::Out;
+use crate::dirs::Dirs;
+use crate::drives::Drives;
+use crate::edit::{is_bare, make_bare};
+use crate::error::{Code, Error};
+
+pub(super) fn run(args: &Init, out: &Out) -> Result<(), Error> {
+    let folder = &args.folder;
+    std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
+    let folder =
+        std::fs::canonicalize(folder).map_err(|error| Error::io("open", folder, &error))?;
+    let shown = escape::path(&folder);
+    if super::context::read_key(&folder)?.is_some() {
+        return Err(Error::new(Code::Dirty, format!("{shown} is a drive already"))
+            .hint(format!("datnode status {shown}")));
+    }
+    let dirs = Dirs::open()?;
+    let Own::Written(mut written) = writing::open(&dirs, &folder)? else {
+        unreachable!("a folder without a key gets a new one");
+    };
+    let key = written.key();
+    if let Some(name) = &args.name {
+        Drives::of(&dirs).check(&key, name)?;
+    }
+    let version = written.begin(&folder, args.name.as_deref())?;
+    written.store.checkpoint().map_err(Error::store)?;
+    if args.bare {
+        make_bare(&folder)?;
+    }
+    Drives::of(&dirs).note(&key, &folder, args.name.as_deref())?;
+    if out.json {
+        return out.record(&json!({
+            "type": "done", "drive": { "key": hex(&key), "link": Link(&key).to_string() },
+            "folder": shown, "bare": is_bare(&folder), "change": version.number, "version": version.id.to_string(),
+        }));
+    }
+    out.say(format_args!("Made {} in {shown}", Link(&key)));
+    match args.bare {
+        true => out
+            .say(format_args!("  next: datnode put FILE {shown}/NAME      datnode share {shown}")),
+        false => out.say(format_args!("  next: datnode share {shown}")),
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! `datnode keys`: list the secret keys here, back them up, restore them.
+//!
+//! A backup is an age file under a passphrase (scrypt), which `age -d` opens without us; in it is the secret as a word. Secrets come by
+//! a file, a prompt or the environment, never by an argument, and go to stdout only on `--plain`.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use age::secrecy::SecretString;
+use datnode_feed::PublicKey;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::context::{folder_of, read_key};
+use crate::address::{Link, key::hex};
+use crate::cli::escape;
+use crate::cli::output::Out;
+use crate::cli::{Keys, KeysCommand};
+use crate::dirs::Dirs;
+use crate::drives::{Drives, Known};
+use crate::error::{Code, Error};
+use crate::home::Home;
+use crate::keys::DriveKeys;
+
+/// Where a passphrase is read from where nobody can be asked.
+const VARIABLE: &str = "DATNODE_PASSPHRASE";
+/// What every age file begins with.
+const AGE: &[u8] = b"age-encryption.org/";
+/// A backup is some 200 bytes; what is longer is something else.
+const LEN_MAX: u64 = 64 << 10;
+
+pub(super) fn run(args: Keys, out: &Out) -> Result<(), Error> {
+    let dirs = Dirs::open()?;
+    match args.command {
+        None => list(&dirs, out),
+        Some(KeysCommand::Export { folder, encrypt, plain }) => {
+            let folder = folder_of(&folder)?;
+            let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+            let link = Link(&key).to_string();
+            let keys = DriveKeys::load(&dirs, &key)?.ok_or_else(|| Error::read_only(&link))?;
+            if plain {
+                out.say("This is the SECRET key: whoever sees it can change the drive.");
+                return out.data(format!("{}\n", &*keys.secret_word()).as_bytes());
+            }
+            let file = encrypt.unwrap_or_else(|| name(&dirs, &key, &folder));
+            export(&keys, &file, out)
+        }
+        Some(KeysCommand::Import { file }) => import(&dirs, &file, out),
+    }
+}
+
+fn list(dirs: &Dirs, out: &Out) -> Result<(), Error> {
+    let mut records = Vec::new();
+    for key in DriveKeys::all(dirs) {
+        let known = Drives::of(dirs).of_key(&key);
+        let home = Home::open(dirs, &key)?.folder().map(Path::to_owned);
+        let folder = home.or_else(|| known.as_ref().map(|known| known.folder.clone()));
+        let name = known.and_then(|known: Known| known.name);
+        if out.json {
+            records.push(json!({
+                "key": hex(&key), "link": Link(&key).to_string(), "name": name, "folder": folder.as_deref().map(escape::path),
+            }));
+            continue;
+        }
+        let folder =
+            folder.map_or_else(|| "no folder yet".to_owned(), |folder| escape::path(&folder));
+        let name = name.map(|name| format!("\"{name}\"   ")).unwrap_or_default();
+        out.data(format!("{}   {name}{folder}\n", Link(&key)).as_bytes())?;
+    }
+    if out.json {
+        return out.record(&json!({ "keys": Value::Array(records) }));
+    }
+    out.say(format_args!("Secret keys are in {}", escape::path(&dirs.data.join("keys"))));
+    Ok(())
+}
+
+/// Returns the file for a backup, named like the drive.
+fn name(dirs: &Dirs, key: &PublicKey, folder: &Path) -> PathBuf {
+    let known = Drives::of(dirs).of_key(key).and_then(|known| known.name);
+    let full = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let of_folder = || full.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = known.or_else(of_folder).unwrap_or_else(|| Link(key).to_string()[..12].to_owned());
+    PathBuf::from(format!("{name}.datkey"))
+}
+
+fn export(keys: &DriveKeys, file: &Path, out: &Out) -> Result<(), Error> {
+    let said = |error| Error::io("write", file, &error);
+    // Before the passphrase is asked for: nobody should type it in vain. What is there is never replaced.
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let mut made = match made {
+        Ok(made) => made,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let shown = escape::path(file);
+            return Err(Error::new(Code::Dirty, format!("{shown} is there already"))
+                .hint("name another file with --encrypt FILE"));
+        }
+        Err(error) => return Err(said(error)),
+    };
+    let written = passphrase("Passphrase: ", true).and_then(|passphrase| {
+        let word = keys.secret_word();
+        let recipient = age::scrypt::Recipient::new(passphrase);
+        let sealed = age::encrypt(&recipient, format!("{}\n", &*word).as_bytes())
+            .map_err(|error| Error::new(Code::Io, format!("cannot encipher the key: {error}")))?;
+        made.write_all(&sealed).and_then(|()| made.sync_all()).map_err(said)
+    });
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(file);
+        return Err(error);
+    }
+    let (shown, key) = (escape::path(file), keys.changes.public());
+    if out.json {
+        return out.record(&json!({
+            "type": "done", "drive": { "key": hex(&key), "link": Link(&key).to_string() }, "file": shown,
+        }));
+    }
+    out.say(format_args!("written {shown} (age, scrypt)"));
+    warn(out);
+    Ok(())
+}
+
+fn import(dirs: &Dirs, file: &Path, out: &Out) -> Result<(), Error> {
+    let bytes = read(file)?;
+    let word = match bytes.starts_with(AGE) {
+        false => bytes,
+        true => {
+            let identity = age::scrypt::Identity::new(passphrase("Passphrase: ", false)?);
+            let opened = age::decrypt(&identity, &bytes).map_err(|error| {
+                let error = match error {
+                    age::DecryptError::DecryptionFailed
+                    | age::DecryptError::KeyDecryptionFailed => {
+                        "the passphrase does not open this file".to_owned()
+                    }
+                    other => format!("this file cannot be opened: {other}"),
+                };
+                Error::new(Code::SecretKey, error)
+            })?;
+            Zeroizing::new(opened)
+        }
+    };
+    let word = std::str::from_utf8(&word)
+        .map_err(|_| Error::new(Code::SecretKey, "this file holds no secret key"))?;
+    let (keys, new) = DriveKeys::import(dirs, word)?;
+    let key = keys.changes.public();
+    if out.json {
+        return out.record(&json!({
+            "type": "done", "drive": { "key": hex(&key), "link": Link(&key).to_string() }, "new": new,
+        }));
+    }
+    let here = if new { "is here now" } else { "was here already" };
+    out.say(format_args!("The secret key of {} {here}", Link(&key)));
+    warn(out);
+    out.say(format_args!(
+        "  next: datnode clone {}      then: datnode recover FOLDER      datnode share FOLDER",
+        Link(&key)
+    ));
+    Ok(())
+}
+
+fn warn(out: &Out) {
+    out.say("warning: use this key on one device at a time. Two devices writing with one key fork the drive.");
+}
+
+fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let said = |error| Error::io("read", file, &error);
+    let mut bytes = Zeroizing::new(Vec::new());
+    if file.as_os_str() == "-" {
+        std::io::stdin().lock().take(LEN_MAX).read_to_end(&mut bytes).map_err(said)?;
+    } else {
+        let file = std::fs::File::open(file).map_err(said)?;
+        file.take(LEN_MAX).read_to_end(&mut bytes).map_err(said)?;
+    }
+    Ok(bytes)
+}
+
+/// Asks for a passphrase, twice for a new one; where there is no terminal it has to be in the environment.
+fn passphrase(prompt: &str, new: bool) -> Result<SecretString, Error> {
+    if let Ok(passphrase) = std::env::var(VARIABLE) {
+        return Ok(SecretString::from(passphrase));
+    }
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt).map_err(|_| {
+            Error::usage("there is no terminal to ask for the passphrase")
+                .hint(format!("run it on a terminal, or set {VARIABLE}"))
+        })
+    };
+    let typed = Zeroizing::new(ask(prompt)?);
+    if new {
+        if typed.is_empty() {
+            return Err(Error::usage("an empty passphrase protects nothing"));
+        }
+        if *Zeroizing::new(ask("Once more:  ")?) != *typed {
+            return Err(Error::usage("these were two different passphrases"));
+        }
+    }
+    Ok(SecretString::from(typed.to_string()))
+}

@@ -1,0 +1,280 @@
+//! What share shows while it serves, and what it answers to other processes of its user.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datnode_feed::FeedSlot;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::link::qr;
+use super::peers::{how, report, short};
+use super::writing::writer;
+use crate::address::{Link, Ticket, key::hex};
+use crate::cli::Progress;
+use crate::cli::escape;
+use crate::cli::keyboard::Keyboard;
+use crate::cli::output::Out;
+use crate::cli::painter::Painter;
+use crate::cli::units::{Size, Span, Things};
+use crate::control::{Answers, Question};
+use crate::dirs::Dirs;
+use crate::edit::{Edited, carry_out};
+use crate::engine::{Drive, PeerReport, Traffic};
+use crate::error::Error;
+use crate::home::Home;
+use crate::keys::DriveKeys;
+
+/// How often the screen is painted.
+const PAINT: Duration = Duration::from_secs(1);
+/// How often a line is written where there is no terminal, if there is something new.
+const TELL: Duration = Duration::from_secs(10);
+/// How many peers are shown.
+const PEERS_MAX: usize = 3;
+
+/// What it takes to change the drive.
+#[derive(Clone)]
+pub(super) struct Pen {
+    pub(super) keys: Arc<DriveKeys>,
+    pub(super) changes: FeedSlot,
+    pub(super) content: FeedSlot,
+    pub(super) folder: PathBuf,
+    pub(super) dirs: Dirs,
+}
+
+/// A drive that is served.
+pub(super) struct Serving {
+    pub(super) drive: Drive,
+    pub(super) ticket: Ticket,
+    /// None for a reader's.
+    pub(super) pen: Option<Pen>,
+    pub(super) began: Instant,
+    pub(super) out: Out,
+}
+
+impl Serving {
+    /// Returns what answers other processes; each change is told to `edits`.
+    pub(super) fn answers(&self, edits: mpsc::UnboundedSender<Edited>) -> Answers {
+        let (drive, pen, began) = (self.drive.clone(), self.pen.clone(), self.began);
+        Arc::new(move |question| {
+            let (drive, pen, edits) = (drive.clone(), pen.clone(), edits.clone());
+            Box::pin(async move {
+                match question {
+                    Question::Peers => Ok(report(&drive)),
+                    Question::State => Ok(state(&drive, began)),
+                    Question::Reload => Ok(json!({})),
+                    Question::Edit(order) => {
+                        let link = Link(&drive.key).to_string();
+                        let pen = pen.ok_or_else(|| Error::read_only(&link))?;
+                        let done = change(&drive, pen, order).await?;
+                        let _ = edits.send(done.clone());
+                        Ok(json!(done))
+                    }
+                }
+            })
+        })
+    }
+
+    /// Shows who is there, and answers keys, for ever.
+    pub(super) async fn show(&self, edits: &mut mpsc::UnboundedReceiver<Edited>) -> Infallible {
+        let screen = Screen::new(self);
+        let mut keyboard = match self.out.progress {
+            Progress::Bar => Keyboard::open(),
+            _ => None,
+        };
+        let keys = async {
+            match &mut keyboard {
+                Some(keyboard) => loop {
+                    screen.press(keyboard.next().await);
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let told = async {
+            while let Some(done) = edits.recv().await {
+                screen.edited(&done);
+            }
+            std::future::pending().await
+        };
+        let painted = async {
+            loop {
+                screen.paint();
+                tokio::time::sleep(PAINT).await;
+            }
+        };
+        tokio::select! {
+            never = keys => never,
+            never = told => never,
+            never = painted => never,
+        }
+    }
+
+    /// Says what was done.
+    pub(super) fn sum_up(&self) -> Result<(), Error> {
+        let Traffic { bytes_out, served, .. } = self.drive.hub.traffic();
+        let took = self.began.elapsed();
+        if self.out.json {
+            return self.out.record(&json!({
+                "type": "done", "drive": { "key": hex(&self.drive.key), "link": Link(&self.drive.key).to_string() },
+                "bytes_out": bytes_out, "served": served, "seconds": took.as_secs_f64(),
+            }));
+        }
+        let to = Things(served, "peer");
+        self.out.say(format_args!("Served {} to {to} in {}", Size(bytes_out), Span(took)));
+        Ok(())
+    }
+}
+
+fn state(drive: &Drive, began: Instant) -> Value {
+    let traffic = drive.hub.traffic();
+    json!({
+        "pid": std::process::id(), "seconds": began.elapsed().as_secs_f64(), "peers": drive.hub.peers().len(),
+        "bytes_out": traffic.bytes_out, "bytes_in": traffic.bytes_in,
+    })
+}
+
+/// Changes the drive on its store's thread, and tells peers.
+async fn change(drive: &Drive, pen: Pen, order: crate::edit::Order) -> Result<Edited, Error> {
+    let noting = pen.clone();
+    let done = drive.store.query(move |worker| {
+        let writer = writer(&pen.keys, pen.changes, pen.content);
+        let done = carry_out(&mut worker.store, &writer, &pen.folder, &order)?;
+        Ok::<_, Error>((done, worker.store.head(pen.changes).copied()))
+    });
+    let (done, head) = done.await?;
+    if let Some(head) = head {
+        Home::open(&noting.dirs, &drive.key)?.note(&noting.folder, &head)?;
+    }
+    drive.grown().await?;
+    Ok(done)
+}
+
+/// The lines at the bottom, or lines now and then where there is no terminal.
+struct Screen<'a> {
+    serving: &'a Serving,
+    state: RefCell<State>,
+}
+
+struct State {
+    painter: Painter,
+    /// When it was looked last, and what had been sent and received by then.
+    last: (Instant, Traffic),
+    told: (Instant, String),
+    /// Whether the table of peers is open.
+    peers: bool,
+}
+
+impl<'a> Screen<'a> {
+    fn new(serving: &'a Serving) -> Self {
+        let now = Instant::now();
+        let last = (now, serving.drive.hub.traffic());
+        let told = (now, String::new());
+        let state = State { painter: Painter::default(), last, told, peers: false };
+        Self { serving, state: RefCell::new(state) }
+    }
+
+    fn paint(&self) {
+        let (state, out) = (&mut *self.state.borrow_mut(), &self.serving.out);
+        let (now, traffic) = (Instant::now(), self.serving.drive.hub.traffic());
+        let (then, before) = std::mem::replace(&mut state.last, (now, traffic));
+        let peers = self.serving.drive.hub.peers();
+        match out.progress {
+            Progress::Bar => {
+                let up = rate(now - then, traffic.bytes_out - before.bytes_out);
+                let mut lines = vec![summary(up, &peers, &self.serving.drive)];
+                if state.peers {
+                    lines.extend(peers.iter().map(|peer| row(peer, &self.serving.drive)));
+                }
+                state.painter.paint(&lines);
+            }
+            Progress::Plain if now - state.told.0 >= TELL => {
+                let line = format!(
+                    "↑ {} in all   {}",
+                    Size(traffic.bytes_out),
+                    Things(peers.len() as u64, "peer")
+                );
+                if line != state.told.1 {
+                    out.say(&line);
+                    state.told.1 = line;
+                }
+                state.told.0 = now;
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes lines that stay above those that are painted.
+    fn say(&self, text: &str) {
+        self.state.borrow_mut().painter.wipe();
+        self.serving.out.say(text);
+        self.paint();
+    }
+
+    fn edited(&self, done: &Edited) {
+        let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+        let path = escape::bytes(&done.path.0);
+        let id = &done.version[..6];
+        let bytes = match done.bytes {
+            0 => String::new(),
+            bytes => format!("   {} ({} new)", Size(bytes), Size(done.bytes_new)),
+        };
+        self.say(&format!("{time}  ~ {path}{bytes}   version {} · {id}", done.change));
+    }
+
+    fn press(&self, key: u8) {
+        let (key, out) = (key.to_ascii_lowercase(), &self.serving.out);
+        let command = format!("datnode clone {}", Link(&self.serving.drive.key));
+        match key {
+            b'c' => {
+                out.copy(&command);
+                self.say("copied, if this terminal lets programs do so (OSC 52)");
+            }
+            b't' => self.say(&format!("\n    datnode clone {}\n", self.serving.ticket)),
+            b'q' => match qr(&Link(&self.serving.drive.key).to_string()) {
+                Ok(drawn) => self.say(&drawn),
+                Err(error) => out.warn(&error),
+            },
+            b'p' => {
+                let state = &mut *self.state.borrow_mut();
+                state.peers = !state.peers;
+            }
+            _ => {}
+        }
+        if key == b'p' {
+            self.paint();
+        }
+    }
+}
+
+/// Returns bytes a second.
+fn rate(span: Duration, bytes: u64) -> u64 {
+    let rate = u128::from(bytes) * 1_000_000 / span.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+fn summary(up: u64, peers: &[PeerReport], drive: &Drive) -> String {
+    let count = match peers.len() {
+        0 => "nobody is connected".to_owned(),
+        count => Things(count as u64, "peer").to_string(),
+    };
+    let shown = peers.iter().take(PEERS_MAX).map(|peer| {
+        let has = drive.percent_of(peer.status.peer).map(|has| format!("  {has} %"));
+        let (node, how) = (short(&peer.about.name), how(&peer.about.address));
+        format!("    {node}{}  {how}", has.unwrap_or_default())
+    });
+    format!("↑ {}/s   {count}{}", Size(up), shown.collect::<String>())
+}
+
+fn row(peer: &PeerReport, drive: &Drive) -> String {
+    let has = drive.percent_of(peer.status.peer).map_or("–".to_owned(), |has| format!("{has} %"));
+    let rtt = peer.status.rtt.map_or("–".to_owned(), |rtt| Span(rtt).to_string());
+    format!(
+        "  {:<13} {:<14} {rtt:>8}   ↑ {:>8}   has {has}",
+        short(&peer.about.name),
+        how(&peer.about.address),
+        Size(peer.status.bytes_out).to_string()
+    )
+}
