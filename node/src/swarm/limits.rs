@@ -39,6 +39,9 @@ pub const STREAM_FRAME: usize = 64 << 10;
 /// from it at a time.
 pub const SOCKET_BUFFER: usize = 128 << 10;
 
+/// How long the system may take to say which addresses a listener has. It does so at once; without a network, never.
+pub const LISTENING: Duration = Duration::from_secs(1);
+
 /// From the first packet to an authenticated connection. Five round trips of a second each.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 

@@ -215,11 +215,14 @@ impl Swarm {
         addresses.map(|address| address.with(Protocol::P2p(self.local))).collect()
     }
 
-    /// Waits until there is an address for each one that was asked for.
+    /// Waits until there is an address for each one that was asked for, but no longer than it takes where there is a network.
     pub async fn listening(&self) {
         let mut listening = self.listening.clone();
-        // An error means that the swarm ended, and waiting with it.
-        let _ = listening.wait_for(|addresses| listeners(addresses) >= self.listeners).await;
+        let all = listening.wait_for(|addresses| listeners(addresses) >= self.listeners);
+        // An error in it means that the swarm ended, and waiting with it.
+        if tokio::time::timeout(limits::LISTENING, all).await.is_err() {
+            tracing::info!("no address to listen on yet: there may be no network");
+        }
     }
 
     async fn send(&self, command: Command) {
