@@ -246,7 +246,10 @@ fn verdict(bad: &[Bad], cause: Option<Error>) -> Result<(), Error> {
     let error = Error::verify(format!("{} {blocks} not what was signed", bad.len()));
     let error = bad.iter().take(NAMES_MAX).fold(error, |error, bad| error.context(bad.describe()));
     Err(match cause {
-        Some(cause) => error.context(format!("not fetched again: {}", cause.message())),
+        Some(cause) => {
+            let error = error.context(format!("not fetched again: {}", cause.message()));
+            cause.hints().iter().fold(error, Error::hint)
+        }
         None => error.hint("datnode verify --repair fetches them again"),
     })
 }
