@@ -198,11 +198,15 @@ async fn open_folder(
         Err(error) if error.code() == Code::Locked => error,
         Err(error) => return Err(error),
     };
-    let owner = owner(dirs, &key, &locked).ok_or(locked)?;
+    let Some(owner) = owner(dirs, &key, &locked) else { return Err(locked) };
+    let locked = locked.hint(format!("if it is stopped, let it go on: kill -CONT {}", owner.pid));
     let store = start(memory()?, hub.answers());
-    let drive = Drive::open(hub, store, key, patience).await?;
-    crate::engine::connect_locally(hub, &owner.socket).await?;
-    Ok(drive)
+    let through = Patience { reach: Reach::Owner(locked.clone()), ..patience };
+    let drive = Drive::open(hub, store, key, through).await?;
+    match crate::engine::connect_locally(hub, &owner.socket).await {
+        Ok(()) => Ok(drive),
+        Err(error) => Err(locked.context(error.message())),
+    }
 }
 
 /// Returns the process that has a store, if it answers to others: that which the error of the lock names.

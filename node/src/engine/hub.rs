@@ -11,8 +11,8 @@ use std::time::Instant as Clock;
 
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, SignedHead};
 use datnode_proto::{
-    Availability, Binding, Done, Event, FeedId, Instant, PeerId, PeerStatus, Replica, Replicator,
-    Want, WantId,
+    Availability, Binding, Done, Event, Fault, FeedId, Instant, PeerId, PeerStatus, Replica,
+    Replicator, Want, WantId,
 };
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot, watch};
@@ -54,6 +54,17 @@ pub(super) struct State {
     met: bool,
     /// What peers took and brought that are gone.
     gone: Traffic,
+    /// The last one who sent what was not signed.
+    liar: Option<Liar>,
+}
+
+/// A peer that sent something of a feed which its writer did not sign.
+#[derive(Clone, Debug)]
+pub(super) struct Liar {
+    /// The name in its [`About`].
+    pub(super) name: String,
+    /// What was wrong.
+    pub(super) fault: Fault,
 }
 
 struct Feed {
@@ -160,6 +171,7 @@ impl Hub {
             newer_protocol: None,
             met: false,
             gone: Traffic::default(),
+            liar: None,
         };
         let (timer, payloads) = (Notify::new(), Pool::default());
         let shared = Shared { state: Mutex::new(state), timer, answers, payloads };
@@ -287,6 +299,11 @@ impl Hub {
     /// Returns the version of the newest protocol that some peer spoke, if no common version was found.
     pub fn newer_protocol(&self) -> Option<u16> {
         self.lock().newer_protocol
+    }
+
+    /// Returns the last one who sent what was not signed, if there was one.
+    pub(super) fn liar(&self) -> Option<Liar> {
+        self.lock().liar.clone()
     }
 
     /// Returns the buffers for what peers send.
@@ -436,6 +453,9 @@ impl State {
                         info!(peer = %peer.about.name, %fault, "a peer broke the protocol");
                         peer.fault = Some(fault.to_string());
                         peer.close.notify_one();
+                        if matches!(fault, Fault::BadBlock(_) | Fault::BadUpgrade) {
+                            self.liar = Some(Liar { name: peer.about.name.clone(), fault });
+                        }
                     }
                 }
                 Event::NewerProtocol { theirs, .. } => self.newer_protocol = Some(theirs),

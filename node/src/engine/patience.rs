@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::hub::Hub;
+use super::hub::{Hub, PeerReport};
+use crate::cli::units::Span;
 use crate::error::Error;
 
 /// Waits that must see progress every so often.
@@ -19,7 +20,7 @@ pub struct Patience {
 }
 
 /// From where blocks can come that are not here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Reach {
     /// From anywhere.
     Network,
@@ -27,6 +28,8 @@ pub enum Reach {
     Computer,
     /// From nowhere: a drive in a folder is read as it is.
     Folder,
+    /// From the process that has the folder open, as the error says.
+    Owner(Error),
 }
 
 /// How often progress is looked at while waiting.
@@ -37,7 +40,7 @@ impl Patience {
     ///
     /// # Errors
     /// E-NOPEERS when nobody was connected, E-NODATA when somebody was and nothing came, E-VERSION when the only peers speak
-    /// a newer protocol.
+    /// a newer protocol, E-VERIFY when the only peers sent what was not signed.
     pub async fn wait<T>(&self, hub: &Hub, done: impl Future<Output = T>) -> Result<T, Error> {
         tokio::pin!(done);
         let mut mark = hub.progress();
@@ -58,14 +61,22 @@ impl Patience {
 
     fn verdict(&self, hub: &Hub, waited: Duration) -> Error {
         let peers = hub.peers();
-        let serving = peers.iter().any(|peer| peer.status.feeds > 0);
+        let liar = hub.liar();
+        // One who lied is back soon, to be thrown out again.
+        let lied =
+            |peer: &PeerReport| liar.as_ref().is_some_and(|liar| liar.name == peer.about.name);
+        let serving = peers.iter().any(|peer| peer.status.feeds > 0 && !lied(peer));
         match hub.newer_protocol() {
             Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
             _ if serving => Error::no_data("what is missing", peers.len(), waited),
-            _ => match self.reach {
+            _ if let Some(liar) = &liar => Error::lied(&self.link, &liar.name, &liar.fault),
+            _ => match &self.reach {
                 Reach::Network => Error::no_peers(&self.link, waited, &hub.sought()),
                 Reach::Computer => Error::offline(&self.link),
                 Reach::Folder => Error::not_here(&self.link),
+                Reach::Owner(locked) => {
+                    locked.clone().context(format!("it did not answer for {}", Span(waited)))
+                }
             },
         }
     }

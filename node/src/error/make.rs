@@ -74,6 +74,16 @@ impl Error {
             .field("peers", peers)
     }
 
+    /// Nobody offers the drive but peers such as this one, who send what its key did not sign.
+    pub fn lied(link: &str, peer: &str, fault: impl Display) -> Self {
+        Self::new(Code::Verify, "whoever offers this drive sends what was not signed with its key")
+            .context(format!("{}: {fault}; it was thrown out", escape::text(peer)))
+            .hint("nothing of it was kept; ask whoever publishes the drive for another address or a ticket")
+            .hint("an honest peer beside it will do: --peer ADDRESS, or wait longer: --wait 5m")
+            .field("drive", link)
+            .field("peer", peer)
+    }
+
     /// The store of `folder` cannot be opened.
     pub fn disk(folder: &Path, error: DiskError) -> Self {
         match error {
