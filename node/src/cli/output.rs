@@ -104,7 +104,7 @@ impl Out {
 
     /// Says something to a person who asked for more.
     pub fn detail(&self, text: impl std::fmt::Display) {
-        if self.verbose > 0 {
+        if self.verbose > 0 && !self.json {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
     }
