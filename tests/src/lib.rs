@@ -1,9 +1,10 @@
 //! The built binary, in real processes, over real folders.
 //!
 //! Whatever cannot go on here panics: the test that called has failed.
-//! Elsewhere: peers and drives that mean harm ([`hostile`]).
+//! Elsewhere: peers and drives that mean harm ([`hostile`]), addresses without anybody ([`hole`]).
 
 pub mod guard;
+pub mod hole;
 pub mod hostile;
 pub mod process;
 pub mod terminal;

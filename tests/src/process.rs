@@ -67,6 +67,30 @@ pub fn finish(mut child: Child, limit: Duration) -> Ended {
     Ended { output: child.wait_with_output().unwrap(), memory, anonymous }
 }
 
+/// A process that is killed unless somebody waits for its end: a test that fails leaves none behind.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Takes a child over.
+    pub fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    /// Waits as [`finish`] does.
+    pub fn finish(mut self, limit: Duration) -> Ended {
+        finish(self.0.take().expect("only this takes it"), limit)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 /// Waits until something is so; what takes longer than this never comes.
 pub fn wait_until(limit: Duration, what: &str, is: impl Fn() -> bool) {
     let until = Instant::now() + limit;
