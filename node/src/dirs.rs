@@ -20,6 +20,8 @@ pub struct Dirs {
     pub run: PathBuf,
     /// Settings.
     pub config: PathBuf,
+    /// What is good to know and can be found again: peers of other times.
+    pub state: PathBuf,
 }
 
 impl Dirs {
@@ -29,7 +31,7 @@ impl Dirs {
     /// E-IO when there is no home, or it cannot be written.
     pub fn open() -> Result<Self, Error> {
         let dirs = Self::find()?;
-        for dir in [&dirs.data, &dirs.run] {
+        for dir in [&dirs.data, &dirs.run, &dirs.state] {
             make_private(dir).map_err(|error| Error::io("create", dir, &error))?;
         }
         Ok(dirs)
@@ -44,23 +46,26 @@ impl Dirs {
             Some(home) => {
                 let home = std::path::absolute(home)
                     .map_err(|error| Error::io("find", Path::new("DATNODE_HOME"), &error))?;
-                Ok(Self { data: home.clone(), run: home.join("run"), config: home })
+                Ok(Self::all_in(home))
             }
             None => Self::xdg(),
         }
+    }
+
+    /// Returns the directories of a user who has all of them in one.
+    pub fn all_in(home: PathBuf) -> Self {
+        Self { data: home.clone(), run: home.join("run"), state: home.clone(), config: home }
     }
 
     fn xdg() -> Result<Self, Error> {
         let base = etcetera::choose_base_strategy().map_err(|error| {
             Error::new(crate::error::Code::Io, format!("there is no home directory: {error}"))
         })?;
-        let run =
-            base.runtime_dir().or_else(|| base.state_dir()).unwrap_or_else(|| base.data_dir());
-        Ok(Self {
-            data: base.data_dir().join("datnode"),
-            run: run.join("datnode"),
-            config: base.config_dir().join("datnode"),
-        })
+        let [data, state] = [base.data_dir(), base.state_dir().unwrap_or_else(|| base.data_dir())];
+        let run = base.runtime_dir().unwrap_or_else(|| state.clone());
+        let [data, run, state, config] =
+            [data, run, state, base.config_dir()].map(|dir| dir.join("datnode"));
+        Ok(Self { data, run, state, config })
     }
 }
 

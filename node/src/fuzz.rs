@@ -39,8 +39,7 @@ pub fn address(input: &[u8]) -> bool {
     if matches!(input.first(), Some(b'.' | b'/' | b'~')) {
         return false;
     }
-    let drives =
-        Drives::of(&Dirs { data: NOWHERE.into(), run: NOWHERE.into(), config: NOWHERE.into() });
+    let drives = Drives::of(&Dirs::all_in(NOWHERE.into()));
     let parse = |text: &[u8]| Address::parse(OsStr::from_bytes(text), Path::new(NOWHERE), &drives);
     let address = match parse(input) {
         Ok(address) => address,

@@ -241,8 +241,7 @@ mod tests {
     #[test]
     fn the_note_comes_back() {
         let home = tempfile::tempdir().unwrap();
-        let [data, run, config] = ["data", "run", "config"].map(|name| home.path().join(name));
-        let dirs = Dirs { data, run, config };
+        let dirs = Dirs::all_in(home.path().to_owned());
         std::fs::create_dir_all(dirs.data.join("keys")).unwrap();
         let drive = SecretKey::from_bytes([1; 32]).public();
         let mut note = Home::open(&dirs, &drive).unwrap();

@@ -173,8 +173,7 @@ mod tests {
 
     fn home() -> (tempfile::TempDir, Dirs) {
         let home = tempfile::tempdir().unwrap();
-        let [data, run, config] = ["data", "run", "config"].map(|name| home.path().join(name));
-        let dirs = Dirs { data, run, config };
+        let dirs = Dirs::all_in(home.path().to_owned());
         (home, dirs)
     }
 

@@ -22,6 +22,7 @@ pub mod import;
 pub mod keys;
 pub mod landing;
 pub mod pool;
+pub mod remembered;
 pub mod runtime;
 pub mod swarm;
 pub mod view;

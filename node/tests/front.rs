@@ -21,9 +21,7 @@ fn parse(text: impl AsRef<OsStr>, base: &Path) -> Result<Address, Error> {
 
 /// A user who has no drives.
 fn drives() -> Drives {
-    let [data, run, config] =
-        ["data", "run", "config"].map(|name| Path::new("/proc/nowhere").join(name));
-    Drives::of(&Dirs { data, run, config })
+    Drives::of(&Dirs::all_in("/proc/nowhere".into()))
 }
 
 /// A folder with a drive `flights`, one in it, one with a `+` in its name, and a folder that is none.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use datnode::pool::Pool;
 use datnode::swarm::frames::{FrameError, FrameReader, FrameWriter};
 use datnode::swarm::{
-    Closed, DialFailed, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, limits,
+    Channel, Closed, DialFailed, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, limits,
     listen_addresses_for, start,
 };
 use datnode_proto::limits::PAYLOAD_BYTES_MAX;
@@ -314,7 +314,7 @@ async fn a_peer_that_speaks_something_else_is_a_failure_with_its_reason() {
 #[tokio::test]
 async fn dialing_ourselves_fails_once() {
     let mut near = Node::new().await;
-    near.swarm.keep(vec![near.tcp()]).await;
+    near.swarm.keep(Channel::Given, vec![near.tcp()]).await;
     assert_eq!(near.failed().await.retry_in, None);
 }
 
@@ -357,7 +357,7 @@ async fn a_kept_peer_is_found_again_after_its_restart() {
     let mut far =
         Node::with(SwarmConfig::new(far_key.clone(), listen_addresses_for(LOOPBACK, 0))).await;
     let at = far.tcp();
-    near.swarm.keep(vec![at.clone()]).await;
+    near.swarm.keep(Channel::Given, vec![at.clone()]).await;
     let mut session = near.session().await;
     for _ in 0..2 {
         assert_eq!(session.peer, far.peer());
@@ -390,7 +390,7 @@ async fn what_is_beyond_the_limit_is_refused() {
     let (node, sessions) = kept.pop().unwrap();
     drop((node, sessions));
     hub.closed().await;
-    late.swarm.keep(vec![hub.tcp()]).await;
+    late.swarm.keep(Channel::Given, vec![hub.tcp()]).await;
     assert_eq!(late.session_at_last().await.peer, hub.peer());
     assert_eq!(hub.session().await.peer, late.peer());
 }
@@ -429,7 +429,7 @@ async fn a_burst_beyond_the_pending_limit_gets_through_by_retrying() {
     let mut nodes = Vec::new();
     for _ in 0..50 {
         let node = Node::with(SwarmConfig::new(Keypair::generate_ed25519(), Vec::new())).await;
-        node.swarm.keep(vec![hub.tcp()]).await;
+        node.swarm.keep(Channel::Given, vec![hub.tcp()]).await;
         nodes.push(node);
     }
     let mut sessions = Vec::new();

@@ -6,6 +6,7 @@
 pub mod guard;
 pub mod hole;
 pub mod hostile;
+pub mod network;
 pub mod process;
 pub mod terminal;
 
@@ -98,19 +99,8 @@ impl User {
     pub fn share(&self, folder: &Path, more: &[&str]) -> Sharer {
         let mut command =
             self.command([OsStr::new("--json"), "share".as_ref(), folder.as_os_str()]);
-        let mut child =
-            command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.find_map(|line| {
-            let value: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (value["type"] == "ready").then_some(value)
-        });
-        let ready = ready.unwrap_or_else(|| {
-            let mut said = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-            panic!("share ended: {said}")
-        });
-        Sharer { child, ready }
+        command.args(more);
+        Sharer::start(command)
     }
 }
 
@@ -123,6 +113,22 @@ pub struct Sharer {
 }
 
 impl Sharer {
+    /// Starts a `share` that speaks JSON, and waits until it serves.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.find_map(|line| {
+            let value: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            (value["type"] == "ready").then_some(value)
+        });
+        let ready = ready.unwrap_or_else(|| {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("share ended: {said}")
+        });
+        Self { child, ready }
+    }
+
     /// Returns the ticket.
     pub fn ticket(&self) -> &str {
         self.ready["ticket"].as_str().unwrap()

@@ -97,10 +97,13 @@ fn who_was_asked_in_vain_is_named_with_the_reason() {
     let output = user.run(args);
     assert_exit(&output, 5);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("tried: 1 peer and"), "{said}");
+    assert!(
+        said.contains("tried: 1 address, 0 answered · the processes of this user, for 1"),
+        "{said}"
+    );
     assert!(said.contains("/ip4/127.0.0.1/tcp/9: connection refused"), "{said}");
     let output = user.run(["--json"].iter().chain(&args));
     let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(error["tried"]["peers"], 1);
+    assert_eq!(error["tried"]["addresses"], 1);
     assert_eq!(error["tried"]["reasons"][0], "/ip4/127.0.0.1/tcp/9: connection refused");
 }

@@ -93,16 +93,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where peers are found. LAN and DHT discovery come with a later release; addresses and this machine work now.
+/// Where peers are found. Looking for them by DHT comes with a later release.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct Network {
     /// Connect to this address; may be given more than once.
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
     pub peer: Vec<Multiaddr>,
-    /// How to look for peers: lan, dht, public (the IPFS DHT, which sees your address), or none of them: tickets, --peer and
-    /// this computer only, which is all there is in this release.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    /// How to look for peers: lan (the local network, by mDNS; tells it that a node is here), dht and public (the IPFS DHT, which
+    /// sees your address), which come with a later release. Peers of earlier times are dialed as well. Or none of it: tickets,
+    /// --peer and this computer only.
+    #[arg(long, value_name = "LIST", default_value = "lan", value_delimiter = ',')]
     #[arg(hide_possible_values = true)]
     pub discover: Vec<Discover>,
     /// Listen here: an IP address, one with a port (127.0.0.1:3282), or a multiaddr. A port given here must be free.

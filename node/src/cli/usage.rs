@@ -316,11 +316,7 @@ mod tests {
     fn the_drive_comes_before_the_user_and_a_flag_before_both() {
         let home = tempfile::tempdir().unwrap();
         let [config, folder] = ["config", "drive"].map(|name| home.path().join(name));
-        let dirs = Dirs {
-            data: home.path().join("data"),
-            run: home.path().join("run"),
-            config: config.clone(),
-        };
+        let dirs = Dirs::all_in(config.clone());
         let write = |path: &std::path::Path, text: &str| {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();

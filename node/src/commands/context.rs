@@ -85,17 +85,21 @@ pub(super) async fn network(
         network.find_locally(hub, &dirs.run, drive);
         return Ok(network);
     }
-    if args.discover.iter().any(|way| *way != Discover::None) {
-        out.say("Looking for peers by --discover comes with a later release: tickets, --peer and this computer work now.");
+    if args.discover.iter().any(|way| matches!(way, Discover::Dht | Discover::Public)) {
+        out.say("Looking for peers by DHT comes with a later release: the local network, tickets, --peer and this computer work now.");
     }
     let options = NetworkOptions {
         listen: args.listen.iter().flat_map(|place| place.addresses(args.port)).collect(),
         ports_fixed: args.listen.iter().any(Listen::names_port),
         peers: args.peer.iter().cloned().chain(peers).collect(),
+        lan: args.discover.contains(&Discover::Lan),
         data: dirs.data.clone(),
         run: dirs.run.clone(),
     };
     let mut network = Network::start(hub, &options).await?;
+    if !args.discover.contains(&Discover::None) {
+        network.remember(hub, &dirs.state, &drive);
+    }
     network.find_locally(hub, &dirs.run, drive);
     if let Some(port) = network.taken() {
         out.say(format_args!(

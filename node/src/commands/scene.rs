@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use crate::cli::escape;
 use crate::cli::stages::{Stage, Status, of};
 use crate::cli::units::{Count, Things};
-use crate::engine::{Drive, LandingState, PeerReport};
+use crate::engine::{Drive, LOCAL, LandingState, PeerReport, Sought};
 use crate::landing::Current;
+use crate::swarm::{Channel, Lan};
 
 /// A drive that is being fetched.
 #[derive(Default)]
@@ -50,8 +51,17 @@ impl Scene {
     /// Says who is there.
     pub(super) fn peers(&self) -> String {
         let Facts { peers, serving, .. } = self.facts();
+        let drive = self.drive.borrow();
+        let Some(hub) = drive.as_ref().map(|drive| &drive.hub).filter(|_| peers > 0) else {
+            return "nobody; looking at what is here".to_owned();
+        };
+        let sought = hub.sought();
+        if sought.remembers() {
+            let serving = hub.peers().into_iter().filter(serves);
+            let names: Vec<String> = serving.map(|peer| peer.about.name).collect();
+            return by_channel(&sought, &names);
+        }
         match (peers, serving) {
-            (0, _) => "nobody; looking at what is here".to_owned(),
             (1, 1) => "1 connected".to_owned(),
             (peers, serving) if serving == peers => format!("{peers} connected"),
             (peers, 1) => format!("{peers} connected, 1 has the drive"),
@@ -64,17 +74,51 @@ impl Scene {
         let drive = self.drive.borrow();
         let Some(drive) = &*drive else { return Facts { landing, ..Facts::default() } };
         let peers = drive.hub.peers();
-        let serves = |peer: &&PeerReport| peer.status.feeds > 0;
         let news = *drive.changes.news.borrow();
         Facts {
             sought: drive.hub.sought().count(),
             peers: peers.len(),
-            serving: peers.iter().filter(serves).count(),
+            serving: peers.iter().filter(|peer| serves(peer)).count(),
             blocks: news.stored,
             head: news.length > 0,
             landing,
         }
     }
+}
+
+/// Tells whether a peer has the drive.
+fn serves(peer: &PeerReport) -> bool {
+    peer.status.feeds > 0
+}
+
+/// Says through which channels the peers that have the drive became known; one that two of them named counts in both.
+fn by_channel(sought: &Sought, serving: &[String]) -> String {
+    let lan = Some("LAN").filter(|_| *sought.lan() != Lan::Off);
+    let given = Some("given").filter(|_| sought.addresses() > 0);
+    let always =
+        [(Channel::Lan, lan), (Channel::Remembered, Some("remembered")), (Channel::Given, given)];
+    let count = |channel| serving.iter().filter(|peer| sought.named(channel, peer)).count();
+    let cell = |name: &str, count: usize| match count {
+        0 => format!("{name} –"),
+        count => format!("{name} ✓{count}"),
+    };
+    let mut cells: Vec<String> = always
+        .into_iter()
+        .filter_map(|(channel, name)| Some(cell(name?, count(channel))))
+        .collect();
+    // A control socket has no peer id.
+    let local = |peer: &&String| **peer == LOCAL || sought.named(Channel::Local, peer);
+    let strange = |peer: &&String| {
+        !local(peer) && Channel::ALL.iter().all(|&channel| !sought.named(channel, peer))
+    };
+    let locals = serving.iter().filter(local).count();
+    let strangers = serving.iter().filter(strange).count();
+    for (name, count) in [(LOCAL, locals), ("came by themselves", strangers)] {
+        if count > 0 {
+            cells.push(cell(name, count));
+        }
+    }
+    cells.join("   ")
 }
 
 /// Tells the stage, and what is waited for in it.

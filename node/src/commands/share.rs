@@ -178,7 +178,7 @@ fn take(
         Own::Written(written) => written,
         Own::Read(store, key) => {
             out.say("The secret key of this drive is not here: serving what there is, taking nothing in.");
-            return serve_only(store, key);
+            return serve_only(*store, key);
         }
     };
     let key = written.key();

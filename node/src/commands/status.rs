@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use datnode_drive::{DrivePath, Entry, Kind};
-use datnode_feed::Bitfield;
+use datnode_feed::{Bitfield, PublicKey};
 use serde_json::{Value, json};
 
 use super::context::{Opened, folder_of, open};
@@ -11,17 +11,23 @@ use crate::address::{Link, key::hex};
 use crate::cli::Status;
 use crate::cli::escape;
 use crate::cli::output::Out;
-use crate::cli::units::Size;
+use crate::cli::units::{Size, Things};
+use crate::control::{Question, ask};
 use crate::dirs::Dirs;
+use crate::drives::Drives;
 use crate::engine::Snapshot;
 use crate::error::Error;
 use crate::home::Home;
 use crate::keys::DriveKeys;
+use crate::runtime;
 
 /// How many missing files are named.
 const NAMES_MAX: usize = 5;
 
 pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
+    if args.all {
+        return all(out).await;
+    }
     let folder = folder_of(&args.folder)?;
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
@@ -32,9 +38,44 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
         accused: news.accused,
         length: news.length,
         content: content(&snapshot).await?,
+        serving: serving(&Dirs::open()?, &opened.drive.key).await,
         snapshot,
     };
     if out.json { state.record(&folder, out) } else { state.say(&folder, out) }
+}
+
+/// Shows all drives of this user, those with names first.
+async fn all(out: &Out) -> Result<(), Error> {
+    let dirs = Dirs::open()?;
+    for known in Drives::of(&dirs).all() {
+        let writes = DriveKeys::load(&dirs, &known.key)?.is_some();
+        let serving = serving(&dirs, &known.key).await;
+        let (there, folder) = (known.is_there(), escape::path(&known.folder));
+        let link = Link(&known.key);
+        if out.json {
+            out.record(&json!({
+                "drive": { "key": hex(&known.key), "link": link.to_string(), "name": known.name },
+                "folder": folder, "there": there, "writes": writes, "serving": serving,
+            }))?;
+            continue;
+        }
+        let name = known.name.map_or_else(String::new, |name| format!("\"{name}\""));
+        let may = if writes { "write" } else { "read" };
+        let place = if there { folder } else { format!("{folder} (no longer)") };
+        let served = if serving.is_empty() { "" } else { "   served" };
+        out.data(format!("{name:<16} {}   {may:<5}   {place}{served}\n", link.short()).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Returns what the processes say of themselves that have a drive open and answer others.
+async fn serving(dirs: &Dirs, key: &PublicKey) -> Vec<Value> {
+    let mut serving = Vec::new();
+    for process in runtime::find(&dirs.run, key) {
+        // One that does not answer has its lock to tell of it.
+        serving.extend(ask(&process.socket, &Question::State).await);
+    }
+    serving
 }
 
 /// Whether the drive is written here.
@@ -101,6 +142,8 @@ struct State {
     accused: bool,
     length: u64,
     content: Content,
+    /// The processes that serve it.
+    serving: Vec<Value>,
     snapshot: Snapshot,
 }
 
@@ -122,6 +165,7 @@ impl State {
             Writing::Here(_) if self.behind().is_some() => {
                 Some(format!("datnode recover {folder}"))
             }
+            Writing::Here(_) if !self.serving.is_empty() => None,
             Writing::Here(_) => Some(format!("datnode share {folder}")),
             Writing::Elsewhere(home) => Some(format!("datnode share {}", escape::path(home))),
             Writing::No => (!self.content.missing.is_empty()).then(fetch),
@@ -147,6 +191,12 @@ impl State {
             more => format!("missing: {} and {more} more", names.join(", ")),
         };
         line("here", format!("{} of {}     {missing}", Size(*here), Size(*bytes)));
+        for process in &self.serving {
+            let (pid, peers) = (&process["pid"], process["peers"].as_u64().unwrap_or_default());
+            let sent = Size(process["bytes_out"].as_u64().unwrap_or_default());
+            let peers = Things(peers, "peer");
+            line("serving", format!("process {pid}, {peers}, {sent} sent"));
+        }
         if self.accused {
             line(
                 "warning",
@@ -178,7 +228,7 @@ impl State {
             "writes": matches!(self.writing, Writing::Here(_)),
             "bytes": self.content.bytes, "here": self.content.here, "missing": missing.collect::<Vec<Value>>(),
             "accused": self.accused, "blocks": self.length, "blocks_known": self.behind(),
-            "next": self.next(folder),
+            "serving": self.serving, "next": self.next(folder),
         }))
     }
 }

@@ -18,7 +18,7 @@ pub(super) enum Own {
     /// With the keys to write to it.
     Written(Box<Written>),
     /// Without: it can be served and read.
-    Read(AnyStore, PublicKey),
+    Read(Box<AnyStore>, PublicKey),
 }
 
 /// A store that may be written to.
@@ -40,7 +40,7 @@ pub(super) fn open(dirs: &Dirs, folder: &Path) -> Result<Own, Error> {
     let keys = match known {
         Some(key) => match DriveKeys::load(dirs, &key)? {
             Some(keys) => keys,
-            None => return Ok(Own::Read(store, key)),
+            None => return Ok(Own::Read(Box::new(store), key)),
         },
         None => DriveKeys::create(dirs)?,
     };

@@ -14,10 +14,12 @@ use datnode_proto::{
     Availability, Binding, Done, Event, Fault, FeedId, Instant, PeerId, PeerStatus, Replica,
     Replicator, Want, WantId,
 };
+use libp2p::Multiaddr;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::network::LOCAL;
 use super::shunned::Shunned;
 use super::sought::Sought;
 use super::worker::StoreHandle;
@@ -56,6 +58,8 @@ pub(super) struct State {
     gone: Traffic,
     /// The last one who sent what was not signed.
     liar: Option<Liar>,
+    /// How often a feed was opened with a peer.
+    opened: watch::Sender<u64>,
 }
 
 /// A peer that sent something of a feed which its writer did not sign.
@@ -172,6 +176,7 @@ impl Hub {
             met: false,
             gone: Traffic::default(),
             liar: None,
+            opened: watch::Sender::new(0),
         };
         let (timer, payloads) = (Notify::new(), Pool::default());
         let shared = Shared { state: Mutex::new(state), timer, answers, payloads };
@@ -286,14 +291,26 @@ impl Hub {
         self.lock().replicator.holding(feed, peer)
     }
 
-    /// Returns what was sent and received since the beginning, by whomever.
+    /// Returns what was sent to others and received from them since the beginning; processes of this user do not count.
     pub fn traffic(&self) -> Traffic {
+        let mut all = self.lock().gone;
+        self.peers()
+            .iter()
+            .filter(|peer| peer.about.name != LOCAL)
+            .for_each(|peer| all.add(&peer.status));
+        all
+    }
+
+    /// Returns what changes whenever a feed is opened with a peer.
+    pub(super) fn opened(&self) -> watch::Receiver<u64> {
+        self.lock().opened.subscribe()
+    }
+
+    /// Returns where peers were dialed that have a drive of ours.
+    pub(super) fn good_addresses(&self) -> Vec<Multiaddr> {
+        let serving = self.peers().into_iter().filter(|peer| peer.status.feeds > 0);
         let state = self.lock();
-        let here = state.replicator.peers();
-        here.fold(state.gone, |mut all, peer| {
-            all.add(&peer);
-            all
-        })
+        serving.filter_map(|peer| state.sought.dialed_at(&peer.about.name)).collect()
     }
 
     /// Returns the version of the newest protocol that some peer spoke, if no common version was found.
@@ -402,7 +419,8 @@ impl State {
     }
 
     pub(super) fn disconnect(&mut self, id: PeerId) -> Option<String> {
-        if let Some(status) = self.replicator.peer(id) {
+        let other = self.peers.get(&id).is_some_and(|peer| peer.about.name != LOCAL);
+        if let Some(status) = self.replicator.peer(id).filter(|_| other) {
             self.gone.add(&status);
         }
         self.replicator.handle_disconnected(id);
@@ -459,7 +477,10 @@ impl State {
                     }
                 }
                 Event::NewerProtocol { theirs, .. } => self.newer_protocol = Some(theirs),
-                Event::Opened { .. } => self.met = true,
+                Event::Opened { .. } => {
+                    self.met = true;
+                    self.opened.send_modify(|count| *count += 1);
+                }
                 other => debug!(?other, "event"),
             }
         }

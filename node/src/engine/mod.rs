@@ -23,7 +23,7 @@ pub use changes::Touched;
 pub use drive::{Drive, Link, URGENT};
 pub use fetch::{LandingPlan, LandingState, Report};
 pub use hub::{About, Hub, News, PeerReport, Traffic, Wanted};
-pub use network::{Network, NetworkOptions};
+pub use network::{LOCAL, Network, NetworkOptions};
 pub(crate) use network::{connect_locally, listen_locally};
 pub use patience::{Patience, Reach};
 pub use session::Ended;

@@ -1,7 +1,8 @@
 //! Connects a hub to peers: over libp2p, and to processes of the same user over their control sockets.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use datnode_feed::PublicKey;
 use datnode_proto::Binding;
@@ -9,15 +10,19 @@ use libp2p::Multiaddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::hub::{About, Hub};
 use crate::control::{self, Answers};
 use crate::error::Error;
 use crate::keys::random;
+use crate::remembered::Remembered;
 use crate::runtime;
 use crate::swarm::identity::Identity;
-use crate::swarm::{self, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, peer_of};
+use crate::swarm::{self, Channel, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, peer_of};
+
+/// What a peer at a control socket is called.
+pub const LOCAL: &str = "this computer";
 
 /// How often the runtime folder is looked at for processes that serve a drive.
 const LOOK: Duration = Duration::from_millis(250);
@@ -33,6 +38,8 @@ pub struct NetworkOptions {
     pub ports_fixed: bool,
     /// Peers to connect to.
     pub peers: Vec<Multiaddr>,
+    /// Whether to look for peers on the local network, and to be found there.
+    pub lan: bool,
     /// Where the node's key is kept.
     pub data: PathBuf,
     /// Where processes of this user find each other.
@@ -48,8 +55,10 @@ pub struct Network {
     _identity: Option<Identity>,
     /// The port that somebody else had, if another one is listened on.
     taken: Option<u16>,
-    /// Looks for processes of this user, until the network is dropped.
+    /// Looks for peers, until the network is dropped.
     looking: JoinSet<()>,
+    /// Where good peers are noted.
+    good: Option<Good>,
 }
 
 impl Network {
@@ -60,15 +69,18 @@ impl Network {
     pub async fn start(hub: &Hub, options: &NetworkOptions) -> Result<Self, Error> {
         let identity = Identity::open(&options.data)
             .map_err(|error| Error::new(crate::error::Code::Io, error.to_string()))?;
-        let config = SwarmConfig::new(identity.keypair().clone(), options.listen.clone());
+        let config = |listen| SwarmConfig {
+            lan: options.lan,
+            ..SwarmConfig::new(identity.keypair().clone(), listen)
+        };
         let mut taken = None;
-        let (swarm, mut events, driver) = swarm::start(config)
+        let (swarm, mut events, driver) = swarm::start(config(options.listen.clone()))
             .or_else(|error| match error {
                 // Somebody has the port: any free one serves as well, and is told in tickets.
                 SwarmError::PortTaken { port } if !options.ports_fixed => {
                     taken = Some(port);
                     let listen = options.listen.iter().map(swarm::any_port).collect();
-                    swarm::start(SwarmConfig::new(identity.keypair().clone(), listen))
+                    swarm::start(config(listen))
                 }
                 other => Err(other),
             })
@@ -79,31 +91,39 @@ impl Network {
             while let Some(event) = events.recv().await {
                 match event {
                     SwarmEvent::Session(session) => {
-                        hub.lock().sought.reached(session.peer, &session.address);
+                        let Session { peer, address, outbound, .. } = &session;
+                        hub.lock().sought.reached(*peer, address, *outbound);
                         tokio::spawn(serve(hub.clone(), local, session));
                     }
                     SwarmEvent::DialFailed(failed) => {
                         info!(reason = %failed.reason, "cannot reach a peer");
-                        hub.lock().sought.failed(&failed.addresses, &failed.reason);
+                        let sought = &mut hub.lock().sought;
+                        sought.failed(failed.channel, &failed.addresses, &failed.reason);
                     }
+                    SwarmEvent::Nearby(addresses) => {
+                        let sought = &mut hub.lock().sought;
+                        addresses.iter().for_each(|address| sought.seek(Channel::Lan, address));
+                    }
+                    SwarmEvent::Lan(lan) => hub.lock().sought.lan = lan,
                     other => debug!(?other, "network"),
                 }
             }
         });
-        options.peers.iter().for_each(|peer| sought.lock().sought.seek(peer));
+        options.peers.iter().for_each(|peer| sought.lock().sought.seek(Channel::Given, peer));
         // Addresses that name a peer are tried in the best order; one that names none may be anybody's.
         let (named, unnamed): (Vec<_>, Vec<_>) =
             options.peers.iter().cloned().partition(|peer| peer_of(peer).is_some());
         for peers in unnamed.into_iter().map(|peer| vec![peer]).chain([named]) {
-            swarm.keep(peers).await;
+            swarm.keep(Channel::Given, peers).await;
         }
         swarm.listening().await;
-        Ok(Self { swarm: Some(swarm), _identity: Some(identity), taken, looking: JoinSet::new() })
+        let looking = JoinSet::new();
+        Ok(Self { swarm: Some(swarm), _identity: Some(identity), taken, looking, good: None })
     }
 
     /// Returns a network that opens no socket but those between processes of this user.
     pub fn offline() -> Self {
-        Self { swarm: None, _identity: None, taken: None, looking: JoinSet::new() }
+        Self { swarm: None, _identity: None, taken: None, looking: JoinSet::new(), good: None }
     }
 
     /// Returns the port that somebody else had, if another one is listened on.
@@ -118,9 +138,38 @@ impl Network {
 
     /// Says goodbye to the peers; afterwards nothing is listened on.
     pub async fn close(&self) {
+        if let Some(good) = &self.good {
+            good.note(&good.hub.good_addresses());
+        }
         if let Some(swarm) = &self.swarm {
             swarm.close().await;
         }
+    }
+
+    /// Dials the peers that are remembered of a drive, and remembers those with whom it is open, until this is dropped.
+    ///
+    /// Offline nobody is dialed, so there is nothing to remember.
+    pub fn remember(&mut self, hub: &Hub, state: &Path, drive: &PublicKey) {
+        let Some(swarm) = self.swarm.clone() else { return };
+        let good = Good { hub: hub.clone(), remembered: Remembered::of(state, drive) };
+        self.good = Some(good.clone());
+        let known = good.remembered.addresses(SystemTime::now());
+        let mut opened = hub.opened();
+        let sought = &mut hub.lock().sought;
+        sought.remembers = true;
+        known.iter().for_each(|address| sought.seek(Channel::Remembered, address));
+        self.looking.spawn(async move {
+            swarm.keep(Channel::Remembered, known).await;
+            let mut noted = BTreeSet::new();
+            // An error means that the hub is gone.
+            while opened.changed().await.is_ok() {
+                let now = good.hub.good_addresses();
+                if now.iter().any(|address| !noted.contains(address)) {
+                    good.note(&now);
+                    noted = now.into_iter().collect();
+                }
+            }
+        });
     }
 
     /// Looks for processes of this user that serve a drive, and connects to them, until this is dropped.
@@ -142,12 +191,37 @@ impl Network {
     }
 }
 
+/// Where good peers are noted.
+#[derive(Clone)]
+struct Good {
+    hub: Hub,
+    remembered: Remembered,
+}
+
+impl Good {
+    fn note(&self, addresses: &[Multiaddr]) {
+        if addresses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.remembered.note(addresses, SystemTime::now()) {
+            warn!(error = error.message(), "cannot remember peers");
+        }
+    }
+}
+
+impl std::fmt::Debug for Good {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.remembered.fmt(f)
+    }
+}
+
 /// Connects to a process on this computer; by its control socket when one of both is offline.
 async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> Result<(), Error> {
     match swarm {
         Some(swarm) if !found.addresses.is_empty() => {
-            found.addresses.iter().for_each(|address| hub.lock().sought.seek(address));
-            swarm.keep(found.addresses.clone()).await;
+            let local = |address| hub.lock().sought.seek(Channel::Local, address);
+            found.addresses.iter().for_each(local);
+            swarm.keep(Channel::Local, found.addresses.clone()).await;
             Ok(())
         }
         _ => connect_locally(hub, &found.socket).await,
@@ -235,7 +309,7 @@ async fn replicate(
     let mut theirs = [0; 32];
     stream.read_exact(&mut theirs).await?;
     let binding = Binding { ours, theirs: theirs.to_vec() };
-    let about = About { name: "this computer".into(), address: "control socket".into() };
+    let about = About { name: LOCAL.into(), address: "control socket".into() };
     let (read, write) = tokio::io::split(stream);
     hub.replicate(read, write, binding, about).await;
     Ok(())

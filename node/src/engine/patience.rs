@@ -69,7 +69,7 @@ impl Patience {
         match hub.newer_protocol() {
             Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
             _ if serving => Error::no_data("what is missing", peers.len(), waited),
-            _ if let Some(liar) = &liar => Error::lied(&self.link, &liar.name, &liar.fault),
+            _ if let Some(liar) = &liar => Error::lied(&self.link, &liar.name, liar.fault),
             _ => match &self.reach {
                 Reach::Network => Error::no_peers(&self.link, waited, &hub.sought()),
                 Reach::Computer => Error::offline(&self.link),

@@ -1,19 +1,38 @@
 //! Where peers were looked for, and what came of it: what progress shows, and what the error tells when it was in vain.
 //!
-//! Invariant: at most [`TARGETS`] targets are kept; more are not dialed either.
+//! Invariant: at most [`TARGETS`] targets are kept of a channel, and as many peers that answered.
 //! Elsewhere: dialing (`swarm::targets`), how long to wait (`patience`).
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::swarm::limits::TARGETS;
+use crate::swarm::{Channel, Lan, peer_of};
+
+/// How long a peer that nobody asked for is waited for before it is taken for one that will not answer.
+const FOUND_WAIT: Duration = Duration::from_secs(1);
 
 /// Whom we looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Sought {
-    targets: BTreeMap<String, Found>,
+    /// Whether peers are looked for on the local network.
+    pub(crate) lan: Lan,
+    /// Whether peers of other times are dialed.
+    pub(crate) remembers: bool,
+    targets: BTreeMap<Channel, BTreeMap<String, Target>>,
+    /// Who answered, whether looked for or not, and where, if we dialed.
+    reached: BTreeMap<PeerId, Option<Multiaddr>>,
+}
+
+#[derive(Clone, Debug)]
+struct Target {
+    since: Instant,
+    /// How many were told.
+    addresses: usize,
+    found: Found,
 }
 
 /// What came of looking for one of them.
@@ -21,51 +40,116 @@ pub struct Sought {
 enum Found {
     /// Nothing yet.
     Pending,
-    /// It answered.
-    Reached,
+    /// This peer answered.
+    Reached(PeerId),
     /// It did not, for this reason.
     Failed(String),
 }
 
 impl Sought {
     /// Notes that somebody is looked for at an address.
-    pub(super) fn seek(&mut self, address: &Multiaddr) {
-        if self.targets.len() < TARGETS {
-            self.targets.entry(target(address)).or_insert(Found::Pending);
+    pub(crate) fn seek(&mut self, channel: Channel, address: &Multiaddr) {
+        let there = peer_of(address).filter(|peer| self.reached.contains_key(peer));
+        let found = there.map_or(Found::Pending, Found::Reached);
+        let targets = self.targets.entry(channel).or_default();
+        if targets.len() < TARGETS {
+            let target = Target { since: Instant::now(), addresses: 0, found };
+            targets.entry(target_of(address)).or_insert(target).addresses += 1;
         }
     }
 
-    /// Notes that a peer answered.
-    pub(super) fn reached(&mut self, peer: PeerId, address: &Multiaddr) {
-        self.note([peer.to_string(), address.to_string()], &Found::Reached);
+    /// Notes that a peer answered at an address, or came from there.
+    pub(crate) fn reached(&mut self, peer: PeerId, address: &Multiaddr, dialed: bool) {
+        if self.reached.len() >= TARGETS && !self.reached.contains_key(&peer) {
+            self.reached.pop_first();
+        }
+        let known = self.reached.entry(peer).or_default();
+        if dialed {
+            *known = Some(address.clone());
+        }
+        for channel in Channel::ALL {
+            let names = [peer.to_string(), address.to_string()];
+            self.note(channel, names, &Found::Reached(peer));
+        }
+    }
+
+    /// Returns where a peer answered us, by the text of its id; with the id at the end.
+    pub(crate) fn dialed_at(&self, peer: &str) -> Option<Multiaddr> {
+        let peer = peer.parse().ok()?;
+        let address = self.reached.get(&peer)?.clone()?;
+        Some(match peer_of(&address) {
+            Some(_) => address,
+            None => address.with(Protocol::P2p(peer)),
+        })
     }
 
     /// Notes that nobody answered at some addresses.
-    pub(super) fn failed(&mut self, addresses: &[Multiaddr], reason: &str) {
-        self.note(addresses.iter().map(target), &Found::Failed(reason.to_owned()));
+    pub(crate) fn failed(&mut self, channel: Channel, addresses: &[Multiaddr], reason: &str) {
+        self.note(channel, addresses.iter().map(target_of), &Found::Failed(reason.to_owned()));
     }
 
-    fn note(&mut self, targets: impl IntoIterator<Item = String>, found: &Found) {
+    fn note(&mut self, channel: Channel, targets: impl IntoIterator<Item = String>, found: &Found) {
+        let Some(known) = self.targets.get_mut(&channel) else { return };
         for target in targets {
-            if let Some(known) = self.targets.get_mut(&target) {
-                *known = found.clone();
+            if let Some(known) = known.get_mut(&target) {
+                known.found = found.clone();
             }
         }
     }
 
+    fn all(&self, of: impl Fn(Channel) -> bool) -> impl Iterator<Item = &Target> {
+        let some = self.targets.iter().filter(move |(channel, _)| of(**channel));
+        some.flat_map(|(_, targets)| targets.values())
+    }
+
+    /// Returns whether peers are looked for on the local network.
+    pub fn lan(&self) -> &Lan {
+        &self.lan
+    }
+
+    /// Returns whether peers of other times are dialed.
+    pub fn remembers(&self) -> bool {
+        self.remembers
+    }
+
     /// Returns how many are looked for.
     pub fn count(&self) -> usize {
-        self.targets.len()
+        self.all(|_| true).count()
     }
 
-    /// Returns how many of them nothing is known of yet.
+    /// Returns how many a channel named, and how many of them answered.
+    pub fn of(&self, channel: Channel) -> (usize, usize) {
+        let all = || self.all(|other| other == channel);
+        let answered = |target: &&Target| matches!(target.found, Found::Reached(_));
+        (all().count(), all().filter(answered).count())
+    }
+
+    /// Returns how many addresses somebody gave.
+    pub fn addresses(&self) -> usize {
+        self.all(|channel| channel == Channel::Given).map(|target| target.addresses).sum()
+    }
+
+    /// Returns whether a peer that answered was named by a channel; it is given as the text of its id.
+    pub fn named(&self, channel: Channel, peer: &str) -> bool {
+        let Ok(peer) = peer.parse() else { return false };
+        self.all(|other| other == channel).any(|target| target.found == Found::Reached(peer))
+    }
+
+    /// Returns how many may still answer: who was asked for until they do or cannot, others for a moment.
     pub fn pending(&self) -> usize {
-        self.targets.values().filter(|found| **found == Found::Pending).count()
+        let asked = |channel| matches!(channel, Channel::Given | Channel::Local);
+        let pending = |target: &&Target| target.found == Found::Pending;
+        let fresh = |target: &&Target| target.since.elapsed() < FOUND_WAIT;
+        let found = self.all(|channel| !asked(channel)).filter(pending).filter(fresh).count();
+        self.all(asked).filter(pending).count() + found
     }
 
-    /// Returns why some did not answer, each reason once.
+    /// Returns why those whom somebody asked for did not answer, each reason once.
+    ///
+    /// What was found by itself may be anything, and why it is not a peer helps nobody.
     pub fn failures(&self) -> Vec<&str> {
-        let mut reasons: Vec<&str> = self.targets.values().filter_map(Found::reason).collect();
+        let asked = self.all(|channel| matches!(channel, Channel::Given | Channel::Local));
+        let mut reasons: Vec<&str> = asked.filter_map(|target| target.found.reason()).collect();
         reasons.sort_unstable();
         reasons.dedup();
         reasons
@@ -82,11 +166,8 @@ impl Found {
 }
 
 /// Returns who is meant: a node, whatever its address, or whoever is at an address.
-fn target(address: &Multiaddr) -> String {
-    match address.iter().last() {
-        Some(Protocol::P2p(peer)) => peer.to_string(),
-        _ => address.to_string(),
-    }
+fn target_of(address: &Multiaddr) -> String {
+    peer_of(address).map_or_else(|| address.to_string(), |peer| peer.to_string())
 }
 
 #[cfg(test)]
@@ -100,24 +181,82 @@ mod tests {
             .map(|text| text.parse().unwrap());
         let named = [&tcp, &quic].map(|address| address.clone().with(Protocol::P2p(peer)));
         let mut sought = Sought::default();
-        named.iter().for_each(|address| sought.seek(address));
-        sought.seek(&tcp);
+        named.iter().for_each(|address| sought.seek(Channel::Given, address));
+        sought.seek(Channel::Given, &tcp);
         assert_eq!((sought.count(), sought.pending()), (2, 2));
-        sought.failed(&named, "connection refused");
-        sought.failed(std::slice::from_ref(&tcp), "connection refused");
+        sought.failed(Channel::Given, &named, "connection refused");
+        sought.failed(Channel::Given, std::slice::from_ref(&tcp), "connection refused");
         assert_eq!((sought.pending(), sought.failures()), (0, vec!["connection refused"]));
-        sought.reached(peer, &tcp);
+        sought.reached(peer, &tcp, true);
         assert!(sought.failures().is_empty());
         // Who was not looked for is not counted.
-        sought.reached(PeerId::random(), &quic);
+        sought.reached(PeerId::random(), &quic, true);
         assert_eq!(sought.count(), 2);
+    }
+
+    #[test]
+    fn channels_are_counted_apart() {
+        let [one, two] = [(); 2].map(|()| PeerId::random());
+        let at =
+            |peer| "/ip4/10.0.0.1/tcp/1".parse::<Multiaddr>().unwrap().with(Protocol::P2p(peer));
+        let mut sought = Sought::default();
+        sought.seek(Channel::Remembered, &at(one));
+        sought.seek(Channel::Given, &at(one));
+        sought.seek(Channel::Remembered, &at(two));
+        sought.failed(Channel::Remembered, &[at(one)], "not reachable from here");
+        assert_eq!((sought.of(Channel::Given), sought.of(Channel::Remembered)), ((1, 0), (2, 0)));
+        assert_eq!(sought.pending(), 2);
+        assert!(sought.failures().is_empty(), "nobody asked for it");
+        sought.reached(one, &at(one), true);
+        assert_eq!((sought.of(Channel::Given), sought.of(Channel::Remembered)), ((1, 1), (2, 1)));
+        // Who came to us first is found later, and is there already.
+        sought.reached(two, &"/ip4/10.0.0.2/tcp/55555".parse().unwrap(), false);
+        sought.seek(Channel::Lan, &at(two));
+        assert_eq!((sought.of(Channel::Lan), sought.of(Channel::Remembered)), ((1, 1), (2, 2)));
+        assert!(sought.named(Channel::Lan, &two.to_string()));
+        assert!(!sought.named(Channel::Lan, &one.to_string()));
+    }
+
+    #[test]
+    fn who_was_found_by_itself_is_not_waited_for_long() {
+        let mut sought = Sought::default();
+        let address: Multiaddr = "/ip4/10.0.0.1/tcp/1".parse().unwrap();
+        sought.seek(Channel::Remembered, &address);
+        assert_eq!(sought.pending(), 1);
+        let targets = sought.targets.get_mut(&Channel::Remembered).unwrap();
+        targets.values_mut().for_each(|target| target.since -= FOUND_WAIT);
+        assert_eq!(sought.pending(), 0);
+        sought.seek(Channel::Given, &address);
+        let targets = sought.targets.get_mut(&Channel::Given).unwrap();
+        targets.values_mut().for_each(|target| target.since -= FOUND_WAIT);
+        assert_eq!(sought.pending(), 1);
+    }
+
+    #[test]
+    fn only_where_we_dialed_a_peer_can_it_be_dialed_again() {
+        let [one, two] = [(); 2].map(|()| PeerId::random());
+        let at: Multiaddr = "/ip4/10.0.0.1/tcp/1".parse().unwrap();
+        let mut sought = Sought::default();
+        sought.reached(one, &at, false);
+        assert_eq!(sought.dialed_at(&one.to_string()), None);
+        sought.seek(Channel::Given, &at);
+        sought.reached(one, &at, true);
+        let named = at.clone().with(Protocol::P2p(one));
+        assert_eq!(sought.dialed_at(&one.to_string()), Some(named.clone()));
+        assert!(sought.named(Channel::Given, &one.to_string()), "it is whoever is at the address");
+        // That it came to us as well changes nothing.
+        sought.reached(one, &"/ip4/10.0.0.1/tcp/55555".parse().unwrap(), false);
+        sought.reached(two, &at.with(Protocol::P2p(two)), true);
+        assert_eq!(sought.dialed_at(&one.to_string()), Some(named));
+        assert!(sought.dialed_at(&two.to_string()).is_some());
+        assert_eq!(sought.dialed_at("this computer"), None);
     }
 
     #[test]
     fn there_is_an_end_to_it() {
         let mut sought = Sought::default();
         for port in 0..5_000_u16 {
-            sought.seek(&format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap());
+            sought.seek(Channel::Given, &format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap());
         }
         assert_eq!(sought.count(), TARGETS);
     }

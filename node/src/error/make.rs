@@ -11,11 +11,8 @@ use super::{Code, Error};
 use crate::cli::escape;
 use crate::cli::units::{Size, Span, Things};
 use crate::disk::DiskError;
-use crate::engine::Sought;
 use crate::swarm::SwarmError;
 
-/// How many reasons an error lists why peers could not be reached.
-const REASONS_MAX: usize = 3;
 /// How many names an error lists before it counts the rest.
 const NAMES_MAX: usize = 5;
 /// The same where each name has a reason of its own, and nothing else would tell of it.
@@ -25,26 +22,6 @@ impl Error {
     /// The command line cannot be understood.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Code::Usage, message)
-    }
-
-    /// Nobody offers the drive: `link` was looked for during `waited`, where `sought` says.
-    pub fn no_peers(link: &str, waited: Duration, sought: &Sought) -> Self {
-        let count = sought.count();
-        let peers = if count == 1 { "peer" } else { "peers" };
-        let mut error = Self::new(Code::NoPeers, "nobody is offering this drive at the moment")
-            .context(format!(
-                "tried: {count} {peers} and the processes of this user, for {}",
-                Span(waited)
-            ));
-        for reason in sought.failures().into_iter().take(REASONS_MAX) {
-            error = error.context(format!("       {}", escape::controls(reason)));
-        }
-        error
-            .hint("is `datnode share` running on the other side? Ask for a ticket, it contains addresses")
-            .hint("give an address with --peer, or wait longer: --wait 5m (--wait 0 = no limit)")
-            .field("drive", link)
-            .field("tried", json!({ "peers": count, "reasons": sought.failures() }))
-            .field("waited_s", waited.as_secs_f64())
     }
 
     /// Nobody on this computer offers the drive, and `--offline` forbids to ask others.

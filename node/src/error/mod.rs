@@ -9,6 +9,7 @@ mod code;
 mod explain;
 mod make;
 mod near;
+mod tried;
 
 use std::fmt;
 

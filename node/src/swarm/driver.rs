@@ -8,11 +8,14 @@ use std::time::Instant;
 
 use futures::StreamExt as _;
 use libp2p::core::transport::ListenerId;
+use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, DialError, SwarmEvent as Libp2pEvent};
-use libp2p::{Multiaddr, PeerId, connection_limits, identify, ping};
+use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour as _, SwarmEvent as Libp2pEvent};
+use libp2p::{Multiaddr, PeerId, connection_limits, identify, mdns, ping};
 use tokio::sync::{mpsc, watch};
 
+use super::channel::{Channel, Lan};
+use super::nearby::{self, Mdns, Nearby};
 use super::targets::{Contact, Dial, Failure, Targets};
 use super::{Closed, DialFailed, Session, SessionId, SessionStream, SwarmEvent};
 use super::{behaviour, limits, reason};
@@ -25,12 +28,13 @@ pub(super) struct Protocols {
     pub(super) sessions: behaviour::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
+    pub(super) mdns: Mdns,
 }
 
 /// What the handle asks of the driver.
 #[derive(Debug)]
 pub(super) enum Command {
-    Dial { addresses: Vec<Multiaddr>, keep: bool },
+    Dial { channel: Channel, addresses: Vec<Multiaddr>, keep: bool },
     Forget(PeerId),
     Disconnect(PeerId),
     Close,
@@ -44,6 +48,7 @@ pub(super) struct Driver {
     pub(super) listening: watch::Sender<Vec<(ListenerId, Multiaddr)>>,
     pub(super) targets: Targets,
     pub(super) sessions: Sessions,
+    pub(super) nearby: Nearby,
 }
 
 /// The sessions there are.
@@ -61,14 +66,19 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(lan: &Lan) -> Self {
         let (drops, dropped) = mpsc::unbounded_channel();
         Self {
             next: 0,
             live: HashMap::new(),
             endpoints: HashMap::new(),
             refusals: HashMap::new(),
-            queue: VecDeque::new(),
+            queue: Some(lan)
+                .filter(|lan| **lan != Lan::Off)
+                .cloned()
+                .map(SwarmEvent::Lan)
+                .into_iter()
+                .collect(),
             drops,
             dropped,
         }
@@ -91,8 +101,8 @@ impl Sessions {
 
     fn report(&mut self, failures: impl IntoIterator<Item = Failure>) {
         self.queue.extend(failures.into_iter().map(|failure| {
-            let Failure { peer, addresses, reason, retry_in } = failure;
-            SwarmEvent::DialFailed(DialFailed { peer, addresses, reason, retry_in })
+            let Failure { channel, peer, addresses, reason, retry_in } = failure;
+            SwarmEvent::DialFailed(DialFailed { channel, peer, addresses, reason, retry_in })
         }));
     }
 }
@@ -148,8 +158,8 @@ impl Driver {
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Dial { addresses, keep } => {
-                let failures = self.targets.add(Instant::now(), addresses, keep);
+            Command::Dial { channel, addresses, keep } => {
+                let failures = self.targets.add(Instant::now(), channel, addresses, keep);
                 self.sessions.report(failures);
             }
             Command::Forget(peer) => self.targets.forget(&peer),
@@ -235,10 +245,12 @@ impl Driver {
             Libp2pEvent::NewListenAddr { listener_id, address } => {
                 self.listening.send_modify(|all| all.push((listener_id, address.clone())));
                 self.sessions.queue.push_back(SwarmEvent::Listening(address));
+                self.handle_interfaces();
             }
             Libp2pEvent::ExpiredListenAddr { listener_id, address } => {
                 let expired = (listener_id, address);
                 self.listening.send_modify(|all| all.retain(|other| *other != expired));
+                self.handle_interfaces();
             }
             Libp2pEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::warn!(?addresses, ?reason, "no longer listening");
@@ -277,8 +289,60 @@ impl Driver {
             ProtocolsEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 tracing::debug!(peer = %peer_id, agent = info.agent_version, "identified");
             }
+            ProtocolsEvent::Mdns(mdns::Event::Discovered(found)) => {
+                let known = self.swarm.behaviour().mdns.as_ref();
+                if known.map_or(0, |mdns| mdns.discovered_nodes().len()) > limits::LAN_RECORDS {
+                    self.hear_anew();
+                }
+                self.handle_discovered(found);
+            }
+            ProtocolsEvent::Mdns(mdns::Event::Expired(expired)) => {
+                let gone = self.nearby.handle_expired(expired);
+                gone.iter().for_each(|peer| self.targets.forget_in(Channel::Lan, peer));
+            }
             ProtocolsEvent::Ping(_) | ProtocolsEvent::Identify(_) => {}
         }
+    }
+
+    /// Says whether mDNS can be spoken where we listen now.
+    fn handle_interfaces(&mut self) {
+        if !self.swarm.behaviour().mdns.is_enabled() {
+            return;
+        }
+        let listening = self.listening.borrow();
+        if self.nearby.handle_listening(listening.iter().map(|(_, at)| at), nearby::probe) {
+            let lan = self.nearby.lan().clone();
+            tracing::info!(?lan, "the local network");
+            self.sessions.queue.push_back(SwarmEvent::Lan(lan));
+        }
+    }
+
+    fn handle_discovered(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        for addresses in self.nearby.handle_discovered(found).into_values() {
+            self.sessions.queue.push_back(SwarmEvent::Nearby(addresses.clone()));
+            let failures = self.targets.add(Instant::now(), Channel::Lan, addresses, true);
+            self.sessions.report(failures);
+        }
+    }
+
+    /// Forgets whom mDNS told of: somebody floods the network with names, and the library keeps all of them.
+    fn hear_anew(&mut self) {
+        tracing::warn!("too many nodes on the local network: they are looked for anew");
+        for peer in self.nearby.clear() {
+            self.targets.forget_in(Channel::Lan, &peer);
+        }
+        let fresh = nearby::mdns(*self.swarm.local_peer_id()).map(|mut mdns| {
+            for (listener_id, addr) in &*self.listening.borrow() {
+                let at = NewListenAddr { listener_id: *listener_id, addr };
+                mdns.on_swarm_event(FromSwarm::NewListenAddr(at));
+            }
+            mdns
+        });
+        if let Err(error) = &fresh {
+            let lan = Lan::Cannot(format!("cannot watch the network interfaces: {error}"));
+            self.sessions.queue.push_back(SwarmEvent::Lan(lan));
+        }
+        self.swarm.behaviour_mut().mdns = fresh.ok().into();
     }
 }
 

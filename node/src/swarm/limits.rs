@@ -76,6 +76,27 @@ pub const REDIAL_FIRST: Duration = Duration::from_millis(250);
 /// Longest pause before a lost peer is dialed again.
 pub const REDIAL_MAX: Duration = Duration::from_secs(10);
 
+/// The same for what mDNS found: it may speak other protocols alone, and is heard of again when it comes back.
+pub const REDIAL_LAN_MAX: Duration = Duration::from_secs(60);
+
+/// The same for a peer of some other time, who may never come back.
+pub const REDIAL_REMEMBERED_MAX: Duration = Duration::from_secs(600);
+
+/// Pause between two mDNS queries, after the first few. The library's 5 minutes are long for who waits.
+pub const LAN_QUERY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Peers that mDNS found. A quarter of [`TARGETS`]: the rest is for those whom somebody asked for.
+pub const LAN_PEERS: usize = 256;
+
+/// Dials at once to peers that mDNS found. They may be made up, so they leave most of [`PENDING_OUTBOUND`] to others.
+pub const LAN_DIALS: usize = 16;
+
+/// Peers that mDNS found to be connected to at once; a quarter of [`CONNECTIONS`].
+pub const LAN_CONNECTIONS: usize = 64;
+
+/// Addresses that the library may have heard of by mDNS; it has no limit of its own. Beyond it begins anew.
+pub const LAN_RECORDS: usize = 4_096;
+
 /// A session that lived this long was a good one: the pauses start again from the first.
 pub const REDIAL_RESET_AFTER: Duration = Duration::from_secs(5);
 
@@ -122,4 +143,5 @@ pub const WRITE_COPIED: usize = 16 * 1024;
 pub const FRAME_STALL: Duration = Duration::from_secs(30);
 
 const _: () = assert!(CONNECTIONS_INBOUND < CONNECTIONS);
+const _: () = assert!(LAN_PEERS < TARGETS && LAN_PEERS * ADDRESSES_PER_TARGET <= LAN_RECORDS);
 const _: () = assert!(WRITE_COPIED < WRITE_BUFFER);

@@ -7,11 +7,13 @@
 //! Elsewhere: frames on a stream (`frames`), the meaning of frames (`datnode_proto`), drives (`engine`).
 
 mod behaviour;
+mod channel;
 mod driver;
 pub mod frames;
 mod handler;
 pub mod identity;
 pub mod limits;
+mod nearby;
 mod pairing;
 mod reason;
 mod stream;
@@ -31,6 +33,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+pub use self::channel::{Channel, Lan};
 pub use self::stream::SessionStream;
 pub(crate) use self::targets::peer_of;
 
@@ -51,6 +54,8 @@ pub struct SwarmConfig {
     pub listen: Vec<Multiaddr>,
     /// Program and version, told to peers.
     pub agent: String,
+    /// Whether to look for peers on the local network by mDNS, and to be found there.
+    pub lan: bool,
     /// Connections that others may have with us.
     pub connections_inbound: u32,
     /// Handshakes that others may have begun with us.
@@ -60,12 +65,13 @@ pub struct SwarmConfig {
 }
 
 impl SwarmConfig {
-    /// Makes a configuration with the limits of [`limits`].
+    /// Makes a configuration with the limits of [`limits`], for a node that is not on the local network.
     pub fn new(identity: Keypair, listen: Vec<Multiaddr>) -> Self {
         Self {
             identity,
             listen,
             agent: concat!("datnode/", env!("CARGO_PKG_VERSION")).to_owned(),
+            lan: false,
             connections_inbound: limits::CONNECTIONS_INBOUND,
             pending_inbound: limits::PENDING_INBOUND,
             connections: limits::CONNECTIONS,
@@ -130,6 +136,8 @@ pub struct Closed {
 /// A peer that could not be reached at any of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialFailed {
+    /// How the peer became known.
+    pub channel: Channel,
     /// Who was looked for, if that is known.
     pub peer: Option<PeerId>,
     /// Where.
@@ -143,10 +151,6 @@ pub struct DialFailed {
 /// What happens in the network.
 #[derive(Debug)]
 #[non_exhaustive]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a few hundred of them at most, and most are sessions"
-)]
 pub enum SwarmEvent {
     /// An address we listen on.
     Listening(Multiaddr),
@@ -156,6 +160,10 @@ pub enum SwarmEvent {
     Closed(Closed),
     /// A peer could not be reached.
     DialFailed(DialFailed),
+    /// A node was found on the local network, at these addresses; it is dialed.
+    Nearby(Vec<Multiaddr>),
+    /// Whether peers are looked for on the local network is another matter now. At first they are not.
+    Lan(Lan),
 }
 
 /// Handle on a running swarm. The swarm ends when the last handle is gone.
@@ -171,12 +179,12 @@ pub struct Swarm {
 impl Swarm {
     /// Connects to the peer at these addresses, unless it is connected. Ends in a session or a [`DialFailed`].
     pub async fn dial(&self, addresses: Vec<Multiaddr>) {
-        self.send(Command::Dial { addresses, keep: false }).await;
+        self.send(Command::Dial { channel: Channel::Given, addresses, keep: false }).await;
     }
 
     /// Connects to the peer at these addresses, and again whenever it is lost, until [`Swarm::forget`].
-    pub async fn keep(&self, addresses: Vec<Multiaddr>) {
-        self.send(Command::Dial { addresses, keep: true }).await;
+    pub async fn keep(&self, channel: Channel, addresses: Vec<Multiaddr>) {
+        self.send(Command::Dial { channel, addresses, keep: true }).await;
     }
 
     /// Ends dialing a peer. What is connected stays so.
@@ -262,7 +270,8 @@ pub fn start(
     config: SwarmConfig,
 ) -> Result<(Swarm, mpsc::Receiver<SwarmEvent>, impl Future<Output = ()> + Send), SwarmError> {
     let local = config.identity.public().to_peer_id();
-    let mut swarm = transport::build(&config)?;
+    let (mdns, lan) = nearby::behaviour(&config);
+    let mut swarm = transport::build(&config, mdns)?;
     transport::listen(&mut swarm, &config.listen)?;
     let (commands, commanded) = mpsc::channel(limits::COMMANDS_QUEUED);
     let (events, happened) = mpsc::channel(limits::EVENTS_QUEUED);
@@ -273,7 +282,8 @@ pub fn start(
         events,
         listening: listens,
         targets: targets::Targets::new(local),
-        sessions: driver::Sessions::new(),
+        sessions: driver::Sessions::new(&lan),
+        nearby: nearby::Nearby::new(lan),
     };
     let handle = Swarm { local, listeners: config.listen.len(), commands, listening };
     Ok((handle, happened, driver.run()))

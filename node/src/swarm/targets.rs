@@ -3,6 +3,8 @@
 //! Told what became of dials and peers, asked what to dial next. TCP comes before QUIC, which carries bulk at
 //! twice the cost; addresses after the first choice wait until it failed or took too long.
 //!
+//! A peer that several channels name is as many targets: what one channel says of it delays no other.
+//!
 //! Invariant: a target waits, dials, or is connected; only a kept one ever waits for a second time.
 //! Elsewhere: the dials themselves (`driver`).
 
@@ -13,6 +15,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
+use super::channel::Channel;
 use super::limits;
 
 /// Names a target.
@@ -30,6 +33,7 @@ pub(super) struct Dial {
 /// A target that could not be reached.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
+    pub(super) channel: Channel,
     pub(super) peer: Option<PeerId>,
     pub(super) addresses: Vec<Multiaddr>,
     pub(super) reason: String,
@@ -59,6 +63,7 @@ pub(super) struct Targets {
 
 #[derive(Debug)]
 struct Target {
+    channel: Channel,
     /// Who has to answer; none if anybody may.
     peer: Option<PeerId>,
     addresses: Vec<Multiaddr>,
@@ -103,48 +108,61 @@ impl Targets {
     pub(super) fn add(
         &mut self,
         now: Instant,
+        channel: Channel,
         addresses: Vec<Multiaddr>,
         keep: bool,
     ) -> Vec<Failure> {
         let groups = by_peer(addresses).into_iter();
-        groups.filter_map(|(peer, group)| self.add_one(now, peer, group, keep)).collect()
+        groups.filter_map(|(peer, group)| self.add_one(now, channel, peer, group, keep)).collect()
     }
 
     fn add_one(
         &mut self,
         now: Instant,
+        channel: Channel,
         peer: Option<PeerId>,
         mut addresses: Vec<Multiaddr>,
         keep: bool,
     ) -> Option<Failure> {
         addresses.truncate(limits::ADDRESSES_PER_TARGET);
         let same = |target: &&mut Target| {
-            target.peer == peer && (peer.is_some() || target.addresses == addresses)
+            (target.channel, target.peer) == (channel, peer)
+                && (peer.is_some() || target.addresses == addresses)
         };
         if let Some(target) = self.targets.values_mut().find(same) {
             target.keep |= keep;
             // The newest addresses are the likeliest to be right.
             let old = std::mem::replace(&mut target.addresses, addresses);
+            // On the local network a peer's addresses are told together, and the old ones are out of date.
+            let old = if channel == Channel::Lan { Vec::new() } else { old };
             for address in old {
                 if !target.addresses.contains(&address) {
                     target.addresses.push(address);
                 }
             }
             target.addresses.truncate(limits::ADDRESSES_PER_TARGET);
+            // What anybody may say as often as they like must not have us dial as often.
+            let at_once = if channel == Channel::Lan { now + limits::REDIAL_FIRST } else { now };
             if let Phase::Waiting { until } = &mut target.phase {
-                *until = now;
+                *until = at_once.min(*until);
             }
             return None;
         }
         if self.targets.len() >= limits::TARGETS {
             let reason = format!("{} peers are dialed already", limits::TARGETS);
-            return Some(Failure { peer, addresses, reason, retry_in: None });
+            return Some(Failure { channel, peer, addresses, reason, retry_in: None });
         }
         let phase = Phase::Waiting { until: now };
-        self.targets
-            .insert(TargetId(self.next), Target { peer, addresses, keep, failures: 0, phase });
+        let target = Target { channel, peer, addresses, keep, failures: 0, phase };
+        self.targets.insert(TargetId(self.next), target);
         self.next += 1;
         None
+    }
+
+    /// Stops dialing a peer for one channel.
+    pub(super) fn forget_in(&mut self, channel: Channel, peer: &PeerId) {
+        self.targets
+            .retain(|_, target| target.channel != channel || target.peer.as_ref() != Some(peer));
     }
 
     /// Stops dialing a peer.
@@ -171,20 +189,29 @@ impl Targets {
         contact: impl Fn(&PeerId) -> Contact,
     ) -> Option<Dial> {
         self.notice(now, contact);
-        if self.dials() >= limits::PENDING_OUTBOUND as usize {
-            return None;
-        }
-        let (&id, target) = self.targets.iter_mut().find(|(_, target)| target.is_due(now))?;
+        let (due, id) = self.next_due()?;
+        let target = self.targets.get_mut(&id).filter(|_| due <= now)?;
         let addresses = target.next_try(now)?;
         Some(Dial { target: id, peer: target.peer, addresses })
     }
 
     /// Returns when [`Targets::poll_dial`] will have something new to say.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        if self.dials() >= limits::PENDING_OUTBOUND as usize {
+        self.next_due().map(|(due, _)| due)
+    }
+
+    /// Returns what is to be dialed next, and when: what waited longest, so that everybody has a turn.
+    fn next_due(&self) -> Option<(Instant, TargetId)> {
+        if self.dials(|_| true) >= limits::PENDING_OUTBOUND as usize {
             return None;
         }
-        self.targets.values().filter_map(Target::due).min()
+        let on_lan = |target: &Target| target.channel == Channel::Lan;
+        let connected =
+            |target: &&Target| on_lan(target) && matches!(target.phase, Phase::Connected { .. });
+        let full = self.dials(on_lan) >= limits::LAN_DIALS
+            || self.targets.values().filter(connected).count() >= limits::LAN_CONNECTIONS;
+        let open = self.targets.iter().filter(|(_, target)| !full || !on_lan(target));
+        open.filter_map(|(&id, target)| Some((target.due()?, id))).min()
     }
 
     /// A dial has begun.
@@ -276,6 +303,7 @@ impl Targets {
             let pause = target.pause(self.local);
             target.phase = Phase::Waiting { until: now + pause };
             failures.push(Failure {
+                channel: target.channel,
                 peer: target.peer,
                 addresses: target.addresses.clone(),
                 reason,
@@ -311,10 +339,12 @@ impl Targets {
         });
     }
 
-    fn dials(&self) -> usize {
+    /// Returns how many dials to some of the targets are under way.
+    fn dials(&self, of: impl Fn(&Target) -> bool) -> usize {
         let dialing = |attempt: &&Attempt| matches!(attempt, Attempt::Dialing(_));
         self.targets
             .values()
+            .filter(|target| of(target))
             .map(|target| match &target.phase {
                 Phase::Dialing { attempts, .. } => attempts.iter().filter(dialing).count(),
                 _ => 0,
@@ -336,10 +366,6 @@ impl Target {
         }
     }
 
-    fn is_due(&self, now: Instant) -> bool {
-        self.due().is_some_and(|due| due <= now)
-    }
-
     fn next_try(&mut self, now: Instant) -> Option<Vec<Multiaddr>> {
         if matches!(self.phase, Phase::Waiting { .. }) {
             self.phase = Phase::Dialing {
@@ -357,15 +383,15 @@ impl Target {
     fn pause(&self, local: PeerId) -> Duration {
         let mut seed = local.to_bytes();
         seed.extend(self.peer.map(PeerId::to_bytes).unwrap_or_default());
-        pause(&seed, self.failures)
+        pause(&seed, self.failures, self.channel.redial_max())
     }
 }
 
 /// Returns the pause before the next dial: doubling, and a quarter more or less by who dials whom, so that a
 /// crowd that lost one peer does not come back as a crowd.
-fn pause(seed: &[u8], failures: u32) -> Duration {
+fn pause(seed: &[u8], failures: u32, longest: Duration) -> Duration {
     let doubled = limits::REDIAL_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let pause = doubled.min(limits::REDIAL_MAX);
+    let pause = doubled.min(longest);
     let mut hasher = blake3::Hasher::new();
     hasher.update(seed).update(&failures.to_le_bytes());
     let [jitter, ..] = *hasher.finalize().as_bytes();
@@ -442,7 +468,7 @@ mod tests {
         let tcp = address("/ip4/127.0.0.1/tcp/1");
         let quic = address("/ip4/127.0.0.1/udp/1/quic-v1").with_p2p(peer).unwrap();
         let mut targets = Targets::new(PeerId::random());
-        targets.add(now, vec![quic.clone(), tcp.clone()], false);
+        targets.add(now, Channel::Given, vec![quic.clone(), tcp.clone()], false);
         let dial = targets.poll_dial(now, NOBODY).unwrap();
         assert_eq!((dial.peer, dial.addresses), (Some(peer), vec![tcp]));
         targets.handle_dialing(dial.target, connection(0));
@@ -466,7 +492,7 @@ mod tests {
             address("/ip4/127.0.0.1/tcp/1").with_p2p(peer()).unwrap(),
             address("/ip4/127.0.0.1/udp/1/quic-v1"),
         ];
-        targets.add(now, both, false);
+        targets.add(now, Channel::Given, both, false);
         let dial = targets.poll_dial(now, NOBODY).unwrap();
         targets.handle_dialing(dial.target, connection(0));
         let later = now + limits::NEXT_ADDRESSES_AFTER;
@@ -479,7 +505,7 @@ mod tests {
         let mut targets = Targets::new(PeerId::random());
         let peer = peer();
         let at = address("/ip4/127.0.0.1/tcp/1").with_p2p(peer).unwrap();
-        targets.add(now, vec![at], true);
+        targets.add(now, Channel::Given, vec![at], true);
         let mut pauses = Vec::new();
         for attempt in 0..8 {
             let dial = targets.poll_dial(now, NOBODY).unwrap();
@@ -503,7 +529,7 @@ mod tests {
         let mut targets = Targets::new(PeerId::random());
         let peer = peer();
         let at = address("/ip4/127.0.0.1/tcp/1").with_p2p(peer).unwrap();
-        targets.add(now, vec![at], true);
+        targets.add(now, Channel::Given, vec![at], true);
         assert_eq!(targets.poll_dial(now, |_| Contact::Session), None);
         assert_eq!(targets.poll_timeout(), None);
         targets.handle_gone(now, peer, "gone");
@@ -516,7 +542,7 @@ mod tests {
         let now = Instant::now();
         let mut targets = Targets::new(PeerId::random());
         let peer = peer();
-        targets.add(now, vec![address("/ip4/127.0.0.1/tcp/1")], false);
+        targets.add(now, Channel::Given, vec![address("/ip4/127.0.0.1/tcp/1")], false);
         let dial = targets.poll_dial(now, NOBODY).unwrap();
         targets.handle_dialing(dial.target, connection(0));
         targets.handle_established(connection(0), peer);
@@ -528,7 +554,7 @@ mod tests {
     fn dialing_ourselves_is_not_repeated() {
         let now = Instant::now();
         let mut targets = Targets::new(PeerId::random());
-        targets.add(now, vec![address("/ip4/127.0.0.1/tcp/1")], true);
+        targets.add(now, Channel::Given, vec![address("/ip4/127.0.0.1/tcp/1")], true);
         let dial = targets.poll_dial(now, NOBODY).unwrap();
         targets.handle_dialing(dial.target, connection(0));
         let failures = targets.handle_failed(now, connection(0), "ourselves", true);
@@ -543,7 +569,7 @@ mod tests {
         let count = 200;
         for port in 1..=count {
             let at = address(&format!("/ip4/127.0.0.1/tcp/{port}"));
-            targets.add(now, vec![at], false);
+            targets.add(now, Channel::Given, vec![at], false);
         }
         let mut begun = 0;
         while let Some(dial) = targets.poll_dial(now, NOBODY) {
@@ -562,6 +588,84 @@ mod tests {
             }
         }
         assert_eq!(done, count);
+    }
+
+    #[test]
+    fn what_one_channel_says_of_a_peer_delays_no_other() {
+        let now = Instant::now();
+        let (mut targets, peer) = (Targets::new(PeerId::random()), peer());
+        let at =
+            |port: usize| address(&format!("/ip4/127.0.0.1/tcp/{port}")).with_p2p(peer).unwrap();
+        let channels = [(1, Channel::Remembered), (2, Channel::Lan), (3, Channel::Given)];
+        for (port, channel) in channels {
+            targets.add(now, channel, vec![at(port)], true);
+        }
+        for port in 1..=3 {
+            let dial = targets.poll_dial(now, NOBODY).unwrap();
+            assert_eq!(dial.addresses, [at(port)]);
+            targets.handle_dialing(dial.target, connection(port));
+        }
+        // The first is silent, the second is refused and forgotten, the third answers.
+        let failures = targets.handle_failed(now, connection(2), "refused", false);
+        assert_eq!((failures.len(), failures[0].channel), (1, Channel::Lan));
+        targets.forget_in(Channel::Lan, &peer);
+        assert_eq!(targets.poll_timeout(), None);
+        targets.handle_established(connection(3), peer);
+        targets.handle_session(now, peer);
+        assert_eq!(targets.poll_timeout(), None);
+        targets.handle_gone(now, peer, "gone");
+        let due = targets.poll_timeout().unwrap();
+        let again: Vec<Vec<Multiaddr>> = (0..2)
+            .map(|_| targets.poll_dial(due + limits::REDIAL_FIRST, NOBODY).unwrap().addresses)
+            .collect();
+        assert!(again.contains(&vec![at(1)]) && again.contains(&vec![at(3)]), "{again:?}");
+    }
+
+    #[test]
+    fn a_flood_of_names_on_the_local_network_leaves_room_for_who_was_asked_for() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let at = |port| address(&format!("/ip4/10.0.0.1/tcp/{port}")).with_p2p(peer()).unwrap();
+        for port in 1..=limits::LAN_PEERS {
+            assert_eq!(targets.add(now, Channel::Lan, vec![at(port)], true), []);
+        }
+        let mut begun = 0;
+        while let Some(dial) = targets.poll_dial(now, NOBODY) {
+            targets.handle_dialing(dial.target, connection(begun));
+            begun += 1;
+        }
+        assert_eq!(begun, limits::LAN_DIALS);
+        assert_eq!(targets.poll_timeout(), None, "no timer may spin meanwhile");
+        let asked = at(9_999);
+        targets.add(now, Channel::Given, vec![asked.clone()], true);
+        assert_eq!(targets.poll_dial(now, NOBODY).unwrap().addresses, [asked]);
+        // Those that fail make room for the others, in turn, before any of them is dialed again.
+        let mut dialed = BTreeMap::new();
+        for done in 0..limits::LAN_PEERS {
+            targets.handle_failed(now, connection(done), "refused", false);
+            while let Some(dial) = targets.poll_dial(now + limits::REDIAL_MAX, NOBODY) {
+                targets.handle_dialing(dial.target, connection(begun));
+                begun += 1;
+                *dialed.entry(dial.peer).or_insert(0) += 1;
+            }
+        }
+        assert!(dialed.len() >= limits::LAN_PEERS - limits::LAN_DIALS, "{}", dialed.len());
+        assert!(dialed.values().all(|&times| times <= 2), "{dialed:?}");
+    }
+
+    #[test]
+    fn what_mdns_says_again_and_again_is_dialed_no_more_often() {
+        let now = Instant::now();
+        let (mut targets, peer) = (Targets::new(PeerId::random()), peer());
+        let at = |port| address(&format!("/ip4/10.0.0.1/tcp/{port}")).with_p2p(peer).unwrap();
+        targets.add(now, Channel::Lan, vec![at(1)], true);
+        let dial = targets.poll_dial(now, NOBODY).unwrap();
+        targets.handle_dialing(dial.target, connection(0));
+        targets.handle_failed(now, connection(0), "refused", false);
+        targets.add(now, Channel::Lan, vec![at(2)], true);
+        assert_eq!(targets.poll_dial(now, NOBODY), None);
+        let dial = targets.poll_dial(now + limits::REDIAL_FIRST, NOBODY).unwrap();
+        assert_eq!(dial.addresses, [at(2)], "the old address is out of date");
     }
 
     #[test]

@@ -17,10 +17,14 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, SwarmBuilder, connection_limits, identify, ping};
 
 use super::driver::Protocols;
+use super::nearby::Mdns;
 use super::{IDENTIFY, SwarmConfig, SwarmError, behaviour, limits, reason};
 
 /// Makes a swarm that listens nowhere yet.
-pub(super) fn build(config: &SwarmConfig) -> Result<libp2p::Swarm<Protocols>, SwarmError> {
+pub(super) fn build(
+    config: &SwarmConfig,
+    mdns: Mdns,
+) -> Result<libp2p::Swarm<Protocols>, SwarmError> {
     let setup = |source: Box<dyn std::error::Error + Send + Sync>| SwarmError::Setup { source };
     let builder = SwarmBuilder::with_existing_identity(config.identity.clone())
         .with_tokio()
@@ -33,7 +37,7 @@ pub(super) fn build(config: &SwarmConfig) -> Result<libp2p::Swarm<Protocols>, Sw
         })
         .with_other_transport(tcp::transport)
         .map_err(|error| setup(error.into()))?
-        .with_behaviour(|_| protocols(config))
+        .with_behaviour(|_| protocols(config, mdns))
         .map_err(|error| setup(error.into()))?;
     let streams = usize::try_from(limits::STREAMS_PER_CONNECTION).unwrap_or(usize::MAX);
     Ok(builder
@@ -46,7 +50,7 @@ pub(super) fn build(config: &SwarmConfig) -> Result<libp2p::Swarm<Protocols>, Sw
         .build())
 }
 
-fn protocols(config: &SwarmConfig) -> Protocols {
+fn protocols(config: &SwarmConfig, mdns: Mdns) -> Protocols {
     let key = config.identity.public();
     let connections = connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(config.pending_inbound))
@@ -66,6 +70,7 @@ fn protocols(config: &SwarmConfig) -> Protocols {
         sessions,
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
+        mdns,
     }
 }
 

@@ -1,0 +1,47 @@
+//! How peers become known.
+//!
+//! Channels are independent: what is dialed for one of them waits for nothing that another one does, even if both name the
+//! same peer.
+
+use std::time::Duration;
+
+use super::limits;
+
+/// How a peer became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// Somebody gave its address: a ticket, or `--peer`.
+    Given,
+    /// It is a process of the same user.
+    Local,
+    /// mDNS found it on the local network.
+    Lan,
+    /// It was a good peer some other time.
+    Remembered,
+}
+
+impl Channel {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Given, Self::Local, Self::Lan, Self::Remembered];
+
+    /// Returns the longest pause before such a peer is dialed again.
+    pub(super) fn redial_max(self) -> Duration {
+        match self {
+            Self::Given | Self::Local => limits::REDIAL_MAX,
+            Self::Lan => limits::REDIAL_LAN_MAX,
+            Self::Remembered => limits::REDIAL_REMEMBERED_MAX,
+        }
+    }
+}
+
+/// Whether peers are looked for on the local network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Lan {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are.
+    On,
+    /// They should be, but cannot, for this reason.
+    Cannot(String),
+}
