@@ -8,6 +8,7 @@ pub mod hole;
 pub mod hostile;
 pub mod network;
 pub mod process;
+pub mod pty;
 pub mod terminal;
 
 pub mod meter;

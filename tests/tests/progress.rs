@@ -1,13 +1,13 @@
 //! What is shown while a command works: a line for each stage, to those who can use it.
 
 use std::io::{Read as _, Write as _};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use datnode::address::Link;
 use datnode_feed::SecretKey;
+use datnode_tests::pty::Pty;
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 fn shared() -> (User, Sharer) {
@@ -89,25 +89,15 @@ fn a_terminal_gets_a_bar_which_is_wiped_at_the_end() {
     let user = User::new();
     let strange = strange();
     let args = ["clone", &strange, "--wait", "1s"];
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-    let screen = std::fs::File::options().read(true).write(true).open(name).unwrap();
-    let mut command = user.command(args);
-    let mut child =
-        command.env("TERM", "xterm").stderr(screen).stdout(Stdio::null()).spawn().unwrap();
-    drop(command);
-    // Reading ends with an error once nobody has the other side open.
-    let mut shown = Vec::new();
-    let _ = std::fs::File::from(terminal).read_to_end(&mut shown);
-    assert_eq!(child.wait().unwrap().code(), Some(5));
+    let mut pty = Pty::start(&user.command(args), 80);
+    assert_eq!(pty.end(), 5);
+    let shown = pty.wait_for(0, "E-NOPEERS");
     let is_bar = |shown: &str| {
-        assert!(shown.starts_with("\r\x1b[KFind       looking for"), "{shown:?}");
-        let (_, last) = shown.rsplit_once("\r\x1b[K").unwrap();
+        assert!(shown.starts_with("Find       looking for"), "{shown:?}");
+        let (_, last) = shown.rsplit_once("\r\x1b[J").unwrap();
         assert!(last.contains("E-NOPEERS"), "{shown:?}");
     };
-    is_bar(std::str::from_utf8(&shown).unwrap());
+    is_bar(&shown);
     // Who asks for one gets one elsewhere.
     is_bar(said(&user.run(args.iter().chain(&["--progress", "bar"]))));
 }

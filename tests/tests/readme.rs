@@ -53,6 +53,7 @@ fn terminals() -> Terminals {
     let terminals = Terminals::new();
     let root = terminals.writer.path("");
     write(&root, b"my-folder/a", b"1");
+    write(&root, b"a.csv", b"1,2\n");
     write(&root, b"flights/README.md", b"hello\n");
     write(&root, b"flights/data/a.csv", b"1,2\n");
     for (seed, name) in [(1, "film.mkv"), (2, "movie.mkv")] {

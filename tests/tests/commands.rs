@@ -1,0 +1,485 @@
+//! The commands around share and clone: what they do to drives, with and without a process that has the drive open.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Output, Stdio};
+
+use datnode_tests::{Thing, User, assert_exit, noise, tree, write};
+use serde_json::Value;
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command that succeeds; returns what it printed.
+fn done<A: AsRef<OsStr>>(user: &User, args: impl IntoIterator<Item = A>) -> String {
+    let output = user.run(args);
+    assert_exit(&output, 0);
+    text(&output)
+}
+
+fn json<A: AsRef<OsStr>>(user: &User, args: impl IntoIterator<Item = A>) -> Value {
+    let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    let words = [OsStr::new("--json")].into_iter().chain(args.iter().map(|arg| arg.as_os_str()));
+    serde_json::from_str(&done(user, words)).unwrap()
+}
+
+fn put(user: &User, bytes: &[u8], address: &str) -> Output {
+    let mut command = user.command(["put", "-", address, "-m", "put it"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One that ends early does not read.
+    let _ = child.stdin.take().unwrap().write_all(bytes);
+    child.wait_with_output().unwrap()
+}
+
+/// Returns the entries of a drive, each with its size.
+fn entries(user: &User, address: &str) -> BTreeMap<String, u64> {
+    let listed = done(user, ["--json", "ls", "-R", address]);
+    let entry = |line: &str| {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        (entry["path"].as_str().unwrap().to_owned(), entry["size"].as_u64().unwrap())
+    };
+    listed.lines().map(entry).filter(|(path, _)| !path.ends_with('/')).collect()
+}
+
+/// The commands that change a drive do the same whoever has it open, and whether it has a working folder.
+#[test]
+fn put_rm_and_mv_change_a_drive_in_step_with_its_folder() {
+    for (bare, served) in [(false, false), (false, true), (true, false), (true, true)] {
+        let user = User::new();
+        let source = user.path("flights");
+        if bare {
+            done(&user, ["init", "--bare", "flights"]);
+            assert_exit(&put(&user, b"old", "flights/data/a"), 0);
+            assert_exit(&put(&user, b"kept", "flights/kept"), 0);
+        } else {
+            write(&source, b"data/a", b"old");
+            write(&source, b"kept", b"kept");
+        }
+        let mut sharer = Some(user.share(&source, &[]));
+        let reader = User::new();
+        let link = sharer.as_ref().unwrap().link().to_owned();
+        if !served {
+            drop(sharer.take());
+        }
+        let large = noise(1, 400_000);
+        let output = put(&user, &large, "flights/new/large");
+        assert_exit(&output, 0);
+        assert!(
+            said(&output).starts_with("Stored new/large   391 KiB   version "),
+            "{}",
+            said(&output)
+        );
+        assert!(user.run(["cat", "flights/new/large"]).stdout == large);
+        done(&user, ["mv", "flights/new", "flights/moved"]);
+        done(&user, ["mv", "flights/kept", "flights/data"]);
+        done(&user, ["rm", "flights/data/a"]);
+        let mut right =
+            BTreeMap::from([("moved/large".to_owned(), 400_000), ("data/kept".into(), 4)]);
+        let files = |mut all: BTreeMap<String, u64>| {
+            all.retain(|path, _| path.contains('/'));
+            all
+        };
+        assert_eq!(files(entries(&user, "flights")), right, "bare {bare}, served {served}");
+        if !bare {
+            let landed: Vec<Vec<u8>> = tree(&source)
+                .into_iter()
+                .filter(|(_, thing)| matches!(thing, Thing::File { .. }))
+                .map(|(path, _)| path)
+                .collect();
+            assert_eq!(landed, [b"data/kept".to_vec(), b"moved/large".to_vec()]);
+        }
+        // A folder is not deleted by accident.
+        assert_exit(&user.run(["rm", "flights/moved"]), 2);
+        done(&user, ["rm", "-r", "flights/moved"]);
+        right.remove("moved/large");
+        assert_eq!(files(entries(&user, "flights")), right);
+        let history = done(&user, ["log", "flights"]);
+        assert!(history.contains("put it"), "{history}");
+        // Peers get it, and a share finds nothing to take in: the folder is in step.
+        let sharer = sharer.unwrap_or_else(|| user.share(&source, &[]));
+        if !served && !bare {
+            for count in ["added", "changed", "removed"] {
+                assert_eq!(sharer.ready[count], 0, "{}", sharer.ready);
+            }
+        }
+        assert_exit(&reader.run(["clone", &link, "copy", "--peer", sharer.address()]), 0);
+        assert_eq!(fs::read(reader.path("copy/data/kept")).unwrap(), b"kept");
+        assert_exit(&reader.run(["rm", "copy/data/kept"]), 8);
+    }
+}
+
+#[test]
+fn what_cannot_be_put_leaves_everything_as_it_was() {
+    let user = User::new();
+    write(&user.path("flights"), b"data/a", b"1");
+    done(&user, ["share", "flights", "--dry-run"]);
+    drop(user.share(&user.path("flights"), &[]));
+    let before = (entries(&user, "flights"), tree(&user.path("flights")));
+    for (address, code) in [
+        ("flights", 2),
+        ("flights/data", 2),
+        ("flights/data/a/b", 2),
+        ("flights/..", 10),
+        ("flights/.dat/x", 3),
+        ("flights/x/../../y", 4),
+        ("flights+1/x", 2),
+        ("nowhere/x", 2),
+    ] {
+        let output = put(&user, b"new", address);
+        assert_eq!(output.status.code(), Some(code), "{address}: {}", said(&output));
+        assert!(said(&output).contains("error[E-"), "{address}: {}", said(&output));
+    }
+    assert_exit(&user.run(["mv", "flights/data", "flights/data/below"]), 2);
+    assert_exit(&user.run(["mv", "flights/none", "flights/x"]), 4);
+    assert_exit(&user.run(["rm", "flights/none"]), 4);
+    assert_exit(&user.run(["put", "none", "flights/x"]), 1);
+    let wrong = user.run(["rm", "flights/data/a", "--if-version", "2"]);
+    assert_exit(&wrong, 7);
+    assert!(said(&wrong).contains("E-CONFLICT"), "{}", said(&wrong));
+    assert_eq!((entries(&user, "flights"), tree(&user.path("flights"))), before);
+    assert!(fs::read_dir(user.path("flights/.dat/staged")).unwrap().next().is_none());
+    done(&user, ["rm", "flights/data/a", "--if-version", "1"]);
+}
+
+#[test]
+fn a_file_that_is_put_keeps_its_mode_and_time() {
+    let user = User::new();
+    write(&user.path(""), b"tool", b"#!/bin/sh\n");
+    fs::set_permissions(user.path("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    fs::File::options().write(true).open(user.path("tool")).unwrap().set_modified(old).unwrap();
+    done(&user, ["init", "drive"]);
+    done(&user, ["put", "tool", "drive"]);
+    let stat = json(&user, ["stat", "drive/tool"]);
+    assert_eq!((&stat["mode"], &stat["mtime"]), (&"0755".into(), &"2020-09-13T12:26:40Z".into()));
+    assert_eq!(
+        tree(&user.path("drive")).remove(&b"tool"[..]),
+        tree(&user.path("")).remove(&b"tool"[..])
+    );
+}
+
+#[test]
+fn names_stand_for_drives() {
+    let user = User::new();
+    write(&user.path("flights"), b"README.md", b"hello");
+    let sharer = user.share(&user.path("flights"), &["--name", "fl"]);
+    assert_eq!(done(&user, ["cat", "fl/README.md"]), "hello");
+    assert_eq!(done(&user, ["link", "fl"]).trim(), sharer.link());
+    assert_eq!(done(&user, ["ls", "fl+1"]), "README.md\n");
+    done(&user, ["status", "fl"]);
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    // A clone takes the drive's own name.
+    assert_eq!(done(&reader, ["cat", "fl/README.md"]), "hello");
+    assert!(done(&reader, ["status", "--all"]).contains("\"fl\""));
+    // What is a name and a folder of something else is refused, with both ways to say it.
+    fs::create_dir(reader.path("fl")).unwrap();
+    let both = reader.run(["ls", "fl"]);
+    assert_exit(&both, 2);
+    assert!(said(&both).contains("./fl") && said(&both).contains(sharer.link()), "{}", said(&both));
+    fs::remove_dir(reader.path("fl")).unwrap();
+    // A name belongs to one drive.
+    write(&user.path("other"), b"a", b"1");
+    assert_exit(&user.run(["share", "other", "--name", "fl", "--no-watch"]), 2);
+    assert_exit(&user.run(["share", "other", "--name", "dat1x"]), 2);
+    // Where the folder is gone, the name is the key.
+    fs::remove_dir_all(reader.path("copy")).unwrap();
+    let remote = reader.run(["cat", "fl/README.md", "--peer", sharer.address()]);
+    assert_exit(&remote, 0);
+    assert_eq!(text(&remote), "hello");
+    assert_exit(&reader.run(["status", "fl"]), 10);
+}
+
+#[test]
+fn a_bare_folder_is_shared_and_a_bare_key_cloned() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    let sharer = user.share(&user.path("flights"), &[]);
+    let locked = user.run(["./flights"]);
+    assert_exit(&locked, 9);
+    let reader = User::new();
+    assert_exit(&reader.run([sharer.ticket(), "copy"]), 0);
+    assert_eq!(fs::read(reader.path("copy/a")).unwrap(), b"1");
+    assert_exit(&reader.run(["./none"]), 2);
+}
+
+#[test]
+fn stat_and_du_tell_sizes_and_what_is_here() {
+    let user = User::new();
+    write(&user.path("flights"), b"data/a.csv", &noise(1, 100_000));
+    write(&user.path("flights"), b"data/deep/b", &noise(2, 50_000));
+    write(&user.path("flights"), b"README.md", b"one");
+    drop(user.share(&user.path("flights"), &[]));
+    write(&user.path("flights"), b"README.md", b"three");
+    let sharer = user.share(&user.path("flights"), &[]);
+    let stat = json(&user, ["stat", "flights/README.md"]);
+    assert_eq!(
+        (&stat["size"], &stat["here"], &stat["earlier_versions"]),
+        (&5.into(), &5.into(), &1.into())
+    );
+    assert_eq!(stat["content"], blake3::hash(b"three").to_hex().as_str());
+    assert_eq!(json(&user, ["stat", "flights/data/a.csv"])["media_type"], "text/csv");
+    let folder = json(&user, ["stat", "flights/data"]);
+    assert_eq!(
+        (&folder["type"], &folder["files"], &folder["size"]),
+        (&"directory".into(), &2.into(), &150_000.into())
+    );
+    assert_eq!(json(&user, ["stat", "flights"])["files"], 3);
+    assert_eq!(json(&user, ["stat", "flights", "--at", "1"])["size"], 150_003);
+    assert_exit(&user.run(["stat", "flights/none"]), 4);
+    let du = |args: &[&str]| -> Vec<(String, u64, u64)> {
+        let lines = done(&user, ["--json", "du"].iter().chain(args));
+        let row = |line: &str| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let number = |name: &str| row[name].as_u64().unwrap();
+            (row["path"].as_str().unwrap().to_owned(), number("bytes"), number("here"))
+        };
+        lines.lines().map(row).collect()
+    };
+    let row = |path: &str, bytes| (path.to_owned(), bytes, bytes);
+    assert_eq!(du(&["flights"]), [row("data", 150_000), row("", 150_005)]);
+    assert_eq!(du(&["flights", "-s"]), [row("", 150_005)]);
+    assert_eq!(
+        du(&["flights/data", "--depth", "9"]),
+        [row("data/deep", 50_000), row("data", 150_000)]
+    );
+    // Of a drive elsewhere nothing is here, and only the index is fetched.
+    let reader = User::new();
+    let remote = json(&reader, ["du", "-s", sharer.ticket()]);
+    assert_eq!(
+        (&remote["bytes"], &remote["here"]),
+        (&150_005.into(), &150_005.into()),
+        "with somebody connected"
+    );
+}
+
+#[test]
+fn links_come_as_words_tickets_and_pictures() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    assert_exit(&user.run(["link", "flights"]), 10);
+    let sharer = user.share(&user.path("flights"), &[]);
+    let link = sharer.link();
+    assert_eq!(done(&user, ["link", "flights"]).trim(), link);
+    assert_eq!(done(&user, ["link", "flights", "--hex"]).trim(), sharer.ready["drive"]["key"]);
+    let at = done(&user, ["link", "flights", "--at", "1"]);
+    assert!(
+        sharer.ready["version"].as_str().unwrap().starts_with(at.trim().split_once('+').unwrap().1),
+        "{at}"
+    );
+    let drawn = done(&user, ["link", "flights", "--qr"]);
+    assert!(drawn.contains('█') && drawn.ends_with(&format!("{link}\n")), "{drawn}");
+    let ticket = done(&user, ["link", "flights", "--ticket"]);
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", ticket.trim(), "copy"]), 0);
+    drop(sharer);
+    let output = user.run(["link", "flights", "--ticket"]);
+    assert_exit(&output, 5);
+    assert!(said(&output).contains("datnode share"), "{}", said(&output));
+}
+
+#[test]
+fn keys_are_backed_up_and_restored() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    let sharer = user.share(&user.path("flights"), &["--name", "fl"]);
+    assert!(done(&user, ["keys"]).contains(sharer.link()));
+    let with = |user: &User, passphrase: Option<&str>, args: &[&str]| {
+        let mut command = user.command(args);
+        if let Some(passphrase) = passphrase {
+            command.env("DATNODE_PASSPHRASE", passphrase);
+        }
+        command.output().unwrap()
+    };
+    // Nobody can be asked here.
+    let output = with(&user, None, &["keys", "export", "fl"]);
+    assert_exit(&output, 2);
+    assert!(!user.path("fl.datkey").exists(), "nothing is left behind");
+    assert_exit(&with(&user, Some("correct horse"), &["keys", "export", "fl"]), 0);
+    let sealed = fs::read(user.path("fl.datkey")).unwrap();
+    assert!(sealed.starts_with(b"age-encryption.org/v1\n-> scrypt "));
+    assert_eq!(fs::metadata(user.path("fl.datkey")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_exit(&with(&user, Some("x"), &["keys", "export", "fl"]), 7);
+    let plain = done(&user, ["keys", "export", "fl", "--plain"]);
+    assert!(plain.starts_with("datsec1") && plain.trim().len() == 65, "a secret is 65 characters");
+    assert!(
+        !sealed
+            .windows(20)
+            .any(|window| plain.as_bytes().windows(20).any(|secret| secret == window))
+    );
+    // Elsewhere: the key comes, the drive is fetched, and can be written.
+    let other = User::new();
+    fs::copy(user.path("fl.datkey"), {
+        fs::create_dir_all(other.path("")).unwrap();
+        other.path("k")
+    })
+    .unwrap();
+    let wrong = with(&other, Some("wrong"), &["keys", "import", "k"]);
+    assert_exit(&wrong, 2);
+    assert!(said(&wrong).contains("the passphrase does not open"), "{}", said(&wrong));
+    assert_exit(&with(&other, Some("correct horse"), &["keys", "import", "k"]), 0);
+    assert_eq!(json(&other, ["keys"])["keys"][0]["link"], sharer.link());
+    assert_exit(&other.run(["keys", "import", "k", "--nonsense"]), 2);
+    assert_exit(&other.run(["clone", sharer.ticket(), "copy"]), 0);
+    drop(sharer);
+    write(&other.path("copy"), b"b", b"2");
+    let writes = other.share(&other.path("copy"), &[]);
+    assert_eq!((&writes.ready["change"], &writes.ready["added"]), (&2.into(), &1.into()));
+    let denied = User::new();
+    assert_exit(&denied.run(["clone", writes.ticket(), "copy"]), 0);
+    assert_exit(&denied.run(["keys", "export", "copy", "--plain"]), 8);
+}
+
+#[test]
+fn settings_come_from_files_variables_and_flags() {
+    let user = User::new();
+    write(&user.path("flights"), b".hidden", b"1");
+    write(&user.path("flights"), b"a.tmp", b"1");
+    write(&user.path("flights"), b"b", b"1");
+    let dry = |args: &[&str]| {
+        let words = ["--json", "share", "--dry-run", "flights"].iter().chain(args);
+        done(&user, words).lines().last().unwrap().parse::<Value>().unwrap()["added"].clone()
+    };
+    assert_eq!(dry(&[]), 2);
+    done(&user, ["config", "set", "share.ignore", "*.tmp,*.bak"]);
+    assert_eq!(dry(&[]), 1);
+    drop(user.share(&user.path("flights"), &[]));
+    done(&user, ["-C", "flights", "config", "set", "share.hidden", "true", "--drive"]);
+    assert_eq!(dry(&[]), 1, "the hidden one is new");
+    let show = |args: &[&str]| done(&user, ["-C", "flights", "config"].iter().chain(args));
+    assert_eq!(show(&["get", "share.hidden"]), "true\n");
+    let all = show(&["show", "--origin"]);
+    let line = |key: &str| all.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("share.hidden").ends_with("flights/.dat/config.toml"), "{all}");
+    assert!(line("share.ignore").ends_with("home/config.toml"), "{all}");
+    assert!(line("network.listen").ends_with("DATNODE_LISTEN"), "{all}");
+    assert!(line("output.timeout").ends_with("default"), "{all}");
+    let mut command = user.command(["--json", "share", "--dry-run", "flights"]);
+    let output = command.env("DATNODE_HIDDEN", "0").output().unwrap();
+    assert!(
+        text(&output).contains("\"added\":0"),
+        "a variable comes before a file: {}",
+        text(&output)
+    );
+    show(&["unset", "share.hidden", "--drive"]);
+    assert_eq!(show(&["get", "share.hidden"]), "false\n");
+    for bad in
+        [&["set", "share.hidden", "maybe"][..], &["set", "network.port", "x"], &["get", "no.such"]]
+    {
+        let output = user.run([&["config"], bad].concat());
+        assert!(matches!(output.status.code(), Some(2 | 4)), "{bad:?}: {}", said(&output));
+    }
+    // The drive's settings do not travel.
+    write(&user.home(), b"config.toml", b"[network]\nprot = 1\n");
+    let broken = user.run(["ls", "flights"]);
+    assert_exit(&broken, 2);
+    assert!(said(&broken).contains("network.port"), "{}", said(&broken));
+    assert_exit(&user.run(["--config", "none.toml", "ls", "flights"]), 1);
+    write(&user.path(""), b"good.toml", b"[output]\nquiet = true\n");
+    assert_exit(&user.run(["--config", "good.toml", "ls", "flights"]), 0);
+    // An editor that leaves nonsense behind is told so.
+    let mut edit = user.command(["config", "edit"]);
+    let output =
+        edit.env("EDITOR", "sh -c 'echo [ >\"$0\"'").env_remove("VISUAL").output().unwrap();
+    assert_exit(&output, 2);
+}
+
+#[test]
+fn peers_shows_who_is_connected() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", &noise(1, 200_000));
+    let nobody = user.run(["peers", "--all"]);
+    assert_exit(&nobody, 0);
+    assert_eq!(text(&nobody), "nobody is connected\n");
+    let sharer = user.share(&user.path("flights"), &[]);
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    let holder = reader.share(&reader.path("copy"), &["--peer", sharer.address()]);
+    let peer = loop {
+        let output = done(&user, ["--json", "peers", "flights"]);
+        let peers: Vec<Value> =
+            output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        if let Some(peer) = peers.into_iter().find(|peer| peer["has"] == 100) {
+            break peer;
+        }
+    };
+    assert_eq!(peer["how"], "this computer");
+    assert!(peer["node"].as_str().unwrap().starts_with("12D3"), "{peer}");
+    assert!(peer["client"].as_str().unwrap().starts_with("datnode/"), "{peer}");
+    let table = done(&user, ["peers", "flights"]);
+    assert!(table.starts_with("node ") && table.contains("100 %"), "{table}");
+    let status = json(&user, ["status", "flights"]);
+    assert_eq!(status["serving"][0]["pid"], sharer.child.id());
+    drop((holder, sharer));
+    let nobody = user.run(["peers", "flights"]);
+    assert_exit(&nobody, 5);
+    assert!(said(&nobody).contains("datnode share"), "{}", said(&nobody));
+}
+
+#[test]
+fn ignored_names_the_rule() {
+    let user = User::new();
+    write(&user.path("flights"), b".datignore", b"*.tmp\nbuild/\n");
+    write(&user.path("flights"), b"a.tmp", b"");
+    write(&user.path("flights"), b"build/x", b"");
+    write(&user.path("flights"), b"b", b"");
+    drop(user.share(&user.path("flights"), &[]));
+    let told = done(
+        &user,
+        [
+            "ignored",
+            "flights/a.tmp",
+            "flights/build/x",
+            "flights/b",
+            "flights/.datignore",
+            "flights/.dat/key",
+        ],
+    );
+    let lines: Vec<&str> = told.lines().map(|line| line.split_once("   ").unwrap().1).collect();
+    assert_eq!(
+        lines,
+        [
+            "left out: “*.tmp” in .datignore (a.tmp)",
+            "left out: “build/” in .datignore (build)",
+            "shared",
+            "left out: hidden; --hidden takes it (.datignore)",
+            "left out: the store itself",
+        ]
+    );
+    assert_exit(&user.run(["ignored", "flights/none"]), 4);
+    // .gitignore is heeded on request alone.
+    write(&user.path("flights"), b".gitignore", b"b\n");
+    let dry = |args: &[&str]| done(&user, ["share", "--dry-run", "flights"].iter().chain(args));
+    assert_eq!(dry(&[]), "");
+    assert_eq!(dry(&["--gitignore"]), "- b\n");
+}
+
+#[test]
+fn help_has_topics_completions_and_manual_pages() {
+    let user = User::new();
+    let help = done(&user, ["help"]);
+    for topic in ["addresses", "settings", "exit-codes", "errors"] {
+        assert!(help.contains(topic), "{topic} is listed");
+        assert!(done(&user, ["help", topic]).lines().count() > 5);
+    }
+    let near = user.run(["help", "adresses"]);
+    assert_exit(&near, 2);
+    assert!(said(&near).contains("did you mean addresses?"), "{}", said(&near));
+    for shell in ["bash", "zsh", "fish", "powershell", "nushell"] {
+        let script = done(&user, ["completions", shell]);
+        assert!(script.contains("clone") && script.contains("max-up"), "{shell}");
+    }
+    assert_exit(&user.run(["completions", "cmd"]), 2);
+    done(&user, ["gen-man", "man"]);
+    let page = fs::read_to_string(user.path("man/datnode-clone.1")).unwrap();
+    assert!(page.contains(".SH") && page.contains("wait"), "{page}");
+    assert!(user.path("man/datnode.1").exists());
+}
