@@ -25,5 +25,5 @@ pub use execute::execute;
 pub use fault::Fault;
 pub use ids::{Binding, Class, FeedId, Instant, PeerId, Priority, RequestId, WantId};
 pub use job::{Availability, Concern, Done, Event, Failure, Job};
-pub use replicator::{Order, PeerStatus, Replica, Replicator, Target, Want};
+pub use replicator::{Limits, Order, PeerStatus, Replica, Replicator, Target, Want};
 pub use wire::Frame;

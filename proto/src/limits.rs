@@ -118,3 +118,13 @@ pub const TALK_AHEAD: Duration = Duration::from_secs(8);
 pub const TALK_TURN: Duration = Duration::from_micros(1);
 /// The least turn that a peer waits for: shorter ones would cost more than what is done in them.
 pub const TALK_TURN_LEAST: Duration = Duration::from_millis(5);
+/// How much may pass at once under a bandwidth limit after a rest, in the time it would take: a hundredth of what passes in ten
+/// seconds, and more than timers are late.
+pub const LIMIT_BURST: Duration = Duration::from_millis(100);
+/// How much a peer may send or is granted at a time under a limit, in the time it takes: then others have their turn.
+pub const LIMIT_TURN: Duration = Duration::from_millis(20);
+/// How far a peer that asks for something urgent may be ahead of its share of a limit.
+pub const LIMIT_LEAD: Duration = Duration::from_secs(1);
+/// How long a limit waits at most, beside a block, for what passed beyond it: that was granted when there was none, or a higher
+/// one.
+pub const LIMIT_DEBT: Duration = Duration::from_secs(10);

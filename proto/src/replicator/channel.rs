@@ -9,7 +9,7 @@ use core::ops::Range;
 use datnode_feed::{Bitfield, UpgradeProof};
 
 use super::feed::Feed;
-use crate::ids::{Instant, RequestId, WantId};
+use crate::ids::{Instant, Priority, RequestId, WantId};
 use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUNS_MAX};
 use crate::wire::{Channel, Message, Runs};
 
@@ -50,8 +50,8 @@ pub(super) struct Link {
     /// Blocks of the peer that are with the store.
     pub(super) storing: BTreeMap<u64, Storing>,
     pub(super) cancels: Vec<RequestId>,
-    /// The requests that blocks are owed under, and how many.
-    pub(super) requests: BTreeMap<RequestId, u64>,
+    /// The requests that blocks are owed under.
+    pub(super) requests: BTreeMap<RequestId, BlockRequest>,
     pub(super) missing: Vec<(RequestId, Runs)>,
     /// What was sent on this stream: its proofs' nodes are known to the peer.
     pub(super) sent: Bitfield,
@@ -59,9 +59,18 @@ pub(super) struct Link {
     pub(super) reading: Bitfield,
 }
 
+/// A request for blocks, some of which are owed.
+#[derive(Debug)]
+pub(super) struct BlockRequest {
+    pub(super) priority: Priority,
+    /// How many are.
+    pub(super) left: u64,
+}
+
 /// A request for bytes that is not answered yet.
 #[derive(Debug)]
 pub(super) struct ByteRequest {
+    pub(super) priority: Priority,
     pub(super) want: WantId,
     pub(super) bytes: Range<u64>,
 }
@@ -123,6 +132,17 @@ impl Link {
     /// Tells whether both sides opened the feed.
     pub(super) fn is_live(&self) -> bool {
         self.opened && self.theirs.is_some()
+    }
+
+    /// Returns how many answers the peer owes.
+    pub(super) fn owed(&self) -> u64 {
+        self.asked_blocks + self.byte_requests.len() as u64
+    }
+
+    /// Returns how urgent the most urgent of them is.
+    pub(super) fn urgency(&self) -> Option<Priority> {
+        let blocks = self.requests.values().map(|request| request.priority);
+        blocks.chain(self.byte_requests.values().map(|request| request.priority)).max()
     }
 
     /// Returns what we hold and did not say yet, if it is time to say so.
@@ -214,9 +234,9 @@ impl Link {
 
     /// Notes that the peer no longer owes a block, for which it names a request that it owes blocks under.
     pub(super) fn settle(&mut self, request: RequestId, block: u64) -> bool {
-        let Some(left) = self.requests.get_mut(&request) else { return false };
-        *left -= 1;
-        if *left == 0 {
+        let Some(open) = self.requests.get_mut(&request) else { return false };
+        open.left -= 1;
+        if open.left == 0 {
             self.requests.remove(&request);
         }
         self.asked.clear(block);

@@ -53,7 +53,11 @@ impl Peer {
 impl Link {
     fn check(&self, feed: &Feed) {
         assert_eq!(self.asked.count(), self.asked_blocks, "what is owed is counted");
-        assert_eq!(self.requests.values().sum::<u64>(), self.asked_blocks, "request by request");
+        assert_eq!(
+            self.requests.values().map(|open| open.left).sum::<u64>(),
+            self.asked_blocks,
+            "request by request"
+        );
         assert!(self.asked.len() <= feed.length, "nothing beyond the head is asked");
         assert!(self.late_requests() <= LATE_REQUESTS_MAX, "late requests are forgotten");
     }

@@ -5,7 +5,7 @@
 //! Elsewhere: how long a peer may take (`patience`).
 
 use super::Replicator;
-use super::channel::ByteRequest;
+use super::channel::{BlockRequest, ByteRequest};
 use super::feed::Rank;
 use crate::ids::{FeedId, Instant, PeerId, Priority, RequestId, WantId};
 use crate::limits::{ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX};
@@ -71,6 +71,8 @@ impl Replicator {
             }
             Wanted::Blocks(runs)
         };
+        // It cannot answer before it has credit: how long that takes says nothing of the way.
+        let is_held = self.peers.get(&id).is_some_and(|peer| self.is_held(peer));
         let feed = self.feeds.get_mut(&feed_id)?;
         let peer = self.peers.get_mut(&id)?;
         let link = peer.links.get_mut(&feed_id)?;
@@ -82,10 +84,10 @@ impl Replicator {
                     feed.assigned.set_range(run.clone());
                 }
                 link.asked_blocks += count;
-                link.requests.insert(request, count);
+                link.requests.insert(request, BlockRequest { priority, left: count });
             }
             Wanted::Bytes(bytes) => {
-                let asked = ByteRequest { want: want_id, bytes: bytes.clone() };
+                let asked = ByteRequest { priority, want: want_id, bytes: bytes.clone() };
                 link.byte_requests.insert(request, asked);
                 feed.wants.get_mut(position)?.asked = Some(id);
             }
@@ -96,7 +98,9 @@ impl Replicator {
             peer.rate.idle();
         }
         peer.last_asked = now;
-        peer.asked_at.get_or_insert(now);
+        if !is_held {
+            peer.asked_at.get_or_insert(now);
+        }
         let channel = link.ours;
         Some(Message::Request {
             channel,

@@ -1,7 +1,8 @@
 //! Decides what is asked of whom, and what is sent next, for many feeds and many peers. SPEC 7.
 //!
 //! This file routes. Elsewhere: one peer (`peer`), a feed with a peer (`channel`), a feed (`feed`), what is asked (`download`,
-//! `picker`, `want`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`).
+//! `picker`, `want`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`),
+//! how many bytes that may be (`limit`, `throttle`).
 
 mod channel;
 #[cfg(feature = "fuzz")]
@@ -9,6 +10,7 @@ mod check;
 mod download;
 mod feed;
 mod holder;
+mod limit;
 mod pace;
 mod patience;
 mod peer;
@@ -16,6 +18,7 @@ mod picker;
 mod rate;
 mod receive;
 mod runs;
+mod throttle;
 mod transmit;
 mod upload;
 mod want;
@@ -34,12 +37,14 @@ use crate::limits::{DISK_PAUSE, TALK_STREAM};
 use channel::Link;
 use feed::Feed;
 use holder::{Holder, Standing};
+use limit::Gate;
 use pace::Turns;
 use peer::Peer;
 use upload::Answer;
 use want::Open;
 
 pub use feed::Replica;
+pub use limit::Limits;
 pub use peer::PeerStatus;
 pub use want::{Order, Target, Want};
 
@@ -59,6 +64,7 @@ pub struct Replicator {
     /// How often peers lost what they owed since a block came that holds.
     in_vain: u32,
     turns: Turns,
+    gate: Gate,
 }
 
 impl Replicator {
@@ -74,6 +80,7 @@ impl Replicator {
             next_want: 0,
             in_vain: 0,
             turns: Turns::default(),
+            gate: Gate::default(),
         }
     }
 
@@ -426,6 +433,7 @@ impl Replicator {
 
     /// Tells that time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.give_turns(now);
         self.look_at_suspects(now);
         let over = |until: &mut Option<Instant>| {
             if until.is_some_and(|at| at <= now) {
@@ -447,7 +455,8 @@ impl Replicator {
         let announcements = self.peers.values().flat_map(|peer| {
             peer.links.iter().filter_map(|(id, link)| link.announce_at(self.feeds.get(id)?))
         });
-        suspects.chain(peer_pauses).chain(feed_pauses).chain(announcements).min()
+        let turns = self.next_turn().into_iter();
+        suspects.chain(peer_pauses).chain(feed_pauses).chain(announcements).chain(turns).min()
     }
 
     /// Returns work for a store.

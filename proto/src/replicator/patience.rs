@@ -22,7 +22,8 @@ impl Replicator {
     /// Asked after every frame, so it does not look for who could help instead: that is for then, and not for each time.
     pub(super) fn suspects(&self) -> impl Iterator<Item = (PeerId, Instant)> {
         let helped = self.ready().next().is_some();
-        self.peers.iter().filter(|(_, peer)| peer.owed() > 0).map(move |(id, peer)| {
+        let owes = |peer: &Peer| peer.owed() > 0 && !self.is_held(peer);
+        self.peers.iter().filter(move |(_, peer)| owes(peer)).map(move |(id, peer)| {
             let silent = peer.last_progress + self.patience(peer, helped);
             let soonest = if helped { silent.min(peer.last_asked + SLOW) } else { silent };
             // Nobody could help when it was looked at last, or it would not be here.
@@ -49,7 +50,8 @@ impl Replicator {
         let Some(peer) = self.peers.get(&id) else { return false };
         let mut helpers = self.ready().filter(|other| self.could_help(*other, id)).peekable();
         let silent = peer.last_progress + self.patience(peer, helpers.peek().is_some());
-        let is_behind = now >= peer.last_asked + SLOW && self.is_behind(peer);
+        let is_slow = now >= peer.last_asked + SLOW && !self.was_held(peer, now);
+        let is_behind = is_slow && self.is_behind(peer);
         now >= silent || is_behind && helpers.any(|other| self.is_much_faster(other, peer))
     }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::channel::Link;
+use super::limit::Share;
 use super::pace::Pace;
 use super::rate::Rate;
 use super::upload::Upload;
@@ -37,6 +38,8 @@ pub(super) struct Peer {
     pub(super) rate: Rate,
     /// The total that we granted, what of it was used, and what of that waits for the store.
     pub(super) granted: u64,
+    /// What the peer was told of that.
+    told: u64,
     pub(super) arrived: u64,
     pub(super) backlog: u64,
     /// The total that the peer granted, and what of it was used.
@@ -60,6 +63,7 @@ pub(super) struct Peer {
     /// Its requests for blocks that we never said to hold.
     blind: PerMinute,
     pub(super) pace: Pace,
+    pub(super) share: Share,
 }
 
 /// Counts what happens within a minute.
@@ -131,6 +135,7 @@ impl Peer {
             questions: 0,
             rate: Rate::default(),
             granted: CREDIT_START,
+            told: CREDIT_START,
             arrived: 0,
             backlog: 0,
             their_grant: 0,
@@ -148,6 +153,7 @@ impl Peer {
             missing: PerMinute::new(now),
             blind: PerMinute::new(now),
             pace: Pace::new(now),
+            share: Share::default(),
         }
     }
 
@@ -159,7 +165,7 @@ impl Peer {
 
     /// Returns how many blocks the peer owes us.
     pub(super) fn owed(&self) -> u64 {
-        self.links.values().map(|link| link.asked_blocks + link.byte_requests.len() as u64).sum()
+        self.links.values().map(Link::owed).sum()
     }
 
     /// Returns how many requests of ours it has not answered.
@@ -169,16 +175,57 @@ impl Peer {
 
     /// Returns a grant, when so much of the last one is used that a new one is worth a frame.
     ///
-    /// Credit is renewed as bytes leave the stream, but held back while too many wait for the store.
-    pub(super) fn grant(&mut self) -> Option<Message> {
-        let credit = self.rate.credit();
-        let free = self.arrived.saturating_sub(self.backlog.saturating_sub(BACKLOG_MAX));
-        let total = free + credit;
-        if total < self.granted + credit / 4 {
-            return None;
+    /// Credit is renewed as bytes leave the stream, but held back while too many wait for the store, and under a bandwidth limit,
+    /// which grants itself.
+    pub(super) fn grant(&mut self, is_limited: bool) -> Option<Message> {
+        if !is_limited {
+            let credit = self.rate.credit();
+            let total = self.free() + credit;
+            if total >= self.granted + credit / 4 {
+                self.granted = total;
+            }
         }
-        self.granted = total;
-        Some(Message::Credit { total })
+        self.tell_credit()
+    }
+
+    /// Returns a grant that the peer was not told of.
+    fn tell_credit(&mut self) -> Option<Message> {
+        let total = self.granted;
+        let told = core::mem::replace(&mut self.told, total);
+        (told < total).then_some(Message::Credit { total })
+    }
+
+    /// Returns how many bytes arrived, less what of them holds back credit.
+    fn free(&self) -> u64 {
+        self.arrived.saturating_sub(self.backlog.saturating_sub(BACKLOG_MAX))
+    }
+
+    /// Returns the credit to greet the peer with: none that a limit has to give first.
+    pub(super) fn greet(&mut self, is_limited: bool) -> u64 {
+        if is_limited {
+            (self.granted, self.told) = (0, 0);
+        }
+        self.granted
+    }
+
+    /// Tells whether the peer may send a block.
+    pub(super) fn has_credit(&self) -> bool {
+        self.arrived < self.granted
+    }
+
+    /// Tells whether a quarter of `credit` or more may be granted.
+    pub(super) fn has_room(&self, credit: u64) -> bool {
+        self.free() + credit >= self.granted.max(self.arrived) + credit / 4
+    }
+
+    /// Grants so many bytes more. Only from now on the peer keeps us waiting, if it had no credit.
+    pub(super) fn grant_more(&mut self, now: Instant, bytes: u64) {
+        if !self.has_credit() {
+            (self.last_progress, self.last_asked, self.looked_at) = (now, now, None);
+            self.asked_at.get_or_insert(now);
+            self.granted = self.arrived;
+        }
+        self.granted += bytes;
     }
 
     /// Counts a job that the peer causes, unless too many are under way, or it does not take our refusals.

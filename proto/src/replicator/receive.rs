@@ -42,6 +42,11 @@ impl Replicator {
         if let Ok(message) = &decoded {
             self.count(now, id, message);
         }
+        if self.is_limited()
+            && let Ok(Message::Block { channel, .. }) = &decoded
+        {
+            self.charge_down(now, id, *channel, (header.len() + payload.len()) as u64);
+        }
         let taken = match decoded {
             Ok(Message::Hello(hello)) if !greeted => self.hello(id, hello),
             Ok(Message::Hello(_)) => Err(Fault::Unexpected("hello")),

@@ -11,11 +11,11 @@ use datnode_feed::levels;
 use super::Replicator;
 use super::holder::{Holder, Standing};
 use super::peer::cost;
-use super::upload::Answer;
+use super::upload::{Answer, Place};
 use crate::capability;
 use crate::ids::{FeedId, Instant, PeerId};
 use crate::job::Job;
-use crate::limits::{CREDIT_START, TALK_BLOCK, VERSIONS};
+use crate::limits::{TALK_BLOCK, VERSIONS};
 use crate::wire::{Frame, Hello, Message, encode};
 
 impl Replicator {
@@ -28,19 +28,21 @@ impl Replicator {
             self.greet(id).or_else(|| self.tell(now, id)).or_else(|| self.next_request(now, id));
         match control {
             Some(message) => Some(Frame { header: encode(&message), payload: Bytes::new() }),
-            None => self.next_block(id),
+            None => self.next_block(now, id),
         }
     }
 
     fn greet(&mut self, id: PeerId) -> Option<Message> {
+        let is_limited = self.is_credit_limited(self.peers.get(&id)?);
         let peer = self.peers.get_mut(&id)?;
         if !core::mem::replace(&mut peer.hello_sent, true) {
+            let credit = peer.greet(is_limited);
             return Some(Message::Hello(Hello {
                 version_min: *VERSIONS.start(),
                 version_max: *VERSIONS.end(),
                 features: 0,
                 agent: String::from(concat!("datnode/", env!("CARGO_PKG_VERSION"))),
-                credit: CREDIT_START,
+                credit,
             }));
         }
         if let Some(channel) = peer.rejects.pop() {
@@ -59,8 +61,9 @@ impl Replicator {
 
     /// Returns what the peer should know: credit, longer heads, what we hold, what we do not want or have.
     fn tell(&mut self, now: Instant, id: PeerId) -> Option<Message> {
+        let is_limited = self.is_credit_limited(self.peers.get(&id)?);
         let peer = self.peers.get_mut(&id)?;
-        if let Some(grant) = peer.grant() {
+        if let Some(grant) = peer.grant(is_limited) {
             return Some(grant);
         }
         for (feed_id, link) in peer.links.iter_mut().filter(|(_, link)| link.is_live()) {
@@ -97,13 +100,27 @@ impl Replicator {
         None
     }
 
-    /// Returns the most urgent block that was read, if the peer granted room for it.
-    fn next_block(&mut self, id: PeerId) -> Option<Frame> {
-        let peer = self.peers.get_mut(&id)?;
+    /// Returns the most urgent block that was read, if the peer granted room for it and no limit holds it back.
+    fn next_block(&mut self, now: Instant, id: PeerId) -> Option<Frame> {
+        let peer = self.peers.get(&id)?;
         if peer.sent >= peer.their_grant {
             return None;
         }
-        let Answer { feed, request, proof, bytes } = peer.upload.pop()?;
+        if !self.is_limited() {
+            return self.send_block(id, None);
+        }
+        let next = peer.upload.next(|feed| self.may_send(id, feed))?;
+        let (place, feed, reserved) = (next.place, next.feed, self.reserved_up());
+        let frame = self.send_block(id, Some(place))?;
+        let bytes = (frame.header.len() + frame.payload.len()) as u64;
+        self.charge_up(now, id, feed, bytes, &reserved);
+        Some(frame)
+    }
+
+    /// Sends an answer, or the first one.
+    fn send_block(&mut self, id: PeerId, place: Option<Place>) -> Option<Frame> {
+        let peer = self.peers.get_mut(&id)?;
+        let Answer { feed, request, proof, bytes } = peer.upload.pop(place)?;
         peer.sent += cost(bytes.len(), proof.siblings.len());
         peer.bytes_out += bytes.len() as u64;
         peer.blocks_out += 1;
@@ -130,7 +147,15 @@ impl Replicator {
     fn next_read(&mut self, id: PeerId) -> Option<Job> {
         // Who does not take our refusals is read no more for: each block that is not here would add one.
         let peer = self.peers.get_mut(&id).filter(|peer| !peer.faulted && !peer.is_deaf())?;
-        let read = peer.upload.next_read()?;
+        let (links, exempt) = (&peer.links, peer.share.exempt);
+        let has_enough = |feed: FeedId| {
+            let (Some(link), Some(feed)) = (links.get(&feed), self.feeds.get(&feed)) else {
+                return false;
+            };
+            self.gate.has_read_enough(feed, || link.reading.count())
+        };
+        let is_limited = self.gate.is_on() && !exempt;
+        let read = peer.upload.next_read(|feed| is_limited && has_enough(feed))?;
         let (feed, block): (FeedId, _) = (read.feed, read.block);
         let link = peer.links.get_mut(&feed)?;
         let holder = self.feeds.get(&feed)?.holders.get(&id)?;
