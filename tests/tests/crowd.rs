@@ -103,7 +103,11 @@ fn serve(folder: &Path) {
             let (hub, ours) = (hub.clone(), ours.clone());
             tokio::spawn(async move {
                 let binding = Binding { ours, theirs: session.peer.to_bytes() };
-                let about = About { name: String::from("peer"), address: String::from("loopback") };
+                let about = About {
+                    name: String::from("peer"),
+                    address: String::from("loopback"),
+                    is_local: false,
+                };
                 let (read, write) = tokio::io::split(session.stream);
                 hub.replicate(read, write, binding, about).await
             });

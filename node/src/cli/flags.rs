@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use datnode_proto::Limits;
 use libp2p::Multiaddr;
 
 use super::listen::Listen;
-use super::units::Limit;
+use super::units::{Limit, parse_size};
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
@@ -115,6 +116,12 @@ pub struct Network {
     /// How long to wait without progress for peers (0 = no limit).
     #[arg(long, value_name = "DUR", default_value = "30s")]
     pub wait: Limit,
+    /// Send other computers no more than this in a second, like 500KiB or 2M (0 = no limit).
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    pub max_up: u64,
+    /// Receive no more than this in a second from other computers, like 500KiB or 2M (0 = no limit).
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    pub max_down: u64,
     /// Whether `--offline` is on, which is a flag of every command.
     #[arg(skip)]
     pub offline: bool,
@@ -125,7 +132,12 @@ impl Network {
     pub fn none() -> Self {
         let (peer, discover, listen) = (Vec::new(), Vec::new(), Vec::new());
         let wait = Limit(Some(std::time::Duration::from_secs(5)));
-        Self { peer, discover, listen, port: 0, wait, offline: true }
+        Self { peer, discover, listen, port: 0, wait, max_up: 0, max_down: 0, offline: true }
+    }
+
+    /// Returns the bandwidth limits.
+    pub fn limits(&self) -> Limits {
+        Limits { up: Some(self.max_up), down: Some(self.max_down) }
     }
 }
 

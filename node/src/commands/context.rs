@@ -80,6 +80,7 @@ pub(super) async fn network(
     peers: Vec<Multiaddr>,
     out: &Out,
 ) -> Result<Network, Error> {
+    hub.limit(args.limits());
     if args.offline {
         let mut network = Network::offline();
         network.find_locally(hub, &dirs.run, drive);

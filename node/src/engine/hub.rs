@@ -11,15 +11,14 @@ use std::time::Instant as Clock;
 
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, SignedHead};
 use datnode_proto::{
-    Availability, Binding, Done, Event, Fault, FeedId, Instant, PeerId, PeerStatus, Replica,
-    Replicator, Want, WantId,
+    Availability, Binding, Done, Event, Fault, FeedId, Instant, Limits, PeerId, PeerStatus,
+    Replica, Replicator, Want, WantId,
 };
 use libp2p::Multiaddr;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{debug, info, warn};
 
-use super::network::LOCAL;
 use super::shunned::Shunned;
 use super::sought::Sought;
 use super::worker::StoreHandle;
@@ -104,6 +103,8 @@ pub struct About {
     pub name: String,
     /// The address it was reached by.
     pub address: String,
+    /// Whether it is a process of this user on this computer: no bandwidth limit counts for it.
+    pub is_local: bool,
 }
 
 /// What peers sent and received.
@@ -236,6 +237,27 @@ impl Hub {
         longest.is_some_and(|longest| longest <= length)
     }
 
+    /// Limits what is sent to and received from other computers, in bytes a second, from now on.
+    pub fn limit(&self, limits: Limits) {
+        let mut state = self.lock();
+        let now = state.now();
+        state.replicator.limit(now, limits);
+        self.settle(state);
+    }
+
+    /// Returns these limits.
+    pub fn limits(&self) -> Limits {
+        self.lock().replicator.limits()
+    }
+
+    /// Limits some feeds together, as those of a drive; the stricter of this and [`limit`](Self::limit) holds.
+    pub fn limit_feeds(&self, feeds: &[FeedId], limits: Limits) {
+        let mut state = self.lock();
+        let now = state.now();
+        state.replicator.limit_feeds(now, feeds, limits);
+        self.settle(state);
+    }
+
     /// Returns where peers were looked for, and what came of it.
     pub fn sought(&self) -> Sought {
         self.lock().sought.clone()
@@ -296,7 +318,7 @@ impl Hub {
         let mut all = self.lock().gone;
         self.peers()
             .iter()
-            .filter(|peer| peer.about.name != LOCAL)
+            .filter(|peer| !peer.about.is_local)
             .for_each(|peer| all.add(&peer.status));
         all
     }
@@ -358,6 +380,11 @@ impl Hub {
     pub(super) fn settle_quietly(&self, mut state: MutexGuard<'_, State>) {
         state.dispatch_jobs();
         state.route_events();
+        if state.replicator.is_limited() {
+            // Somebody's turn may be sooner or later now.
+            drop(state);
+            self.shared.timer.notify_one();
+        }
     }
 
     /// Runs timers and takes the stores' answers, for ever.
@@ -411,15 +438,18 @@ impl State {
         self.next_peer += 1;
         let (wake, close) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         info!(peer = %about.name, address = %about.address, "connected");
-        let peer = Peer { about, wake: wake.clone(), close: close.clone(), fault: None };
-        self.peers.insert(id, peer);
         let now = self.now();
         self.replicator.handle_connected(now, id, binding);
+        if about.is_local {
+            self.replicator.exempt(id);
+        }
+        let peer = Peer { about, wake: wake.clone(), close: close.clone(), fault: None };
+        self.peers.insert(id, peer);
         (id, wake, close)
     }
 
     pub(super) fn disconnect(&mut self, id: PeerId) -> Option<String> {
-        let other = self.peers.get(&id).is_some_and(|peer| peer.about.name != LOCAL);
+        let other = self.peers.get(&id).is_some_and(|peer| !peer.about.is_local);
         if let Some(status) = self.replicator.peer(id).filter(|_| other) {
             self.gone.add(&status);
         }

@@ -230,7 +230,8 @@ async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> 
 
 async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {
     let binding = Binding { ours: local.to_bytes(), theirs: session.peer.to_bytes() };
-    let about = About { name: session.peer.to_string(), address: session.address.to_string() };
+    let (name, address) = (session.peer.to_string(), session.address.to_string());
+    let about = About { name, address, is_local: false };
     let (read, write) = tokio::io::split(session.stream);
     let ended = hub.replicate(read, write, binding, about).await;
     debug!(?ended, "session over");
@@ -309,7 +310,8 @@ async fn replicate(
     let mut theirs = [0; 32];
     stream.read_exact(&mut theirs).await?;
     let binding = Binding { ours, theirs: theirs.to_vec() };
-    let about = About { name: LOCAL.into(), address: "control socket".into() };
+    let (name, address) = (LOCAL.into(), "control socket".into());
+    let about = About { name, address, is_local: true };
     let (read, write) = tokio::io::split(stream);
     hub.replicate(read, write, binding, about).await;
     Ok(())
