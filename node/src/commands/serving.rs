@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datnode_feed::FeedSlot;
+use datnode_proto::Limits;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -14,7 +15,7 @@ use super::link::qr;
 use super::peers::{how, report, short};
 use super::writing::writer;
 use crate::address::{Link, Ticket, key::hex};
-use crate::cli::Progress;
+use crate::cli::{Progress, Stop, parse};
 use crate::cli::escape;
 use crate::cli::keyboard::Keyboard;
 use crate::cli::output::Out;
@@ -65,7 +66,7 @@ impl Serving {
                 match question {
                     Question::Peers => Ok(report(&drive)),
                     Question::State => Ok(state(&drive, began)),
-                    Question::Reload => Ok(json!({})),
+                    Question::Reload => reload(&drive),
                     Question::Edit(order) => {
                         let link = Link(&drive.key).to_string();
                         let pen = pen.ok_or_else(|| Error::read_only(&link))?;
@@ -129,11 +130,25 @@ impl Serving {
 }
 
 fn state(drive: &Drive, began: Instant) -> Value {
-    let traffic = drive.hub.traffic();
+    let (traffic, Limits { up, down }) = (drive.hub.traffic(), drive.hub.limits());
     json!({
         "pid": std::process::id(), "seconds": began.elapsed().as_secs_f64(), "peers": drive.hub.peers().len(),
-        "bytes_out": traffic.bytes_out, "bytes_in": traffic.bytes_in,
+        "bytes_out": traffic.bytes_out, "bytes_in": traffic.bytes_in, "max_up": up, "max_down": down,
     })
+}
+
+/// Reads the settings again, as they would be if this command were started now, and limits the rates by them.
+fn reload(drive: &Drive) -> Result<Value, Error> {
+    let mut cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(Stop::Mistake { error, .. }) => return Err(error),
+        Err(Stop::Show(_)) => unreachable!("this command was understood before"),
+    };
+    if let Some(network) = cli.command.network() {
+        drive.hub.limit(network.limits());
+    }
+    let Limits { up, down } = drive.hub.limits();
+    Ok(json!({ "max_up": up, "max_down": down }))
 }
 
 /// Changes the drive on its store's thread, and tells peers.
