@@ -154,6 +154,9 @@ fn file(current: &Current) -> String {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::multiaddr::Protocol;
+    use libp2p::{Multiaddr, PeerId};
+
     use super::*;
 
     #[test]
@@ -192,5 +195,35 @@ mod tests {
             assert_eq!(status.file, file, "{facts:?}");
             assert!(status.note.starts_with(note), "{facts:?}: {}", status.note);
         }
+    }
+
+    #[test]
+    fn peers_are_told_by_how_they_became_known() {
+        let peers = [(); 3].map(|()| PeerId::random());
+        let at = |number: usize| -> Multiaddr {
+            let at: Multiaddr = format!("/ip4/10.0.0.{number}/tcp/1").parse().unwrap();
+            at.with(Protocol::P2p(peers[number]))
+        };
+        let mut sought = Sought::default();
+        (sought.lan, sought.remembers) = (Lan::On, true);
+        assert_eq!(by_channel(&sought, &[]), "LAN –   remembered –");
+        let names = peers.map(|peer| peer.to_string());
+        for (number, peer) in peers.into_iter().enumerate() {
+            sought.reached(peer, &at(number), true);
+        }
+        assert_eq!(
+            by_channel(&sought, &names[..1]),
+            "LAN –   remembered –   came by themselves ✓1"
+        );
+        sought.seek(Channel::Lan, &at(0));
+        sought.seek(Channel::Remembered, &at(0));
+        sought.seek(Channel::Lan, &at(1));
+        sought.seek(Channel::Given, &at(2));
+        assert_eq!(by_channel(&sought, &names), "LAN ✓2   remembered ✓1   given ✓1");
+        assert_eq!(by_channel(&sought, &names[..1]), "LAN ✓1   remembered ✓1   given –");
+        sought.lan = Lan::Off;
+        let local = [names[2].clone(), LOCAL.to_owned()];
+        let right = "remembered –   given ✓1   this computer ✓1";
+        assert_eq!(by_channel(&sought, &local), right);
     }
 }

@@ -89,3 +89,68 @@ fn elsewhere(sought: &Sought) -> Option<&'static str> {
         Lan::On | Lan::Cannot(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p::multiaddr::Protocol;
+    use libp2p::{Multiaddr, PeerId};
+
+    use super::*;
+
+    fn error(sought: &Sought) -> (String, serde_json::Value) {
+        let error = Error::no_peers("dat1", Duration::from_secs(5), sought);
+        (error.to_string(), error.to_json())
+    }
+
+    fn at(port: u16) -> Multiaddr {
+        let at: Multiaddr = format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap();
+        at.with(Protocol::P2p(PeerId::random()))
+    }
+
+    #[test]
+    fn each_way_is_named_with_its_numbers() {
+        let mut sought = Sought::default();
+        (sought.lan, sought.remembers) = (Lan::On, true);
+        let (text, json) = error(&sought);
+        let right =
+            "tried: LAN 5.0 s, 0 found · no remembered peers · the processes of this user\n";
+        assert!(text.contains(right), "{text}");
+        assert_eq!(text.matches("hint:").count(), 2, "{text}");
+        let right = json!({ "lan": 0, "remembered": 0, "addresses": 0, "reasons": [] });
+        assert_eq!(json["tried"], right);
+
+        (1..=6).for_each(|port| sought.seek(Channel::Remembered, &at(port)));
+        let (one, two) = (at(7), at(8));
+        [&one, &two].map(|address| sought.seek(Channel::Given, address));
+        sought.seek(Channel::Lan, &two);
+        sought.reached(crate::swarm::peer_of(&two).unwrap(), &two, true);
+        sought.failed(Channel::Given, &[one], "connection refused");
+        let (text, json) = error(&sought);
+        let right = "tried: LAN 5.0 s, 1 found, 1 answered · 6 remembered peers, 0 answered · \
+                     2 addresses, 1 answered · the processes of this user\n";
+        assert!(text.contains(right), "{text}");
+        let right =
+            json!({ "lan": 1, "remembered": 6, "addresses": 2, "reasons": ["connection refused"] });
+        assert_eq!(json["tried"], right);
+    }
+
+    #[test]
+    fn what_is_off_or_impossible_is_said() {
+        let mut sought = Sought::default();
+        let (text, json) = error(&sought);
+        assert!(text.contains("tried: the processes of this user, for 5.0 s\n"), "{text}");
+        assert!(text.contains("hint:  --discover none is on"), "{text}");
+        assert_eq!(text.matches("hint:").count(), 3, "{text}");
+        let right = json!({ "lan": null, "remembered": null, "addresses": 0, "reasons": [] });
+        assert_eq!(json["tried"], right);
+
+        sought.remembers = true;
+        assert!(error(&sought).0.contains("hint:  add lan to --discover"));
+
+        sought.lan = Lan::Cannot("this computer has no network".to_owned());
+        let (text, json) = error(&sought);
+        let right = "tried: LAN not possible · no remembered peers · the processes of this user, for 5.0 s\n";
+        assert!(text.contains(right), "{text}");
+        assert_eq!(json["tried"]["reasons"], json!(["LAN: this computer has no network"]));
+    }
+}

@@ -3,7 +3,7 @@
 //! Invariant: no event is dropped. When the caller falls behind, the swarm waits.
 //! Elsewhere: who gets a session (`behaviour`, `pairing`), whom to dial (`targets`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use futures::StreamExt as _;
@@ -141,14 +141,21 @@ impl Driver {
     /// Says goodbye to everybody, so that nobody has to find out by a timeout.
     async fn close(mut self) {
         self.targets.clear();
+        // What answers mDNS outlives the swarm: it must have no address to tell any more.
+        let listeners: BTreeSet<ListenerId> =
+            self.listening.borrow().iter().map(|&(listener, _)| listener).collect();
+        let closing = |listener: &ListenerId| self.swarm.remove_listener(*listener);
+        let mut closing = listeners.into_iter().filter(closing).count();
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             // An error means that the peer is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let gone = async {
-            while self.swarm.connected_peers().next().is_some() {
-                self.swarm.select_next_some().await;
+            while closing > 0 || self.swarm.connected_peers().next().is_some() {
+                let event = self.swarm.select_next_some().await;
+                let closed = matches!(event, Libp2pEvent::ListenerClosed { .. });
+                closing = closing.saturating_sub(usize::from(closed));
             }
         };
         if tokio::time::timeout(limits::CLOSING, gone).await.is_err() {
