@@ -39,6 +39,13 @@ pub enum Question {
     Peers,
     /// What it does.
     State,
+    /// To fetch bytes of the content, before anything else.
+    Fetch {
+        /// The first byte of the content feed.
+        start: u64,
+        /// The one behind the last.
+        end: u64,
+    },
     /// To read its settings again.
     Reload,
     /// To change the drive that it writes.

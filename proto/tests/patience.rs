@@ -6,8 +6,8 @@ use bytes::Bytes;
 use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, SignedHead};
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
-    ANNOUNCE_EVERY, ASKED_MAX, CREDIT_START, HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE, SLOW, STALL,
-    STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
+    ANNOUNCE_EVERY, ASKED_MAX, BYTES_AGAIN, CREDIT_START, HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE,
+    MISSING_MAX, SLOW, STALL, STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
@@ -352,4 +352,34 @@ fn whoever_cannot_help_is_looked_at_now_and_then_until_somebody_can() {
     reader.tell(PeerId(1), &everything());
     reader.wait(LOOK_EVERY);
     assert_eq!(reader.asked(2), [1]);
+}
+
+#[test]
+fn bytes_that_a_peer_lacked_are_asked_for_again_when_it_has_more() {
+    let mut reader = Reader::new(1);
+    let (target, priority) = (Target::Bytes(0..1), Priority(200));
+    reader.replicator.want(FEED, Want { target, priority, order: Order::Linear });
+    let mut asked = 0;
+    // Whoever is downloading tells of new blocks all the time.
+    let minute = Duration::from_secs(60);
+    let end = reader.now + minute;
+    while reader.now < end {
+        for Request { id, .. } in reader.asks(PeerId(0)) {
+            asked += 1;
+            let blocks = Runs::new();
+            reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks });
+        }
+        reader.tell(PeerId(0), &everything());
+        reader.wait(ANNOUNCE_EVERY);
+    }
+    assert_eq!(reader.fault(), None);
+    assert_eq!(asked, minute.as_secs() / BYTES_AGAIN.as_secs(), "once in so long");
+    assert!(2 * asked <= MISSING_MAX.into(), "two wants are no nuisance");
+    // One that tells of nothing new is asked no more, and no timer runs.
+    for Request { id, .. } in reader.asks(PeerId(0)) {
+        reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks: Runs::new() });
+    }
+    reader.wait(minute);
+    assert!(reader.asks(PeerId(0)).is_empty());
+    assert_eq!(reader.replicator.poll_timeout(), None);
 }

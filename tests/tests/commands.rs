@@ -6,8 +6,9 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
-use datnode_tests::{Thing, User, assert_exit, noise, tree, write};
+use datnode_tests::{Thing, User, assert_exit, noise, process, tree, write};
 use serde_json::Value;
 
 fn text(output: &Output) -> String {
@@ -393,6 +394,28 @@ fn settings_come_from_files_variables_and_flags() {
 }
 
 #[test]
+fn a_rate_limit_is_changed_while_a_process_runs() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    let limits = |user: &User| {
+        let serving = json(user, ["status", "flights"])["serving"][0].clone();
+        (serving["max_up"].clone(), serving["max_down"].clone())
+    };
+    let sharer = user.share(&user.path("flights"), &["--max-down", "1M"]);
+    assert_eq!(limits(&user), (Value::Null, (1 << 20).into()));
+    done(&user, ["config", "set", "network.max-up", "2M"]);
+    // What a flag said stays.
+    done(&user, ["config", "set", "network.max-down", "3M"]);
+    assert_eq!(limits(&user), ((2 << 20).into(), (1 << 20).into()));
+    done(&user, ["-C", "flights", "config", "set", "network.max-up", "500KiB", "--drive"]);
+    assert_eq!(limits(&user).0, 500 << 10);
+    done(&user, ["-C", "flights", "config", "unset", "network.max-up", "--drive"]);
+    done(&user, ["config", "set", "network.max-up", "0"]);
+    assert_eq!(limits(&user).0, Value::Null);
+    drop(sharer);
+}
+
+#[test]
 fn peers_shows_who_is_connected() {
     let user = User::new();
     write(&user.path("flights"), b"a", &noise(1, 200_000));
@@ -422,6 +445,49 @@ fn peers_shows_who_is_connected() {
     let nobody = user.run(["peers", "flights"]);
     assert_exit(&nobody, 5);
     assert!(said(&nobody).contains("datnode share"), "{}", said(&nobody));
+}
+
+#[test]
+fn a_drive_is_read_while_it_is_being_cloned() {
+    let user = User::new();
+    write(&user.path("flights"), b"first", b"small");
+    write(&user.path("flights"), b"large", &noise(1, 30 << 20));
+    let sharer = user.share(&user.path("flights"), &["--max-up", "1M"]);
+    let reader = User::new();
+    let mut clone = reader.command(["clone", sharer.ticket(), "copy"]).spawn().unwrap();
+    process::wait_until(Duration::from_secs(60), "the clone's folder", || {
+        reader.path("copy/.dat/key").exists() && !reader.run(["peers", "copy"]).stdout.is_empty()
+    });
+    assert!(clone.try_wait().unwrap().is_none(), "it is under way");
+    assert_eq!(done(&reader, ["ls", "copy"]), "first\nlarge\n");
+    let status = json(&reader, ["status", "copy"]);
+    assert_eq!(status["serving"][0]["pid"], clone.id());
+    // A range in the middle comes although it is not there yet: through the process that fetches.
+    let range = reader.run(["cat", "copy/large", "--range", "20000000-20000099"]);
+    assert_exit(&range, 0);
+    assert!(range.stdout == noise(1, 30 << 20)[20_000_000..20_000_100]);
+    assert_exit(&reader.run(["put", "-", "copy/x"]), 8);
+    assert_exit(&reader.run(["share", "copy"]), 9);
+    assert!(clone.try_wait().unwrap().is_none(), "it still is");
+    clone.kill().unwrap();
+    clone.wait().unwrap();
+    // What it left behind is noticed: the store is opened by whoever comes next.
+    assert_eq!(done(&reader, ["ls", "copy"]), "first\nlarge\n");
+    assert_exit(&reader.run(["peers", "copy"]), 5);
+}
+
+#[test]
+fn the_socket_of_a_process_that_was_killed_is_no_hindrance() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    // A Sharer is killed when it is dropped, and leaves its files behind.
+    drop(user.share(&user.path("flights"), &[]));
+    let left = || fs::read_dir(user.home().join("run")).unwrap().count();
+    assert!(left() > 0);
+    assert_exit(&put(&user, b"2", "flights/b"), 0);
+    assert_eq!(done(&user, ["ls", "flights"]), "a\nb\n");
+    assert_exit(&user.run(["peers", "flights"]), 5);
+    assert_eq!(left(), 0, "they were swept");
 }
 
 #[test]

@@ -129,9 +129,10 @@ fn the_examples_of_the_help_work() {
         assert_done(message, &terminals.type_in(&format!("datnode share ./flights -m {message}")));
     }
     let all = terminals.type_in("datnode --help").text;
-    let commands = all.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let commands: Vec<String> = commands
-        .map_while(|line| line.strip_prefix("  ")?.split_whitespace().next().map(str::to_owned))
+    let groups = all.lines().skip_while(|line| *line != "Share and fetch:");
+    let groups = groups.take_while(|line| *line != "Every command:");
+    let commands: Vec<String> = groups
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next().map(str::to_owned))
         .collect();
     assert!(commands.contains(&"clone".to_owned()), "{all}");
     // A clone that some examples look into.

@@ -30,10 +30,36 @@ pub enum Stop {
 /// How help looks: examples come before the flags, as most people need nothing else.
 const HELP: &str = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\n{all-args}\n";
 
+/// The commands by what they are for.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Share and fetch", &["share", "clone", "init", "link"]),
+    ("Read", &["ls", "stat", "du", "cat", "log"]),
+    ("Change without a folder", &["put", "rm", "mv"]),
+    ("See how it is", &["status", "peers", "ignored"]),
+    ("Keep it safe", &["verify", "recover", "keys"]),
+    ("Settings and help", &["config", "completions", "help"]),
+];
+
+/// Returns the list of commands for the first page of help.
+fn groups(all: &Command) -> String {
+    let mut text = String::new();
+    for (title, names) in GROUPS {
+        text.push_str(&format!("{title}:\n"));
+        for command in names.iter().filter_map(|name| all.find_subcommand(name)) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            text.push_str(&format!("  {:<12} {about}\n", command.get_name()));
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// Returns the command line's grammar, for parsing and for help.
 pub fn command() -> Command {
-    let all =
-        Cli::command().help_template(HELP).mut_subcommands(|command| command.help_template(HELP));
+    let all = Cli::command().mut_subcommands(|command| command.help_template(HELP));
+    let first = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\n";
+    let first = format!("{first}{}Every command:\n{{options}}\n", groups(&all));
+    let all = all.help_template(first);
     let examples = all.get_after_help().map(ToString::to_string).unwrap_or_default();
     let all = all.after_help(examples + "\n\n" + topics::list().trim_end());
     settings::each_flag(all, &mut with_variable)
@@ -295,6 +321,19 @@ mod tests {
         for words in [&["datnode", "dat1x"][..], &["datnode", "-q", "datticketx", "copy"]] {
             assert!(matches!(parse(words).unwrap().command, super::super::Command::Clone(_)));
         }
+    }
+
+    #[test]
+    fn every_command_is_in_one_group() {
+        let all = command();
+        let listed: Vec<&str> =
+            GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        for command in all.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let times = listed.iter().filter(|name| **name == command.get_name()).count();
+            assert_eq!(times, 1, "{}", command.get_name());
+        }
+        assert_eq!(listed.len(), all.get_subcommands().filter(|one| !one.is_hide_set()).count());
+        assert!(groups(&all).contains("\nRead:\n  ls           List what is in a drive\n"));
     }
 
     #[test]

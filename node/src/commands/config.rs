@@ -43,7 +43,9 @@ fn files(flags: &Global) -> Result<Vec<File>, Error> {
 /// Returns the file of the drive around here, or the user's.
 fn path(drive: bool, flags: &Global) -> Result<PathBuf, Error> {
     if drive {
-        return Ok(File::path_of_drive(&find_drive(Path::new("."))?));
+        let folder = find_drive(Path::new("."))?;
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        return Ok(File::path_of_drive(&folder));
     }
     match &flags.config {
         Some(path) => Ok(path.clone()),

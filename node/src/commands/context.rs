@@ -206,7 +206,10 @@ async fn open_folder(
     let Some(owner) = owner(dirs, &key, &locked) else { return Err(locked) };
     let locked = locked.hint(format!("if it is stopped, let it go on: kill -CONT {}", owner.pid));
     let store = start(memory()?, hub.answers());
-    let through = Patience { reach: Reach::Owner(locked.clone()), ..patience };
+    let through = Patience {
+        reach: Reach::Owner { socket: owner.socket.clone(), locked: locked.clone() },
+        ..patience
+    };
     let drive = Drive::open(hub, store, key, through).await?;
     match crate::engine::connect_locally(hub, &owner.socket).await {
         Ok(()) => Ok(drive),

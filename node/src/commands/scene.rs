@@ -1,18 +1,24 @@
 //! What a command that fetches is doing, told from what is true of its drive and its peers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
 
 use crate::cli::escape;
 use crate::cli::stages::{Stage, Status, of};
-use crate::cli::units::{Count, Things};
+use crate::cli::units::{Count, Span, Things};
 use crate::engine::{Drive, LOCAL, LandingState, PeerReport, Sought};
 use crate::landing::Current;
 use crate::swarm::{Channel, Lan};
+
+/// After so long without a block people want to know why.
+const STALLED: Duration = Duration::from_secs(3);
 
 /// A drive that is being fetched.
 #[derive(Default)]
 pub(super) struct Scene {
     drive: RefCell<Option<Drive>>,
+    /// What had moved when it was looked last, and since when nothing more did.
+    moved: Cell<Option<(u64, Instant)>>,
     landing: RefCell<Option<LandingState>>,
 }
 
@@ -29,6 +35,8 @@ struct Facts {
     blocks: u64,
     /// Whether the drive's head is known.
     head: bool,
+    /// How long nothing came that was asked for.
+    idle: Duration,
     landing: Option<LandingState>,
 }
 
@@ -69,6 +77,18 @@ impl Scene {
         }
     }
 
+    /// Returns how long nothing moved.
+    fn idle(&self, progress: u64) -> Duration {
+        let now = Instant::now();
+        match self.moved.get() {
+            Some((before, since)) if before == progress => now - since,
+            _ => {
+                self.moved.set(Some((progress, now)));
+                Duration::ZERO
+            }
+        }
+    }
+
     fn facts(&self) -> Facts {
         let landing = self.landing.borrow().clone();
         let drive = self.drive.borrow();
@@ -81,6 +101,7 @@ impl Scene {
             serving: peers.iter().filter(|peer| serves(peer)).count(),
             blocks: news.stored,
             head: news.length > 0,
+            idle: self.idle(drive.hub.progress()),
             landing,
         }
     }
@@ -123,12 +144,16 @@ fn by_channel(sought: &Sought, serving: &[String]) -> String {
 
 /// Tells the stage, and what is waited for in it.
 fn status(facts: &Facts) -> Status {
-    let Facts { sought, peers, serving, blocks, head, ref landing } = *facts;
+    let Facts { sought, peers, serving, blocks, head, idle, ref landing } = *facts;
     let (bytes, total) =
         landing.as_ref().map_or((0, None), |state| (state.bytes, Some(state.total)));
     let (stage, note) = match landing {
         Some(state) if serving == 0 && state.bytes < state.total => {
             (Stage::Download, "waiting for somebody who has the rest".to_owned())
+        }
+        Some(state) if idle >= STALLED && state.bytes < state.total => {
+            let whom = Things(serving as u64, "peer");
+            (Stage::Download, format!("nothing came for {}: waiting for {whom}", Span(idle)))
         }
         Some(_) => (Stage::Download, String::new()),
         None if head && (serving > 0 || sought == 0) => {
@@ -181,6 +206,17 @@ mod tests {
                 Facts { peers: 1, serving: 1, head: true, landing: landing.clone(), ..none() },
                 Stage::Download,
                 "",
+            ),
+            (
+                Facts {
+                    serving: 2,
+                    head: true,
+                    idle: Duration::from_secs(7),
+                    landing: landing.clone(),
+                    ..none()
+                },
+                Stage::Download,
+                "nothing came for 7.0 s: waiting for 2 peers",
             ),
             (
                 Facts { head: true, landing, ..none() },

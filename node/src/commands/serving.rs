@@ -15,12 +15,12 @@ use super::link::qr;
 use super::peers::{how, report, short};
 use super::writing::writer;
 use crate::address::{Link, Ticket, key::hex};
-use crate::cli::{Progress, Stop, parse};
 use crate::cli::escape;
 use crate::cli::keyboard::Keyboard;
 use crate::cli::output::Out;
 use crate::cli::painter::Painter;
 use crate::cli::units::{Size, Span, Things};
+use crate::cli::{Progress, Stop, parse};
 use crate::control::{Answers, Question};
 use crate::dirs::Dirs;
 use crate::edit::{Edited, carry_out};
@@ -66,6 +66,9 @@ impl Serving {
                 match question {
                     Question::Peers => Ok(report(&drive)),
                     Question::State => Ok(state(&drive, began)),
+                    Question::Fetch { start, end } => {
+                        drive.bring(start..end).await.map(|()| json!({}))
+                    }
                     Question::Reload => reload(&drive),
                     Question::Edit(order) => {
                         let link = Link(&drive.key).to_string();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use datnode_drive::Version;
+use datnode_drive::{Header, Step, Version};
 use datnode_feed::PublicKey;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -29,6 +29,7 @@ use crate::error::{Code, Error};
 use crate::home::{self, Home};
 use crate::import::{self, How, Imported, Keep, Rules, latest};
 use crate::runtime;
+use crate::view::View;
 
 pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let folder = folder(&args.folder)?;
@@ -212,6 +213,7 @@ fn take(
         left_out::list(out, &imported.walked.left_out)?;
     }
     describe(out, &imported, began.elapsed());
+    out.say(version_line(&mut written, &imported)?);
     let version = imported.version.clone();
     Ok(taken(*written, dirs, folder, version, Some(imported)))
 }
@@ -289,7 +291,16 @@ fn describe(out: &Out, imported: &Imported, took: Duration) {
         Size(imported.bytes_new),
         Size(imported.bytes_known)
     ));
-    let id = imported.version.id.to_string();
+}
+
+/// Says which version there is now, and of what.
+fn version_line(written: &mut Written, imported: &Imported) -> Result<String, Error> {
+    let (id, number) = (imported.version.id.to_string(), imported.version.number);
+    let view = View::new(&mut written.store, written.changes, None);
+    let name = match Header::read(&view).map_err(Error::damaged)? {
+        Step::Done(header) => escape::bytes(&header.name),
+        Step::Need(_) => return Err(Error::verify("the first block is not here")),
+    };
     let note = if imported.changed { "" } else { "   nothing changed" };
-    out.say(format_args!("Version   {} · {}{note}", imported.version.number, &id[..6]));
+    Ok(format!("Version   {number} · {}   \"{name}\"   you can write{note}", &id[..6]))
 }

@@ -2,6 +2,7 @@
 //!
 //! Where nobody can come, nothing is waited for.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::hub::{Hub, PeerReport};
@@ -28,8 +29,13 @@ pub enum Reach {
     Computer,
     /// From nowhere: a drive in a folder is read as it is.
     Folder,
-    /// From the process that has the folder open, as the error says.
-    Owner(Error),
+    /// From the process that has the folder open.
+    Owner {
+        /// Its control socket.
+        socket: PathBuf,
+        /// What to say when it does not answer.
+        locked: Error,
+    },
 }
 
 /// How often progress is looked at while waiting.
@@ -74,7 +80,7 @@ impl Patience {
                 Reach::Network => Error::no_peers(&self.link, waited, &hub.sought()),
                 Reach::Computer => Error::offline(&self.link),
                 Reach::Folder => Error::not_here(&self.link),
-                Reach::Owner(locked) => {
+                Reach::Owner { locked, .. } => {
                     locked.clone().context(format!("it did not answer for {}", Span(waited)))
                 }
             },

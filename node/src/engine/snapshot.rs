@@ -11,8 +11,9 @@ use datnode_proto::{Order, Target, Want};
 
 use super::drive::{Drive, Link, StoreView, URGENT};
 use super::hub::Wanted;
-use super::patience::{LOOK, Reach};
+use super::patience::{LOOK, Patience, Reach};
 use super::worker::Worker;
+use crate::control::{Question, ask};
 use crate::error::Error;
 
 /// How far ahead of the cursor a reader asks, in bytes.
@@ -118,6 +119,24 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Has the process that has the folder open fetch the next of some bytes, as far as it lacks them; returns where they end.
+    async fn have_fetched(&self, bytes: Range<u64>) -> Result<u64, Error> {
+        let Patience { reach: Reach::Owner { socket, locked }, wait, .. } = &self.drive.patience
+        else {
+            return Ok(bytes.end);
+        };
+        let (start, end) = (bytes.start, bytes.end.min(bytes.start + READ_AHEAD));
+        let question = Question::Fetch { start, end };
+        let fetched = ask(socket, &question);
+        match wait {
+            None => fetched.await?,
+            Some(wait) => tokio::time::timeout(*wait, fetched).await.map_err(|_| {
+                locked.clone().context("it could not get what is missing in time")
+            })??,
+        };
+        Ok(end)
+    }
+
     async fn read_part(
         &self,
         content: &Link,
@@ -128,7 +147,11 @@ impl Snapshot {
         let (mut at, end) = (part.bytes.start, part.bytes.end);
         let mut news = content.news.clone();
         let mut window = Window { asked: at, end, wants: Vec::new() };
+        let mut fetched = at;
         while at < end {
+            if at >= fetched {
+                fetched = self.have_fetched(at..end).await?;
+            }
             // Seen before looking: news that come while we look wake us up afterwards.
             news.borrow_and_update();
             let slot = content.slot;

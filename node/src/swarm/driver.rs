@@ -3,7 +3,7 @@
 //! Invariant: no event is dropped. When the caller falls behind, the swarm waits.
 //! Elsewhere: who gets a session (`behaviour`, `pairing`), whom to dial (`targets`).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use futures::StreamExt as _;
@@ -142,7 +142,7 @@ impl Driver {
     async fn close(mut self) {
         self.targets.clear();
         // What answers mDNS outlives the swarm: it must have no address to tell any more.
-        let listeners: BTreeSet<ListenerId> =
+        let listeners: HashSet<ListenerId> =
             self.listening.borrow().iter().map(|&(listener, _)| listener).collect();
         let closing = |listener: &ListenerId| self.swarm.remove_listener(*listener);
         let mut closing = listeners.into_iter().filter(closing).count();

@@ -53,7 +53,7 @@ impl Replicator {
         let want = feed.wants.get(position)?;
         let (priority, request) = (want.priority, RequestId(peer.next_request));
         let wanted = if let Some(bytes) = want.bytes.first().cloned() {
-            if want.asked.is_some() || want.tried.contains(&id) {
+            if want.asked.is_some() || want.tried.contains_key(&id) {
                 return None;
             }
             Wanted::Bytes(bytes)

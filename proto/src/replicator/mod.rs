@@ -444,7 +444,10 @@ impl Replicator {
             over(&mut peer.paused_until);
             peer.links.values_mut().for_each(|link| link.handle_timeout(now));
         }
-        self.feeds.values_mut().for_each(|feed| over(&mut feed.paused_until));
+        for feed in self.feeds.values_mut() {
+            over(&mut feed.paused_until);
+            feed.wants.iter_mut().for_each(|want| want.handle_timeout(now));
+        }
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout), and then the polls, should be called next.
@@ -456,6 +459,8 @@ impl Replicator {
             peer.links.iter().filter_map(|(id, link)| link.announce_at(self.feeds.get(id)?))
         });
         let turns = self.next_turn().into_iter();
+        let wants = self.feeds.values().flat_map(|feed| &feed.wants);
+        let turns = turns.chain(wants.filter_map(Open::again_at));
         suspects.chain(peer_pauses).chain(feed_pauses).chain(announcements).chain(turns).min()
     }
 

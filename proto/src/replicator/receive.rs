@@ -259,9 +259,12 @@ impl Replicator {
         lost: &Runs,
         head: Option<SignedHead>,
     ) {
-        let holder = self.feeds.get_mut(&feed).and_then(|feed| feed.holders.get_mut(&id));
-        if let Some(holder) = holder {
+        let Some(feed) = self.feeds.get_mut(&feed) else { return };
+        if let Some(holder) = feed.holders.get_mut(&id) {
             holder.hear(length, held, lost, head);
+        }
+        if !held.is_empty() {
+            feed.wants.iter_mut().for_each(|want| want.news_of(id));
         }
     }
 
@@ -322,8 +325,7 @@ impl Replicator {
         let Some(link) = peer.links.get_mut(&feed_id) else { return };
         if let Some(asked) = link.byte_requests.remove(&request) {
             if let Some(want) = feed.wants.iter_mut().find(|open| open.id == asked.want) {
-                want.tried.insert(id);
-                want.asked = None;
+                want.refused(now, id);
             }
         } else if blocks.is_empty() {
             // The peer's head is shorter than we thought; what it owes is asked elsewhere.

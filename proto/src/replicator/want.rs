@@ -1,12 +1,13 @@
 //! What is wanted of a feed: blocks or bytes, how urgently, and in which order.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use datnode_feed::Bitfield;
 
-use crate::ids::{PeerId, Priority, WantId};
+use crate::ids::{Instant, PeerId, Priority, WantId};
+use crate::limits::BYTES_AGAIN;
 use crate::wire::Runs;
 
 /// Something wanted.
@@ -51,9 +52,24 @@ pub(super) struct Open {
     pub(super) missing: u64,
     /// Bytes that no stored block covered yet.
     pub(super) bytes: Runs,
-    /// Whom the bytes are asked of, and who does not have them.
+    /// Whom the bytes are asked of, and who did not have them.
     pub(super) asked: Option<PeerId>,
-    pub(super) tried: BTreeSet<PeerId>,
+    pub(super) tried: BTreeMap<PeerId, Tried>,
+}
+
+/// A peer that did not have the bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried {
+    /// When it said so.
+    at: Instant,
+    /// Whether it told of more blocks since. Which bytes these are, nobody knows yet.
+    news: bool,
+}
+
+impl Tried {
+    fn again_at(&self) -> Option<Instant> {
+        self.news.then(|| self.at + BYTES_AGAIN)
+    }
 }
 
 impl Open {
@@ -63,10 +79,31 @@ impl Open {
             Target::Blocks(runs) => (normal(runs), Runs::new()),
             Target::Bytes(bytes) => (Runs::new(), normal(alloc::vec![bytes])),
         };
-        let (asked, tried) = (None, BTreeSet::new());
+        let (asked, tried) = (None, BTreeMap::new());
         let mut open = Self { id, priority, order, runs, missing: 0, bytes, asked, tried };
         open.count(have);
         open
+    }
+
+    /// Notes that a peer does not have the bytes.
+    pub(super) fn refused(&mut self, now: Instant, peer: PeerId) {
+        self.asked = None;
+        self.tried.insert(peer, Tried { at: now, news: false });
+    }
+
+    /// Notes that a peer has more blocks than before.
+    pub(super) fn news_of(&mut self, peer: PeerId) {
+        self.tried.get_mut(&peer).into_iter().for_each(|tried| tried.news = true);
+    }
+
+    /// Makes it possible to ask those again who have more since, and were left in peace for a while.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.tried.retain(|_, tried| tried.again_at().is_none_or(|at| at > now));
+    }
+
+    /// Returns when the next of these may be asked again.
+    pub(super) fn again_at(&self) -> Option<Instant> {
+        self.tried.values().filter_map(Tried::again_at).min()
     }
 
     /// Counts anew what is missing.
