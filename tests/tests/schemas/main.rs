@@ -1,0 +1,225 @@
+//! All that `--json` prints is as `node/schema/datnode.schema.json` says, and all of that is met here.
+//!
+//! A new command gets rows in the tables: who runs it, what is typed, how it ends, and which definitions its lines are of.
+
+mod schema;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use datnode_sim::hostile::Script;
+use datnode_tests::hostile::{Acts, Goods, Hostile, Line, Source};
+use datnode_tests::process::{finish, signal, wait_until};
+use datnode_tests::{User, assert_exit, noise, rot, write};
+
+use schema::Schemas;
+
+/// Far longer than anything here takes.
+const HANGS: Duration = Duration::from_secs(120);
+
+/// Fields that other tests meet: it takes a disk of its own (`disk.rs`).
+const ELSEWHERE: [&str; 2] = ["trouble.needed", "trouble.free"];
+
+/// Who runs a command, what is typed behind `datnode --json`, how it ends, and what its lines are, each kind at least once.
+type Row<'a> = (&'a User, &'a str, i32, &'a [&'a str]);
+
+fn run(schemas: &mut Schemas, rows: &[Row<'_>]) {
+    for (user, line, exit, names) in rows {
+        let output = user.run(["--json"].into_iter().chain(line.split(' ')));
+        if output.status.code() != Some(*exit) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            schemas
+                .wrong(format!("{line}: {exit} was due, it ended with {}: {said}", output.status));
+        }
+        schemas.take(line, &[output.stdout, output.stderr].concat(), names);
+    }
+}
+
+/// Runs a `share` until it has printed such a line, and ends it.
+fn run_until(schemas: &mut Schemas, user: &User, line: &str, until: &str, names: &[&str]) {
+    let printed = user.path("printed");
+    let file = fs::File::create(&printed).unwrap();
+    let mut command = user.command(["--json"].into_iter().chain(line.split(' ')));
+    command.stdout(file.try_clone().unwrap()).stderr(file);
+    let child = command.spawn().unwrap();
+    let has = || fs::read_to_string(&printed).unwrap().contains(&format!("\"type\":\"{until}\""));
+    wait_until(HANGS, line, has);
+    signal(&child, "-TERM");
+    assert_exit(&finish(child, HANGS).output, 0);
+    schemas.take(line, &fs::read(&printed).unwrap(), names);
+}
+
+/// A name that is not UTF-8.
+fn odd(name: &str) -> Vec<u8> {
+    [name.as_bytes(), b"\xe9"].concat()
+}
+
+fn path(folder: &Path, name: Vec<u8>) -> std::path::PathBuf {
+    folder.join(OsString::from_vec(name))
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+#[test]
+fn all_that_is_printed_is_as_the_schema_says() {
+    let schemas = &mut Schemas::read();
+    let (writer, reader) = (User::new(), User::new());
+    taking_in(schemas, &writer);
+    let sharer = writer.share(&writer.path("source"), &[]);
+    let (link, ticket) = (sharer.link(), sharer.ticket());
+    reading(schemas, &reader, ticket);
+    missing(schemas, &writer, &reader, ticket);
+    errors(schemas, &writer, &reader, &[link, ticket]);
+    drop(sharer);
+    rolled_back(schemas, &writer, &reader);
+    schemas.assert_all_met(&ELSEWHERE);
+}
+
+/// What `share` prints.
+fn taking_in(schemas: &mut Schemas, writer: &User) {
+    let source = writer.path("source");
+    write(&source, b"plain", b"text");
+    write(&source, b"data/a.csv", &noise(1, 200_000));
+    write(&source, &odd("odd"), &noise(2, 200_000));
+    write(&source, &odd("gone"), b"not for long");
+    write(&source, &odd(".hidden"), b"hidden");
+    write(&source, b".datignore", b"*.tmp\n");
+    write(&source, b"a.tmp", b"ignored");
+    write(&source, b"a.bak", b"left out by a flag");
+    symlink("plain", source.join("link")).unwrap();
+    symlink("/etc/hosts", path(&source, odd("leads-out"))).unwrap();
+    run_until(
+        schemas,
+        writer,
+        "share source --ignore *.bak -m first",
+        "ready",
+        &["stage", "ready"],
+    );
+    copy(&source, &writer.path("backup"));
+    write(&source, b"plain", b"other text");
+    write(&source, &odd("new"), b"new");
+    fs::remove_file(path(&source, odd("gone"))).unwrap();
+    let listed = &["put", "del", "left_out", "dry_run_done"][..];
+    run(schemas, &[(writer, "share source --dry-run --show-ignored --ignore *.bak", 0, listed)]);
+    let both = &["stage", "left_out", "ready"];
+    run_until(schemas, writer, "share source --show-ignored --ignore *.bak", "ready", both);
+    run_until(schemas, writer, "share source --no-import", "ready", &["ready"]);
+}
+
+/// What somebody prints who reads.
+fn reading(schemas: &mut Schemas, reader: &User, ticket: &str) {
+    let clone = format!("clone {ticket} copy");
+    run(
+        schemas,
+        &[
+            // A link that leads out of the folder does not land.
+            (reader, &clone, 3, &["stage", "clone_done", "error"]),
+            (reader, &format!("ls -R {ticket}"), 0, &["entry"]),
+            (reader, &format!("log {ticket}"), 0, &["change"]),
+            (reader, "log --stat copy", 0, &["change"]),
+            (reader, "status copy", 0, &["status"]),
+            (reader, "verify copy", 0, &["verify"]),
+            (reader, &format!("ls {ticket} --log-file log --log-format json -vv"), 0, &["entry"]),
+        ],
+    );
+    schemas.take("the log", &fs::read(reader.path("log")).unwrap(), &["log"]);
+    // Without --json, stages alone can be had as JSON.
+    let output = reader.run(["clone", ticket, "other", "--progress", "json"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    let (stages, _) = text.split_at(text.find('✓').unwrap());
+    schemas.take("--progress json", stages.as_bytes(), &["stage"]);
+    rot(&path(&reader.path("other"), odd("odd")), 100_000);
+    run(schemas, &[(reader, "verify other", 6, &["verify", "error"])]);
+}
+
+/// Where only a part of a drive is.
+fn missing(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
+    run(
+        schemas,
+        &[
+            (reader, &format!("clone {ticket}/data part"), 0, &["stage", "clone_done"]),
+            (reader, "status part", 0, &["status"]),
+            (reader, "cat part/plain", 5, &["error"]),
+            (writer, "status source", 0, &["status"]),
+        ],
+    );
+}
+
+/// Speaks a newer protocol only.
+async fn newer(mut line: Line) {
+    let _ = line.hello(2, 3).await;
+    line.until_gone().await;
+}
+
+/// Errors with fields of their own.
+fn errors(schemas: &mut Schemas, writer: &User, reader: &User, [link, ticket]: &[&str; 2]) {
+    let stranger = User::new();
+    let end = if link.ends_with('q') { "p" } else { "q" };
+    let typo = format!("{}{end}", &link[..link.len() - 1]);
+    let newer = Hostile::listen(newer);
+    let goods = User::new();
+    assert_exit(&goods.run(["clone", ticket, "goods"]), 3);
+    let goods = Goods::of_clone(&goods.path("goods"));
+    let lies = Source::Says(Script::WrongBytes);
+    let liar = Hostile::listen(move |line| lies.act(line, goods.clone(), Acts::default()));
+    write(&reader.path("dirty"), b"plain", b"mine");
+    // A store from the future.
+    copy(&reader.path("copy"), &reader.path("future"));
+    let meta = reader.path("future/.dat/store/meta");
+    let mut bytes = fs::read(&meta).unwrap();
+    bytes[8] = 99;
+    fs::write(&meta, bytes).unwrap();
+    run(
+        schemas,
+        &[
+            (&stranger, "clone", 2, &["error"]),
+            (&stranger, &format!("clone {typo}"), 2, &["error"]),
+            (
+                &stranger,
+                &format!("ls {link} --wait 200ms --peer /ip4/127.0.0.1/tcp/1"),
+                5,
+                &["error"],
+            ),
+            (&stranger, &format!("ls {link} --offline"), 5, &["error"]),
+            (&stranger, &format!("ls {link} --wait 2s --peer {}", newer.address()), 1, &["error"]),
+            (
+                &stranger,
+                &format!("cat {link}/plain --wait 2s --peer {}", liar.address()),
+                6,
+                &["error"],
+            ),
+            (reader, &format!("cat {ticket}/pliaN"), 4, &["error"]),
+            (reader, &format!("clone {ticket} dirty"), 7, &["stage", "error"]),
+            (reader, "ls future", 1, &["error"]),
+            (writer, "share source", 9, &["error"]),
+        ],
+    );
+    // Somebody is there, and does not have it.
+    let part = reader.share(&reader.path("part"), &[]);
+    let clone = format!("clone {} late --peer {} --wait 1s", part.link(), part.address());
+    run(schemas, &[(&stranger, &clone, 5, &["stage", "error"])]);
+}
+
+/// A writer whose store was put back from a backup.
+fn rolled_back(schemas: &mut Schemas, writer: &User, reader: &User) {
+    let source = writer.path("source");
+    fs::remove_dir_all(&source).unwrap();
+    copy(&writer.path("backup"), &source);
+    let serving = reader.share(&reader.path("copy"), &[]);
+    let peer = serving.address();
+    let share = format!("share source --no-import --peer {peer}");
+    run(
+        schemas,
+        &[(writer, "status source", 0, &["status"]), (writer, "share source", 7, &["error"])],
+    );
+    run_until(schemas, writer, &share, "warning", &["ready", "warning"]);
+    let recover = format!("recover source --peer {peer} --wait 20s");
+    run(schemas, &[(writer, &recover, 0, &["stage", "recover_done"])]);
+}
