@@ -66,6 +66,8 @@ impl Request {
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
     tokio::select! {
+        // What ends at once has no stages to show.
+        biased;
         done = clone(args, &stages, &scene, out) => done,
         never = stages.watch(|| scene.look()) => match never {},
     }

@@ -49,6 +49,8 @@ impl Opened {
         let (stages, scene) = (Stages::aside(&self.out, FETCHING), Scene::default());
         scene.opened(&self.drive);
         tokio::select! {
+            // What ends at once has no stages to show.
+            biased;
             found = self.drive.version(&self.version) => found,
             never = stages.watch(|| scene.look()) => match never {},
         }

@@ -32,6 +32,8 @@ const MOMENT: Duration = Duration::from_secs(5);
 pub(super) async fn run(args: Recover, out: &Out) -> Result<(), Error> {
     let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
     tokio::select! {
+        // What ends at once has no stages to show.
+        biased;
         done = recover(args, &stages, &scene, out) => done,
         never = stages.watch(|| scene.look()) => match never {},
     }
