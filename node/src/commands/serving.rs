@@ -67,7 +67,8 @@ impl Serving {
                     Question::Peers => Ok(report(&drive)),
                     Question::State => Ok(state(&drive, began)),
                     Question::Fetch { start, end } => {
-                        drive.bring(start..end).await.map(|()| json!({}))
+                        let latest = drive.latest().await?;
+                        latest.bring(start..end).await.map(|()| json!({}))
                     }
                     Question::Reload => reload(&drive),
                     Question::Edit(order) => {

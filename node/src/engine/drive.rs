@@ -5,7 +5,6 @@
 //! Elsewhere: reading one version (`snapshot`).
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use datnode_drive::{Reading, Step, Version};
@@ -166,17 +165,6 @@ impl Drive {
             }
         }
         self.latest().await
-    }
-
-    /// Fetches bytes of the latest version's content before anything else, and waits for them.
-    ///
-    /// # Errors
-    /// Those of [`latest`](Self::latest).
-    pub async fn bring(&self, bytes: Range<u64>) -> Result<(), Error> {
-        let Some(content) = self.latest().await?.content else { return Ok(()) };
-        let want = Want { target: Target::Bytes(bytes), priority: URGENT, order: Order::Linear };
-        let mut wanted = self.hub.want(content.id, want);
-        self.patience.wait(&self.hub, wanted.done()).await
     }
 
     /// Returns how much of the drive's content a peer has, in percent; none while it has not told.

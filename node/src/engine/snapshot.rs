@@ -119,6 +119,31 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Fetches bytes of the content before anything else, as far as they are not here, and waits for them.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`].
+    pub async fn bring(&self, bytes: Range<u64>) -> Result<(), Error> {
+        let Some(content) = &self.content else { return Ok(()) };
+        let (drive, slot) = (&self.drive, content.slot);
+        let (mut news, mut wanted) = (content.news.clone(), None);
+        loop {
+            // Seen before looking: news that come while we look wake us up afterwards.
+            news.borrow_and_update();
+            let range = bytes.clone();
+            let missing = drive.store.query(move |worker| worker.first_missing(slot, range)).await;
+            let Some(at) = missing.map_err(Error::store)? else { return Ok(()) };
+            wanted.get_or_insert_with(|| {
+                let (target, order) = (Target::Bytes(at..bytes.end), Order::Linear);
+                drive.hub.want(content.id, Want { target, priority: URGENT, order })
+            });
+            let changed = async { news.changed().await.is_ok() };
+            if !drive.patience.wait(&drive.hub, changed).await? {
+                return Err(Error::interrupted());
+            }
+        }
+    }
+
     /// Has the process that has the folder open fetch the next of some bytes, as far as it lacks them; returns where they end.
     async fn have_fetched(&self, bytes: Range<u64>) -> Result<u64, Error> {
         let Patience { reach: Reach::Owner { socket, locked }, wait, .. } = &self.drive.patience
@@ -204,6 +229,25 @@ impl Window {
 }
 
 impl Worker {
+    /// Returns where the first of some bytes of a feed are that are not here.
+    fn first_missing(
+        &mut self,
+        slot: FeedSlot,
+        range: Range<u64>,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut at = range.start;
+        while at < range.end {
+            let Seek::Block { block, offset } = self.store.seek(slot, at)? else {
+                return Ok(Some(at));
+            };
+            match self.store.leaf(slot, block)? {
+                Some(leaf) if self.store.have(slot).contains(block.0) => at += leaf.size - offset,
+                _ => return Ok(Some(at)),
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns the first of some bytes of a feed that are here, up to the end of their block.
     fn bytes_at(
         &mut self,

@@ -76,6 +76,7 @@ fn all_that_is_printed_is_as_the_schema_says() {
     let (link, ticket) = (sharer.link(), sharer.ticket());
     reading(schemas, &reader, ticket);
     missing(schemas, &writer, &reader, ticket);
+    around(schemas, &writer, &reader, ticket);
     errors(schemas, &writer, &reader, &[link, ticket]);
     drop(sharer);
     rolled_back(schemas, &writer, &reader);
@@ -100,7 +101,7 @@ fn taking_in(schemas: &mut Schemas, writer: &User) {
         writer,
         "share source --ignore *.bak -m first",
         "ready",
-        &["stage", "ready"],
+        &["stage", "ready", "share_done"],
     );
     copy(&source, &writer.path("backup"));
     write(&source, b"plain", b"other text");
@@ -108,9 +109,9 @@ fn taking_in(schemas: &mut Schemas, writer: &User) {
     fs::remove_file(path(&source, odd("gone"))).unwrap();
     let listed = &["put", "del", "left_out", "dry_run_done"][..];
     run(schemas, &[(writer, "share source --dry-run --show-ignored --ignore *.bak", 0, listed)]);
-    let both = &["stage", "left_out", "ready"];
+    let both = &["stage", "left_out", "ready", "share_done"];
     run_until(schemas, writer, "share source --show-ignored --ignore *.bak", "ready", both);
-    run_until(schemas, writer, "share source --no-import", "ready", &["ready"]);
+    run_until(schemas, writer, "share source --no-import", "ready", &["ready", "share_done"]);
 }
 
 /// What somebody prints who reads.
@@ -137,6 +138,62 @@ fn reading(schemas: &mut Schemas, reader: &User, ticket: &str) {
     schemas.take("--progress json", stages.as_bytes(), &["stage"]);
     rot(&path(&reader.path("other"), odd("odd")), 100_000);
     run(schemas, &[(reader, "verify other", 6, &["verify", "error"])]);
+}
+
+/// The commands around share and clone.
+fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
+    write(&writer.path(""), b"note", b"a note");
+    let exported = writer.command(["keys"]).env("DATNODE_PASSPHRASE", "a").output().unwrap();
+    assert_exit(&exported, 0);
+    let keys = |user: &User, line: &str, name: &str, schemas: &mut Schemas| {
+        let mut command = user.command(["--json"].into_iter().chain(line.split(' ')));
+        let output = command.env("DATNODE_PASSPHRASE", "of a test").output().unwrap();
+        assert_exit(&output, 0);
+        schemas.take(line, &[output.stdout, output.stderr].concat(), &[name]);
+    };
+    run(
+        schemas,
+        &[
+            (writer, "init --bare uploads --name up", 0, &["init_done"]),
+            (writer, "put note up/data/note -m first", 0, &["edit_done"]),
+            (writer, "mv up/data/note up/note", 0, &["edit_done"]),
+            (writer, "rm up/note", 0, &["edit_done"]),
+            (writer, "put note up/note --if-version 1", 7, &["error"]),
+            (reader, &format!("stat {ticket}/plain"), 0, &["stat"]),
+            (reader, "stat copy/link", 0, &["stat"]),
+            (reader, "stat copy", 0, &["stat"]),
+            (reader, "du copy", 0, &["folder_size"]),
+            (reader, "link copy", 0, &["link_word"]),
+            (writer, "link source --at 1", 0, &["link_word"]),
+            (reader, "ignored copy/plain copy/.dat/key", 0, &["ignored"]),
+            (reader, "config set network.wait 20s", 0, &["setting_changed"]),
+            (reader, "config get network.wait", 0, &["setting"]),
+            (reader, "config show --origin", 0, &["settings"]),
+            (reader, "config unset network.wait", 0, &["setting_changed"]),
+            (reader, "status --all", 0, &["known"]),
+            (writer, "status --all", 0, &["known"]),
+            (writer, "keys", 0, &["keys"]),
+        ],
+    );
+    keys(writer, "keys export up --encrypt up.datkey", "key_exported", schemas);
+    fs::copy(writer.path("up.datkey"), reader.path("up.datkey")).unwrap();
+    keys(reader, "keys import up.datkey", "key_imported", schemas);
+    let holder = reader.share(&reader.path("copy"), &["--peer", ticket_address(writer).as_str()]);
+    wait_until(HANGS, "a peer", || {
+        let peers = writer.run(["peers", "source"]);
+        String::from_utf8_lossy(&peers.stdout).contains("12D3")
+    });
+    run(schemas, &[(writer, "peers source", 0, &["peer"])]);
+    drop(holder);
+}
+
+/// Returns where a process of a user listens.
+fn ticket_address(user: &User) -> String {
+    let told = user.run(["--json", "link", "source"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let ticket: datnode::address::Ticket =
+        datnode::address::Ticket::parse(told["ticket"].as_str().unwrap().as_bytes()).unwrap();
+    ticket.addresses[0].to_string()
 }
 
 /// Where only a part of a drive is.
