@@ -277,6 +277,21 @@ async fn another_peer_at_the_address_is_a_failure() {
 }
 
 #[tokio::test]
+async fn another_peer_at_one_address_does_not_hide_the_right_one() {
+    let far = Node::new().await;
+    for _ in 0..10 {
+        let mut near = Node::new().await;
+        // Our own address may be in a ticket: another network has the same numbers.
+        let ours = [near.tcp(), near.quic()].map(|mut address| {
+            address.pop();
+            address.with_p2p(far.peer()).unwrap()
+        });
+        near.swarm.dial(ours.into_iter().chain([far.tcp()]).collect()).await;
+        assert_eq!(near.session().await.peer, far.peer());
+    }
+}
+
+#[tokio::test]
 async fn a_closed_port_is_a_failure_with_its_reason() {
     let mut near = Node::new().await;
     near.swarm.dial(vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap()]).await;

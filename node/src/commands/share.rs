@@ -55,7 +55,7 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     let addresses = network.addresses();
-    let _announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
+    let _announcement = runtime::announce(&dirs.run, network.local_addresses(), &[key])
         .map_err(|error| Error::io("write", &dirs.run, &error))?;
     let ticket = Ticket::new(key, addresses);
     let serving = Serving { drive, ticket, pen, began: Instant::now(), out: out.clone() };

@@ -131,6 +131,11 @@ impl Network {
         self.taken
     }
 
+    /// Returns the addresses that processes of this computer can dial; none offline.
+    pub fn local_addresses(&self) -> Vec<Multiaddr> {
+        self.swarm.as_ref().map(Swarm::local_addresses).unwrap_or_default()
+    }
+
     /// Returns the addresses that others can dial; none offline.
     pub fn addresses(&self) -> Vec<Multiaddr> {
         self.swarm.as_ref().map(Swarm::dialable_addresses).unwrap_or_default()

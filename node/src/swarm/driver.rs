@@ -219,7 +219,12 @@ impl Driver {
         // Dialing ourselves: no other time will be better.
         let fatal = matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses);
         let reason = reason::of_dial(error);
-        let failures = self.targets.handle_failed(now, connection, &reason, fatal);
+        let failures = match error {
+            DialError::WrongPeerId { address, .. } => {
+                self.targets.handle_wrong(now, connection, address, &reason)
+            }
+            _ => self.targets.handle_failed(now, connection, &reason, fatal),
+        };
         self.sessions.report(failures);
     }
 

@@ -217,10 +217,18 @@ impl Swarm {
         addresses
     }
 
-    /// Returns the addresses we listen on now with our id at their end, as tickets carry them.
-    pub fn dialable_addresses(&self) -> Vec<Multiaddr> {
+    /// Returns the addresses we listen on now with our id at their end, as processes of this computer can dial them.
+    pub fn local_addresses(&self) -> Vec<Multiaddr> {
         let addresses = self.listen_addresses().into_iter();
         addresses.map(|address| address.with(Protocol::P2p(self.local))).collect()
+    }
+
+    /// Returns those that are for others, as tickets carry them: loopback, which elsewhere is the reader's own computer, only
+    /// if there is nothing else.
+    pub fn dialable_addresses(&self) -> Vec<Multiaddr> {
+        let all = self.local_addresses();
+        let only_here = all.iter().all(nearby::is_loopback);
+        all.into_iter().filter(|address| only_here || !nearby::is_loopback(address)).collect()
     }
 
     /// Waits until there is an address for each one that was asked for, but no longer than it takes where there is a network.

@@ -182,7 +182,8 @@ fn ip4(address: &Multiaddr) -> Option<Ipv4Addr> {
     }
 }
 
-fn is_loopback(address: &Multiaddr) -> bool {
+/// Tells whether an address leads nowhere but to this computer.
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => ip.is_loopback(),
         Some(Protocol::Ip6(ip)) => ip.is_loopback(),

@@ -84,6 +84,8 @@ enum Phase {
         /// When the next try begins although attempts are still under way.
         next_at: Instant,
         reasons: Vec<String>,
+        /// Where somebody else answered, this time.
+        wrong: Vec<Multiaddr>,
     },
     Connected {
         peer: PeerId,
@@ -260,6 +262,31 @@ impl Targets {
         self.fail(now, Attempt::Dialing(connection), reason, fatal)
     }
 
+    /// At one of the addresses that were dialed at once was another node. That ended the dial, and says nothing of the others:
+    /// they are dialed again without it.
+    pub(super) fn handle_wrong(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        address: &Multiaddr,
+        reason: &str,
+    ) -> Vec<Failure> {
+        for target in self.targets.values_mut() {
+            let Phase::Dialing { tries, attempts, wrong, .. } = &mut target.phase else { continue };
+            if attempts.contains(&Attempt::Dialing(connection)) {
+                wrong.push(bare(address));
+                let left = |other: &&Multiaddr| {
+                    is_tcp(other) == is_tcp(address) && !wrong.contains(&bare(other))
+                };
+                let rest: Vec<_> = target.addresses.iter().filter(left).cloned().collect();
+                if target.peer.is_some() && !rest.is_empty() {
+                    tries.push_front(rest);
+                }
+            }
+        }
+        self.handle_failed(now, connection, reason, false)
+    }
+
     /// The last connection to a peer is gone.
     pub(super) fn handle_gone(&mut self, now: Instant, peer: PeerId, reason: &str) -> Vec<Failure> {
         self.targets.retain(|_, target| {
@@ -278,7 +305,7 @@ impl Targets {
     fn fail(&mut self, now: Instant, attempt: Attempt, reason: &str, fatal: bool) -> Vec<Failure> {
         let mut failures = Vec::new();
         self.targets.retain(|_, target| {
-            let Phase::Dialing { tries, attempts, next_at, reasons } = &mut target.phase else {
+            let Phase::Dialing { tries, attempts, next_at, reasons, .. } = &mut target.phase else {
                 return true;
             };
             let before = attempts.len();
@@ -332,6 +359,7 @@ impl Targets {
                         attempts: vec![Attempt::Established(peer)],
                         next_at: now,
                         reasons: Vec::new(),
+                        wrong: Vec::new(),
                     };
                 }
             }
@@ -373,6 +401,7 @@ impl Target {
                 attempts: Vec::new(),
                 next_at: now,
                 reasons: Vec::new(),
+                wrong: Vec::new(),
             };
         }
         let Phase::Dialing { tries, next_at, .. } = &mut self.phase else { return None };
@@ -425,6 +454,11 @@ pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
         Some(Protocol::P2p(peer)) => Some(peer),
         _ => None,
     }
+}
+
+/// Returns an address without the peer it ends in.
+fn bare(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
 }
 
 pub(super) fn is_tcp(address: &Multiaddr) -> bool {
@@ -588,6 +622,38 @@ mod tests {
             }
         }
         assert_eq!(done, count);
+    }
+
+    #[test]
+    fn somebody_else_at_one_address_does_not_hide_the_peer_at_another() {
+        let now = Instant::now();
+        let (mut targets, peer) = (Targets::new(PeerId::random()), peer());
+        let at = |port| address(&format!("/ip4/127.0.0.1/tcp/{port}"));
+        let quic = address("/ip4/127.0.0.1/udp/1/quic-v1").with_p2p(peer).unwrap();
+        targets.add(now, Channel::Given, vec![at(1), quic.clone(), at(2), at(3)], true);
+        let mut connections = (0..).map(connection);
+        let mut dial = |targets: &mut Targets| {
+            let dial = targets.poll_dial(now, NOBODY).unwrap();
+            let connection = connections.next().unwrap();
+            targets.handle_dialing(dial.target, connection);
+            (dial.addresses, connection)
+        };
+        let (all, first) = dial(&mut targets);
+        assert_eq!(all, [at(1), at(2), at(3)]);
+        let wrong = at(2).with_p2p(peer).unwrap();
+        assert_eq!(targets.handle_wrong(now, first, &wrong, "another"), []);
+        let (rest, second) = dial(&mut targets);
+        assert_eq!(rest, [at(1), at(3)]);
+        assert_eq!(targets.handle_wrong(now, second, &at(1), "another"), []);
+        let (rest, third) = dial(&mut targets);
+        assert_eq!(rest, [at(3)]);
+        assert_eq!(targets.handle_wrong(now, third, &at(3), "another"), []);
+        let (rest, fourth) = dial(&mut targets);
+        assert_eq!(rest, [quic.clone()], "then the second choice");
+        assert_eq!(targets.handle_wrong(now, fourth, &quic, "another").len(), 1);
+        // The next time all of them may be right.
+        let due = targets.poll_timeout().unwrap();
+        assert_eq!(targets.poll_dial(due, NOBODY).unwrap().addresses.len(), 3);
     }
 
     #[test]

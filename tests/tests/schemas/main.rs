@@ -89,6 +89,7 @@ fn taking_in(schemas: &mut Schemas, writer: &User) {
     write(&source, b"plain", b"text");
     write(&source, b"data/a.csv", &noise(1, 200_000));
     write(&source, &odd("odd"), &noise(2, 200_000));
+    write(&source, &[odd("folder"), b"/file".to_vec()].concat(), b"in it");
     write(&source, &odd("gone"), b"not for long");
     write(&source, &odd(".hidden"), b"hidden");
     write(&source, b".datignore", b"*.tmp\n");
@@ -143,8 +144,6 @@ fn reading(schemas: &mut Schemas, reader: &User, ticket: &str) {
 /// The commands around share and clone.
 fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
     write(&writer.path(""), b"note", b"a note");
-    let exported = writer.command(["keys"]).env("DATNODE_PASSPHRASE", "a").output().unwrap();
-    assert_exit(&exported, 0);
     let keys = |user: &User, line: &str, name: &str, schemas: &mut Schemas| {
         let mut command = user.command(["--json"].into_iter().chain(line.split(' ')));
         let output = command.env("DATNODE_PASSPHRASE", "of a test").output().unwrap();
@@ -175,6 +174,18 @@ fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
             (writer, "keys", 0, &["keys"]),
         ],
     );
+    // Names that are not UTF-8 come as they are, too.
+    for (user, before, name, of) in [
+        (reader, &["stat"][..], "copy/odd", "stat"),
+        (reader, &["ignored"], "copy/odd", "ignored"),
+        (reader, &["du"], "copy/folder", "folder_size"),
+        (writer, &["put", "note"], "up/odd", "edit_done"),
+    ] {
+        let mut command = user.command(["--json"].iter().chain(before));
+        let output = command.arg(OsString::from_vec(odd(name))).output().unwrap();
+        assert_exit(&output, 0);
+        schemas.take(name, &[output.stdout, output.stderr].concat(), &[of]);
+    }
     keys(writer, "keys export up --encrypt up.datkey", "key_exported", schemas);
     fs::copy(writer.path("up.datkey"), reader.path("up.datkey")).unwrap();
     keys(reader, "keys import up.datkey", "key_imported", schemas);
@@ -276,7 +287,7 @@ fn rolled_back(schemas: &mut Schemas, writer: &User, reader: &User) {
         schemas,
         &[(writer, "status source", 0, &["status"]), (writer, "share source", 7, &["error"])],
     );
-    run_until(schemas, writer, &share, "warning", &["ready", "warning"]);
+    run_until(schemas, writer, &share, "warning", &["ready", "warning", "share_done"]);
     let recover = format!("recover source --peer {peer} --wait 20s");
     run(schemas, &[(writer, &recover, 0, &["stage", "recover_done"])]);
 }
