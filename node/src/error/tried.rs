@@ -121,7 +121,7 @@ mod tests {
 
         (1..=6).for_each(|port| sought.seek(Channel::Remembered, &at(port)));
         let (one, two) = (at(7), at(8));
-        [&one, &two].iter().for_each(|address| sought.seek(Channel::Given, address));
+        [&one, &two].into_iter().for_each(|address| sought.seek(Channel::Given, address));
         sought.seek(Channel::Lan, &two);
         sought.reached(crate::swarm::peer_of(&two).unwrap(), &two, true);
         sought.failed(Channel::Given, &[one], "connection refused");

@@ -649,7 +649,7 @@ mod tests {
         assert_eq!(rest, [at(3)]);
         assert_eq!(targets.handle_wrong(now, third, &at(3), "another"), []);
         let (rest, fourth) = dial(&mut targets);
-        assert_eq!(rest, [quic.clone()], "then the second choice");
+        assert_eq!(rest, std::slice::from_ref(&quic), "then the second choice");
         assert_eq!(targets.handle_wrong(now, fourth, &quic, "another").len(), 1);
         // The next time all of them may be right.
         let due = targets.poll_timeout().unwrap();
