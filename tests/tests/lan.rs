@@ -98,7 +98,8 @@ fn without_discovery_nobody_is_found_nor_remembered() {
     let Some(network) = network(2, Joined::Switch) else { return };
     let [writer, reader] = [(); 2].map(|()| User::new());
     source(&writer, 1);
-    let sharer = network.share(0, &writer, &["source"]);
+    // Nor does the sharer look, who would find the reader of a moment ago.
+    let sharer = network.share(0, &writer, &["source", "--discover", "none"]);
     let none = ["--discover", "none", "--wait", "1s"];
     let clone = |address, folder, more: &[&str]| {
         let args: Vec<&str> = ["clone", address, folder].iter().chain(more).copied().collect();
