@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
@@ -64,6 +65,11 @@ impl Out {
     pub fn data(&self, bytes: &[u8]) -> Result<(), Error> {
         let mut out = std::io::stdout().lock();
         out.write_all(bytes).and_then(|()| out.flush()).map_err(said)
+    }
+
+    /// Returns a way to write very many lines to stdout.
+    pub fn lines(&self) -> Lines {
+        Lines { out: self.clone(), buffer: Vec::new(), since: Instant::now() }
     }
 
     /// Writes a line of JSON to stdout.
@@ -141,6 +147,54 @@ impl Out {
             false => error.render_warning(self.colour),
         };
         let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end());
+    }
+}
+
+/// How much of them is written at a time.
+const LINES_BYTES: usize = 64 << 10;
+/// How long a line waits for the next one at most.
+const LINES_AGE: Duration = Duration::from_millis(50);
+
+/// Lines on their way to stdout, many at a time. The last ones are written by [`end`](Self::end).
+pub struct Lines {
+    out: Out,
+    buffer: Vec<u8>,
+    since: Instant,
+}
+
+impl Lines {
+    /// Writes text.
+    ///
+    /// # Errors
+    /// As for [`Out::data`].
+    pub fn data(&mut self, text: &str) -> Result<(), Error> {
+        self.buffer.extend_from_slice(text.as_bytes());
+        if self.buffer.len() >= LINES_BYTES || self.since.elapsed() >= LINES_AGE {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a line of JSON.
+    ///
+    /// # Errors
+    /// As for [`Out::data`].
+    pub fn record(&mut self, value: &Value) -> Result<(), Error> {
+        self.data(&format!("{}\n", escape::json(&value.to_string())))
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// As for [`Out::data`].
+    pub fn end(mut self) -> Result<(), Error> {
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.since = Instant::now();
+        if buffer.is_empty() { Ok(()) } else { self.out.data(&buffer) }
     }
 }
 

@@ -93,13 +93,15 @@ where
 }
 
 fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
-    let words = with_verb(words);
-    let bare = understand(command(), &words)?;
+    let (words, bare) = understand_bare(words)?;
     let stop = |error| Stop::Mistake { error, json: bare.global.json };
     let files = files(&bare, dirs).map_err(stop)?;
     let mut cli = match files.is_empty() {
         true => bare,
-        false => understand(settings::defaults(command(), &files).map_err(stop)?, &words)?,
+        false => {
+            let command = settings::defaults(command(), &files).map_err(stop)?;
+            understand(command, &words).map_err(|found| refuse(&found, &words))?
+        }
     };
     if let Some(network) = cli.command.network() {
         network.offline = cli.global.offline;
@@ -114,30 +116,43 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
     Ok(cli)
 }
 
-fn understand(command: Command, words: &[OsString]) -> Result<Cli, Stop> {
-    let parsed = command.try_get_matches_from(words);
-    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|found| match found.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Show(found.to_string()),
-        _ => Stop::Mistake { error: mistake(&found, words), json: wants_json(words) },
-    })
+/// Understands a command line without settings; a bare folder or key gets the verb that it stands for.
+fn understand_bare(mut words: Vec<OsString>) -> Result<(Vec<OsString>, Cli), Stop> {
+    let found = match understand(command(), &words) {
+        Ok(cli) => return Ok((words, cli)),
+        Err(found) => found,
+    };
+    let Some((at, verb)) = verb(&found, &words) else { return Err(refuse(&found, &words)) };
+    words.insert(at, verb.into());
+    match understand(command(), &words) {
+        Ok(cli) => Ok((words, cli)),
+        Err(found) => Err(refuse(&found, &words)),
+    }
 }
 
-/// Puts in the verb that a bare folder (share) or key (clone) stands for.
-fn with_verb(mut words: Vec<OsString>) -> Vec<OsString> {
-    let Err(found) = command().try_get_matches_from(&words) else { return words };
+fn understand(command: Command, words: &[OsString]) -> Result<Cli, clap::Error> {
+    let parsed = command.try_get_matches_from(words);
+    parsed.and_then(|matches| Cli::from_arg_matches(&matches))
+}
+
+fn refuse(found: &clap::Error, words: &[OsString]) -> Stop {
+    match found.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Show(found.to_string()),
+        _ => Stop::Mistake { error: mistake(found, words), json: wants_json(words) },
+    }
+}
+
+/// Returns the verb that a bare folder (share) or key (clone) stands for, and where it belongs.
+fn verb(found: &clap::Error, words: &[OsString]) -> Option<(usize, &'static str)> {
     let unknown = match (found.kind(), found.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word.clone(),
-        _ => return words,
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => OsStr::new(word),
+        _ => return None,
     };
-    let Some(at) = words.iter().skip(1).position(|word| *word == *unknown) else { return words };
-    let verb = match () {
-        () if is_key(OsStr::new(&unknown)) => "clone",
-        () if std::path::Path::new(&unknown).is_dir() => "share",
-        () => return words,
-    };
-    words.insert(at + 1, verb.into());
-    words
+    let at = words.iter().skip(1).position(|word| word == unknown)? + 1;
+    if is_key(unknown) {
+        return Some((at, "clone"));
+    }
+    std::path::Path::new(unknown).is_dir().then_some((at, "share"))
 }
 
 /// Returns the files of settings that count for a command, the one that comes first in front.

@@ -7,7 +7,7 @@ use super::context::open;
 use super::missing::missing;
 use crate::cli::Ls;
 use crate::cli::escape;
-use crate::cli::output::Out;
+use crate::cli::output::{Lines, Out};
 use crate::cli::units::Size;
 use crate::error::Error;
 
@@ -18,27 +18,32 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let entry = snapshot.entry_or_root(folder).await?;
     match entry {
         Some(entry) if entry.kind != Kind::Directory => {
-            return show(out, folder, folder, &entry, args.long);
+            let mut lines = out.lines();
+            show(&mut lines, out.json, (folder, folder), &entry, args.long)?;
+            return lines.end();
         }
         None if !snapshot.has(folder).await? => return Err(missing(&snapshot, folder).await),
         _ => {}
     }
-    let print = |path: DrivePath, entry: Entry| show(out, folder, &path, &entry, args.long);
-    if args.recursive {
-        snapshot.walk_in(folder, print).await
-    } else {
-        snapshot.list(folder, print).await
-    }
+    let mut lines = out.lines();
+    let print = |path: DrivePath, entry: Entry| {
+        show(&mut lines, out.json, (folder, &path), &entry, args.long)
+    };
+    let ended = match args.recursive {
+        true => snapshot.walk_in(folder, print).await,
+        false => snapshot.list(folder, print).await,
+    };
+    lines.end().and(ended)
 }
 
 fn show(
-    out: &Out,
-    folder: &DrivePath,
-    path: &DrivePath,
+    lines: &mut Lines,
+    json: bool,
+    (folder, path): (&DrivePath, &DrivePath),
     entry: &Entry,
     long: bool,
 ) -> Result<(), Error> {
-    if out.json {
+    if json {
         let mut record = json!({
             "type": kind(entry.kind), "size": entry.size, "mode": format!("{:04o}", entry.mode),
             "mtime": time(entry), "change": entry.change,
@@ -47,7 +52,7 @@ fn show(
         if entry.kind == Kind::Symlink {
             record["target"] = escape::bytes(&entry.target).into();
         }
-        return out.record(&record);
+        return lines.record(&record);
     }
     let name = path.as_bytes().get(folder.as_bytes().len()..).unwrap_or_default();
     let name = escape::bytes(name.strip_prefix(b"/").unwrap_or(name));
@@ -58,11 +63,11 @@ fn show(
         _ => name,
     };
     if !long {
-        return out.data(format!("{name}\n").as_bytes());
+        return lines.data(&format!("{name}\n"));
     }
     let size =
         if entry.kind == Kind::File { Size(entry.size).to_string() } else { "–".to_owned() };
-    out.data(format!("{size:>10}  {}  {:>6}  {name}\n", time(entry), entry.change).as_bytes())
+    lines.data(&format!("{size:>10}  {}  {:>6}  {name}\n", time(entry), entry.change))
 }
 
 /// Returns what scripts call a kind of entry.

@@ -109,6 +109,12 @@ struct Content {
 
 async fn content(snapshot: &Snapshot) -> Result<Content, Error> {
     let held = snapshot.held().await?;
+    let change = &snapshot.version.change;
+    if change.feeds.first().is_none_or(|feed| held.all(0..feed.length)) {
+        // Everything is here: what there is, the change says.
+        let bytes = change.counts.bytes;
+        return Ok(Content { bytes, here: bytes, missing: Vec::new() });
+    }
     let mut content = Content::default();
     let count = |path: DrivePath, entry: Entry| {
         if entry.kind == Kind::File {
