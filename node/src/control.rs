@@ -64,7 +64,8 @@ pub type Answers = Arc<dyn Fn(Question) -> Answer + Send + Sync>;
 pub async fn answer(stream: UnixStream, answers: &Answers) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(read.take(LINE_LEN_MAX)).read_line(&mut line).await?;
+    let mut read = BufReader::new(read.take(LINE_LEN_MAX));
+    tokio::time::timeout(SILENCE, read.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(question) => answers(question),
         Err(_) => Box::pin(async { Err(Error::usage("a question of another version of datnode")) }),

@@ -119,6 +119,10 @@ impl Drives {
     /// # Errors
     /// E-USAGE if it is no name, or that of another drive.
     pub fn check(&self, drive: &PublicKey, name: &str) -> Result<(), Error> {
+        self.check_for(Some(drive), name)
+    }
+
+    fn check_for(&self, drive: Option<&PublicKey>, name: &str) -> Result<(), Error> {
         if !is_name(name) {
             let shown = escape::text(name);
             return Err(Error::new(Code::Usage, format!("“{shown}” cannot be a drive's name"))
@@ -127,7 +131,7 @@ impl Drives {
                 )));
         }
         match self.find(name) {
-            Some(other) if other.key != *drive => {
+            Some(other) if Some(&other.key) != drive => {
                 let link = Link(&other.key);
                 let error =
                     Error::usage(format!("{} is the name of another drive", escape::text(name)));
@@ -135,6 +139,14 @@ impl Drives {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks that a drive that is yet to be made may be called so.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check).
+    pub fn check_new(&self, name: &str) -> Result<(), Error> {
+        self.check_for(None, name)
     }
 
     fn path(&self, drive: &PublicKey) -> PathBuf {

@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 
 use datnode_drive::{DrivePath, Entry, Kind, Op, SafePath, Step, Version};
 use datnode_feed::{Storage, Store};
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::address::VersionSpec;
 use crate::cli::escape;
 use crate::disk::DRIVE_FOLDER;
 use crate::error::{Code, Error};
-use crate::import::{How, Keep, Rules, Writer, finish, import_paths, latest};
+use crate::import::{How, Keep, Rules, Writer, finish, import_paths, latest, look_at};
+use crate::keys::random;
 use crate::view::View;
 
 /// The file that makes a drive bare.
@@ -122,8 +124,12 @@ pub struct Edited {
 }
 
 /// Tells whether a drive has no working folder.
-pub fn is_bare(folder: &Path) -> bool {
-    folder.join(DRIVE_FOLDER).join(BARE).exists()
+///
+/// # Errors
+/// What the disk says: whoever took a bare drive for another would delete all that is in it.
+pub fn is_bare(folder: &Path) -> Result<bool, Error> {
+    let mark = folder.join(DRIVE_FOLDER).join(BARE);
+    mark.try_exists().map_err(|error| Error::io("look at", &mark, &error))
 }
 
 /// Makes a drive one without a working folder.
@@ -141,7 +147,21 @@ pub fn make_bare(folder: &Path) -> Result<(), Error> {
 pub fn staging_place(folder: &Path) -> Result<PathBuf, Error> {
     let staged = folder.join(DRIVE_FOLDER).join(STAGED);
     fs::create_dir_all(&staged).map_err(|error| Error::io("create", &staged, &error))?;
-    Ok(staged.join(std::process::id().to_string()))
+    sweep(&staged);
+    let random = data_encoding::HEXLOWER.encode(&random()?[..8]);
+    Ok(staged.join(format!("{}-{random}", std::process::id())))
+}
+
+/// Removes what processes left that are gone.
+fn sweep(staged: &Path) {
+    for file in fs::read_dir(staged).into_iter().flatten().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let pid = name.split('-').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+        if pid.is_none_or(|pid| test_kill_process(pid).is_err()) {
+            let path = file.path();
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+    }
 }
 
 /// Carries an order out on the drive of `folder`, whose store is given.
@@ -157,7 +177,7 @@ pub fn carry_out<S: Storage>(
 ) -> Result<Edited, Error> {
     let base = latest(store, writer.changes.0)?;
     check_version(order.if_version.as_deref(), &base)?;
-    let bare = is_bare(folder);
+    let bare = is_bare(folder)?;
     let mut editor =
         Editor { store: &mut *store, writer, base, folder, bare, message: &order.message };
     let done = match &order.edit {
@@ -257,6 +277,10 @@ impl<S: Storage> Editor<'_, S> {
             let _ = fs::remove_dir_all(&nowhere);
             return ended;
         }
+        for path in &all {
+            self.check_above(path)?;
+            self.check_shared(path)?;
+        }
         // What is in a folder comes before the folder itself.
         for path in all.iter().rev() {
             let at = self.folder.join(OsStr::from_bytes(path.as_bytes()));
@@ -284,7 +308,13 @@ impl<S: Storage> Editor<'_, S> {
         if to.is_within(from) {
             return Err(Error::usage("a folder cannot be moved into itself"));
         }
+        self.check_above(from)?;
         self.check_place(&to)?;
+        let of_file = matches!(&moved[..], [(path, _)] if path == from);
+        if !of_file && self.entry(&to)?.is_some() {
+            let shown = escape::bytes(to.as_bytes());
+            return Err(Error::usage(format!("{shown} is no folder")));
+        }
         let new_path = |path: &DrivePath| match path.as_bytes().get(from.as_bytes().len() + 1..) {
             Some(rest) => join(&to, rest),
             None => Ok(to.clone()),
@@ -353,10 +383,36 @@ impl<S: Storage> Editor<'_, S> {
         fs::rename(staged, &at).map_err(|error| Error::io("write", &at, &error))
     }
 
-    /// Refuses a path where no file can be: one that may not land, or below a file.
+    /// Refuses a path where no file can be: one that may not land, or below a file; and one where something is that nobody shared.
     fn check_place(&mut self, path: &DrivePath) -> Result<(), Error> {
         SafePath::new(path)
             .map_err(|refusal| Error::paths(&[(path.as_bytes().to_vec(), refusal.to_string())]))?;
+        self.check_above(path)?;
+        self.check_shared(path)
+    }
+
+    /// Refuses what is on the disk and not in the drive as it is there: no version would have it.
+    fn check_shared(&mut self, path: &DrivePath) -> Result<(), Error> {
+        if self.bare {
+            return Ok(());
+        }
+        let here = look_at(self.folder, &BTreeSet::from([path.clone()]));
+        let Some(found) = here.found.first() else { return Ok(()) };
+        let shared = self.entry(path)?.is_some_and(|entry| {
+            let same = entry.kind == found.kind && entry.target == found.target;
+            let alike = (entry.size, entry.mtime) == (found.size, found.mtime);
+            same && (entry.kind != Kind::File || alike)
+        });
+        if shared || found.kind == Kind::Directory {
+            return Ok(());
+        }
+        let shown = escape::bytes(path.as_bytes());
+        Err(Error::new(Code::Dirty, format!("{shown} was changed here and is in no version"))
+            .hint("datnode share takes it in first; or move it away"))
+    }
+
+    /// Refuses a path below a file or a link: it may lead out of the folder.
+    fn check_above(&mut self, path: &DrivePath) -> Result<(), Error> {
         for folder in above(path) {
             let in_drive = self.entry(&folder)?.is_some_and(|entry| entry.kind != Kind::Directory);
             let at = self.folder.join(OsStr::from_bytes(folder.as_bytes()));

@@ -47,7 +47,8 @@ impl DriveKeys {
                 .hint("it begins with datsec1 and has 65 characters; datnode keys export writes a file with it")
         })?;
         let keys = Self::of(&seed);
-        let known = Self::load(dirs, &keys.changes.public())?.is_some();
+        // A file that is damaged, or that others may read, is replaced.
+        let known = matches!(Self::load(dirs, &keys.changes.public()), Ok(Some(_)));
         if !known {
             keys.save(dirs)?;
         }
@@ -79,14 +80,18 @@ impl DriveKeys {
         let path = path(dirs, &keys.changes.public());
         let said = |error| Error::io("write", &path, &error);
         make_private(path.parent().expect("it is inside the keys' folder")).map_err(said)?;
+        // Under another name first: a file that is cut off would be taken for a damaged key.
+        let temporary = path.with_extension("new");
+        let _ = fs::remove_file(&temporary);
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path)
+            .open(&temporary)
             .map_err(said)?;
         file.write_all(&*keys.changes.to_bytes()).map_err(said)?;
         file.sync_all().map_err(said)?;
+        fs::rename(&temporary, &path).map_err(said)?;
         sync_folder(&path).map_err(said)
     }
 

@@ -5,11 +5,16 @@
 
 use std::io::{IsTerminal as _, stdin};
 use std::thread;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// How long the end of listening may go unnoticed.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// The keyboard of this process.
 #[derive(Debug)]
@@ -21,8 +26,7 @@ pub struct Keyboard {
 impl Keyboard {
     /// Listens to keys; none if there is no terminal, or it is not ours.
     pub fn open() -> Option<Self> {
-        let ours = |group| group == rustix::process::getpgrp();
-        if !stdin().is_terminal() || !rustix::termios::tcgetpgrp(stdin()).is_ok_and(ours) {
+        if !stdin().is_terminal() || !is_ours() {
             return None;
         }
         let before = tcgetattr(stdin()).ok()?;
@@ -33,12 +37,22 @@ impl Keyboard {
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(stdin(), OptionalActions::Now, &modes).ok()?;
         let (pressed, keys) = unbounded_channel();
-        // It waits for keys until the process ends, whoever still listens.
         let listen = move || {
             let mut key = [0];
-            while matches!(rustix::io::read(stdin(), &mut key), Ok(1)) {
-                if pressed.send(key[0]).is_err() {
-                    return;
+            while !pressed.is_closed() {
+                // Who was sent to the background and reads would be stopped.
+                let stdin = stdin();
+                let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&MOMENT));
+                if !matches!(ready, Ok(1..)) {
+                    continue;
+                }
+                if !is_ours() {
+                    thread::sleep(Duration::from_millis(200));
+                    continue;
+                }
+                match rustix::io::read(&stdin, &mut key) {
+                    Ok(1) => drop(pressed.send(key[0])),
+                    _ => return,
                 }
             }
         };
@@ -57,6 +71,13 @@ impl Keyboard {
 
 impl Drop for Keyboard {
     fn drop(&mut self) {
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        if is_ours() {
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        }
     }
+}
+
+/// Tells whether the terminal is this process's: the shell has not sent it to the background.
+fn is_ours() -> bool {
+    rustix::termios::tcgetpgrp(stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
 }

@@ -40,6 +40,12 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What a drive's file may say. It may come from anywhere with its folder: where to listen, whom to call and which files to write
+/// is the user's to say.
+fn is_drives(key: &str) -> bool {
+    !key.starts_with("output.") && !matches!(key, "network.peer" | "network.listen")
+}
+
 /// A file of settings.
 #[derive(Clone, Debug)]
 pub struct File {
@@ -87,9 +93,14 @@ impl File {
         &self.path
     }
 
+    fn may_say(&self, key: &str) -> bool {
+        let of_drive = self.path.parent().is_some_and(|folder| folder.ends_with(DRIVE_FOLDER));
+        !of_drive || is_drives(key)
+    }
+
     /// Returns the values of a setting; none if it is not set here.
     pub fn values(&self, key: &str) -> Option<Vec<String>> {
-        let (section, name) = key.split_once('.')?;
+        let (section, name) = key.split_once('.').filter(|_| self.may_say(key))?;
         let value = self.document.get(section)?.as_table_like()?.get(name)?.as_value()?;
         Some(match value {
             Value::Array(values) => values.iter().map(plain).collect(),
@@ -103,6 +114,11 @@ impl File {
     /// E-USAGE for what is no setting, or no value of it, and what the disk says.
     pub fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), Error> {
         let arg = flag(key)?;
+        if !self.may_say(key) {
+            return Err(
+                Error::usage(format!("a drive does not set {key}")).hint("leave --drive out")
+            );
+        }
         let (section, name) = key.split_once('.').expect("a setting has a section");
         match value {
             Some(value) => {

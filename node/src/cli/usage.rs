@@ -1,6 +1,8 @@
 //! From the words of a command line to a command, or to the reason why there is none.
 
 use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::builder::FalseyValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -95,7 +97,13 @@ where
 fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
     let (words, bare) = understand_bare(words)?;
     let stop = |error| Stop::Mistake { error, json: bare.global.json };
-    let files = files(&bare, dirs).map_err(stop)?;
+    let files = match bare.command {
+        // A file that is broken must not be in the way of those who mend it.
+        super::Command::Config(_)
+        | super::Command::Help { .. }
+        | super::Command::Completions(_) => Vec::new(),
+        _ => files(&bare, dirs).map_err(stop)?,
+    };
     let mut cli = match files.is_empty() {
         true => bare,
         false => {
@@ -132,7 +140,18 @@ fn understand_bare(mut words: Vec<OsString>) -> Result<(Vec<OsString>, Cli), Sto
 
 fn understand(command: Command, words: &[OsString]) -> Result<Cli, clap::Error> {
     let parsed = command.try_get_matches_from(words);
-    parsed.and_then(|matches| Cli::from_arg_matches(&matches))
+    let mut cli = parsed.and_then(|matches| Cli::from_arg_matches(&matches))?;
+    // A process may be elsewhere when it reads its settings again.
+    for path in [&mut cli.global.config, &mut cli.global.dir].into_iter().flatten() {
+        *path = start().join(&path);
+    }
+    Ok(cli)
+}
+
+/// Returns the folder that the process was started in.
+fn start() -> &'static Path {
+    static START: OnceLock<PathBuf> = OnceLock::new();
+    START.get_or_init(|| std::env::current_dir().unwrap_or_default())
 }
 
 fn refuse(found: &clap::Error, words: &[OsString]) -> Stop {
@@ -152,7 +171,7 @@ fn verb(found: &clap::Error, words: &[OsString]) -> Option<(usize, &'static str)
     if is_key(unknown) {
         return Some((at, "clone"));
     }
-    std::path::Path::new(unknown).is_dir().then_some((at, "share"))
+    Path::new(unknown).is_dir().then_some((at, "share"))
 }
 
 /// Returns the files of settings that count for a command, the one that comes first in front.
@@ -173,11 +192,10 @@ pub(crate) fn files(cli: &Cli, dirs: Option<&Dirs>) -> Result<Vec<File>, Error> 
 }
 
 /// Returns the folder of the drive that a command is about, if it is about one that is here.
-fn drive_of(cli: &Cli, dirs: Option<&Dirs>) -> Option<std::path::PathBuf> {
-    let here = std::env::current_dir().ok()?;
-    let base = cli.global.dir.as_ref().map_or_else(|| here.clone(), |dir| here.join(dir));
+fn drive_of(cli: &Cli, dirs: Option<&Dirs>) -> Option<PathBuf> {
+    let base = cli.global.dir.as_deref().unwrap_or(start());
     let place = cli.command.place()?;
-    match Address::parse(place, &base, &Drives::of(dirs?)).ok()?.drive {
+    match Address::parse(place, base, &Drives::of(dirs?)).ok()?.drive {
         address::Drive::Folder(folder) => Some(folder),
         _ => None,
     }
@@ -371,7 +389,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let [config, folder] = ["config", "drive"].map(|name| home.path().join(name));
         let dirs = Dirs::all_in(config.clone());
-        let write = |path: &std::path::Path, text: &str| {
+        let write = |path: &Path, text: &str| {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use futures::future::join_all;
 use serde_json::json;
 
 use crate::address::find_drive;
@@ -62,7 +63,7 @@ async fn change(
 ) -> Result<(), Error> {
     let mut file = File::read(&path(drive, flags)?)?;
     file.set(key, value)?;
-    let told = tell().await?;
+    let told = tell().await;
     if out.json {
         let shown = escape::path(file.path());
         return out
@@ -77,17 +78,11 @@ async fn change(
 }
 
 /// Has the processes of this user read their settings again; returns how many did.
-async fn tell() -> Result<usize, Error> {
-    let mut told = 0;
-    for process in runtime::all(&Dirs::open()?.run) {
-        match ask(&process.socket, &Question::Reload).await {
-            Ok(_) => told += 1,
-            Err(error) => {
-                tracing::debug!(pid = process.pid, error = error.message(), "did not reload")
-            }
-        }
-    }
-    Ok(told)
+async fn tell() -> usize {
+    let Ok(dirs) = Dirs::open() else { return 0 };
+    let processes = runtime::all(&dirs.run);
+    let told = processes.iter().map(|process| ask(&process.socket, &Question::Reload));
+    join_all(told).await.iter().filter(|answer| answer.is_ok()).count()
 }
 
 fn show(origin: bool, files: &[File], out: &Out) -> Result<(), Error> {

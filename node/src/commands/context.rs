@@ -239,6 +239,11 @@ pub(super) fn folder_of(typed: &Path) -> Result<PathBuf, Error> {
         Some(known) if known.is_there() => Ok(known.folder),
         Some(known) => Err(Error::not_drive(&known.folder)
             .context(format!("it held {} when it was seen last", escape::path(typed)))),
+        None if !typed.exists() => {
+            let shown = escape::path(typed);
+            Err(Error::new(Code::NotFound, format!("there is no folder and no drive {shown}"))
+                .hint("datnode status --all lists your drives"))
+        }
         None => find_drive(typed),
     }
 }

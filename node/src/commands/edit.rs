@@ -18,18 +18,21 @@ use crate::cli::{Mv, Put, Rm};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
 use crate::drives::Drives;
-use crate::edit::{Edit, Edited, Order, Raw, carry_out, staging_place};
+use crate::edit::{Edit, Edited, Order, Raw, carry_out, is_bare, staging_place};
 use crate::error::{Code, Error};
+use crate::import::{Finder, Rules};
 
 pub(super) async fn put(args: Put, out: &Out) -> Result<(), Error> {
     let place = Place::of(&args.address)?;
     let stdin = args.source.as_os_str() == "-";
     let name = args.source.file_name().filter(|_| !stdin).map(|name| Raw(name.as_bytes().to_vec()));
     let staged = Staged(staging_place(&place.folder)?);
-    let source = (!stdin).then_some(args.source.as_path());
-    stage(source, &staged.0)?;
+    let source = (!stdin).then_some(args.source);
+    let to = staged.0.clone();
+    blocking(move || stage(source.as_deref(), &to)).await?;
     let edit = Edit::Put { path: Raw(place.path.clone()), name, staged: Raw::of(&staged.0) };
     let done = place.change(edit, args.message, args.if_version).await?;
+    place.warn(&done, out)?;
     let stored = format!("Stored {}   {}", escape::bytes(&done.path.0), Size(done.bytes));
     say(out, &done, &stored)
 }
@@ -92,6 +95,24 @@ impl Place {
         }
     }
 
+    /// Warns of a name that a share would leave out, and so take away again.
+    fn warn(&self, done: &Edited, out: &Out) -> Result<(), Error> {
+        let rules = Rules::default();
+        let left_out = !is_bare(&self.folder)?
+            && Finder::new(&self.folder, &rules)?.rule_of(&done.path.0).is_some();
+        if left_out {
+            let (shown, path) = (escape::bytes(&done.path.0), escape::path(&self.folder));
+            out.warn(
+                &Error::new(
+                    Code::Path,
+                    format!("share leaves {shown} out, and takes it away again"),
+                )
+                .hint(format!("datnode ignored {path}/{shown} names the rule")),
+            );
+        }
+        Ok(())
+    }
+
     /// Has the drive changed by whoever has its store.
     async fn change(
         &self,
@@ -102,7 +123,12 @@ impl Place {
         let if_version = if_version.map(|version| version.to_string());
         let order = Order { edit, message, if_version };
         let (dirs, folder) = (Dirs::open()?, self.folder.clone());
-        let locked = match self.change_here(&dirs, &order) {
+        // On a thread of its own, so that Ctrl-C is heard.
+        let here = {
+            let (dirs, folder, order) = (dirs.clone(), folder.clone(), order.clone());
+            blocking(move || change_here(&dirs, &folder, &order))
+        };
+        let locked = match here.await {
             Err(error) if error.code() == Code::Locked => error,
             ended => return ended,
         };
@@ -113,19 +139,29 @@ impl Place {
             Error::new(Code::Version, "the process that has the drive open is of another version")
         })
     }
+}
 
-    fn change_here(&self, dirs: &Dirs, order: &Order) -> Result<Edited, Error> {
-        let mut written = match writing::open(dirs, &self.folder)? {
-            Own::Written(written) => written,
-            Own::Read(_, key) => return Err(Error::read_only(&Link(&key).to_string())),
-        };
-        written.begin(&self.folder, None)?;
-        let (store, writer) = written.parts();
-        let done = carry_out(store, &writer, &self.folder, order)?;
-        written.note(&self.folder)?;
-        written.store.checkpoint().map_err(Error::store)?;
-        Ok(done)
-    }
+/// Changes the drive of a folder that no other process has open.
+fn change_here(dirs: &Dirs, folder: &Path, order: &Order) -> Result<Edited, Error> {
+    let mut written = match writing::open(dirs, folder)? {
+        Own::Written(written) => written,
+        Own::Read(_, key) => return Err(Error::read_only(&Link(&key).to_string())),
+    };
+    written.begin(folder, None)?;
+    let (store, writer) = written.parts();
+    let done = carry_out(store, &writer, folder, order);
+    // A change may have been made in part before it failed: it counts all the same.
+    written.note(folder)?;
+    written.store.checkpoint().map_err(Error::store)?;
+    done
+}
+
+/// Runs what blocks beside what waits for the end.
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let ended = tokio::task::spawn_blocking(run).await;
+    ended.map_err(|error| Error::new(Code::Io, error.to_string()))?
 }
 
 /// A file that waits to be put, and goes away if it was not.
@@ -172,7 +208,11 @@ fn say(out: &Out, done: &Edited, what: &str) -> Result<(), Error> {
         return out.record(&record);
     }
     let note = if done.changed { "" } else { "   nothing changed" };
-    out.say(format_args!("{what}   version {} · {}{note}", done.change, &done.version[..6]));
+    out.say(format_args!(
+        "{what}   version {} · {}{note}",
+        done.change,
+        done.version.get(..6).unwrap_or_default()
+    ));
     Ok(())
 }
 

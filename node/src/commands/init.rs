@@ -9,7 +9,7 @@ use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::dirs::Dirs;
 use crate::drives::Drives;
-use crate::edit::{is_bare, make_bare};
+use crate::edit::make_bare;
 use crate::error::{Code, Error};
 
 pub(super) fn run(args: &Init, out: &Out) -> Result<(), Error> {
@@ -23,23 +23,22 @@ pub(super) fn run(args: &Init, out: &Out) -> Result<(), Error> {
             .hint(format!("datnode status {shown}")));
     }
     let dirs = Dirs::open()?;
+    // Before a key is made that nobody would use.
+    args.name.as_deref().map_or(Ok(()), |name| Drives::of(&dirs).check_new(name))?;
     let Own::Written(mut written) = writing::open(&dirs, &folder)? else {
         unreachable!("a folder without a key gets a new one");
     };
     let key = written.key();
-    if let Some(name) = &args.name {
-        Drives::of(&dirs).check(&key, name)?;
-    }
-    let version = written.begin(&folder, args.name.as_deref())?;
-    written.store.checkpoint().map_err(Error::store)?;
     if args.bare {
         make_bare(&folder)?;
     }
+    let version = written.begin(&folder, args.name.as_deref())?;
+    written.store.checkpoint().map_err(Error::store)?;
     Drives::of(&dirs).note(&key, &folder, args.name.as_deref())?;
     if out.json {
         return out.record(&json!({
             "type": "done", "drive": { "key": hex(&key), "link": Link(&key).to_string() },
-            "folder": shown, "bare": is_bare(&folder), "change": version.number, "version": version.id.to_string(),
+            "folder": shown, "bare": args.bare, "change": version.number, "version": version.id.to_string(),
         }));
     }
     out.say(format_args!("Made {} in {shown}", Link(&key)));

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::context::{folder_of, read_key};
-use crate::address::{Link, key::hex};
+use crate::address::{Link, find_drive, key::hex};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::{Keys, KeysCommand};
@@ -41,7 +41,11 @@ pub(super) fn run(args: Keys, out: &Out) -> Result<(), Error> {
             let keys = DriveKeys::load(&dirs, &key)?.ok_or_else(|| Error::read_only(&link))?;
             if plain {
                 out.say("This is the SECRET key: whoever sees it can change the drive.");
-                return out.data(format!("{}\n", &*keys.secret_word()).as_bytes());
+                let word = keys.secret_word();
+                return match out.json {
+                    true => out.record(&json!({ "type": "secret", "secret": &*word })),
+                    false => out.data(Zeroizing::new(format!("{}\n", &*word)).as_bytes()),
+                };
             }
             let file = encrypt.unwrap_or_else(|| name(&dirs, &key, &folder));
             export(&keys, &file, out)
@@ -85,30 +89,33 @@ fn name(dirs: &Dirs, key: &PublicKey, folder: &Path) -> PathBuf {
 }
 
 fn export(keys: &DriveKeys, file: &Path, out: &Out) -> Result<(), Error> {
-    let said = |error| Error::io("write", file, &error);
-    // Before the passphrase is asked for: nobody should type it in vain. What is there is never replaced.
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let mut made = match made {
-        Ok(made) => made,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let shown = escape::path(file);
-            return Err(Error::new(Code::Dirty, format!("{shown} is there already"))
-                .hint("name another file with --encrypt FILE"));
-        }
-        Err(error) => return Err(said(error)),
+    let (said, shown) = (|error| Error::io("write", file, &error), escape::path(file));
+    let there = || {
+        Error::new(Code::Dirty, format!("{shown} is there already"))
+            .hint("name another file with --encrypt FILE")
     };
-    let written = passphrase("Passphrase: ", true).and_then(|passphrase| {
-        let word = keys.secret_word();
-        let recipient = age::scrypt::Recipient::new(passphrase);
-        let sealed = age::encrypt(&recipient, format!("{}\n", &*word).as_bytes())
-            .map_err(|error| Error::new(Code::Io, format!("cannot encipher the key: {error}")))?;
-        made.write_all(&sealed).and_then(|()| made.sync_all()).map_err(said)
-    });
-    if let Err(error) = written {
-        let _ = std::fs::remove_file(file);
-        return Err(error);
+    if std::fs::symlink_metadata(file).is_ok() {
+        return Err(there());
     }
-    let (shown, key) = (escape::path(file), keys.changes.public());
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if find_drive(parent.unwrap_or(Path::new("."))).is_ok() {
+        return Err(Error::usage(format!("{shown} would be shared with the drive it is in"))
+            .hint("run it elsewhere, or name a file elsewhere with --encrypt FILE"));
+    }
+    let word = Zeroizing::new(format!("{}\n", &*keys.secret_word()));
+    let recipient = age::scrypt::Recipient::new(passphrase("Passphrase: ", true)?);
+    let sealed = age::encrypt(&recipient, word.as_bytes())
+        .map_err(|error| Error::new(Code::Io, format!("cannot encipher the key: {error}")))?;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let mut made = made.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => there(),
+        _ => said(error),
+    })?;
+    if let Err(error) = made.write_all(&sealed).and_then(|()| made.sync_all()) {
+        let _ = std::fs::remove_file(file);
+        return Err(said(error));
+    }
+    let key = keys.changes.public();
     if out.json {
         return out.record(&json!({
             "type": "done", "drive": { "key": hex(&key), "link": Link(&key).to_string() }, "file": shown,
@@ -176,6 +183,9 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
 /// Asks for a passphrase, twice for a new one; where there is no terminal it has to be in the environment.
 fn passphrase(prompt: &str, new: bool) -> Result<SecretString, Error> {
     if let Ok(passphrase) = std::env::var(VARIABLE) {
+        if new && passphrase.is_empty() {
+            return Err(Error::usage("an empty passphrase protects nothing"));
+        }
         return Ok(SecretString::from(passphrase));
     }
     let ask = |prompt: &str| {

@@ -50,7 +50,13 @@ async fn look(args: &Peers) -> Result<Vec<Value>, Error> {
     };
     let mut peers = Vec::new();
     for process in processes {
-        let said = ask(&process.socket, &Question::Peers).await?;
+        let said = match ask(&process.socket, &Question::Peers).await {
+            Err(error) if args.all => {
+                tracing::info!(pid = process.pid, error = error.message(), "does not answer");
+                continue;
+            }
+            said => said?,
+        };
         peers.extend(said["peers"].as_array().cloned().unwrap_or_default());
     }
     Ok(peers)

@@ -10,6 +10,7 @@ use datnode_feed::FeedSlot;
 use datnode_proto::Limits;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use super::link::qr;
 use super::peers::{how, report, short};
@@ -25,7 +26,7 @@ use crate::control::{Answers, Question};
 use crate::dirs::Dirs;
 use crate::edit::{Edited, carry_out};
 use crate::engine::{Drive, PeerReport, Traffic};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::home::Home;
 use crate::keys::DriveKeys;
 
@@ -33,8 +34,10 @@ use crate::keys::DriveKeys;
 const PAINT: Duration = Duration::from_secs(1);
 /// How often a line is written where there is no terminal, if there is something new.
 const TELL: Duration = Duration::from_secs(10);
-/// How many peers are shown.
+/// How many peers are shown in one line.
 const PEERS_MAX: usize = 3;
+/// How many have a line each: more than a terminal has lines could not be wiped again.
+const ROWS_MAX: usize = 20;
 
 /// What it takes to change the drive.
 #[derive(Clone)]
@@ -74,9 +77,14 @@ impl Serving {
                     Question::Edit(order) => {
                         let link = Link(&drive.key).to_string();
                         let pen = pen.ok_or_else(|| Error::read_only(&link))?;
-                        let done = change(&drive, pen, order).await?;
-                        let _ = edits.send(done.clone());
-                        Ok(json!(done))
+                        // Who asked may go away meanwhile; what was begun is ended.
+                        let change = async move {
+                            let done = change(&drive, pen, order).await?;
+                            let _ = edits.send(done.clone());
+                            Ok(json!(done))
+                        };
+                        let lost = |error: JoinError| Error::new(Code::Io, error.to_string());
+                        tokio::spawn(change).await.map_err(lost)?
                     }
                 }
             })
@@ -160,15 +168,16 @@ async fn change(drive: &Drive, pen: Pen, order: crate::edit::Order) -> Result<Ed
     let noting = pen.clone();
     let done = drive.store.query(move |worker| {
         let writer = writer(&pen.keys, pen.changes, pen.content);
-        let done = carry_out(&mut worker.store, &writer, &pen.folder, &order)?;
-        Ok::<_, Error>((done, worker.store.head(pen.changes).copied()))
+        let done = carry_out(&mut worker.store, &writer, &pen.folder, &order);
+        (done, worker.store.head(pen.changes).copied())
     });
-    let (done, head) = done.await?;
+    // A change may have been made in part before it failed: it counts all the same.
+    let (done, head) = done.await;
     if let Some(head) = head {
         Home::open(&noting.dirs, &drive.key)?.note(&noting.folder, &head)?;
     }
     drive.grown().await?;
-    Ok(done)
+    done
 }
 
 /// The lines at the bottom, or lines now and then where there is no terminal.
@@ -202,10 +211,12 @@ impl<'a> Screen<'a> {
         let peers = self.serving.drive.hub.peers();
         match out.progress {
             Progress::Bar => {
-                let up = rate(now - then, traffic.bytes_out - before.bytes_out);
+                let sent = traffic.bytes_out.saturating_sub(before.bytes_out);
+                let up = rate(now - then, sent);
                 let mut lines = vec![summary(up, &peers, &self.serving.drive)];
                 if state.peers {
-                    lines.extend(peers.iter().map(|peer| row(peer, &self.serving.drive)));
+                    let shown = peers.iter().take(ROWS_MAX);
+                    lines.extend(shown.map(|peer| row(peer, &self.serving.drive)));
                 }
                 state.painter.paint(&lines);
             }
@@ -235,7 +246,7 @@ impl<'a> Screen<'a> {
     fn edited(&self, done: &Edited) {
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
         let path = escape::bytes(&done.path.0);
-        let id = &done.version[..6];
+        let id = done.version.get(..6).unwrap_or_default();
         let bytes = match done.bytes {
             0 => String::new(),
             bytes => format!("   {} ({} new)", Size(bytes), Size(done.bytes_new)),

@@ -10,7 +10,7 @@ use datnode_feed::PublicKey;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::context::{asked_to_stop, folder_of, hub, network, patience};
+use super::context::{asked_to_stop, folder_of, hub, network, patience, read_key};
 use super::link::qr;
 use super::serving::{Pen, Serving};
 use super::writing::{self, Own, Written};
@@ -175,6 +175,12 @@ fn take(
     out: &Out,
     stop: &AtomicBool,
 ) -> Result<Taken, Error> {
+    let known = read_key(folder)?;
+    if let Some(name) = &args.name {
+        // Before a key is made that nobody would use.
+        let drives = Drives::of(dirs);
+        known.map_or_else(|| drives.check_new(name), |key| drives.check(&key, name))?;
+    }
     let mut written = match writing::open(dirs, folder)? {
         Own::Written(written) => written,
         Own::Read(store, key) => {
@@ -183,9 +189,6 @@ fn take(
         }
     };
     let key = written.key();
-    if let Some(name) = &args.name {
-        Drives::of(dirs).check(&key, name)?;
-    }
     let changes = written.changes;
     if args.no_import && written.store.length(changes) > 0 {
         let version = latest(&mut written.store, changes)?;
@@ -193,7 +196,7 @@ fn take(
         return Ok(Taken { version, store: written.store, key, imported: None, pen: None });
     }
     let base = written.begin(folder, args.name.as_deref())?;
-    if args.no_import || is_bare(folder) {
+    if args.no_import || is_bare(folder)? {
         return Ok(taken(*written, dirs, folder, base, None));
     }
     let (rules, began) = (rules(args), Instant::now());

@@ -67,7 +67,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), crate::error::Error> {
         fs::write(&temporary, bytes)?;
         File::open(&temporary)?.sync_all()?;
         fs::rename(&temporary, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|error| crate::error::Error::io("write", path, &error))
 }

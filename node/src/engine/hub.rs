@@ -315,11 +315,14 @@ impl Hub {
 
     /// Returns what was sent to others and received from them since the beginning; processes of this user do not count.
     pub fn traffic(&self) -> Traffic {
-        let mut all = self.lock().gone;
-        self.peers()
-            .iter()
-            .filter(|peer| !peer.about.is_local)
-            .for_each(|peer| all.add(&peer.status));
+        let state = self.lock();
+        let mut all = state.gone;
+        for status in state.replicator.peers() {
+            let local = state.peers.get(&status.peer).is_none_or(|peer| peer.about.is_local);
+            if !local {
+                all.add(&status);
+            }
+        }
         all
     }
 

@@ -252,7 +252,12 @@ pub(crate) fn listen_locally(hub: &Hub, socket: &Path, answers: Answers) -> Resu
         UnixListener::bind(socket).map_err(|error| Error::io("listen on", socket, &error))?;
     let hub = hub.clone();
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Too many open files, most likely: that passes.
+                tokio::time::sleep(LOOK).await;
+                continue;
+            };
             let (hub, answers) = (hub.clone(), answers.clone());
             tokio::spawn(async move {
                 if let Err(error) = accept(&hub, stream, &answers).await {
@@ -267,7 +272,7 @@ pub(crate) fn listen_locally(hub: &Hub, socket: &Path, answers: Answers) -> Resu
 /// Learns what the other process came for, and does it.
 async fn accept(hub: &Hub, mut stream: UnixStream, answers: &Answers) -> std::io::Result<()> {
     let mut greeting = [0; GREETING.len()];
-    stream.read_exact(&mut greeting).await?;
+    tokio::time::timeout(control::SILENCE, stream.read_exact(&mut greeting)).await??;
     if &greeting == control::GREETING {
         return control::answer(stream, answers).await;
     }

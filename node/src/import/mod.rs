@@ -136,7 +136,9 @@ pub fn import<S: Storage>(
         let known = entries(store, writer, base);
         (walker.join().expect("no walker panics"), known)
     });
-    take_in(store, writer, base, root, (walked?, known?), how, (stop, progress))
+    let racy_from = base.change.time.seconds - RACY;
+    let found = (walked?, known?, racy_from);
+    take_in(store, writer, base, root, found, how, (stop, progress))
 }
 
 /// Takes in what is at some paths of the folder `root`, whatever the rules say; the drive keeps all others as they are. What is in a
@@ -164,7 +166,9 @@ pub fn import_paths<S: Storage>(
     known.sort_by(|(a, _), (b, _)| a.cmp(b));
     walked.found.sort_by_cached_key(|found| found.path.key());
     let stop = AtomicBool::new(false);
-    take_in(store, writer, base, root, (walked, known), how, (&stop, &mut |_| {}))
+    // What is named is read, however it looks.
+    let found = (walked, known, i64::MIN);
+    take_in(store, writer, base, root, found, how, (&stop, &mut |_| {}))
 }
 
 /// Makes a change of the difference between what was found in `root` and what was known of the same names.
@@ -173,11 +177,10 @@ fn take_in<S: Storage>(
     writer: &Writer<'_>,
     base: &Version,
     root: &Path,
-    (mut walked, known): (Walked, Vec<(Key, Entry)>),
+    (mut walked, known, racy_from): (Walked, Vec<(Key, Entry)>, i64),
     how: &How<'_>,
     (stop, progress): (&AtomicBool, &mut dyn FnMut(Progress)),
 ) -> Result<Imported, Error> {
-    let racy_from = base.change.time.seconds - RACY;
     let (looks, more) = looks(&walked, &known, racy_from);
     if how.keep == Keep::History {
         check_room(root, more)?;
