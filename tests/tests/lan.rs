@@ -163,12 +163,13 @@ fn what_is_remembered_wrongly_does_no_harm() {
     let Some(network) = network(2, Joined::Switch) else { return };
     let [writer, reader] = [(); 2].map(|()| User::new());
     source(&writer, 1);
+    // Who looks nowhere does not come to the reader before the reader comes, which would be nothing to note.
+    let sharer = network.share(0, &writer, &["source", "--discover", "none"]);
+    let note = format!("{}/note", sharer.ticket());
+    assert_exit(&run(network.command(1, &reader, &["cat", &note])), 0);
+    let peer = sharer.address().rsplit('/').next().unwrap().to_owned();
+    drop(sharer);
     let sharer = network.share(0, &writer, &["source"]);
-    assert_exit(
-        &run(network.command(1, &reader, &["cat", &format!("{}/note", sharer.ticket())])),
-        0,
-    );
-    let peer = sharer.address().rsplit('/').next().unwrap();
     // Where it was once nobody says anything, not even no.
     let folder = reader.home().join("peers");
     let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
