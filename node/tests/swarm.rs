@@ -62,7 +62,7 @@ impl Node {
     async fn event(&mut self) -> SwarmEvent {
         loop {
             match within(self.events.recv()).await.expect("the swarm runs") {
-                SwarmEvent::Listening(_) => {}
+                SwarmEvent::Listening(_) | SwarmEvent::Reached { .. } => {}
                 event => return event,
             }
         }

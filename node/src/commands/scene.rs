@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(by_channel(&sought, &[]), "LAN –   remembered –");
         let names = peers.map(|peer| peer.to_string());
         for (number, peer) in peers.into_iter().enumerate() {
-            sought.reached(peer, &at(number), true);
+            sought.reached(peer, &at(number));
         }
         assert_eq!(
             by_channel(&sought, &names[..1]),

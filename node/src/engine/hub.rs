@@ -57,8 +57,8 @@ pub(super) struct State {
     gone: Traffic,
     /// The last one who sent what was not signed.
     liar: Option<Liar>,
-    /// How often a feed was opened with a peer.
-    opened: watch::Sender<u64>,
+    /// Tells whenever a feed was opened with a peer, or a peer answered where we dialed.
+    good_ones: watch::Sender<()>,
 }
 
 /// A peer that sent something of a feed which its writer did not sign.
@@ -177,7 +177,7 @@ impl Hub {
             met: false,
             gone: Traffic::default(),
             liar: None,
-            opened: watch::Sender::new(0),
+            good_ones: watch::Sender::new(()),
         };
         let (timer, payloads) = (Notify::new(), Pool::default());
         let shared = Shared { state: Mutex::new(state), timer, answers, payloads };
@@ -326,9 +326,16 @@ impl Hub {
         all
     }
 
-    /// Returns what changes whenever a feed is opened with a peer.
-    pub(super) fn opened(&self) -> watch::Receiver<u64> {
-        self.lock().opened.subscribe()
+    /// Returns what tells that [`Hub::good_addresses`] may be others now.
+    pub(super) fn good_ones(&self) -> watch::Receiver<()> {
+        self.lock().good_ones.subscribe()
+    }
+
+    /// A peer proved who it is at an address that we dialed.
+    pub(super) fn handle_reached(&self, peer: libp2p::PeerId, address: &Multiaddr) {
+        let mut state = self.lock();
+        state.sought.dialed(peer, address);
+        state.good_ones.send_replace(());
     }
 
     /// Returns where peers were dialed that have a drive of ours.
@@ -512,7 +519,7 @@ impl State {
                 Event::NewerProtocol { theirs, .. } => self.newer_protocol = Some(theirs),
                 Event::Opened { .. } => {
                     self.met = true;
-                    self.opened.send_modify(|count| *count += 1);
+                    self.good_ones.send_replace(());
                 }
                 other => debug!(?other, "event"),
             }

@@ -91,10 +91,10 @@ impl Network {
             while let Some(event) = events.recv().await {
                 match event {
                     SwarmEvent::Session(session) => {
-                        let Session { peer, address, outbound, .. } = &session;
-                        hub.lock().sought.reached(*peer, address, *outbound);
+                        hub.lock().sought.reached(session.peer, &session.address);
                         tokio::spawn(serve(hub.clone(), local, session));
                     }
+                    SwarmEvent::Reached { peer, address } => hub.handle_reached(peer, &address),
                     SwarmEvent::DialFailed(failed) => {
                         info!(reason = %failed.reason, "cannot reach a peer");
                         let sought = &mut hub.lock().sought;
@@ -159,7 +159,7 @@ impl Network {
         let good = Good { hub: hub.clone(), remembered: Remembered::of(state, drive) };
         self.good = Some(good.clone());
         let known = good.remembered.addresses(SystemTime::now());
-        let mut opened = hub.opened();
+        let mut good_ones = hub.good_ones();
         let sought = &mut hub.lock().sought;
         sought.remembers = true;
         known.iter().for_each(|address| sought.seek(Channel::Remembered, address));
@@ -167,7 +167,7 @@ impl Network {
             swarm.keep(Channel::Remembered, known).await;
             let mut noted = BTreeSet::new();
             // An error means that the hub is gone.
-            while opened.changed().await.is_ok() {
+            while good_ones.changed().await.is_ok() {
                 let now = good.hub.good_addresses();
                 if now.iter().any(|address| !noted.contains(address)) {
                     good.note(&now);

@@ -3,7 +3,7 @@
 //! Invariant: at most [`TARGETS`] targets are kept of a channel, and as many peers that answered.
 //! Elsewhere: dialing (`swarm::targets`), how long to wait (`patience`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use libp2p::multiaddr::Protocol;
@@ -23,8 +23,10 @@ pub struct Sought {
     /// Whether peers of other times are dialed.
     pub(crate) remembers: bool,
     targets: BTreeMap<Channel, BTreeMap<String, Target>>,
-    /// Who answered, whether looked for or not, and where, if we dialed.
-    reached: BTreeMap<PeerId, Option<Multiaddr>>,
+    /// Who answered, whether looked for or not.
+    reached: BTreeSet<PeerId>,
+    /// Where peers proved who they are when we dialed.
+    dialed: BTreeMap<PeerId, Multiaddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +51,7 @@ enum Found {
 impl Sought {
     /// Notes that somebody is looked for at an address.
     pub(crate) fn seek(&mut self, channel: Channel, address: &Multiaddr) {
-        let there = peer_of(address).filter(|peer| self.reached.contains_key(peer));
+        let there = peer_of(address).filter(|peer| self.reached.contains(peer));
         let found = there.map_or(Found::Pending, Found::Reached);
         let targets = self.targets.entry(channel).or_default();
         if targets.len() < TARGETS {
@@ -58,15 +60,20 @@ impl Sought {
         }
     }
 
+    /// Notes that a peer proved who it is at an address that we dialed.
+    pub(crate) fn dialed(&mut self, peer: PeerId, address: &Multiaddr) {
+        if self.dialed.len() >= TARGETS && !self.dialed.contains_key(&peer) {
+            self.dialed.pop_first();
+        }
+        self.dialed.insert(peer, address.clone());
+    }
+
     /// Notes that a peer answered at an address, or came from there.
-    pub(crate) fn reached(&mut self, peer: PeerId, address: &Multiaddr, dialed: bool) {
-        if self.reached.len() >= TARGETS && !self.reached.contains_key(&peer) {
+    pub(crate) fn reached(&mut self, peer: PeerId, address: &Multiaddr) {
+        if self.reached.len() >= TARGETS && !self.reached.contains(&peer) {
             self.reached.pop_first();
         }
-        let known = self.reached.entry(peer).or_default();
-        if dialed {
-            *known = Some(address.clone());
-        }
+        self.reached.insert(peer);
         for channel in Channel::ALL {
             let names = [peer.to_string(), address.to_string()];
             self.note(channel, names, &Found::Reached(peer));
@@ -76,7 +83,7 @@ impl Sought {
     /// Returns where a peer answered us, by the text of its id; with the id at the end.
     pub(crate) fn dialed_at(&self, peer: &str) -> Option<Multiaddr> {
         let peer = peer.parse().ok()?;
-        let address = self.reached.get(&peer)?.clone()?;
+        let address = self.dialed.get(&peer)?.clone();
         Some(match peer_of(&address) {
             Some(_) => address,
             None => address.with(Protocol::P2p(peer)),
@@ -187,10 +194,10 @@ mod tests {
         sought.failed(Channel::Given, &named, "connection refused");
         sought.failed(Channel::Given, std::slice::from_ref(&tcp), "connection refused");
         assert_eq!((sought.pending(), sought.failures()), (0, vec!["connection refused"]));
-        sought.reached(peer, &tcp, true);
+        sought.reached(peer, &tcp);
         assert!(sought.failures().is_empty());
         // Who was not looked for is not counted.
-        sought.reached(PeerId::random(), &quic, true);
+        sought.reached(PeerId::random(), &quic);
         assert_eq!(sought.count(), 2);
     }
 
@@ -207,10 +214,10 @@ mod tests {
         assert_eq!((sought.of(Channel::Given), sought.of(Channel::Remembered)), ((1, 0), (2, 0)));
         assert_eq!(sought.pending(), 2);
         assert!(sought.failures().is_empty(), "nobody asked for it");
-        sought.reached(one, &at(one), true);
+        sought.reached(one, &at(one));
         assert_eq!((sought.of(Channel::Given), sought.of(Channel::Remembered)), ((1, 1), (2, 1)));
         // Who came to us first is found later, and is there already.
-        sought.reached(two, &"/ip4/10.0.0.2/tcp/55555".parse().unwrap(), false);
+        sought.reached(two, &"/ip4/10.0.0.2/tcp/55555".parse().unwrap());
         sought.seek(Channel::Lan, &at(two));
         assert_eq!((sought.of(Channel::Lan), sought.of(Channel::Remembered)), ((1, 1), (2, 2)));
         assert!(sought.named(Channel::Lan, &two.to_string()));
@@ -237,16 +244,17 @@ mod tests {
         let [one, two] = [(); 2].map(|()| PeerId::random());
         let at: Multiaddr = "/ip4/10.0.0.1/tcp/1".parse().unwrap();
         let mut sought = Sought::default();
-        sought.reached(one, &at, false);
+        sought.reached(one, &at);
         assert_eq!(sought.dialed_at(&one.to_string()), None);
         sought.seek(Channel::Given, &at);
-        sought.reached(one, &at, true);
+        sought.dialed(one, &at);
+        sought.reached(one, &at);
         let named = at.clone().with(Protocol::P2p(one));
         assert_eq!(sought.dialed_at(&one.to_string()), Some(named.clone()));
         assert!(sought.named(Channel::Given, &one.to_string()), "it is whoever is at the address");
         // That it came to us as well changes nothing.
-        sought.reached(one, &"/ip4/10.0.0.1/tcp/55555".parse().unwrap(), false);
-        sought.reached(two, &at.with(Protocol::P2p(two)), true);
+        sought.reached(one, &"/ip4/10.0.0.1/tcp/55555".parse().unwrap());
+        sought.dialed(two, &at.with(Protocol::P2p(two)));
         assert_eq!(sought.dialed_at(&one.to_string()), Some(named));
         assert!(sought.dialed_at(&two.to_string()).is_some());
         assert_eq!(sought.dialed_at("this computer"), None);

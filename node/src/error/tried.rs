@@ -123,7 +123,7 @@ mod tests {
         let (one, two) = (at(7), at(8));
         [&one, &two].into_iter().for_each(|address| sought.seek(Channel::Given, address));
         sought.seek(Channel::Lan, &two);
-        sought.reached(crate::swarm::peer_of(&two).unwrap(), &two, true);
+        sought.reached(crate::swarm::peer_of(&two).unwrap(), &two);
         sought.failed(Channel::Given, &[one], "connection refused");
         let (text, json) = error(&sought);
         let right = "tried: LAN 5.0 s, 1 found, 1 answered · 6 remembered peers, 0 answered · \

@@ -238,6 +238,10 @@ impl Driver {
             Libp2pEvent::Behaviour(event) => self.handle_protocol(event),
             Libp2pEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let address = endpoint.get_remote_address().clone();
+                if endpoint.is_dialer() {
+                    let reached = SwarmEvent::Reached { peer: peer_id, address: address.clone() };
+                    self.sessions.queue.push_back(reached);
+                }
                 let place = (address, endpoint.is_dialer());
                 self.sessions.endpoints.insert(connection_id, place);
                 self.targets.handle_established(connection_id, peer_id);

@@ -154,6 +154,13 @@ pub struct DialFailed {
 pub enum SwarmEvent {
     /// An address we listen on.
     Listening(Multiaddr),
+    /// A peer that we dialed proved at this address who it is. A session may come of it, or there is one that it dialed.
+    Reached {
+        /// The peer.
+        peer: PeerId,
+        /// The address.
+        address: Multiaddr,
+    },
     /// A session began.
     Session(Session),
     /// A session is over.
