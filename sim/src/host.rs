@@ -95,14 +95,19 @@ impl Host {
     /// If the power goes off on the way, nobody is told.
     pub fn append(&mut self, secret: &SecretKey, count: u64, random: &mut Random) -> Vec<Vec<u8>> {
         let blocks: Vec<Vec<u8>> = (0..count).map(|_| block(random)).collect();
+        self.append_these(secret, &blocks);
+        blocks
+    }
+
+    /// Does the same with blocks that are given.
+    pub fn append_these(&mut self, secret: &SecretKey, blocks: &[Vec<u8>]) {
         let first = self.store.length(self.slot);
-        if self.try_append(secret, &blocks).is_ok() {
+        if self.try_append(secret, blocks).is_ok() {
             self.counts_on();
             let head = self.store.head(self.slot).expect("it was signed above");
             self.replicator.handle_head(FEED, *head);
-            self.replicator.handle_have(FEED, first..first + count);
+            self.replicator.handle_have(FEED, first..first + blocks.len() as u64);
         }
-        blocks
     }
 
     fn try_append(&mut self, secret: &SecretKey, blocks: &[Vec<u8>]) -> Result<(), StoreError> {

@@ -81,6 +81,25 @@ pub struct World {
     pub frames: u64,
     /// How often one had to wait, since its sender had said more than its share.
     pub waits: u64,
+    /// What was sent and what came, if that is counted.
+    pub passed: Option<Vec<Passed>>,
+}
+
+/// A frame that left a host, or came to one.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// When.
+    pub at: Instant,
+    /// Where.
+    pub host: HostId,
+    /// By which connection.
+    pub peer: PeerId,
+    /// Whether it came.
+    pub came: bool,
+    /// The bytes of its header and payload.
+    pub bytes: u64,
+    /// Whether it brings a block.
+    pub is_block: bool,
 }
 
 impl World {
@@ -98,6 +117,7 @@ impl World {
             trace: blake3::Hasher::new(),
             frames: 0,
             waits: 0,
+            passed: None,
         }
     }
 
@@ -121,6 +141,35 @@ impl World {
         latency: Duration,
         bytes_per_second: u64,
     ) -> (PeerId, PeerId) {
+        let link = self.connect(a, b, latency, bytes_per_second);
+        self.settle(a);
+        self.settle(b);
+        link
+    }
+
+    /// Does the same with hosts that are processes of one computer.
+    pub fn link_locally(
+        &mut self,
+        a: HostId,
+        b: HostId,
+        latency: Duration,
+        bytes_per_second: u64,
+    ) -> (PeerId, PeerId) {
+        let link = self.connect(a, b, latency, bytes_per_second);
+        self.at(a).replicator.exempt(link.0);
+        self.at(b).replicator.exempt(link.1);
+        self.settle(a);
+        self.settle(b);
+        link
+    }
+
+    fn connect(
+        &mut self,
+        a: HostId,
+        b: HostId,
+        latency: Duration,
+        bytes_per_second: u64,
+    ) -> (PeerId, PeerId) {
         let (at_a, at_b) = (PeerId(self.next_peer), PeerId(self.next_peer + 1));
         self.next_peer += 2;
         for (host, peer, to, to_peer) in [(a, at_a, b, at_b), (b, at_b, a, at_a)] {
@@ -138,8 +187,6 @@ impl World {
             let now = self.now;
             self.at(host).replicator.handle_connected(now, peer, binding);
         }
-        self.settle(a);
-        self.settle(b);
         (at_a, at_b)
     }
 
@@ -224,6 +271,7 @@ impl World {
 
     fn take(&mut self, host: HostId, peer: PeerId, frame: &Frame) {
         self.frames += 1;
+        self.note(host, peer, true, frame);
         self.trace.update(&self.now.0.to_le_bytes()).update(&host.0.to_le_bytes());
         self.trace.update(&frame.header).update(&frame.payload);
         let now = self.now;
@@ -278,12 +326,20 @@ impl World {
 
     fn send(&mut self, from: HostId, peer: PeerId, frame: Frame) {
         let now = self.now;
+        self.note(from, peer, false, &frame);
         let Some(pipe) = self.pipes.get_mut(&(from, peer)) else { return };
         let bytes = (frame.header.len() + frame.payload.len() + 8) as u64;
         let takes = Duration::from_micros(bytes * 1_000_000 / pipe.bytes_per_second.max(1));
         pipe.free_at = pipe.free_at.max(now) + takes;
         let (at, host, peer) = (pipe.free_at + pipe.latency, pipe.to, pipe.to_peer);
         self.push(at, Event::Arrive { host, peer, frame });
+    }
+
+    fn note(&mut self, host: HostId, peer: PeerId, came: bool, frame: &Frame) {
+        let Some(passed) = &mut self.passed else { return };
+        let bytes = (frame.header.len() + frame.payload.len()) as u64;
+        let is_block = !frame.payload.is_empty();
+        passed.push(Passed { at: self.now, host, peer, came, bytes, is_block });
     }
 
     fn push(&mut self, at: Instant, event: Event) {

@@ -45,6 +45,7 @@ impl Replicator {
         want_id: WantId,
     ) -> Option<Message> {
         let seed = u64::from_le_bytes(*self.seed.first_chunk().expect("a seed has 32 bytes"));
+        let limited = self.lease_limit(self.peers.get(&id)?);
         let feed = self.feeds.get_mut(&feed_id)?;
         let peer = self.peers.get_mut(&id)?;
         let length = feed.common_length(id)?;
@@ -58,7 +59,7 @@ impl Replicator {
             }
             Wanted::Bytes(bytes)
         } else {
-            let lease = peer.rate.lease() / (feed.block_bytes() + BLOCK_COST);
+            let lease = peer.rate.lease().min(limited) / (feed.block_bytes() + BLOCK_COST);
             let lease = lease.clamp(LEASE_BLOCKS_MIN, LEASE_BLOCKS_MAX);
             if priority == Priority(0) && owed > lease / 2 || owed >= LEASE_BLOCKS_MAX {
                 return None;

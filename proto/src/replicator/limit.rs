@@ -14,7 +14,7 @@ use super::feed::Feed;
 use super::peer::Peer;
 use super::throttle::Throttle;
 use crate::ids::{FeedId, Instant, PeerId, Priority};
-use crate::limits::{BLOCK_COST, LIMIT_BURST, LIMIT_LEAD, LIMIT_TURN, SLOW};
+use crate::limits::{BLOCK_COST, LEASE_TIME, LIMIT_BURST, LIMIT_LEAD, LIMIT_TURN, SLOW};
 use crate::wire::Channel;
 
 /// Bandwidth limits in bytes a second, of blocks with their proofs; none and zero are none.
@@ -297,6 +297,15 @@ impl Replicator {
     /// Tells whether a peer's credit is limited.
     pub(super) fn is_credit_limited(&self, peer: &Peer) -> bool {
         self.gate.is_on() && self.down(peer).next().is_some()
+    }
+
+    /// Returns how many bytes a limit leaves for a lease.
+    pub(super) fn lease_limit(&self, peer: &Peer) -> u64 {
+        if !self.gate.is_on() {
+            return u64::MAX;
+        }
+        let shares = self.down(peer).map(|(_, throttle)| throttle.share(LEASE_TIME));
+        shares.min().unwrap_or(u64::MAX)
     }
 
     /// Tells whether a peer cannot send since it has no credit, for our limit alone.
