@@ -12,7 +12,7 @@ use datnode_feed::{BlockIndex, BlockProof};
 use super::runs::RunSet;
 use crate::fault::Fault;
 use crate::ids::{Class, FeedId, Priority, RequestId};
-use crate::limits::{READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, REQUESTS_MAX};
+use crate::limits::{BLOCK_BYTES_GUESS, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, REQUESTS_MAX};
 use crate::wire::Runs;
 
 /// Most urgent first: the map's smallest key.
@@ -27,7 +27,7 @@ pub(super) struct Upload {
     reading: BTreeMap<Priority, usize>,
     waiting_bytes: u64,
     /// The size of the last answer, for which the next ones are taken.
-    answer_bytes: u64,
+    answer_bytes: Option<u64>,
     /// Whether reads are added until no more may be under way.
     filling: bool,
     sequence: u64,
@@ -131,7 +131,8 @@ impl Upload {
     pub(super) fn next_read(&mut self, has_enough: impl Fn(FeedId) -> bool) -> Option<Read> {
         let reading: usize = self.reading.values().sum();
         let under_way = reading + self.ready.len();
-        let bytes = self.waiting_bytes + reading as u64 * self.answer_bytes;
+        let each = self.answer_bytes.unwrap_or(BLOCK_BYTES_GUESS);
+        let bytes = self.waiting_bytes + reading as u64 * each;
         let has_room =
             |reads_max, bytes_max| under_way < reads_max && (under_way < 2 || bytes < bytes_max);
         self.filling = match self.filling {
@@ -166,8 +167,9 @@ impl Upload {
             }
         }
         if let Some(answer) = answer {
-            self.answer_bytes = answer.bytes.len() as u64;
-            self.waiting_bytes += self.answer_bytes;
+            let bytes = answer.bytes.len() as u64;
+            self.answer_bytes = Some(bytes);
+            self.waiting_bytes += bytes;
             self.sequence += 1;
             self.ready.insert((Reverse(priority), self.sequence), answer);
         }
@@ -245,7 +247,7 @@ mod tests {
             },
             bytes: Bytes::new(),
         };
-        let mut upload = Upload::default();
+        let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
         let ask = |upload: &mut Upload, id, priority, run| {
             let runs = alloc::vec![run];
             upload.request(feed, Class::Content, RequestId(id), priority, 1_000, runs).unwrap();
@@ -276,6 +278,15 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_read_than_may_wait_before_it_is_known_how_much_that_is() {
+        let mut upload = Upload::default();
+        let runs = alloc::vec![0..1_000];
+        upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 1_000, runs).unwrap();
+        let reads = core::iter::from_fn(|| upload.next_read(|_| false)).count();
+        assert_eq!(reads as u64, READ_BYTES_MAX / BLOCK_BYTES_GUESS);
+    }
+
+    #[test]
     fn cancelled_blocks_are_not_read() {
         let mut upload = Upload::default();
         let runs = alloc::vec![0..4, 8..10];
@@ -299,7 +310,7 @@ mod tests {
 
     #[test]
     fn few_answers_wait_and_requests_are_bounded() {
-        let mut upload = Upload::default();
+        let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
         for id in 0..REQUESTS_MAX as u64 {
             let runs = alloc::vec![0..1_000];
             let (feed, id) = (FeedId(1), RequestId(id));
