@@ -78,6 +78,8 @@ pub const STALL: Duration = Duration::from_secs(5);
 pub const HURRY: Duration = Duration::from_millis(400);
 /// The least that it is halved to.
 pub const HURRY_MIN: Duration = Duration::from_millis(50);
+/// The most that [`STALL`] becomes for a peer whose blocks are known to come that slowly: three times as long as one takes.
+pub const STALL_SLOW: Duration = Duration::from_secs(60);
 /// How often, at most, it is looked for somebody who could send what a peer owes, once that could have come.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Who owes more than it sends in this time loses it as well, if somebody else could send it at once and is so many times faster.

@@ -7,7 +7,7 @@ use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, Signe
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
     ANNOUNCE_EVERY, ASKED_MAX, BYTES_AGAIN, CREDIT_START, HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE,
-    MISSING_MAX, SLOW, STALL, STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
+    MISSING_MAX, SLOW, STALL, STALL_PAUSE, STALL_SLOW, TIMES_FASTER, UNPROVEN_MAX,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
@@ -135,6 +135,27 @@ fn the_only_source_has_its_time() {
         reader.wait(STALL);
         reader.wait(STALL_PAUSE);
         assert_eq!(reader.asked(1), [0], "for no longer than this");
+    }
+}
+
+#[test]
+fn the_only_source_has_three_times_what_it_takes_for_a_block() {
+    for (gap, patience) in
+        [(STALL / 9, STALL), (STALL - HURRY, 3 * (STALL - HURRY)), (STALL_SLOW, STALL_SLOW)]
+    {
+        let mut reader = Reader::new(1);
+        reader.want(vec![0..64], 0);
+        let request = reader.asks(PeerId(0)).remove(0).id;
+        for block in 0..2 {
+            reader.send(PeerId(0), request, block, Ok(block));
+            // It comes in the end, even if it was given up.
+            reader.wait(if block == 0 { gap } else { Duration::ZERO });
+        }
+        let again: Vec<Request> = reader.asks(PeerId(0));
+        assert_eq!(again.is_empty(), gap < STALL, "{gap:?}");
+        reader.wait(patience - Duration::from_millis(1));
+        assert_eq!(reader.replicator.poll_timeout(), Some(reader.now + Duration::from_millis(1)));
+        assert_eq!(reader.fault(), None);
     }
 }
 

@@ -12,7 +12,8 @@ use super::peer::Peer;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, Priority};
 use crate::limits::{
-    HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE, SLOW, STALL, STALL_PAUSE, TIMES_FASTER, UNPROVEN_MAX,
+    HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE, SLOW, STALL, STALL_PAUSE, STALL_SLOW, TIMES_FASTER,
+    UNPROVEN_MAX,
 };
 use crate::wire::Runs;
 
@@ -143,7 +144,9 @@ impl Replicator {
 
     fn patience(&self, peer: &Peer, helped: bool) -> Duration {
         let hurry = (HURRY / (1 << self.in_vain.min(8))).max(HURRY_MIN);
-        let least = if helped { hurry } else { STALL };
+        // Who is slow and alone is not asked for the same again before it can have sent it.
+        let steady = (peer.gap * 3).clamp(STALL, STALL_SLOW);
+        let least = if helped { hurry } else { steady };
         peer.rate.rtt_min().map_or(least, |rtt| least.max(rtt * 4))
     }
 

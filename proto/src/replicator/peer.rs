@@ -51,6 +51,9 @@ pub(super) struct Peer {
     pub(super) blocks_out: u64,
     /// When the peer last sent something that it owed, or began to owe it.
     pub(super) last_progress: Instant,
+    /// When its last block came, if it owed more then, and how long it takes for one, of late.
+    last_block: Option<Instant>,
+    pub(super) gap: Duration,
     /// When it was asked for something last.
     pub(super) last_asked: Instant,
     pub(super) asked_at: Option<Instant>,
@@ -145,6 +148,8 @@ impl Peer {
             blocks_in: 0,
             blocks_out: 0,
             last_progress: now,
+            last_block: None,
+            gap: Duration::ZERO,
             last_asked: now,
             asked_at: None,
             looked_at: None,
@@ -235,6 +240,15 @@ impl Peer {
         }
         self.questions += 1;
         Ok(())
+    }
+
+    /// Notes that a block came, and whether the peer owes more.
+    pub(super) fn progress(&mut self, now: Instant, owes: bool) {
+        self.last_progress = now;
+        if let Some(last) = self.last_block {
+            self.gap = now.since(last).max(self.gap / 2);
+        }
+        self.last_block = owes.then_some(now);
     }
 
     /// Notes that such a job is done.

@@ -362,6 +362,8 @@ impl Replicator {
         else {
             return Ok(());
         };
+        let owes_more = peer.owed() > 1;
+        peer.progress(now, owes_more);
         let Some(link) = peer.links.get_mut(&feed_id) else { return Ok(()) };
         // A block that begins within the credit may end beyond it.
         if peer.arrived >= peer.granted {
@@ -371,7 +373,6 @@ impl Replicator {
         peer.arrived += cost;
         peer.bytes_in += len;
         peer.rate.received(now, cost);
-        peer.last_progress = now;
         if let Some(asked) = peer.asked_at.take() {
             peer.rate.answered(now.since(asked));
         }
