@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use datnode_feed::SecretKey;
-use datnode_proto::limits::{ANNOUNCE_EVERY, LIMIT_BURST};
+use datnode_proto::limits::{ANNOUNCE_EVERY, BLOCK_BYTES_GUESS, LIMIT_BURST, READ_BYTES_MAX};
 use datnode_proto::{FeedId, Instant, Limits, Order};
 use datnode_sim::{HostId, World, scenario};
 
@@ -253,6 +253,18 @@ fn a_source_that_we_hold_back_keeps_what_it_owes() {
     let exact = 300 * (64 << 10);
     assert!(bytes.abs_diff(exact) <= 1 << 20, "{bytes} of {exact}");
     scene.assert_honest();
+}
+
+#[test]
+fn a_source_that_has_to_be_slow_is_not_asked_for_the_same_again_and_again() {
+    // As before, but the other end keeps the limit, which nobody here can know before the second block came.
+    let mut scene = Scene::new(1, 1, 20, 1 << 20, up(64 << 10));
+    let end = scene.run(Duration::from_secs(28 * 16));
+    assert_eq!(scene.world.at(scene.readers[0]).arrived.len(), 20);
+    // What had been read when it was asked for again.
+    let twice = READ_BYTES_MAX / BLOCK_BYTES_GUESS;
+    let sent = scene.passed(scene.writers[0], false, Instant(0), end) >> 20;
+    assert!(sent <= 20 + twice, "{sent} blocks were sent");
 }
 
 #[test]
