@@ -3,7 +3,9 @@
 use std::fs;
 
 use datnode::address::Link;
+use datnode_drive::{DrivePath, Op};
 use datnode_feed::SecretKey;
+use datnode_tests::hostile::forge::Forge;
 use datnode_tests::{User, assert_exit, tree, write};
 
 #[test]
@@ -35,12 +37,21 @@ fn a_clone_without_a_folder_is_named_like_the_drive_and_goes_on_there() {
 fn a_name_that_leads_elsewhere_is_not_used() {
     for name in ["../evil", "/tmp/evil", ".dat", "a/b", ""] {
         let user = User::new();
+        // Whoever means well cannot call a drive so.
         write(&user.path("source"), b"a", b"1");
-        let sharer = user.share(&user.path("source"), &["--name", name]);
+        assert_exit(&user.run(["share", "source", "--name", name]), 2);
+        let mut forge = Forge::in_folder(&user.path("forged"), 1, name.as_bytes());
+        let (path, entry) = (DrivePath::from_bytes("a").unwrap(), forge.file(b"1"));
+        forge.change_files(&[Op::Put(path, entry)], "");
+        forge.finish();
+        let sharer = user.share(&user.path("forged"), &[]);
         let reader = User::new();
         assert_exit(&reader.run(["clone", sharer.ticket()]), 0);
         let folder = reader.path(&sharer.link()[..12]);
-        assert_eq!(tree(&folder), tree(&user.path("source")), "{name}");
+        assert_eq!(fs::read(folder.join("a")).unwrap(), b"1", "{name}");
+        // Nor is it called so here.
+        let known = reader.run(["--json", "status", "--all"]);
+        assert!(String::from_utf8_lossy(&known.stdout).contains("\"name\":null"), "{name}");
     }
 }
 

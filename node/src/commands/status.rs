@@ -32,12 +32,14 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
     let news = *opened.drive.changes.news.borrow();
+    let writing = writing(&opened, &folder)?;
+    let own = matches!(writing, Writing::Here(_));
     let state = State {
+        writing,
         name: opened.drive.header().await?.name,
-        writing: writing(&opened, &folder)?,
         accused: news.accused,
         length: news.length,
-        content: content(&snapshot).await?,
+        content: content(&snapshot, own).await?,
         serving: serving(&Dirs::open()?, &opened.drive.key).await,
         snapshot,
     };
@@ -107,11 +109,12 @@ struct Content {
     missing: Vec<(DrivePath, u64)>,
 }
 
-async fn content(snapshot: &Snapshot) -> Result<Content, Error> {
+async fn content(snapshot: &Snapshot, own: bool) -> Result<Content, Error> {
     let held = snapshot.held().await?;
     let change = &snapshot.version.change;
-    if change.feeds.first().is_none_or(|feed| held.all(0..feed.length)) {
-        // Everything is here: what there is, the change says.
+    let whole = change.feeds.first().is_none_or(|feed| held.all(0..feed.length));
+    if own && whole {
+        // Everything is here, and what there is, our own change says.
         let bytes = change.counts.bytes;
         return Ok(Content { bytes, here: bytes, missing: Vec::new() });
     }

@@ -143,11 +143,16 @@ async fn run<S, F>(
     let config = SwarmConfig::new(Keypair::generate_ed25519(), listen);
     let (swarm, mut events, driver) = start(config).unwrap();
     tokio::spawn(driver);
-    swarm.listening().await;
-    let addresses = swarm.dialable_addresses().into_iter().map(|address| address.to_string());
-    let tcp = addresses.into_iter().find(|address| address.contains("/tcp/"));
+    // In a crowd it may take longer than a swarm waits.
+    let tcp = loop {
+        swarm.listening().await;
+        let addresses = swarm.dialable_addresses().into_iter().map(|address| address.to_string());
+        if let Some(tcp) = addresses.into_iter().find(|address| address.contains("/tcp/")) {
+            break tcp;
+        }
+    };
     // Of a crowd's addresses only the first is asked for.
-    let _ = ready.send(tcp.unwrap());
+    let _ = ready.send(tcp);
     let target: Option<Multiaddr> = target.map(|target| target.parse().unwrap());
     if let Some(target) = &target {
         swarm.dial(vec![target.clone()]).await;
