@@ -28,7 +28,7 @@ fn a_mistyped_command_line_is_an_error_like_any_other() {
         (&["clone"], "required", "datnode help"),
         (&["ls", "--timeout", "soon"], "soon", "30s"),
         (&["cat", "x", "--range", "9-3"], "9-3", "ends before it begins"),
-        (&["dat1qqqq"], "dat1qqqq", "datnode clone KEY"),
+        (&["./nowhere"], "./nowhere", "datnode share DIR"),
     ];
     for (args, names, hint) in table {
         let output = user.run(*args);
