@@ -6,13 +6,14 @@ use bytes::Bytes;
 use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, SignedHead};
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
-    ANNOUNCE_EVERY, ASKED_MAX, BYTES_AGAIN, CREDIT_START, HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE,
-    MISSING_MAX, SLOW, STALL, STALL_PAUSE, STALL_SLOW, TIMES_FASTER, UNPROVEN_MAX,
+    ANNOUNCE_EVERY, ASKED_MAX, BLOCK_BYTES_GUESS, BLOCK_COST, BYTES_AGAIN, CREDIT_START, HURRY,
+    HURRY_MIN, LIMIT_TURN, LOOK_EVERY, LOSS_PAUSE, MISSING_MAX, SLOW, STALL, STALL_PAUSE,
+    STALL_SLOW, TIMES_FASTER, UNPROVEN_MAX,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
-    Binding, Class, Done, Event, Failure, Fault, FeedId, Instant, Job, Order, PeerId, Priority,
-    Replica, Replicator, RequestId, Target, Want,
+    Binding, Class, Done, Event, Failure, Fault, FeedId, Instant, Job, Limits, Order, PeerId,
+    Priority, Replica, Replicator, RequestId, Target, Want,
 };
 
 const FEED: FeedId = FeedId(0);
@@ -31,7 +32,12 @@ struct Reader {
 
 impl Reader {
     fn new(peers: u64) -> Self {
+        Self::limited(peers, Limits::default())
+    }
+
+    fn limited(peers: u64, limits: Limits) -> Self {
         let mut replicator = Replicator::new([0; 32]);
+        replicator.limit(Instant(1_000), limits);
         let root = Hash([0; 32]);
         let head = Head { fork: 0, length: LENGTH, byte_length: 1, root, ancestor: None };
         let head = Some(SignedHead { head, signature: [0; 64] });
@@ -77,10 +83,15 @@ impl Reader {
         self.replicator.handle_timeout(until);
     }
 
+    /// Returns what a peer is told now.
+    fn messages(&mut self, peer: PeerId) -> Vec<Message> {
+        let frames = std::iter::from_fn(|| self.replicator.poll_transmit(self.now, peer));
+        frames.map(|frame| decode(&frame.header, &frame.payload).unwrap()).collect()
+    }
+
     /// Returns what a peer is asked now.
     fn asks(&mut self, peer: PeerId) -> Vec<Request> {
-        let frames = std::iter::from_fn(|| self.replicator.poll_transmit(self.now, peer));
-        let messages = frames.map(|frame| decode(&frame.header, &frame.payload).unwrap());
+        let messages = self.messages(peer).into_iter();
         let request = |message| match message {
             Message::Request { request, .. } => Some(request),
             _ => None,
@@ -157,6 +168,39 @@ fn the_only_source_has_three_times_what_it_takes_for_a_block() {
         assert_eq!(reader.replicator.poll_timeout(), Some(reader.now + Duration::from_millis(1)));
         assert_eq!(reader.fault(), None);
     }
+}
+
+#[test]
+fn nobody_is_waited_for_whom_our_limit_gives_no_credit() {
+    let limit = 100_000;
+    let mut reader = Reader::limited(2, Limits { up: None, down: Some(limit) });
+    reader.want(vec![0..128], 0);
+    let [first, second] = [0, 1].map(PeerId);
+    assert_eq!(reader.asked(2), [0, 1]);
+    reader.wait(Duration::ZERO);
+    // One block may come: its size is not known yet, and nothing else may while it could.
+    let total = limit * LIMIT_TURN.as_millis() as u64 / 1_000;
+    assert_eq!(reader.messages(first), [Message::Credit { total }]);
+    assert_eq!(reader.messages(second), []);
+    let is_credit = |message: &Message| matches!(message, Message::Credit { .. });
+    let withdrawn = |messages: Vec<Message>| {
+        messages.iter().any(|message| matches!(message, Message::Cancel { .. }))
+    };
+    // The other has its turn when time has paid for such a block, and from then on as long as anybody.
+    let block = Duration::from_micros((BLOCK_BYTES_GUESS + BLOCK_COST) * 1_000_000 / limit);
+    reader.wait(block - Duration::from_millis(1));
+    assert!(!reader.messages(second).iter().any(is_credit));
+    reader.wait(Duration::from_millis(2));
+    assert!(reader.messages(second).iter().any(is_credit));
+    reader.wait(STALL - block - Duration::from_millis(2));
+    assert!(!withdrawn(reader.messages(first)));
+    reader.wait(Duration::from_millis(1));
+    assert!(withdrawn(reader.messages(first)));
+    reader.wait(block - Duration::from_millis(1));
+    assert!(!withdrawn(reader.messages(second)));
+    reader.wait(Duration::from_millis(2));
+    assert!(withdrawn(reader.messages(second)));
+    assert_eq!(reader.fault(), None);
 }
 
 #[test]

@@ -172,6 +172,17 @@ struct Waiting {
     limit: u64,
 }
 
+impl Waiting {
+    /// Returns its place among those who want to be sent something, the least of whom had `least`.
+    ///
+    /// Peers say themselves what is urgent: that brings a block forward, not more of them.
+    fn rank(&self, least: u64) -> (Reverse<Priority>, u64, PeerId) {
+        let is_ahead = self.had - least >= share(self.limit, LIMIT_LEAD);
+        let priority = if is_ahead { Priority(0) } else { self.priority };
+        (Reverse(priority), self.had, self.peer)
+    }
+}
+
 // Up.
 impl Replicator {
     /// Returns what was promised to peers and not sent yet.
@@ -243,13 +254,8 @@ impl Replicator {
             self.waiting_up(&reserved).filter(|waiting| waiting.at <= now).collect();
         let Some(least) = waiting.iter().map(|waiting| waiting.had).min() else { return false };
         self.gate.up_floor = least;
-        // Peers say themselves what is urgent: that brings a block forward, not more of them.
-        let rank = |waiting: &Waiting| {
-            let is_ahead = waiting.had - least >= share(waiting.limit, LIMIT_LEAD);
-            let priority = if is_ahead { Priority(0) } else { waiting.priority };
-            (Reverse(priority), waiting.had, waiting.peer)
-        };
-        let Some(next) = waiting.iter().min_by_key(|waiting| rank(waiting)) else { return false };
+        let next = waiting.iter().min_by_key(|waiting| waiting.rank(least));
+        let Some(next) = next else { return false };
         let Some(peer) = self.peers.get_mut(&next.peer) else { return false };
         (peer.share.turn, peer.share.up) = (next.bytes, next.had);
         true
@@ -295,8 +301,12 @@ impl Replicator {
     }
 
     /// Tells whether a peer's credit is limited.
-    pub(super) fn is_credit_limited(&self, peer: &Peer) -> bool {
-        self.gate.is_on() && self.down(peer).next().is_some()
+    pub(super) fn is_credit_limited(&self, id: PeerId) -> bool {
+        self.gate.is_on() && self.peers.get(&id).is_some_and(|peer| self.has_limit(peer))
+    }
+
+    fn has_limit(&self, peer: &Peer) -> bool {
+        self.down(peer).next().is_some()
     }
 
     /// Returns how many bytes a limit leaves for a lease.
@@ -310,13 +320,13 @@ impl Replicator {
 
     /// Tells whether a peer cannot send since it has no credit, for our limit alone.
     pub(super) fn is_held(&self, peer: &Peer) -> bool {
-        self.is_credit_limited(peer) && !peer.has_credit()
+        self.gate.is_on() && !peer.has_credit() && self.has_limit(peer)
     }
 
     /// Tells whether a peer had to wait for credit of late: how slow it is says nothing.
     pub(super) fn was_held(&self, peer: &Peer, now: Instant) -> bool {
         let held = peer.share.held_at.is_some_and(|at| now < at + SLOW);
-        held && self.is_credit_limited(peer)
+        held && self.has_limit(peer)
     }
 
     /// Returns what a peer may send of what it owes: the credit it has, and the rest of the block that reaches its end.
@@ -409,4 +419,25 @@ impl Replicator {
 fn share(limit: u64, span: core::time::Duration) -> u64 {
     let bytes = u128::from(limit).saturating_mul(span.as_micros()) / 1_000_000;
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_urgent_comes_first_unless_its_peer_is_far_ahead_of_its_share() {
+        let limit = 1_000_000;
+        let waiting = |peer, priority, had| {
+            let (peer, priority) = (PeerId(peer), Priority(priority));
+            Waiting { peer, priority, at: Instant(0), had, bytes: 1, limit }
+        };
+        let (least, lead) = (700, share(limit, LIMIT_LEAD));
+        for (ahead, first) in [(0, 2), (lead - 1, 2), (lead, 1), (2 * lead, 1)] {
+            let all =
+                [waiting(0, 0, least + 1), waiting(1, 0, least), waiting(2, 9, least + ahead)];
+            let next = all.iter().min_by_key(|waiting| waiting.rank(least)).unwrap();
+            assert_eq!(next.peer, PeerId(first), "{ahead}");
+        }
+    }
 }

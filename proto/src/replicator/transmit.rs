@@ -33,7 +33,7 @@ impl Replicator {
     }
 
     fn greet(&mut self, id: PeerId) -> Option<Message> {
-        let is_limited = self.is_credit_limited(self.peers.get(&id)?);
+        let is_limited = self.is_credit_limited(id);
         let peer = self.peers.get_mut(&id)?;
         if !core::mem::replace(&mut peer.hello_sent, true) {
             let credit = peer.greet(is_limited);
@@ -61,7 +61,7 @@ impl Replicator {
 
     /// Returns what the peer should know: credit, longer heads, what we hold, what we do not want or have.
     fn tell(&mut self, now: Instant, id: PeerId) -> Option<Message> {
-        let is_limited = self.is_credit_limited(self.peers.get(&id)?);
+        let is_limited = self.is_credit_limited(id);
         let peer = self.peers.get_mut(&id)?;
         if let Some(grant) = peer.grant(is_limited) {
             return Some(grant);
