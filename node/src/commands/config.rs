@@ -120,8 +120,10 @@ fn edit(path: &Path) -> Result<(), Error> {
     let folder = path.parent().expect("a file is in a folder");
     std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
     // As git does: an editor may come with flags of its own.
+    let mut script = editor.clone();
+    script.push(" \"$1\"");
     let ended = Command::new("sh")
-        .args(["-c".as_ref(), "$0 \"$1\"".as_ref(), editor.as_os_str(), path.as_os_str()])
+        .args(["-c".as_ref(), script.as_os_str(), editor.as_os_str(), path.as_os_str()])
         .status()
         .map_err(|error| Error::io("start", Path::new(&editor), &error))?;
     if !ended.success() {

@@ -113,9 +113,15 @@ impl Serving {
             std::future::pending().await
         };
         let painted = async {
+            let every = match self.out.progress {
+                Progress::Bar => PAINT,
+                Progress::Plain => TELL,
+                // Nobody looks: who is there is not even counted.
+                _ => std::future::pending().await,
+            };
             loop {
                 screen.paint();
-                tokio::time::sleep(PAINT).await;
+                tokio::time::sleep(every).await;
             }
         };
         tokio::select! {
@@ -190,7 +196,8 @@ struct State {
     painter: Painter,
     /// When it was looked last, and what had been sent and received by then.
     last: (Instant, Traffic),
-    told: (Instant, String),
+    /// The line that was written last where nothing is painted.
+    told: String,
     /// Whether the table of peers is open.
     peers: bool,
 }
@@ -199,7 +206,7 @@ impl<'a> Screen<'a> {
     fn new(serving: &'a Serving) -> Self {
         let now = Instant::now();
         let last = (now, serving.drive.hub.traffic());
-        let told = (now, String::new());
+        let told = String::new();
         let state = State { painter: Painter::default(), last, told, peers: false };
         Self { serving, state: RefCell::new(state) }
     }
@@ -220,17 +227,16 @@ impl<'a> Screen<'a> {
                 }
                 state.painter.paint(&lines);
             }
-            Progress::Plain if now - state.told.0 >= TELL => {
+            Progress::Plain if traffic.served > 0 => {
                 let line = format!(
                     "↑ {} in all   {}",
                     Size(traffic.bytes_out),
                     Things(peers.len() as u64, "peer")
                 );
-                if line != state.told.1 {
+                if line != state.told {
                     out.say(&line);
-                    state.told.1 = line;
+                    state.told = line;
                 }
-                state.told.0 = now;
             }
             _ => {}
         }
