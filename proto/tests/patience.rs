@@ -448,3 +448,35 @@ fn bytes_that_a_peer_lacked_are_asked_for_again_when_it_has_more() {
     assert!(reader.asks(PeerId(0)).is_empty());
     assert_eq!(reader.replicator.poll_timeout(), None);
 }
+
+#[test]
+fn who_may_help_is_known() {
+    let mut reader = Reader::new(1);
+    let part = |held: Runs, lost: Runs| {
+        let (channel, length, head) = (CHANNEL, LENGTH, None);
+        Message::Have { channel, length, held, lost, head }
+    };
+    assert!(!reader.replicator.may_help(PeerId(0)), "nothing is wanted");
+    assert!(!reader.replicator.may_help(PeerId(1)), "nobody knows that one");
+    reader.want(vec![5..10], 1);
+    assert!(reader.replicator.may_help(PeerId(0)));
+    reader.tell(PeerId(0), &part(vec![], vec![5..10]));
+    assert!(!reader.replicator.may_help(PeerId(0)), "it holds everything but that");
+    let bytes = Want { target: Target::Bytes(0..9), priority: Priority(1), order: Order::Linear };
+    reader.replicator.want(FEED, bytes);
+    assert!(reader.replicator.may_help(PeerId(0)), "which blocks these are is not known");
+    let asked = reader.asks(PeerId(0));
+    assert!(!asked.is_empty());
+    for Request { id, .. } in asked {
+        reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks: Runs::new() });
+    }
+    assert!(!reader.replicator.may_help(PeerId(0)), "it does not have them");
+    reader.tell(PeerId(0), &part(vec![7..8], vec![]));
+    assert!(reader.replicator.may_help(PeerId(0)));
+    reader.tell(PeerId(0), &part(vec![], vec![7..8]));
+    assert!(!reader.replicator.may_help(PeerId(0)));
+    let (channel, held, lost, head) = (CHANNEL, Runs::new(), Runs::new(), None);
+    let longer = Message::Have { channel, length: LENGTH + 1, held, lost, head };
+    reader.tell(PeerId(0), &longer);
+    assert!(reader.replicator.may_help(PeerId(0)), "its history is longer");
+}

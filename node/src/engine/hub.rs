@@ -313,6 +313,11 @@ impl Hub {
         self.lock().replicator.holding(feed, peer)
     }
 
+    /// Tells whether a peer may have some of what is wanted.
+    pub(super) fn may_help(&self, peer: PeerId) -> bool {
+        self.lock().replicator.may_help(peer)
+    }
+
     /// Returns what was sent to others and received from them since the beginning; processes of this user do not count.
     pub fn traffic(&self) -> Traffic {
         let state = self.lock();

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::hub::{Hub, PeerReport};
+use super::hub::{Hub, Liar};
 use crate::cli::units::Span;
 use crate::error::Error;
 
@@ -46,7 +46,7 @@ impl Patience {
     ///
     /// # Errors
     /// E-NOPEERS when nobody was connected, E-NODATA when somebody was and nothing came, E-VERSION when the only peers speak
-    /// a newer protocol, E-VERIFY when the only peers sent what was not signed.
+    /// a newer protocol, E-VERIFY when the only ones who could have it sent what was not signed.
     pub async fn wait<T>(&self, hub: &Hub, done: impl Future<Output = T>) -> Result<T, Error> {
         tokio::pin!(done);
         let mut mark = hub.progress();
@@ -68,10 +68,13 @@ impl Patience {
     fn verdict(&self, hub: &Hub, waited: Duration) -> Error {
         let peers = hub.peers();
         let liar = hub.liar();
-        // One who lied is back soon, to be thrown out again.
-        let lied =
-            |peer: &PeerReport| liar.as_ref().is_some_and(|liar| liar.name == peer.about.name);
-        let serving = peers.iter().any(|peer| peer.status.feeds > 0 && !lied(peer));
+        let serving = peers.iter().any(|peer| {
+            let helps = |liar: &Liar| {
+                // One who lied is back soon, to be thrown out again.
+                liar.name != peer.about.name && hub.may_help(peer.status.peer)
+            };
+            peer.status.feeds > 0 && liar.as_ref().is_none_or(helps)
+        });
         match hub.newer_protocol() {
             Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
             _ if serving => Error::no_data("what is missing", peers.len(), waited),

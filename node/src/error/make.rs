@@ -51,9 +51,10 @@ impl Error {
             .field("peers", peers)
     }
 
-    /// Nobody offers the drive but peers such as this one, who send what its key did not sign.
+    /// Nobody offers what is missing but peers such as this one, who send what the drive's key did not sign.
     pub fn lied(link: &str, peer: &str, fault: impl Display) -> Self {
-        Self::new(Code::Verify, "whoever offers this drive sends what was not signed with its key")
+        let what = "whoever offers what is missing sends what the drive's key did not sign";
+        Self::new(Code::Verify, what)
             .context(format!("{}: {fault}; it was thrown out", escape::text(peer)))
             .hint("nothing of it was kept; ask whoever publishes the drive for another address or a ticket")
             .hint("an honest peer beside it will do: --peer ADDRESS, or wait longer: --wait 5m")

@@ -155,6 +155,20 @@ impl Feed {
         holder.is_some_and(|holder| holder.standing != Standing::Estranged)
     }
 
+    /// Tells whether a peer may have some of what is wanted, as far as it told.
+    pub(super) fn may_help(&self, peer: PeerId) -> bool {
+        let Some(holder) = self.holders.get(&peer).filter(|_| self.serves(peer)) else {
+            return false;
+        };
+        let wants = |run: &Range<u64>| {
+            holder.have.iter_ones(run.clone()).any(|block| !self.have.contains(block))
+        };
+        let has = |want: &Open| {
+            want.runs.iter().any(wants) || !want.bytes.is_empty() && !want.tried.contains_key(&peer)
+        };
+        !holder.heard || holder.length > self.length || self.wants.iter().any(has)
+    }
+
     /// Picks blocks of one want for a peer.
     pub(super) fn pick(
         &self,

@@ -175,6 +175,11 @@ impl Replicator {
         }
     }
 
+    /// Tells whether a peer may have some of what is wanted: it said so, or has not told yet.
+    pub fn may_help(&self, peer: PeerId) -> bool {
+        self.feeds.values().any(|feed| feed.may_help(peer))
+    }
+
     /// Returns the blocks of a feed that are here or with a connected peer; `None` while no peer has told what it holds.
     pub fn in_reach(&self, id: FeedId) -> Option<Bitfield> {
         let feed = self.feeds.get(&id)?;
