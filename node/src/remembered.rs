@@ -64,6 +64,13 @@ impl Remembered {
         self.peers(seconds(now)).into_iter().map(|peer| peer.address).collect()
     }
 
+    /// Returns how long ago a peer answered for the last time.
+    pub fn last_seen(&self, now: SystemTime) -> Option<Duration> {
+        let now = seconds(now);
+        let last = self.peers(now).into_iter().map(|peer| peer.seen).max()?;
+        Some(Duration::from_secs(now.saturating_sub(last)))
+    }
+
     /// Notes that peers answered at these addresses, each of which ends in the peer's id.
     ///
     /// # Errors

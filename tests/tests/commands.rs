@@ -469,11 +469,43 @@ fn a_drive_is_read_while_it_is_being_cloned() {
     assert_exit(&reader.run(["put", "-", "copy/x"]), 8);
     assert_exit(&reader.run(["share", "copy"]), 9);
     assert!(clone.try_wait().unwrap().is_none(), "it still is");
+    let why = || json(&reader, ["status", "copy"])["missing"][0]["why"].clone();
+    assert_eq!(why(), "on its way");
+    drop(sharer);
+    process::wait_until(Duration::from_secs(30), "nobody", || why() == "nobody is connected");
     clone.kill().unwrap();
     clone.wait().unwrap();
+    assert_eq!(why(), "nothing is fetching it");
+    let told = done(&reader, ["status", "copy"]);
+    for line in ["\nmissing    ", "   large   ", "\nnext       datnode clone "] {
+        assert!(told.contains(line), "{told}");
+    }
     // What it left behind is noticed: the store is opened by whoever comes next.
     assert_eq!(done(&reader, ["ls", "copy"]), "first\nlarge\n");
     assert_exit(&reader.run(["peers", "copy"]), 5);
+}
+
+#[test]
+fn status_tells_what_the_folder_has_that_the_drive_has_not() {
+    let user = User::new();
+    for name in [&b"kept"[..], b"changed", b"gone", b".hidden"] {
+        write(&user.path("flights"), name, b"1");
+    }
+    drop(user.share(&user.path("flights"), &[]));
+    assert!(done(&user, ["status", "flights"]).contains("\nworking    as in the drive\n"));
+    write(&user.path("flights"), b"changed", b"22");
+    write(&user.path("flights"), b"new", b"1");
+    write(&user.path("flights"), b"new.tmp", b"1");
+    fs::remove_file(user.path("flights/gone")).unwrap();
+    done(&user, ["-C", "flights", "config", "set", "--drive", "share.ignore", "*.tmp"]);
+    let status = json(&user, ["status", "flights"]);
+    let working = &status["working"];
+    assert_eq!(*working, serde_json::json!({ "added": 1, "changed": 1, "removed": 1 }));
+    let told = done(&user, ["status", "flights"]);
+    assert!(told.contains("\nworking    1 new, 1 changed, 1 removed since the last share\n"));
+    // A bare drive has no folder to look at.
+    done(&user, ["init", "--bare", "bare"]);
+    assert!(json(&user, ["status", "bare"])["working"].is_null());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::units;
 use super::{ByteRange, Network};
 use crate::address::VersionSpec;
+use crate::import::Rules;
 
 /// `datnode share`
 #[derive(Debug, Args)]
@@ -21,18 +22,9 @@ pub struct Share {
     /// What the drive is called: used like its key afterwards. A new one is named like its folder if this is not given.
     #[arg(long)]
     pub name: Option<String>,
-    /// Leave out what matches; may be given more than once.
-    #[arg(long, value_name = "GLOB")]
-    pub ignore: Vec<String>,
-    /// Pay no heed to .datignore.
-    #[arg(long)]
-    pub no_ignore: bool,
-    /// Leave out what .gitignore files say as well.
-    #[arg(long)]
-    pub gitignore: bool,
-    /// Take hidden files too.
-    #[arg(long)]
-    pub hidden: bool,
+    /// What is left out.
+    #[command(flatten)]
+    pub filter: Filter,
     /// Take no changes in while serving. The only way in this release.
     #[arg(long)]
     pub no_watch: bool,
@@ -60,6 +52,32 @@ pub struct Share {
     /// The network.
     #[command(flatten)]
     pub network: Network,
+}
+
+/// Which names of a folder are left out.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Leave out what matches; may be given more than once.
+    #[arg(long, value_name = "GLOB")]
+    pub ignore: Vec<String>,
+    /// Pay no heed to .datignore.
+    #[arg(long)]
+    pub no_ignore: bool,
+    /// Leave out what .gitignore files say as well.
+    #[arg(long)]
+    pub gitignore: bool,
+    /// Take hidden files too.
+    #[arg(long)]
+    pub hidden: bool,
+}
+
+impl Filter {
+    /// Returns what the import is told.
+    pub fn rules(&self) -> Rules {
+        let Self { ignore, no_ignore, gitignore, hidden } = self;
+        let (no_ignore, gitignore, hidden) = (*no_ignore, *gitignore, *hidden);
+        Rules { hidden, no_ignore, gitignore, ignore: ignore.clone() }
+    }
 }
 
 /// `datnode clone`
@@ -179,6 +197,9 @@ pub struct Status {
     /// The drive's folder or name.
     #[arg(default_value = ".")]
     pub folder: PathBuf,
+    /// What is left out of the folder.
+    #[command(flatten)]
+    pub filter: Filter,
     /// The network.
     #[command(flatten)]
     pub network: Network,
@@ -280,18 +301,9 @@ pub struct Ignored {
     /// Files and folders in a shared folder.
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
-    /// As share does with this flag.
-    #[arg(long, value_name = "GLOB")]
-    pub ignore: Vec<String>,
-    /// As share does with this flag.
-    #[arg(long)]
-    pub no_ignore: bool,
-    /// As share does with this flag.
-    #[arg(long)]
-    pub gitignore: bool,
-    /// As share does with this flag.
-    #[arg(long)]
-    pub hidden: bool,
+    /// What is left out.
+    #[command(flatten)]
+    pub filter: Filter,
 }
 
 /// `datnode put`

@@ -407,11 +407,11 @@ mod tests {
             }
         };
         let args = share(&[]);
-        assert_eq!((args.network.port, args.hidden), (2, true));
+        assert_eq!((args.network.port, args.filter.hidden), (2, true));
         assert_eq!(args.network.wait, "7s".parse().unwrap());
-        assert_eq!(args.ignore, ["*.tmp"]);
+        assert_eq!(args.filter.ignore, ["*.tmp"]);
         let args = share(&["--port", "3", "--ignore", "x"]);
-        assert_eq!((args.network.port, &args.ignore[..]), (3, &["x".to_owned()][..]));
+        assert_eq!((args.network.port, &args.filter.ignore[..]), (3, &["x".to_owned()][..]));
         write(&config.join(settings::FILE), "[network]\nport = 'many'\n");
         let words = ["datnode", "ls", "/"].map(OsString::from).to_vec();
         let Err(Stop::Mistake { error, .. }) = parse_for(words, Some(&dirs)) else {

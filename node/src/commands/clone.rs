@@ -98,7 +98,9 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     if !snapshot.has(scope).await? {
         return Err(missing(&snapshot, scope).await);
     }
-    let plan = session.plan(&snapshot, &folder, scope, args.force).await?;
+    // Its name is looked up meanwhile.
+    let plan = session.plan(&snapshot, &folder, scope, args.force);
+    let (plan, header) = tokio::try_join!(plan, snapshot.drive.header())?;
     let _announcement = session.announce(started, out)?;
     stages.tell("History", &history(&snapshot));
     scene.landing(plan.state());
@@ -108,7 +110,7 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     if session.drive.changes.news.borrow().accused {
         out.warn(&crate::home::two_histories_read());
     }
-    note_name(&snapshot, &folder, args.name.as_deref()).await?;
+    note_name(&request.key, &header.name, &folder, args.name.as_deref())?;
     finish(&snapshot, &folder, &report, started, out)?;
     session.network.close().await;
     if report.refused.is_empty() {
@@ -164,8 +166,8 @@ impl Session {
         let announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
             .map_err(|error| Error::io("write", &dirs.run, &error))?;
         let ticket = Ticket::new(key, addresses);
-        let serving =
-            Serving { drive: self.drive.clone(), ticket, pen: None, began, out: out.clone() };
+        let (drive, out) = (self.drive.clone(), out.clone());
+        let serving = Serving { drive, ticket, pen: None, fetches: true, began, out };
         let (edits, _) = mpsc::unbounded_channel();
         listen_locally(&self.drive.hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
         Ok(announcement)
@@ -245,11 +247,10 @@ impl Session {
 }
 
 /// Notes where the drive is, and how it is called here: as the user says, or by its own name if that is free.
-async fn note_name(snapshot: &Snapshot, folder: &Path, name: Option<&str>) -> Result<(), Error> {
-    let (drives, key) = (Drives::of(&Dirs::open()?), &snapshot.drive.key);
-    let own = snapshot.drive.header().await?.name;
+fn note_name(key: &PublicKey, own: &[u8], folder: &Path, name: Option<&str>) -> Result<(), Error> {
+    let drives = Drives::of(&Dirs::open()?);
     let known = drives.of_key(key).and_then(|known| known.name);
-    let free = || known.is_none().then(|| drives.free(key, &own)).flatten();
+    let free = || known.is_none().then(|| drives.free(key, own)).flatten();
     let name = name.map(str::to_owned).or_else(free);
     let folder =
         std::fs::canonicalize(folder).map_err(|error| Error::io("open", folder, &error))?;

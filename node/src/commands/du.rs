@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use datnode_drive::{DrivePath, Entry, Kind};
 use serde_json::json;
 
+use super::content::lacking;
 use super::context::open;
 use super::missing::missing;
-use super::status::lacking;
 use crate::cli::Du;
 use crate::cli::escape;
 use crate::cli::output::Out;

@@ -11,15 +11,10 @@ use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::disk::DRIVE_FOLDER;
 use crate::error::{Code, Error};
-use crate::import::{Finder, Rule, Rules, Why};
+use crate::import::{Finder, Rule, Why};
 
 pub(super) fn run(args: &Ignored, out: &Out) -> Result<(), Error> {
-    let rules = Rules {
-        hidden: args.hidden,
-        no_ignore: args.no_ignore,
-        gitignore: args.gitignore,
-        ignore: args.ignore.clone(),
-    };
+    let rules = args.filter.rules();
     for typed in &args.paths {
         let (root, path) = place(typed)?;
         let below = path.strip_prefix(&root).unwrap_or(&path).as_os_str().as_bytes();

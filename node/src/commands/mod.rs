@@ -4,6 +4,7 @@ mod cat;
 mod clone;
 mod completions;
 mod config;
+mod content;
 mod context;
 mod doubted;
 mod dry_run;
@@ -25,6 +26,7 @@ mod share;
 mod stat;
 mod status;
 mod verify;
+mod working;
 mod writing;
 
 use crate::cli::escape;

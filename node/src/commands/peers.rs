@@ -12,7 +12,7 @@ use super::context::{asked_to_stop, folder_of, read_key};
 use crate::cli::Peers;
 use crate::cli::escape;
 use crate::cli::output::Out;
-use crate::cli::units::Size;
+use crate::cli::units::{Count, Size};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
 use crate::engine::{Drive, PeerReport};
@@ -86,7 +86,7 @@ pub(super) fn report(drive: &Drive) -> Value {
             "type": "peer", "node": about.name, "how": how(&about.address), "address": about.address,
             "rtt_ms": status.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
             "bytes_out": status.bytes_out, "bytes_in": status.bytes_in, "rate_in": status.rate_in,
-            "has": has, "client": status.agent, "feeds": status.feeds,
+            "has": has, "wants": status.wants, "client": status.agent, "feeds": status.feeds,
         }));
     }
     json!({ "peers": peers })
@@ -141,8 +141,8 @@ fn show(peers: &[Value], last: Option<&Totals>, out: &Out) -> Result<(), Error> 
     }
     let [up, down] = if last.is_some() { ["↑/s", "↓/s"] } else { ["↑", "↓"] };
     let title = format!(
-        "{:<13} {:<14} {:>8} {up:>10} {down:>10} {:>6}   client\n",
-        "node", "how", "rtt", "has"
+        "{:<13} {:<14} {:>8} {up:>10} {down:>10} {:>6} {:>8}   client\n",
+        "node", "how", "rtt", "has", "wants"
     );
     let rows = peers.iter().map(|peer| {
         let (id, (up, down)) = total(peer);
@@ -154,8 +154,10 @@ fn show(peers: &[Value], last: Option<&Totals>, out: &Out) -> Result<(), Error> 
         let text = |name: &str| escape::text(peer[name].as_str().unwrap_or("–"));
         let rtt = peer["rtt_ms"].as_f64().map_or("–".to_owned(), |rtt| format!("{rtt:.1} ms"));
         let has = peer["has"].as_u64().map_or("–".to_owned(), |has| format!("{has} %"));
+        let wants = peer["wants"].as_u64().filter(|&wants| wants > 0);
+        let wants = wants.map_or("–".to_owned(), |wants| Count(wants).to_string());
         format!(
-            "{:<13} {:<14} {rtt:>8} {:>10} {:>10} {has:>6}   {}\n",
+            "{:<13} {:<14} {rtt:>8} {:>10} {:>10} {has:>6} {wants:>8}   {}\n",
             short(peer["node"].as_str().unwrap_or_default()),
             text("how"),
             Size(up.saturating_sub(up_before)).to_string(),

@@ -39,6 +39,9 @@ const PEERS_MAX: usize = 3;
 /// How many have a line each: more than a terminal has lines could not be wiped again.
 const ROWS_MAX: usize = 20;
 
+/// How many runs of blocks that nobody has are told.
+const RUNS_MAX: usize = 1_000;
+
 /// What it takes to change the drive.
 #[derive(Clone)]
 pub(super) struct Pen {
@@ -55,6 +58,8 @@ pub(super) struct Serving {
     pub(super) ticket: Ticket,
     /// None for a reader's.
     pub(super) pen: Option<Pen>,
+    /// Whether what is missing is fetched.
+    pub(super) fetches: bool,
     pub(super) began: Instant,
     pub(super) out: Out,
 }
@@ -62,13 +67,14 @@ pub(super) struct Serving {
 impl Serving {
     /// Returns what answers other processes; each change is told to `edits`.
     pub(super) fn answers(&self, edits: mpsc::UnboundedSender<Edited>) -> Answers {
-        let (drive, pen, began) = (self.drive.clone(), self.pen.clone(), self.began);
+        let (drive, pen) = (self.drive.clone(), self.pen.clone());
+        let (fetches, began) = (self.fetches, self.began);
         Arc::new(move |question| {
             let (drive, pen, edits) = (drive.clone(), pen.clone(), edits.clone());
             Box::pin(async move {
                 match question {
                     Question::Peers => Ok(report(&drive)),
-                    Question::State => Ok(state(&drive, began)),
+                    Question::State => Ok(state(&drive, fetches, began)),
                     Question::Fetch { start, end } => {
                         let latest = drive.latest().await?;
                         latest.bring(start..end).await.map(|()| json!({}))
@@ -147,11 +153,16 @@ impl Serving {
     }
 }
 
-fn state(drive: &Drive, began: Instant) -> Value {
+fn state(drive: &Drive, fetches: bool, began: Instant) -> Value {
+    let lost = drive.out_of_reach().map(|lost| {
+        let runs = lost.iter().take(RUNS_MAX).map(|run| json!([run.start, run.end]));
+        runs.collect::<Vec<_>>()
+    });
     let (traffic, Limits { up, down }) = (drive.hub.traffic(), drive.hub.limits());
     json!({
         "pid": std::process::id(), "seconds": began.elapsed().as_secs_f64(), "peers": drive.hub.peers().len(),
         "bytes_out": traffic.bytes_out, "bytes_in": traffic.bytes_in, "max_up": up, "max_down": down,
+        "fetches": fetches, "out_of_reach": lost,
     })
 }
 

@@ -27,7 +27,7 @@ use crate::edit::is_bare;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::{Code, Error};
 use crate::home::{self, Home};
-use crate::import::{self, How, Imported, Keep, Rules, latest};
+use crate::import::{self, How, Imported, Keep, latest};
 use crate::runtime;
 use crate::view::View;
 
@@ -58,7 +58,8 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let _announcement = runtime::announce(&dirs.run, network.local_addresses(), &[key])
         .map_err(|error| Error::io("write", &dirs.run, &error))?;
     let ticket = Ticket::new(key, addresses);
-    let serving = Serving { drive, ticket, pen, began: Instant::now(), out: out.clone() };
+    let (began, out_too) = (Instant::now(), out.clone());
+    let serving = Serving { drive, ticket, pen, fetches: false, began, out: out_too };
     let (edits, mut edited) = mpsc::unbounded_channel();
     listen_locally(&hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
     if out.json {
@@ -199,7 +200,7 @@ fn take(
     if args.no_import || is_bare(folder)? {
         return Ok(taken(*written, dirs, folder, base, None));
     }
-    let (rules, began) = (rules(args), Instant::now());
+    let (rules, began) = (args.filter.rules(), Instant::now());
     let stages = Stages::new(out, IMPORTING);
     let mut last = status(import::Progress::default());
     let mut progress = |now: import::Progress| {
@@ -241,15 +242,6 @@ fn status(now: import::Progress) -> Status {
 }
 
 /// Returns what to leave out.
-pub(super) fn rules(args: &Share) -> Rules {
-    Rules {
-        hidden: args.hidden,
-        no_ignore: args.no_ignore,
-        gitignore: args.gitignore,
-        ignore: args.ignore.clone(),
-    }
-}
-
 fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<Taken, Error> {
     let changes = store.add_feed(key).map_err(Error::store)?;
     if store.length(changes) == 0 {

@@ -4,10 +4,10 @@ use datnode_drive::{DrivePath, Entry, Kind};
 use datnode_feed::Bitfield;
 use serde_json::{Value, json};
 
+use super::content::lacking;
 use super::context::open;
 use super::ls::{kind, time};
 use super::missing::missing;
-use super::status::lacking;
 use crate::address::{Link, key::hex};
 use crate::cli::Stat;
 use crate::cli::escape;

@@ -1,28 +1,35 @@
 //! `datnode status`: what a folder's drive is, what of it is here, and what to do next.
 
 use std::path::Path;
+use std::time::SystemTime;
 
-use datnode_drive::{DrivePath, Entry, Kind};
-use datnode_feed::{Bitfield, PublicKey};
+use datnode_feed::PublicKey;
 use serde_json::{Value, json};
 
+use super::content::{Content, Missing, Why};
 use super::context::{Opened, folder_of, open};
+use super::working::{Base, Counts, differences};
 use crate::address::{Link, key::hex};
 use crate::cli::Status;
 use crate::cli::escape;
 use crate::cli::output::Out;
-use crate::cli::units::{Size, Things};
+use crate::cli::units::{Count, Size, Things};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
 use crate::drives::Drives;
+use crate::edit::is_bare;
 use crate::engine::Snapshot;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::home::Home;
+use crate::import::{Rules, walk};
 use crate::keys::DriveKeys;
+use crate::remembered::Remembered;
 use crate::runtime;
 
 /// How many missing files are named.
 const NAMES_MAX: usize = 5;
+/// Folders of more files are not looked through: that would take longer than somebody waits for this command.
+const LOOKED_AT_MAX: u64 = 20_000;
 
 pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
     if args.all {
@@ -33,14 +40,25 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
     let snapshot = opened.snapshot().await?;
     let news = *opened.drive.changes.news.borrow();
     let writing = writing(&opened, &folder)?;
-    let own = matches!(writing, Writing::Here(_));
+    let (dirs, key) = (Dirs::open()?, &opened.drive.key);
+    let serving = serving(&dirs, key).await;
+    let why = match writing {
+        Writing::Here(_) => Why::Changed,
+        _ => Why::by(&serving, Remembered::of(&dirs.state, key).last_seen(SystemTime::now())),
+    };
+    let name = match opened.drive.header().await {
+        // A clone that was broken off early may lack it.
+        Err(error) if error.code() == Code::NoData => Vec::new(),
+        header => header?.name,
+    };
     let state = State {
+        working: working(&writing, &folder, &args.filter.rules(), &snapshot).await?,
         writing,
-        name: opened.drive.header().await?.name,
+        name,
         accused: news.accused,
         length: news.length,
-        content: content(&snapshot, own).await?,
-        serving: serving(&Dirs::open()?, &opened.drive.key).await,
+        content: Content::of(&snapshot, &why).await?,
+        serving,
         snapshot,
     };
     if out.json { state.record(&folder, out) } else { state.say(&folder, out) }
@@ -100,54 +118,38 @@ fn writing(opened: &Opened, folder: &Path) -> Result<Writing, Error> {
     Ok(elsewhere.map_or_else(|| Writing::Here(home.length()), Writing::Elsewhere))
 }
 
-/// What of the files is here.
-#[derive(Default)]
-struct Content {
-    bytes: u64,
-    here: u64,
-    /// Files that are not whole, and how many bytes they lack.
-    missing: Vec<(DrivePath, u64)>,
-}
-
-async fn content(snapshot: &Snapshot, own: bool) -> Result<Content, Error> {
-    let held = snapshot.held().await?;
-    let change = &snapshot.version.change;
-    let whole = change.feeds.first().is_none_or(|feed| held.all(0..feed.length));
-    if own && whole {
-        // Everything is here, and what there is, our own change says.
-        let bytes = change.counts.bytes;
-        return Ok(Content { bytes, here: bytes, missing: Vec::new() });
+/// Looks what a folder has that is written here, unless that would take long.
+async fn working(
+    writing: &Writing,
+    folder: &Path,
+    rules: &Rules,
+    snapshot: &Snapshot,
+) -> Result<Working, Error> {
+    let counts = snapshot.version.change.counts;
+    if !matches!(writing, Writing::Here(_)) || is_bare(folder)? {
+        return Ok(Working::None);
     }
-    let mut content = Content::default();
-    let count = |path: DrivePath, entry: Entry| {
-        if entry.kind == Kind::File {
-            let missing = lacking(&entry, &held);
-            content.bytes = content.bytes.saturating_add(entry.size);
-            content.here = content.here.saturating_add(entry.size - missing);
-            if missing > 0 {
-                content.missing.push((path, missing));
-            }
-        }
-        Ok(())
-    };
-    snapshot.walk(count).await?;
-    Ok(content)
+    if counts.files > LOOKED_AT_MAX {
+        return Ok(Working::Large(counts.files));
+    }
+    let mut walked = walk(folder, rules)?;
+    let base = Base::of(snapshot).await?;
+    differences(folder, &mut walked, base, |_| Ok(())).map(Working::Counts)
 }
 
-/// Returns how many bytes of a file are not here; of an extent that is here in part, its share of blocks.
-pub(super) fn lacking(entry: &Entry, held: &Bitfield) -> u64 {
-    let missing = |extent: &datnode_drive::Extent| {
-        let blocks = extent.first_block..extent.first_block.saturating_add(extent.count);
-        let here = held.iter_ones(blocks).count() as u64;
-        let bytes = u128::from(extent.bytes) * u128::from(extent.count - here);
-        u64::try_from(bytes.div_ceil(u128::from(extent.count.max(1)))).unwrap_or(extent.bytes)
-    };
-    entry.extents.iter().map(missing).sum::<u64>().min(entry.size)
+/// What the folder has that the drive has not.
+enum Working {
+    /// The drive is not written in a folder.
+    None,
+    /// It was not looked at: there are so many files.
+    Large(u64),
+    Counts(Counts),
 }
 
 struct State {
     name: Vec<u8>,
     writing: Writing,
+    working: Working,
     accused: bool,
     length: u64,
     content: Content,
@@ -193,13 +195,32 @@ impl State {
         let mut line = |title: &str, rest: String| text.push_str(&format!("{title:<11}{rest}\n"));
         line("version", format!("{} · {}", version.number, &version.id.to_string()[..6]));
         let Content { bytes, here, missing } = &self.content;
-        let names: Vec<String> = missing.iter().take(NAMES_MAX).map(named).collect();
-        let missing = match missing.len().saturating_sub(NAMES_MAX) {
-            _ if missing.is_empty() => "everything".to_owned(),
-            0 => format!("missing: {}", names.join(", ")),
-            more => format!("missing: {} and {more} more", names.join(", ")),
-        };
-        line("here", format!("{} of {}     {missing}", Size(*here), Size(*bytes)));
+        let whole = if missing.is_empty() { "     everything" } else { "" };
+        line("here", format!("{} of {}{whole}", Size(*here), Size(*bytes)));
+        for (at, Missing { path, bytes, why }) in missing.iter().take(NAMES_MAX).enumerate() {
+            let path = escape::bytes(path.as_bytes());
+            let title = if at == 0 { "missing" } else { "" };
+            line(title, format!("{path}   {}   ({why})", Size(*bytes)));
+        }
+        if let Some(more) = missing.len().checked_sub(NAMES_MAX + 1) {
+            line("", format!("and {} more   (datnode du {shown})", Count(more as u64 + 1)));
+        }
+        match &self.working {
+            Working::None => {}
+            Working::Large(files) => line(
+                "working",
+                format!(
+                    "{} are many to look at   (datnode share --dry-run {shown})",
+                    Things(*files, "file")
+                ),
+            ),
+            Working::Counts(counts) if *counts == Counts::default() => {
+                line("working", "as in the drive".to_owned());
+            }
+            Working::Counts(counts) => {
+                line("working", format!("{counts} since the last share"));
+            }
+        }
         for process in &self.serving {
             let (pid, peers) = (&process["pid"], process["peers"].as_u64().unwrap_or_default());
             let sent = Size(process["bytes_out"].as_u64().unwrap_or_default());
@@ -226,8 +247,14 @@ impl State {
 
     fn record(&self, folder: &Path, out: &Out) -> Result<(), Error> {
         let (key, version) = (&self.snapshot.drive.key, &self.snapshot.version);
-        let missing = self.content.missing.iter().map(|(path, bytes)| {
-            let mut record = json!({ "bytes": bytes });
+        let working = match self.working {
+            Working::Counts(Counts { added, changed, removed }) => {
+                json!({ "added": added, "changed": changed, "removed": removed })
+            }
+            Working::None | Working::Large(_) => Value::Null,
+        };
+        let missing = self.content.missing.iter().map(|Missing { path, bytes, why }| {
+            let mut record = json!({ "bytes": bytes, "why": why });
             escape::json_path(&mut record, path.as_bytes());
             record
         });
@@ -236,12 +263,9 @@ impl State {
             "folder": escape::path(folder), "change": version.number, "version": version.id.to_string(),
             "writes": matches!(self.writing, Writing::Here(_)),
             "bytes": self.content.bytes, "here": self.content.here, "missing": missing.collect::<Vec<Value>>(),
+            "working": working,
             "accused": self.accused, "blocks": self.length, "blocks_known": self.behind(),
             "serving": self.serving, "next": self.next(folder),
         }))
     }
-}
-
-fn named((path, bytes): &(DrivePath, u64)) -> String {
-    format!("{} {}", escape::bytes(path.as_bytes()), Size(*bytes))
 }

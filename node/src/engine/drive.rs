@@ -5,6 +5,7 @@
 //! Elsewhere: reading one version (`snapshot`).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use datnode_drive::{Reading, Step, Version};
@@ -173,6 +174,23 @@ impl Drive {
         let parts = linked.values().filter_map(|link| self.hub.holding(link.id, peer));
         let (held, length) = parts.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
         (held * 100).checked_div(length)
+    }
+
+    /// Returns the blocks of the drive's content that are neither here nor with anybody connected; none while nobody has told.
+    pub fn out_of_reach(&self) -> Option<Vec<Range<u64>>> {
+        let linked = self.linked.lock().expect("no code panics while it holds this");
+        let content = linked.values().next()?;
+        let reach = self.hub.in_reach(content.id)?;
+        let length = content.news.borrow().length;
+        let mut lost = Vec::new();
+        let mut at = 0;
+        for run in reach.runs().chain([length..length]) {
+            if at < run.start.min(length) {
+                lost.push(at..run.start.min(length));
+            }
+            at = at.max(run.end);
+        }
+        Some(lost)
     }
 
     /// Runs a reading function of `datnode_drive`, fetching what it needs.

@@ -114,6 +114,8 @@ pub struct PeerStatus {
     pub rtt: Option<Duration>,
     /// How many feeds are open with it.
     pub feeds: usize,
+    /// How many blocks it asked for that did not go out yet.
+    pub wants: u64,
 }
 
 /// Returns what a block takes of the byte credit. SPEC 7.7.
@@ -287,6 +289,7 @@ impl Peer {
             rate_in: self.rate.bytes_per_second(),
             rtt: self.rate.rtt_min(),
             feeds: self.links.values().filter(|link| link.is_live()).count(),
+            wants: self.upload.blocks(),
         }
     }
 }

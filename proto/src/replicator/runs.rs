@@ -46,6 +46,11 @@ impl RunSet {
         self.ends.len()
     }
 
+    /// Returns how many blocks there are.
+    pub(super) fn blocks(&self) -> u64 {
+        self.ends.iter().map(|(start, end)| end - start).sum()
+    }
+
     /// Tells whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.ends.is_empty()

@@ -113,6 +113,13 @@ impl Upload {
         Ok(())
     }
 
+    /// Returns how many blocks are still to go out.
+    pub(super) fn blocks(&self) -> u64 {
+        let reading = self.reading.values().sum::<usize>() + self.ready.len();
+        let asked = self.queue.values().map(|lease| lease.rest.blocks());
+        asked.fold(reading as u64, u64::saturating_add)
+    }
+
     fn runs(&self) -> usize {
         self.queue.values().map(|lease| lease.rest.len()).sum()
     }

@@ -1,0 +1,169 @@
+//! What of a version's files is here, what is not, and why.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use datnode_drive::{DrivePath, Entry, Extent, Kind};
+use datnode_feed::Bitfield;
+use serde_json::Value;
+
+use crate::cli::units::Span;
+use crate::engine::Snapshot;
+use crate::error::Error;
+
+/// What of the files is here.
+#[derive(Default)]
+pub(super) struct Content {
+    /// The bytes of all files.
+    pub(super) bytes: u64,
+    /// Of these, what is here.
+    pub(super) here: u64,
+    pub(super) missing: Vec<Missing>,
+}
+
+/// A file that is not whole.
+pub(super) struct Missing {
+    pub(super) path: DrivePath,
+    /// How many bytes it lacks.
+    pub(super) bytes: u64,
+    pub(super) why: String,
+}
+
+impl Content {
+    /// Looks at all files of a version.
+    pub(super) async fn of(snapshot: &Snapshot, why: &Why) -> Result<Self, Error> {
+        let held = snapshot.held().await?;
+        let change = &snapshot.version.change;
+        let whole = change.feeds.first().is_none_or(|feed| held.all(0..feed.length));
+        if whole && matches!(why, Why::Changed) {
+            // Everything is here, and what there is, our own change says.
+            let bytes = change.counts.bytes;
+            return Ok(Self { bytes, here: bytes, missing: Vec::new() });
+        }
+        let mut content = Self::default();
+        let count = |path: DrivePath, entry: Entry| {
+            if entry.kind == Kind::File {
+                let missing = lacking(&entry, &held);
+                content.bytes = content.bytes.saturating_add(entry.size);
+                content.here = content.here.saturating_add(entry.size - missing);
+                if missing > 0 {
+                    let why = why.of(&entry, &held);
+                    content.missing.push(Missing { path, bytes: missing, why });
+                }
+            }
+            Ok(())
+        };
+        snapshot.walk(count).await?;
+        Ok(content)
+    }
+}
+
+/// Returns how many bytes of a file are not here; of an extent that is here in part, its share of blocks.
+pub(super) fn lacking(entry: &Entry, held: &Bitfield) -> u64 {
+    let missing = |extent: &Extent| {
+        let here = held.iter_ones(blocks(extent)).count() as u64;
+        let bytes = u128::from(extent.bytes) * u128::from(extent.count - here);
+        u64::try_from(bytes.div_ceil(u128::from(extent.count.max(1)))).unwrap_or(extent.bytes)
+    };
+    entry.extents.iter().map(missing).sum::<u64>().min(entry.size)
+}
+
+fn blocks(extent: &Extent) -> Range<u64> {
+    extent.first_block..extent.first_block.saturating_add(extent.count)
+}
+
+/// Why something is not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The drive is written here: its files were changed after they were shared in place, or the disk lost them.
+    Changed,
+    /// No process fetches it; a peer answered so long ago.
+    Idle(Option<Duration>),
+    /// A process fetches it, but nobody who is connected told what they have.
+    Alone,
+    /// A process fetches it; nobody who is connected has these blocks of the content.
+    OutOfReach(Vec<Range<u64>>),
+}
+
+impl Why {
+    /// Returns why a reader's folder is not whole, by what the processes say that have the drive open.
+    pub(super) fn by(processes: &[Value], seen: Option<Duration>) -> Self {
+        let Some(process) = processes.iter().find(|process| process["fetches"] == true) else {
+            return Self::Idle(seen);
+        };
+        let Some(lost) = process["out_of_reach"].as_array() else { return Self::Alone };
+        Self::OutOfReach(
+            lost.iter().filter_map(|run| Some(run[0].as_u64()?..run[1].as_u64()?)).collect(),
+        )
+    }
+
+    fn of(&self, entry: &Entry, held: &Bitfield) -> String {
+        match self {
+            Self::Changed => "its bytes changed since it was shared".to_owned(),
+            Self::Idle(None) => "nothing is fetching it".to_owned(),
+            Self::Idle(Some(ago)) => {
+                format!("nothing is fetching it; a peer answered {} ago", Span(*ago))
+            }
+            Self::Alone => "nobody is connected".to_owned(),
+            Self::OutOfReach(lost) => match first_lost(entry, held, lost) {
+                None => "on its way".to_owned(),
+                Some(run) if run.end - run.start == 1 => {
+                    format!("nobody online has block {}", run.start)
+                }
+                Some(run) => {
+                    format!("nobody online has blocks {} to {}", run.start, run.end - 1)
+                }
+            },
+        }
+    }
+}
+
+/// Returns the first blocks of a file that are neither here nor within reach.
+fn first_lost(entry: &Entry, held: &Bitfield, lost: &[Range<u64>]) -> Option<Range<u64>> {
+    let of_file = |run: &Range<u64>| {
+        let cut = |blocks: Range<u64>| blocks.start.max(run.start)..blocks.end.min(run.end);
+        entry.extents.iter().map(|extent| cut(blocks(extent))).find(|part| part.start < part.end)
+    };
+    let run = lost.iter().find_map(of_file)?;
+    // What came since the process said so is no longer lost.
+    (!held.all(run.clone())).then_some(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use datnode_drive::Mtime;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A file of the blocks 10 to 19.
+    fn entry() -> Entry {
+        let extent = Extent { slot: 0, first_block: 10, count: 10, first_byte: 0, bytes: 1_000 };
+        let extents = vec![extent];
+        Entry { kind: Kind::File, size: 1_000, extents, ..Entry::directory(0, Mtime::default()) }
+    }
+
+    #[test]
+    fn reasons_follow_from_what_processes_say() {
+        let (held, hour) = (Bitfield::new(), Some(Duration::from_secs(3_600)));
+        let fetching = |lost: Value| vec![json!({ "fetches": true, "out_of_reach": lost })];
+        for (processes, seen, said) in [
+            (vec![], None, "nothing is fetching it"),
+            (
+                vec![json!({ "fetches": false })],
+                hour,
+                "nothing is fetching it; a peer answered 1 h",
+            ),
+            (fetching(Value::Null), None, "nobody is connected"),
+            (fetching(json!([])), None, "on its way"),
+            (fetching(json!([[0, 10], [20, 30]])), None, "on its way"),
+            (fetching(json!([[0, 11]])), None, "nobody online has block 10"),
+            (fetching(json!([[12, 40]])), None, "nobody online has blocks 12 to 19"),
+        ] {
+            let why = Why::by(&processes, seen).of(&entry(), &held);
+            assert!(why.starts_with(said), "{why}");
+        }
+        let here: Bitfield = [10..11].into_iter().collect();
+        assert_eq!(Why::OutOfReach(vec![0..11]).of(&entry(), &here), "on its way");
+    }
+}
