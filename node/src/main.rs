@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use datnode::cli::interrupt;
 use datnode::cli::output::Out;
 use datnode::cli::{Cli, Stop, parse};
 use datnode::error::Error;
@@ -36,6 +37,7 @@ fn run(cli: Cli, out: &Out) -> Result<(), Error> {
         std::env::set_current_dir(dir).map_err(|error| Error::io("open", dir, &error))?;
     }
     datnode::cli::log::start(&cli.global, out)?;
+    interrupt::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -44,6 +46,7 @@ fn run(cli: Cli, out: &Out) -> Result<(), Error> {
     // An import that was told to stop does so at the next file; it must not keep the user waiting.
     runtime.shutdown_timeout(SHUTDOWN);
     let ended = ended.and(datnode::engine::wait_for_stores(SHUTDOWN));
+    interrupt::set_back();
     if let Err(error) = &ended {
         tracing::info!(code = error.code().name(), message = error.message(), "ended");
     }

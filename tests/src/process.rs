@@ -76,6 +76,11 @@ impl Running {
         Self(Some(child))
     }
 
+    /// Sends it a signal, such as `-INT`.
+    pub fn signal(&self, name: &str) {
+        signal(self.0.as_ref().expect("it was not waited for"), name);
+    }
+
     /// Waits as [`finish`] does.
     pub fn finish(mut self, limit: Duration) -> Ended {
         finish(self.0.take().expect("only this takes it"), limit)
@@ -92,12 +97,20 @@ impl Drop for Running {
 }
 
 /// Waits until something is so; what takes longer than this never comes.
-pub fn wait_until(limit: Duration, what: &str, is: impl Fn() -> bool) {
+pub fn wait_until(limit: Duration, what: &str, is: impl FnMut() -> bool) {
+    assert!(comes(limit, is), "{what}: it never came");
+}
+
+/// Waits until something is so, and tells whether it came to that in time.
+pub fn comes(limit: Duration, mut is: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + limit;
     while !is() {
-        assert!(Instant::now() < until, "{what}: it never came");
+        if Instant::now() > until {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
+    true
 }
 
 /// Sets a flag when it is dropped, so that who goes on until then ends however a test does.

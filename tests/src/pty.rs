@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use super::process::wait_until;
+use super::process::{comes, wait_until};
 
 /// Longer than anything takes to be shown.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -66,6 +66,11 @@ impl Pty {
         resize(&self.keys, columns);
     }
 
+    /// Tells whether what is typed shows.
+    pub fn echoes(&self) -> bool {
+        tcgetattr(&self.keys).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
     /// Returns what was shown so far.
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
@@ -74,30 +79,15 @@ impl Pty {
     /// Waits until something is shown, behind what was shown up to `from`; returns all that was shown.
     pub fn wait_for(&self, from: usize, what: &str) -> String {
         let found = || self.shown().get(from..).is_some_and(|shown| shown.contains(what));
-        let said = || format!("{what:?} in {:?}", self.shown());
-        if !wait_quietly(&found) {
-            panic!("it never came: {}", said());
-        }
+        assert!(comes(LIMIT, found), "it never came: {what:?} in {:?}", self.shown());
         self.shown()
     }
 
     /// Waits until the process ends, and returns its code.
     pub fn end(&mut self) -> i32 {
-        let child = Mutex::new(&mut self.child);
-        wait_until(LIMIT, "the end", || child.lock().unwrap().try_wait().unwrap().is_some());
+        wait_until(LIMIT, "the end", || self.child.try_wait().unwrap().is_some());
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
-}
-
-fn wait_quietly(is: &dyn Fn() -> bool) -> bool {
-    let until = std::time::Instant::now() + LIMIT;
-    while !is() {
-        if std::time::Instant::now() > until {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    true
 }
 
 fn resize(terminal: impl std::os::fd::AsFd, columns: u16) {

@@ -426,14 +426,14 @@ fn peers_shows_who_is_connected() {
     let reader = User::new();
     assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
     let holder = reader.share(&reader.path("copy"), &["--peer", sharer.address()]);
-    let peer = loop {
+    let mut whole = None;
+    process::wait_until(Duration::from_secs(60), "a peer that has all", || {
         let output = done(&user, ["--json", "peers", "flights"]);
-        let peers: Vec<Value> =
-            output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        if let Some(peer) = peers.into_iter().find(|peer| peer["has"] == 100) {
-            break peer;
-        }
-    };
+        let mut peers = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        whole = peers.find(|peer| peer["has"] == 100);
+        whole.is_some()
+    });
+    let peer = whole.unwrap();
     assert_eq!(peer["how"], "this computer");
     assert!(peer["node"].as_str().unwrap().starts_with("12D3"), "{peer}");
     assert!(peer["client"].as_str().unwrap().starts_with("datnode/"), "{peer}");

@@ -1,12 +1,13 @@
 //! The command line: what can be said, and how answers look.
 //!
 //! Elsewhere: what each command takes (`args`), flags that several take (`flags`), files of settings (`settings`), from words to a
-//! command (`usage`), printing (`output`), progress (`stages`).
+//! command (`usage`), printing (`output`), progress (`stages`), Ctrl-C (`interrupt`).
 
 mod args;
 pub mod escape;
 mod examples;
 mod flags;
+pub mod interrupt;
 pub mod keyboard;
 mod listen;
 pub mod log;

@@ -2,20 +2,35 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 use datnode_drive::Kind;
+use tokio::sync::{mpsc, oneshot};
 
 use super::context::open_beside;
 use super::missing::missing;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span};
 use crate::cli::{ByteRange, Cat};
-use crate::error::Error;
+use crate::error::{Code, Error};
+
+/// How many blocks wait for whoever reads.
+const BLOCKS_MAX: usize = 4;
 
 pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
-    let mut file: Option<(File, &PathBuf)> = None;
+    let mut sink = None;
+    let read = read(&args, &mut sink, out).await;
+    let written = match sink {
+        Some(sink) => sink.end().await,
+        None => Ok(()),
+    };
+    // Reading ends when writing fails, which is what there is to say then.
+    written.and(read)
+}
+
+async fn read(args: &Cat, sink: &mut Option<Sink>, out: &Out) -> Result<(), Error> {
     let mut drives = Vec::new();
     for address in &args.addresses {
         let started = Instant::now();
@@ -29,23 +44,68 @@ pub(super) async fn run(args: Cat, out: &Out) -> Result<(), Error> {
         if entry.kind != Kind::File {
             return Err(Error::usage("only files have bytes; this is a folder or a link"));
         }
-        let range = range(&args, entry.size)?;
+        let range = range(args, entry.size)?;
         // Only now is there something to write: a file that cannot be found must not cost the one that is there.
-        if let (None, Some(path)) = (&file, &args.output) {
-            let made = File::create(path).map_err(|error| Error::io("write", path, &error))?;
-            file = Some((made, path));
+        if sink.is_none() {
+            *sink = Some(Sink::open(args.output.clone(), out)?);
         }
+        let sink = sink.as_ref().expect("it was just opened");
         let len = range.end - range.start;
-        let write = |bytes: &[u8]| match &mut file {
-            Some((file, path)) => {
-                file.write_all(bytes).map_err(|error| Error::io("write", path, &error))
-            }
-            None => out.data(bytes),
-        };
-        snapshot.read(&entry, range, false, write).await?;
+        snapshot.read(&entry, range, false, async |bytes| sink.take(bytes).await).await?;
         report(out, &opened.drive.hub, len, started);
     }
     Ok(())
+}
+
+/// A thread that writes: who reads a pipe may take his time, and peers are answered meanwhile.
+struct Sink {
+    blocks: mpsc::Sender<Vec<u8>>,
+    ended: oneshot::Receiver<Result<(), Error>>,
+}
+
+impl Sink {
+    fn open(path: Option<PathBuf>, out: &Out) -> Result<Self, Error> {
+        let mut write: Box<dyn FnMut(&[u8]) -> Result<(), Error> + Send> = match path {
+            Some(path) => {
+                let mut file =
+                    File::create(&path).map_err(|error| Error::io("write", &path, &error))?;
+                Box::new(move |bytes| {
+                    file.write_all(bytes).map_err(|error| Error::io("write", &path, &error))
+                })
+            }
+            None => {
+                let out = out.clone();
+                Box::new(move |bytes| out.data(bytes))
+            }
+        };
+        let (blocks, mut taken) = mpsc::channel::<Vec<u8>>(BLOCKS_MAX);
+        let (end, ended) = oneshot::channel();
+        let run = move || {
+            let mut written = Ok(());
+            while let (Ok(()), Some(block)) = (&written, taken.blocking_recv()) {
+                written = write(&block);
+            }
+            // Nobody waits for it after Ctrl-C.
+            let _ = end.send(written);
+        };
+        let started = thread::Builder::new().name("writer".into()).spawn(run);
+        started.map_err(|error| Error::io("start", Path::new("a thread"), &error))?;
+        Ok(Self { blocks, ended })
+    }
+
+    async fn take(&self, bytes: Vec<u8>) -> Result<(), Error> {
+        self.blocks.send(bytes).await.map_err(|_| over())
+    }
+
+    /// Waits until everything is written.
+    async fn end(self) -> Result<(), Error> {
+        drop(self.blocks);
+        self.ended.await.map_err(|_| over())?
+    }
+}
+
+fn over() -> Error {
+    Error::new(Code::Io, "writing is over")
 }
 
 /// Returns which bytes of a file of `size` are meant.

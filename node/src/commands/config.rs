@@ -1,5 +1,7 @@
 //! `datnode config`: read and change settings.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +10,7 @@ use serde_json::json;
 
 use crate::address::find_drive;
 use crate::cli::escape;
+use crate::cli::interrupt::Lent;
 use crate::cli::output::Out;
 use crate::cli::settings::{self, File, Origin};
 use crate::cli::{Config, ConfigCommand, Global};
@@ -119,15 +122,26 @@ fn edit(path: &Path) -> Result<(), Error> {
         editor.into_iter().find(|editor| !editor.is_empty()).unwrap_or_else(|| "vi".into());
     let folder = path.parent().expect("a file is in a folder");
     std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
-    // As git does: an editor may come with flags of its own.
-    let mut script = editor.clone();
-    script.push(" \"$1\"");
-    let ended = Command::new("sh")
-        .args(["-c".as_ref(), script.as_os_str(), editor.as_os_str(), path.as_os_str()])
+    let _lent = Lent::new();
+    let ended = editing(&editor, path)
         .status()
         .map_err(|error| Error::io("start", Path::new(&editor), &error))?;
     if !ended.success() {
         return Err(Error::new(Code::Io, format!("the editor ended with {ended}")));
     }
     File::read(path).map(drop)
+}
+
+/// Returns what starts an editor. As git does: one that comes with flags, or more, is a shell's to understand.
+fn editing(editor: &OsStr, path: &Path) -> Command {
+    if !editor.as_bytes().iter().any(|byte| b"|&;<>()$`\\\"' \t\n*?[#~=%".contains(byte)) {
+        let mut command = Command::new(editor);
+        command.arg(path);
+        return command;
+    }
+    let mut script = editor.to_owned();
+    script.push(" \"$1\"");
+    let mut command = Command::new("sh");
+    command.args(["-c".as_ref(), script.as_os_str(), editor, path.as_os_str()]);
+    command
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use datnode_drive::DrivePath;
 use datnode_feed::{MemoryStorage, PublicKey, Store};
 use libp2p::Multiaddr;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::scene::Scene;
 use crate::address::{self, Address, Link, VersionSpec, find_drive};
@@ -57,13 +56,12 @@ impl Opened {
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(super) async fn asked_to_stop() {
-    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be set");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+/// Runs work that blocks on a thread of its own.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(Code::Io, error.to_string()))?
 }
 
 /// Starts a hub with its driver.

@@ -3,7 +3,7 @@
 //! A backup is an age file under a passphrase (scrypt), which `age -d` opens without us; in it is the secret as a word. Secrets come by
 //! a file, a prompt or the environment, never by an argument, and go to stdout only on `--plain`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -189,9 +189,10 @@ fn passphrase(prompt: &str, new: bool) -> Result<SecretString, Error> {
         return Ok(SecretString::from(passphrase));
     }
     let ask = |prompt: &str| {
-        rpassword::prompt_password(prompt).map_err(|_| {
-            Error::usage("there is no terminal to ask for the passphrase")
-                .hint(format!("run it on a terminal, or set {VARIABLE}"))
+        rpassword::prompt_password(prompt).map_err(|error| match error.kind() {
+            ErrorKind::Interrupted => Error::interrupted(),
+            _ => Error::usage("there is no terminal to ask for the passphrase")
+                .hint(format!("run it on a terminal, or set {VARIABLE}")),
         })
     };
     let typed = Zeroizing::new(ask(prompt)?);

@@ -29,7 +29,10 @@ mod verify;
 mod working;
 mod writing;
 
+use context::blocking;
+
 use crate::cli::escape;
+use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
 use crate::cli::topics::{TOPICS, page};
 use crate::cli::{Cli, Command};
@@ -53,9 +56,10 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Error> {
 
 async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
     match cli.command {
+        Command::Share(args) if args.dry_run => stoppable(share::run(args, out)).await,
         Command::Share(args) => share::run(args, out).await,
         Command::Clone(args) => stoppable(clone::run(args, out)).await,
-        Command::Init(args) => init::run(&args, out),
+        Command::Init(args) => stoppable(async { init::run(&args, out) }).await,
         Command::Link(args) => stoppable(link::run(args, out)).await,
         Command::Ls(args) => stoppable(ls::run(args, out)).await,
         Command::Stat(args) => stoppable(stat::run(args, out)).await,
@@ -64,7 +68,10 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Rm(args) => stoppable(edit::rm(args, out)).await,
         Command::Mv(args) => stoppable(edit::mv(args, out)).await,
         Command::Peers(args) => stoppable(peers::run(args, out)).await,
-        Command::Keys(args) => keys::run(args, out),
+        Command::Keys(args) => {
+            let out = out.clone();
+            stoppable(blocking(move || keys::run(args, &out))).await
+        }
         Command::Ignored(args) => ignored::run(&args, out),
         Command::Config(args) => stoppable(config::run(args, &cli.global, out)).await,
         Command::Completions(args) => completions::run(args.shell, out),
@@ -81,8 +88,10 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
 /// Ends a command when the user or the system asks for it.
 async fn stoppable(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     tokio::select! {
+        // A command that has an end of its own for that comes to it.
+        biased;
         ended = command => ended,
-        () = context::asked_to_stop() => Err(Error::interrupted().hint("run the same command again to go on")),
+        () = asked_to_stop() => Err(Error::interrupted().hint("run the same command again to go on")),
     }
 }
 

@@ -8,9 +8,10 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use serde_json::{Value, json};
 
-use super::context::{asked_to_stop, folder_of, read_key};
+use super::context::{folder_of, read_key};
 use crate::cli::Peers;
 use crate::cli::escape;
+use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
 use crate::cli::units::{Count, Size};
 use crate::control::{Question, ask};
@@ -36,8 +37,8 @@ pub(super) async fn run(args: Peers, out: &Out) -> Result<(), Error> {
         }
     };
     tokio::select! {
-        ended = watch => ended,
         () = asked_to_stop() => Ok(()),
+        ended = watch => ended,
     }
 }
 

@@ -10,13 +10,14 @@ use datnode_feed::PublicKey;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::context::{asked_to_stop, folder_of, hub, network, patience, read_key};
+use super::context::{blocking, folder_of, hub, network, patience, read_key};
 use super::link::qr;
 use super::serving::{Pen, Serving};
 use super::writing::{self, Own, Written};
 use super::{dry_run, left_out};
 use crate::address::{Link, Ticket, key::hex};
 use crate::cli::escape;
+use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
 use crate::cli::stages::{IMPORTING, Stage, Stages, Status};
 use crate::cli::units::{Count, Size, Span, Things};
@@ -25,7 +26,7 @@ use crate::dirs::Dirs;
 use crate::drives::Drives;
 use crate::edit::is_bare;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::home::{self, Home};
 use crate::import::{self, How, Imported, Keep, latest};
 use crate::runtime;
@@ -43,10 +44,10 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let taking = {
         let (args, dirs, out, folder, stop) =
             (args.clone(), dirs.clone(), out.clone(), folder.clone(), stop.0.clone());
-        tokio::task::spawn_blocking(move || take(&args, &dirs, &folder, &out, &stop))
+        blocking(move || take(&args, &dirs, &folder, &out, &stop))
     };
     let Taken { store, key, version, imported, pen } = tokio::select! {
-        taken = taking => taken.map_err(|error| Error::new(Code::Io, error.to_string()))??,
+        taken = taking => taken?,
         () = &mut asked => return Err(Error::interrupted()),
     };
     Drives::of(&dirs).note(&key, &folder, args.name.as_deref())?;
@@ -72,9 +73,8 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
         never = serving.show(&mut edited) => match never {},
         never = watch(&serving.drive, &dirs, &folder, out) => return never,
     }
-    serving.sum_up()?;
     network.close().await;
-    Ok(())
+    serving.sum_up()
 }
 
 /// Returns the folder that is meant: by its path, or by a drive's name.

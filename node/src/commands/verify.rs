@@ -9,7 +9,7 @@ use datnode_feed::{Checked, FeedSlot, PublicKey};
 use datnode_proto::{Order, Priority, Target, Want};
 use serde_json::{Value, json};
 
-use super::context::{disk, folder_of, hub, network, patience, read_key};
+use super::context::{blocking, disk, folder_of, hub, network, patience, read_key};
 use super::doubted;
 use crate::address::VersionSpec;
 use crate::cli::Verify;
@@ -30,7 +30,11 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     let mut store = disk(&folder, false)?;
     let started = Instant::now();
-    let (checked, mut bad) = audit(&mut store, &key, !args.quick)?;
+    let (mut store, (checked, mut bad)) = blocking(move || {
+        let found = audit(&mut store, &key, !args.quick)?;
+        Ok((store, found))
+    })
+    .await?;
     let took = started.elapsed();
     for (feed, block) in doubted::doubted(&folder)? {
         let feed = if feed == CHANGES { CHANGES } else { CONTENT };

@@ -110,7 +110,7 @@ impl Snapshot {
         entry: &Entry,
         range: Range<u64>,
         keep: bool,
-        mut each: impl FnMut(&[u8]) -> Result<(), Error>,
+        mut each: impl AsyncFnMut(Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Some(content) = &self.content else { return Ok(()) };
         for part in byte_ranges(entry, range) {
@@ -167,7 +167,7 @@ impl Snapshot {
         content: &Link,
         part: FeedRange,
         keep: bool,
-        each: &mut impl FnMut(&[u8]) -> Result<(), Error>,
+        each: &mut impl AsyncFnMut(Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (mut at, end) = (part.bytes.start, part.bytes.end);
         let mut news = content.news.clone();
@@ -184,7 +184,7 @@ impl Snapshot {
                 self.drive.store.query(move |worker| worker.bytes_at(slot, at..end, keep)).await;
             if let Some(bytes) = found.map_err(Error::store)? {
                 at += bytes.len() as u64;
-                each(&bytes)?;
+                each(bytes).await?;
                 if window.is_open() {
                     window.follow(self, content, at);
                 }
