@@ -71,7 +71,7 @@ fn a_narrow_terminal_and_one_that_shrinks_show_no_torn_lines() {
     painted(&pty.shown(), 40);
     pty.resize(25);
     // Lines of the old width may still come, and then none.
-    let cut = "\r\x1b[J↑ 0 B/s   nobody is co…";
+    let cut = "\r\x1b[J↑ 0 B/s   nobody is conn\r";
     let shown = pty.wait_for(at, cut);
     let at = shown.rfind(cut).unwrap();
     painted(&shown[at..], 25);
