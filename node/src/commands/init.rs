@@ -20,7 +20,7 @@ pub(super) fn run(args: &Init, out: &Out) -> Result<(), Error> {
     let shown = escape::path(&folder);
     if super::context::read_key(&folder)?.is_some() {
         return Err(Error::new(Code::Dirty, format!("{shown} is a drive already"))
-            .hint(format!("datnode status {shown}")));
+            .hint(format!("datnode status {}", escape::shell(&folder))));
     }
     let dirs = Dirs::open()?;
     // Before a key is made that nobody would use.
@@ -42,6 +42,7 @@ pub(super) fn run(args: &Init, out: &Out) -> Result<(), Error> {
         }));
     }
     out.say(format_args!("Made {} in {shown}", Link(&key)));
+    let shown = escape::shell(&folder);
     match args.bare {
         true => out
             .say(format_args!("  next: datnode put FILE {shown}/NAME      datnode share {shown}")),

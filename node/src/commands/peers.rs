@@ -68,7 +68,7 @@ fn serving(dirs: &Dirs, folder: &Path) -> Result<Vec<Announced>, Error> {
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     let processes = runtime::find(&dirs.run, &key);
     if processes.is_empty() {
-        let shown = escape::path(&folder);
+        let shown = escape::shell(&folder);
         return Err(Error::new(
             Code::NoPeers,
             "no process here serves this drive, so nobody is connected",

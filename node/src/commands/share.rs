@@ -56,13 +56,13 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     let addresses = network.addresses();
-    let _announcement = runtime::announce(&dirs.run, network.local_addresses(), &[key])
-        .map_err(|error| Error::io("write", &dirs.run, &error))?;
     let ticket = Ticket::new(key, addresses);
     let (began, out_too) = (Instant::now(), out.clone());
     let serving = Serving { drive, ticket, pen, fetches: false, began, out: out_too };
     let (edits, mut edited) = mpsc::unbounded_channel();
     listen_locally(&hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
+    let _announcement = runtime::announce(&dirs.run, network.local_addresses(), &[key])
+        .map_err(|error| Error::io("write", &dirs.run, &error))?;
     if out.json {
         out.record(&ready(&serving, &version, imported.as_ref()))?;
     }

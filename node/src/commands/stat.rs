@@ -1,5 +1,7 @@
 //! `datnode stat`: what there is to know of a file, a folder or a drive.
 
+use std::time::Duration;
+
 use datnode_drive::{DrivePath, Entry, Kind};
 use datnode_feed::Bitfield;
 use serde_json::{Value, json};
@@ -8,13 +10,13 @@ use super::content::lacking;
 use super::context::open;
 use super::ls::{kind, time};
 use super::missing::missing;
-use crate::address::{Link, key::hex};
+use crate::address::{Link, VersionSpec, key::hex};
 use crate::cli::Stat;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Count, Size, Things};
 use crate::engine::Snapshot;
-use crate::error::Error;
+use crate::error::{Code, Error};
 
 pub(super) async fn run(args: Stat, out: &Out) -> Result<(), Error> {
     let opened = open(Some(&args.address), args.at.as_ref(), &args.network, out).await?;
@@ -37,6 +39,8 @@ pub(super) async fn run(args: Stat, out: &Out) -> Result<(), Error> {
     if out.json { out.record(&facts.record()) } else { out.data(facts.text().as_bytes()) }
 }
 
+/// How long the past is waited for.
+const PAST_WAIT: Duration = Duration::from_secs(3);
 /// How many changes are gone back through to find earlier versions of a file.
 const CHANGES_MAX: usize = 100;
 
@@ -47,13 +51,23 @@ async fn earlier(
     entry: &Entry,
 ) -> Result<(u64, bool), Error> {
     let (mut count, mut last, mut change) = (0, entry.clone(), entry.change);
+    let mut drive = snapshot.drive.clone();
+    drive.patience.wait = Some(drive.patience.wait.unwrap_or(PAST_WAIT).min(PAST_WAIT));
     for _ in 0..CHANGES_MAX {
         // An entry tells which change set it: before that one it was another.
         let Some(number) = change.checked_sub(1).filter(|number| *number > 0) else {
             return Ok((count, true));
         };
-        let before = snapshot.drive.version(&crate::address::VersionSpec::Number(number)).await?;
-        let Some(entry) = before.entry(path).await? else { return Ok((count, true)) };
+        let before = async { drive.version(&VersionSpec::Number(number)).await?.entry(path).await };
+        let entry = match before.await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Ok((count, true)),
+            // Old names are not everywhere: a clone has those of its own version only.
+            Err(error) if matches!(error.code(), Code::NoData | Code::NoPeers | Code::NotFound) => {
+                return Ok((count, false));
+            }
+            Err(error) => return Err(error),
+        };
         count += u64::from(entry.content != last.content || entry.kind != last.kind);
         (change, last) = (entry.change, entry);
     }

@@ -169,7 +169,7 @@ impl State {
 
     /// Returns the command that is called for most.
     fn next(&self, folder: &Path) -> Option<String> {
-        let (folder, link) = (escape::path(folder), Link(&self.snapshot.drive.key));
+        let (folder, link) = (escape::shell(folder), Link(&self.snapshot.drive.key));
         let fetch = || format!("datnode clone {link} {folder}");
         match &self.writing {
             _ if self.accused => None,
@@ -178,7 +178,7 @@ impl State {
             }
             Writing::Here(_) if !self.serving.is_empty() => None,
             Writing::Here(_) => Some(format!("datnode share {folder}")),
-            Writing::Elsewhere(home) => Some(format!("datnode share {}", escape::path(home))),
+            Writing::Elsewhere(home) => Some(format!("datnode share {}", escape::shell(home))),
             Writing::No => (!self.content.missing.is_empty()).then(fetch),
         }
     }
@@ -203,15 +203,23 @@ impl State {
             line(title, format!("{path}   {}   ({why})", Size(*bytes)));
         }
         if let Some(more) = missing.len().checked_sub(NAMES_MAX + 1) {
-            line("", format!("and {} more   (datnode du {shown})", Count(more as u64 + 1)));
+            line(
+                "",
+                format!(
+                    "and {} more   (datnode du {})",
+                    Count(more as u64 + 1),
+                    escape::shell(folder)
+                ),
+            );
         }
         match &self.working {
             Working::None => {}
             Working::Large(files) => line(
                 "working",
                 format!(
-                    "{} are many to look at   (datnode share --dry-run {shown})",
-                    Things(*files, "file")
+                    "{} are many to look at   (datnode share --dry-run {})",
+                    Things(*files, "file"),
+                    escape::shell(folder)
                 ),
             ),
             Working::Counts(counts) if *counts == Counts::default() => {

@@ -11,7 +11,7 @@ use std::time::Instant as Clock;
 
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, SignedHead};
 use datnode_proto::{
-    Availability, Binding, Done, Event, Fault, FeedId, Instant, Limits, PeerId, PeerStatus,
+    Availability, Binding, Done, Event, Fault, FeedId, Frame, Instant, Limits, PeerId, PeerStatus,
     Replica, Replicator, Want, WantId,
 };
 use libp2p::Multiaddr;
@@ -68,6 +68,8 @@ pub(super) struct Liar {
     pub(super) name: String,
     /// What was wrong.
     pub(super) fault: Fault,
+    /// When.
+    pub(super) at: Clock,
 }
 
 struct Feed {
@@ -103,7 +105,7 @@ pub struct About {
     pub name: String,
     /// The address it was reached by.
     pub address: String,
-    /// Whether it is a process of this user on this computer: no bandwidth limit counts for it.
+    /// Whether it is at the other end of a control socket: no bandwidth limit counts for what is no network.
     pub is_local: bool,
 }
 
@@ -318,7 +320,7 @@ impl Hub {
         self.lock().replicator.may_help(peer)
     }
 
-    /// Returns what was sent to others and received from them since the beginning; processes of this user do not count.
+    /// Returns what was sent and received over networks since the beginning; control sockets do not count.
     pub fn traffic(&self) -> Traffic {
         let state = self.lock();
         let mut all = state.gone;
@@ -392,11 +394,12 @@ impl Hub {
     }
 
     /// Passes on jobs and events that followed from asking for a frame, which gives other writers nothing new to send.
-    pub(super) fn settle_quietly(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn settle_quietly(&self, mut state: MutexGuard<'_, State>, frame: Option<&Frame>) {
         state.dispatch_jobs();
         state.route_events();
-        if state.replicator.is_limited() {
-            // Somebody's turn may be sooner or later now.
+        // Who was asked has so long to answer; under a limit somebody's turn may be sooner or later now.
+        let has_asked = frame.is_some_and(|frame| frame.payload.is_empty());
+        if has_asked || state.replicator.is_limited() {
             drop(state);
             self.shared.timer.notify_one();
         }
@@ -517,7 +520,8 @@ impl State {
                         peer.fault = Some(fault.to_string());
                         peer.close.notify_one();
                         if matches!(fault, Fault::BadBlock(_) | Fault::BadUpgrade) {
-                            self.liar = Some(Liar { name: peer.about.name.clone(), fault });
+                            let (name, at) = (peer.about.name.clone(), Clock::now());
+                            self.liar = Some(Liar { name, fault, at });
                         }
                     }
                 }

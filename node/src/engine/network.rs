@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::hub::{About, Hub};
 use crate::control::{self, Answers};
+use crate::dirs::make_private;
 use crate::error::Error;
 use crate::keys::random;
 use crate::remembered::Remembered;
@@ -247,6 +248,9 @@ async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {
 /// # Errors
 /// E-IO when the socket cannot be made.
 pub(crate) fn listen_locally(hub: &Hub, socket: &Path, answers: Answers) -> Result<(), Error> {
+    if let Some(folder) = socket.parent() {
+        make_private(folder).map_err(|error| Error::io("create", folder, &error))?;
+    }
     let _ = std::fs::remove_file(socket);
     let listener =
         UnixListener::bind(socket).map_err(|error| Error::io("listen on", socket, &error))?;

@@ -38,6 +38,8 @@ pub enum Reach {
     },
 }
 
+/// A lie is why nothing moves if it was told so long before at most: what was sent before it is still taken in meanwhile.
+const LATELY: Duration = Duration::from_secs(5);
 /// How often progress is looked at while waiting.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
@@ -60,14 +62,15 @@ impl Patience {
                 (mark, moved) = (now, Instant::now());
             }
             if self.wait.is_some_and(|wait| moved.elapsed() >= wait) {
-                return Err(self.verdict(hub, moved.elapsed()));
+                return Err(self.verdict(hub, moved));
             }
         }
     }
 
-    fn verdict(&self, hub: &Hub, waited: Duration) -> Error {
-        let peers = hub.peers();
-        let liar = hub.liar();
+    /// Says why nothing moved since then.
+    fn verdict(&self, hub: &Hub, moved: Instant) -> Error {
+        let (peers, waited) = (hub.peers(), moved.elapsed());
+        let liar = hub.liar().filter(|liar| liar.at + LATELY >= moved);
         let serving = peers.iter().any(|peer| {
             let helps = |liar: &Liar| {
                 // One who lied is back soon, to be thrown out again.

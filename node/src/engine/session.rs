@@ -139,7 +139,7 @@ impl Hub {
         let mut state = self.lock();
         let now = state.now();
         let frame = state.replicator.poll_transmit(now, peer);
-        self.settle_quietly(state);
+        self.settle_quietly(state, frame.as_ref());
         frame
     }
 }
