@@ -450,6 +450,56 @@ fn bytes_that_a_peer_lacked_are_asked_for_again_when_it_has_more() {
 }
 
 #[test]
+fn a_refusal_goes_before_the_news_of_what_came_since() {
+    let mut server = Reader::new(1);
+    let (id, priority, wanted) = (RequestId(3), Priority(200), Wanted::Bytes(0..1));
+    let request = Request { id, length: LENGTH, priority, wanted };
+    server.tell(PeerId(0), &Message::Request { channel: CHANNEL, request });
+    let locate = std::iter::from_fn(|| server.replicator.poll_job()).find_map(|job| match job {
+        Job::Locate { peer, feed, request, priority, length, .. } => {
+            Some(Done::Located { peer, feed, request, priority, length, blocks: None })
+        }
+        _ => None,
+    });
+    server.wait(ANNOUNCE_EVERY);
+    server.replicator.handle_done(server.now, locate.unwrap());
+    // The very block was on its way to the store.
+    server.replicator.handle_have(FEED, 0..1);
+    let said = server.messages(PeerId(0));
+    let [Message::Missing { id: refused, .. }, Message::Have { held, .. }] = said.as_slice() else {
+        panic!("{said:?}");
+    };
+    assert_eq!((*refused, held.as_slice()), (id, [0..1].as_slice()));
+}
+
+#[test]
+fn a_block_that_was_refused_and_came_again_is_announced_again() {
+    let mut server = Reader::new(1);
+    server.replicator.handle_have(FEED, 5..6);
+    server.wait(ANNOUNCE_EVERY);
+    assert!(matches!(server.messages(PeerId(0)).as_slice(), [Message::Have { .. }]));
+    let wanted = Wanted::Blocks(vec![5..6]);
+    let (id, length, priority) = (RequestId(3), LENGTH, Priority(0));
+    let request = Request { id, length, priority, wanted };
+    server.tell(PeerId(0), &Message::Request { channel: CHANNEL, request });
+    let read = std::iter::from_fn(|| server.replicator.poll_job()).find_map(|job| match job {
+        Job::Read { peer, feed, request, priority, block, .. } => {
+            Some(Done::Read { peer, feed, request, priority, block, answer: None })
+        }
+        _ => None,
+    });
+    server.replicator.handle_done(server.now, read.unwrap());
+    // Another peer sends it before it is time to say that it is lost.
+    server.replicator.handle_have(FEED, 5..6);
+    let refused = server.messages(PeerId(0));
+    assert!(matches!(refused.as_slice(), [Message::Missing { .. }]), "{refused:?}");
+    server.wait(ANNOUNCE_EVERY);
+    let said = server.messages(PeerId(0));
+    let [Message::Have { held, lost, .. }] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((held.as_slice(), lost.as_slice()), ([5..6].as_slice(), [].as_slice()));
+}
+
+#[test]
 fn who_may_help_is_known() {
     let mut reader = Reader::new(1);
     let part = |held: Runs, lost: Runs| {

@@ -167,6 +167,16 @@ impl Link {
         Some(Message::Have { channel: self.ours, length, held, lost, head })
     }
 
+    /// Returns a refusal, after which the peer does not count on these blocks any more until it is told of them anew.
+    pub(super) fn next_missing(&mut self) -> Option<(RequestId, Runs)> {
+        let (request, blocks) = self.missing.pop()?;
+        for run in &blocks {
+            self.announced.clear_range(run.clone());
+            self.announced_changes = None;
+        }
+        Some((request, blocks))
+    }
+
     /// Tells whether we said to hold all of these blocks.
     pub(super) fn has_announced(&self, runs: &Runs) -> bool {
         runs.iter().all(|run| self.announced.all(run.clone()))

@@ -76,14 +76,15 @@ impl Replicator {
                 link.accused = true;
                 return Some(Message::Accuse { channel, accusation: accusation.clone() });
             }
+            // What was missing may have come since: a refusal after that news would deny it.
+            if let Some((request, blocks)) = link.next_missing() {
+                return Some(Message::Missing { channel, id: request, blocks });
+            }
             if let Some(have) = link.announce(now, feed) {
                 return Some(have);
             }
             if let Some(request) = link.cancels.pop() {
                 return Some(Message::Cancel { channel, id: request, blocks: Vec::new() });
-            }
-            if let Some((request, blocks)) = link.missing.pop() {
-                return Some(Message::Missing { channel, id: request, blocks });
             }
             // Only a head that was held against ours is led further, so that a proof that does not fit is the sender's fault.
             let agrees = |holder: &&Holder| {
