@@ -45,20 +45,23 @@ impl Reader {
         let replica = Replica { key: key(), class, head, have, accusation: None };
         replicator.add_feed(FEED, replica);
         let mut reader = Self { replicator, now: Instant(1_000) };
-        for peer in (0..peers).map(PeerId) {
-            let binding = Binding { ours: b"us".into(), theirs: b"them".into() };
-            reader.replicator.handle_connected(reader.now, peer, binding);
-            let (version_min, version_max) = (1, 1);
-            let (features, agent, credit) = (0, String::new(), CREDIT_START);
-            let hello = Hello { version_min, version_max, features, agent, credit };
-            reader.tell(peer, &Message::Hello(hello));
-            let tag = *tag(&key(), b"them", b"us", &[0; 16]).as_bytes();
-            reader.tell(peer, &Message::Open { channel: CHANNEL, nonce: [0; 16], tag });
-            while reader.replicator.poll_transmit(reader.now, peer).is_some() {}
-            reader.tell(peer, &everything());
-        }
+        (0..peers).map(PeerId).for_each(|peer| reader.connect(peer));
         assert_eq!(reader.fault(), None);
         reader
+    }
+
+    /// A peer comes that holds everything.
+    fn connect(&mut self, peer: PeerId) {
+        let binding = Binding { ours: b"us".into(), theirs: b"them".into() };
+        self.replicator.handle_connected(self.now, peer, binding);
+        let (version_min, version_max) = (1, 1);
+        let (features, agent, credit) = (0, String::new(), CREDIT_START);
+        let hello = Hello { version_min, version_max, features, agent, credit };
+        self.tell(peer, &Message::Hello(hello));
+        let tag = *tag(&key(), b"them", b"us", &[0; 16]).as_bytes();
+        self.tell(peer, &Message::Open { channel: CHANNEL, nonce: [0; 16], tag });
+        while self.replicator.poll_transmit(self.now, peer).is_some() {}
+        self.tell(peer, &everything());
     }
 
     fn tell(&mut self, peer: PeerId, message: &Message) {
@@ -67,6 +70,11 @@ impl Reader {
 
     fn want(&mut self, blocks: Runs, priority: u8) {
         let (target, priority) = (Target::Blocks(blocks), Priority(priority));
+        self.replicator.want(FEED, Want { target, priority, order: Order::Linear });
+    }
+
+    fn want_bytes(&mut self, byte: u64) {
+        let (target, priority) = (Target::Bytes(byte..byte + 1), Priority(200));
         self.replicator.want(FEED, Want { target, priority, order: Order::Linear });
     }
 
@@ -422,8 +430,7 @@ fn whoever_cannot_help_is_looked_at_now_and_then_until_somebody_can() {
 #[test]
 fn bytes_that_a_peer_lacked_are_asked_for_again_when_it_has_more() {
     let mut reader = Reader::new(1);
-    let (target, priority) = (Target::Bytes(0..1), Priority(200));
-    reader.replicator.want(FEED, Want { target, priority, order: Order::Linear });
+    reader.want_bytes(0);
     let mut asked = 0;
     // Whoever is downloading tells of new blocks all the time.
     let minute = Duration::from_secs(60);
@@ -497,6 +504,22 @@ fn a_block_that_was_refused_and_came_again_is_announced_again() {
     let said = server.messages(PeerId(0));
     let [Message::Have { held, lost, .. }] = said.as_slice() else { panic!("{said:?}") };
     assert_eq!((held.as_slice(), lost.as_slice()), ([5..6].as_slice(), [].as_slice()));
+}
+
+#[test]
+fn nothing_is_kept_of_who_refused_and_went() {
+    let mut reader = Reader::new(1);
+    reader.want_bytes(0);
+    let ask = |reader: &mut Reader| reader.asks(PeerId(0)).remove(0).id;
+    for _ in 0..3 {
+        let id = ask(&mut reader);
+        reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks: Runs::new() });
+        reader.tell(PeerId(0), &everything());
+        assert_eq!(reader.asked(1), []);
+        reader.replicator.handle_disconnected(PeerId(0));
+        assert_eq!(reader.replicator.poll_timeout(), None, "nobody is left to be asked again");
+        reader.connect(PeerId(0));
+    }
 }
 
 #[test]

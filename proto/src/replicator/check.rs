@@ -20,6 +20,9 @@ impl Replicator {
         }
         for feed in self.feeds.values() {
             assert!(feed.passed.len() <= PASSED_MAX, "lengths are forgotten");
+            for peer in feed.wants.iter().flat_map(|want| want.tried.keys()) {
+                assert!(self.peers.contains_key(peer), "nobody refused who is not here");
+            }
             for (peer, holder) in &feed.holders {
                 assert!(self.peers.contains_key(peer), "nobody holds who is not here");
                 holder.check();

@@ -169,6 +169,14 @@ impl Feed {
         !holder.heard || holder.length > self.length || self.wants.iter().any(has)
     }
 
+    /// Forgets a peer that is gone, and what it refused: the next stream to it begins anew.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.holders.remove(&peer);
+        for want in &mut self.wants {
+            want.tried.remove(&peer);
+        }
+    }
+
     /// Picks blocks of one want for a peer.
     pub(super) fn pick(
         &self,

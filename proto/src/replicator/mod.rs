@@ -214,7 +214,7 @@ impl Replicator {
     pub fn handle_disconnected(&mut self, id: PeerId) {
         self.revoke(id);
         self.peers.remove(&id);
-        self.feeds.values_mut().for_each(|feed| drop(feed.holders.remove(&id)));
+        self.feeds.values_mut().for_each(|feed| feed.forget(id));
     }
 
     /// Tells how a job ended.
@@ -512,7 +512,7 @@ impl Replicator {
         self.revoke(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !core::mem::replace(&mut peer.faulted, true) {
-            self.feeds.values_mut().for_each(|feed| drop(feed.holders.remove(&id)));
+            self.feeds.values_mut().for_each(|feed| feed.forget(id));
             self.events.push_back(Event::Fault { peer: id, fault });
         }
     }
