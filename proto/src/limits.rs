@@ -40,8 +40,8 @@ pub const BLOCK_COST: u64 = 256;
 pub const SIBLING_COST: u64 = 40;
 /// How many of its requests a peer may see unanswered for want of the blocks, in a minute, before it is left alone.
 pub const MISSING_MAX: u32 = 32;
-/// How long a peer that did not have some bytes is left in peace, before it is asked for them again because it told of more blocks:
-/// two wants that ask it again and again stay below [`MISSING_MAX`].
+/// How long a peer that did not have some bytes of a feed is left in peace, before it is asked again for any of those that it
+/// lacked, because it told of more blocks: however many are wanted, that stays far below [`MISSING_MAX`].
 pub const BYTES_AGAIN: Duration = Duration::from_secs(4);
 /// How many requests for blocks that were never told to be here a peer may make in a minute: twice what [`MISSING_MAX`] leaves it.
 pub const BLIND_MAX: u32 = 64;

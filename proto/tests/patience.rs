@@ -446,7 +446,6 @@ fn bytes_that_a_peer_lacked_are_asked_for_again_when_it_has_more() {
     }
     assert_eq!(reader.fault(), None);
     assert_eq!(asked, minute.as_secs() / BYTES_AGAIN.as_secs(), "once in so long");
-    assert!(2 * asked <= MISSING_MAX.into(), "two wants are no nuisance");
     // One that tells of nothing new is asked no more, and no timer runs.
     for Request { id, .. } in reader.asks(PeerId(0)) {
         reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks: Runs::new() });
@@ -504,6 +503,44 @@ fn a_block_that_was_refused_and_came_again_is_announced_again() {
     let said = server.messages(PeerId(0));
     let [Message::Have { held, lost, .. }] = said.as_slice() else { panic!("{said:?}") };
     assert_eq!((held.as_slice(), lost.as_slice()), ([5..6].as_slice(), [].as_slice()));
+}
+
+#[test]
+fn many_who_want_bytes_are_no_nuisance_to_a_peer_that_lacks_them_and_ask_in_turns() {
+    const WANTS: u64 = 5;
+    let mut reader = Reader::new(1);
+    (0..WANTS).for_each(|byte| reader.want_bytes(byte));
+    let mut asked = [0; WANTS as usize];
+    let minute = Duration::from_secs(60);
+    let end = reader.now + minute;
+    while reader.now < end {
+        for Request { id, wanted, .. } in reader.asks(PeerId(0)) {
+            let Wanted::Bytes(bytes) = wanted else { unreachable!("bytes are wanted") };
+            asked[bytes.start as usize] += 1;
+            reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks: vec![] });
+        }
+        reader.tell(PeerId(0), &everything());
+        reader.wait(ANNOUNCE_EVERY);
+    }
+    let again = minute.as_secs() / BYTES_AGAIN.as_secs() - 1;
+    assert_eq!(asked.iter().sum::<u64>(), WANTS + again, "all of them once in so long");
+    assert!(asked.iter().max().unwrap() - asked.iter().min().unwrap() <= 1, "{asked:?}");
+    assert!(WANTS + again <= MISSING_MAX.into());
+    reader.want(vec![0..1], 0);
+    assert!(!reader.asks(PeerId(0)).is_empty(), "it is asked for blocks as before");
+}
+
+#[test]
+fn news_that_came_before_a_refusal_counts() {
+    let mut reader = Reader::new(1);
+    reader.want_bytes(0);
+    let id = reader.asks(PeerId(0)).remove(0).id;
+    // It was looked for before the news, and is refused after it.
+    reader.tell(PeerId(0), &everything());
+    reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks: Runs::new() });
+    assert!(reader.asks(PeerId(0)).is_empty());
+    reader.wait(BYTES_AGAIN);
+    assert_eq!(reader.asked(1), [0]);
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub(super) struct ByteRequest {
     pub(super) priority: Priority,
     pub(super) want: WantId,
     pub(super) bytes: Range<u64>,
+    /// How often the peer had told of more blocks.
+    pub(super) told: u64,
 }
 
 /// A block that is with the store.

@@ -88,7 +88,8 @@ impl Replicator {
                 link.requests.insert(request, BlockRequest { priority, left: count });
             }
             Wanted::Bytes(bytes) => {
-                let asked = ByteRequest { priority, want: want_id, bytes: bytes.clone() };
+                let told = feed.holders.get(&id).map_or(0, |holder| holder.told);
+                let asked = ByteRequest { priority, want: want_id, bytes: bytes.clone(), told };
                 link.byte_requests.insert(request, asked);
                 feed.wants.get_mut(position)?.asked = Some(id);
             }

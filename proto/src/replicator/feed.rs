@@ -9,9 +9,9 @@ use datnode_feed::{Accusation, Bitfield, PublicKey, SignedHead};
 
 use super::holder::{Holder, Standing};
 use super::picker::{Picture, Rarity, pick};
-use super::want::Open;
+use super::want::{Open, Tried};
 use crate::ids::{Class, FeedId, Instant, PeerId, Priority, WantId};
-use crate::limits::{BLOCK_BYTES_GUESS, PASSED_MAX, PROBES_MAX, REGION_BYTES};
+use crate::limits::{BLOCK_BYTES_GUESS, BYTES_AGAIN, PASSED_MAX, PROBES_MAX, REGION_BYTES};
 use crate::wire::Runs;
 
 /// A feed of ours.
@@ -44,6 +44,18 @@ pub(super) struct Feed {
     pub(super) paused_until: Option<Instant>,
     blocks_seen: u64,
     bytes_seen: u64,
+}
+
+/// A peer that may have bytes by now which it lacked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry {
+    /// When it may be asked for them.
+    pub(super) at: Instant,
+    /// When it refused them.
+    refused: Instant,
+    /// The position of the want that they are for.
+    want: usize,
+    peer: PeerId,
 }
 
 /// A feed as its store has it.
@@ -167,6 +179,31 @@ impl Feed {
             want.runs.iter().any(wants) || !want.bytes.is_empty() && !want.tried.contains_key(&peer)
         };
         !holder.heard || holder.length > self.length || self.wants.iter().any(has)
+    }
+
+    /// Returns who may be asked again for bytes that it lacked: those who told of more blocks since they were asked. SPEC 7.6.1.
+    pub(super) fn retries(&self) -> impl Iterator<Item = Retry> {
+        let retry = |want: usize, peer: PeerId, tried: &Tried| {
+            let holder = self.holders.get(&peer).filter(|holder| holder.told > tried.told)?;
+            let at = holder.bytes_after.max(tried.at + BYTES_AGAIN);
+            Some(Retry { at, refused: tried.at, want, peer })
+        };
+        self.wants.iter().enumerate().flat_map(move |(position, want)| {
+            want.tried.iter().filter_map(move |(peer, tried)| retry(position, *peer, tried))
+        })
+    }
+
+    /// Makes it possible to ask them again: each for what was refused first of what it lacked, and for the rest another time.
+    pub(super) fn retry(&mut self, now: Instant) {
+        let mut due: Vec<Retry> = self.retries().filter(|retry| retry.at <= now).collect();
+        due.sort_unstable_by_key(|retry| (retry.refused, retry.want));
+        for Retry { want, peer, .. } in due {
+            let holder = self.holders.get_mut(&peer).filter(|holder| holder.bytes_after <= now);
+            if let (Some(holder), Some(want)) = (holder, self.wants.get_mut(want)) {
+                holder.bytes_after = now + BYTES_AGAIN;
+                want.tried.remove(&peer);
+            }
+        }
     }
 
     /// Forgets a peer that is gone, and what it refused: the next stream to it begins anew.

@@ -9,6 +9,7 @@ use datnode_feed::limits::HELD_END;
 use datnode_feed::{Bitfield, SignedHead};
 
 use super::runs::RunSet;
+use crate::ids::Instant;
 use crate::limits::BEYOND_RUNS_MAX;
 use crate::wire::Runs;
 
@@ -23,6 +24,10 @@ pub(super) struct Holder {
     pub(super) heard: bool,
     /// Whether the store holds a head of it against ours, which may be an older one.
     pub(super) comparing: bool,
+    /// How often it told of more blocks, on this stream.
+    pub(super) told: u64,
+    /// When it may be asked again for bytes that it lacked: time has to pass since it was so for others.
+    pub(super) bytes_after: Instant,
     /// Where `have` ends and `beyond` begins.
     known: u64,
     beyond: RunSet,
@@ -53,6 +58,8 @@ impl Holder {
             have: Bitfield::new(),
             heard: false,
             comparing: false,
+            told: 0,
+            bytes_after: Instant::default(),
             known,
             beyond: RunSet::default(),
         }
@@ -64,7 +71,8 @@ impl Holder {
             Standing::Estranged => Standing::Estranged,
             _ => Standing::Unknown,
         };
-        *self = Self { standing, comparing: self.comparing, ..Self::new(self.known) };
+        let (comparing, told, bytes_after) = (self.comparing, self.told, self.bytes_after);
+        *self = Self { standing, comparing, told, bytes_after, ..Self::new(self.known) };
     }
 
     /// Takes what the peer says of itself.
@@ -73,6 +81,7 @@ impl Holder {
             (self.head, self.standing) = (head, Standing::Unknown);
         }
         self.heard = true;
+        self.told += u64::from(!held.is_empty());
         self.length = self.length.max(length);
         // Blocks beyond the peer's own head cannot be held, and nobody holds blocks beyond the limit.
         let end = length.min(HELD_END);

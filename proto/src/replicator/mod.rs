@@ -451,7 +451,7 @@ impl Replicator {
         }
         for feed in self.feeds.values_mut() {
             over(&mut feed.paused_until);
-            feed.wants.iter_mut().for_each(|want| want.handle_timeout(now));
+            feed.retry(now);
         }
     }
 
@@ -464,9 +464,9 @@ impl Replicator {
             peer.links.iter().filter_map(|(id, link)| link.announce_at(self.feeds.get(id)?))
         });
         let turns = self.next_turn().into_iter();
-        let wants = self.feeds.values().flat_map(|feed| &feed.wants);
-        let turns = turns.chain(wants.filter_map(Open::again_at));
-        suspects.chain(peer_pauses).chain(feed_pauses).chain(announcements).chain(turns).min()
+        let retries = self.feeds.values().flat_map(Feed::retries).map(|retry| retry.at);
+        let pauses = peer_pauses.chain(feed_pauses).chain(retries);
+        suspects.chain(pauses).chain(announcements).chain(turns).min()
     }
 
     /// Returns work for a store.

@@ -263,9 +263,6 @@ impl Replicator {
         if let Some(holder) = feed.holders.get_mut(&id) {
             holder.hear(length, held, lost, head);
         }
-        if !held.is_empty() {
-            feed.wants.iter_mut().for_each(|want| want.news_of(id));
-        }
     }
 
     fn requested(
@@ -325,7 +322,7 @@ impl Replicator {
         let Some(link) = peer.links.get_mut(&feed_id) else { return };
         if let Some(asked) = link.byte_requests.remove(&request) {
             if let Some(want) = feed.wants.iter_mut().find(|open| open.id == asked.want) {
-                want.refused(now, id);
+                want.refused(now, id, asked.told);
             }
         } else if blocks.is_empty() {
             // The peer's head is shorter than we thought; what it owes is asked elsewhere.

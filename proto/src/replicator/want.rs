@@ -7,7 +7,6 @@ use core::ops::Range;
 use datnode_feed::Bitfield;
 
 use crate::ids::{Instant, PeerId, Priority, WantId};
-use crate::limits::BYTES_AGAIN;
 use crate::wire::Runs;
 
 /// Something wanted.
@@ -61,15 +60,9 @@ pub(super) struct Open {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
     /// When it said so.
-    at: Instant,
-    /// Whether it told of more blocks since. Which bytes these are, nobody knows yet.
-    news: bool,
-}
-
-impl Tried {
-    fn again_at(&self) -> Option<Instant> {
-        self.news.then(|| self.at + BYTES_AGAIN)
-    }
+    pub(super) at: Instant,
+    /// How often it had told of more blocks when it was asked. Which bytes these are, nobody knows yet.
+    pub(super) told: u64,
 }
 
 impl Open {
@@ -85,25 +78,10 @@ impl Open {
         open
     }
 
-    /// Notes that a peer does not have the bytes.
-    pub(super) fn refused(&mut self, now: Instant, peer: PeerId) {
+    /// Notes that a peer does not have the bytes, which had told of more blocks so often when it was asked.
+    pub(super) fn refused(&mut self, now: Instant, peer: PeerId, told: u64) {
         self.asked = None;
-        self.tried.insert(peer, Tried { at: now, news: false });
-    }
-
-    /// Notes that a peer has more blocks than before.
-    pub(super) fn news_of(&mut self, peer: PeerId) {
-        self.tried.get_mut(&peer).into_iter().for_each(|tried| tried.news = true);
-    }
-
-    /// Makes it possible to ask those again who have more since, and were left in peace for a while.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.tried.retain(|_, tried| tried.again_at().is_none_or(|at| at > now));
-    }
-
-    /// Returns when the next of these may be asked again.
-    pub(super) fn again_at(&self) -> Option<Instant> {
-        self.tried.values().filter_map(Tried::again_at).min()
+        self.tried.insert(peer, Tried { at: now, told });
     }
 
     /// Counts anew what is missing.
