@@ -107,6 +107,12 @@ impl Reader {
         messages.filter_map(request).collect()
     }
 
+    /// Tells whether something is taken back from a peer now.
+    fn withdraws(&mut self, peer: PeerId) -> bool {
+        let mut messages = self.messages(peer).into_iter();
+        messages.any(|message| matches!(message, Message::Cancel { .. }))
+    }
+
     /// Returns the peers that are asked for something now, in the order in which they are.
     fn asked(&mut self, peers: u64) -> Vec<u64> {
         (0..peers).filter(|peer| !self.asks(PeerId(*peer)).is_empty()).collect()
@@ -179,6 +185,46 @@ fn the_only_source_has_three_times_what_it_takes_for_a_block() {
 }
 
 #[test]
+fn a_pause_of_ours_is_no_slowness_of_the_peer() {
+    let mut reader = Reader::new(1);
+    reader.want(vec![0..64], 0);
+    let request = reader.asks(PeerId(0)).remove(0).id;
+    reader.send(PeerId(0), request, 0, Ok(0));
+    reader.wait(STALL);
+    assert_eq!(reader.asked(1), []);
+    reader.wait(LOSS_PAUSE);
+    let request = reader.asks(PeerId(0)).remove(0).id;
+    reader.send(PeerId(0), request, 1, Ok(1));
+    reader.messages(PeerId(0));
+    reader.wait(STALL - Duration::from_millis(1));
+    assert!(!reader.withdraws(PeerId(0)));
+    reader.wait(Duration::from_millis(1));
+    assert!(reader.withdraws(PeerId(0)));
+}
+
+#[test]
+fn credit_that_we_hold_back_is_no_slowness_of_the_peer() {
+    // What a block takes is paid for by more than five seconds.
+    let mut reader = Reader::limited(1, Limits { up: None, down: Some(200) });
+    reader.want(vec![0..64], 0);
+    let request = reader.asks(PeerId(0)).remove(0).id;
+    let is_credit = |message: &Message| matches!(message, Message::Credit { .. });
+    for block in 0..3 {
+        while !reader.messages(PeerId(0)).iter().any(is_credit) {
+            let next = reader.replicator.poll_timeout().expect("it is to be granted");
+            reader.wait(next.since(reader.now).max(Duration::from_micros(1)));
+        }
+        if block < 2 {
+            reader.send(PeerId(0), request, block, Ok(block));
+        }
+    }
+    reader.wait(STALL - Duration::from_millis(1));
+    assert!(!reader.withdraws(PeerId(0)));
+    reader.wait(Duration::from_millis(1));
+    assert!(reader.withdraws(PeerId(0)));
+}
+
+#[test]
 fn nobody_is_waited_for_whom_our_limit_gives_no_credit() {
     let limit = 100_000;
     let mut reader = Reader::limited(2, Limits { up: None, down: Some(limit) });
@@ -191,9 +237,6 @@ fn nobody_is_waited_for_whom_our_limit_gives_no_credit() {
     assert_eq!(reader.messages(first), [Message::Credit { total }]);
     assert_eq!(reader.messages(second), []);
     let is_credit = |message: &Message| matches!(message, Message::Credit { .. });
-    let withdrawn = |messages: Vec<Message>| {
-        messages.iter().any(|message| matches!(message, Message::Cancel { .. }))
-    };
     // The other has its turn when time has paid for such a block, and from then on as long as anybody.
     let block = Duration::from_micros((BLOCK_BYTES_GUESS + BLOCK_COST) * 1_000_000 / limit);
     reader.wait(block - Duration::from_millis(1));
@@ -201,13 +244,13 @@ fn nobody_is_waited_for_whom_our_limit_gives_no_credit() {
     reader.wait(Duration::from_millis(2));
     assert!(reader.messages(second).iter().any(is_credit));
     reader.wait(STALL - block - Duration::from_millis(2));
-    assert!(!withdrawn(reader.messages(first)));
+    assert!(!reader.withdraws(first));
     reader.wait(Duration::from_millis(1));
-    assert!(withdrawn(reader.messages(first)));
+    assert!(reader.withdraws(first));
     reader.wait(block - Duration::from_millis(1));
-    assert!(!withdrawn(reader.messages(second)));
+    assert!(!reader.withdraws(second));
     reader.wait(Duration::from_millis(2));
-    assert!(withdrawn(reader.messages(second)));
+    assert!(reader.withdraws(second));
     assert_eq!(reader.fault(), None);
 }
 

@@ -220,6 +220,11 @@ impl Link {
         }
     }
 
+    /// Tells whether a request is open.
+    pub(super) fn owes(&self, request: RequestId) -> bool {
+        self.requests.contains_key(&request) || self.byte_requests.contains_key(&request)
+    }
+
     /// Tells why a block may come under a request; nothing if it may not.
     pub(super) fn due(&mut self, request: RequestId, block: u64) -> Option<Due> {
         if self.requests.contains_key(&request) {

@@ -96,7 +96,7 @@ impl Replicator {
         }
         peer.next_request += 1;
         if owed == 0 {
-            (peer.last_progress, peer.looked_at) = (now, None);
+            (peer.began, peer.last_progress, peer.looked_at) = (now, now, None);
             peer.rate.idle();
         }
         peer.last_asked = now;

@@ -51,6 +51,8 @@ pub(super) struct Peer {
     pub(super) blocks_out: u64,
     /// When the peer last sent something that it owed, or began to owe it.
     pub(super) last_progress: Instant,
+    /// When it was asked for something and owed nothing, last.
+    pub(super) began: Instant,
     /// When its last block came, if it owed more then, and how long it takes for one, of late.
     last_block: Option<Instant>,
     pub(super) gap: Duration,
@@ -150,6 +152,7 @@ impl Peer {
             blocks_in: 0,
             blocks_out: 0,
             last_progress: now,
+            began: now,
             last_block: None,
             gap: Duration::ZERO,
             last_asked: now,
@@ -230,6 +233,7 @@ impl Peer {
         if !self.has_credit() {
             (self.last_progress, self.last_asked, self.looked_at) = (now, now, None);
             self.asked_at.get_or_insert(now);
+            self.last_block = self.last_block.map(|_| now);
             self.granted = self.arrived;
         }
         self.granted += bytes;
@@ -244,11 +248,13 @@ impl Peer {
         Ok(())
     }
 
-    /// Notes that a block came, and whether the peer owes more.
-    pub(super) fn progress(&mut self, now: Instant, owes: bool) {
+    /// Notes that a block came, whether it was owed, and whether the peer owes more.
+    pub(super) fn progress(&mut self, now: Instant, is_owed: bool, owes: bool) {
         self.last_progress = now;
         if let Some(last) = self.last_block {
-            self.gap = now.since(last).max(self.gap / 2);
+            // While we asked it for nothing, it sent only what it had been asked for before.
+            let from = if is_owed { last.max(self.began) } else { last };
+            self.gap = now.since(from).max(self.gap / 2);
         }
         self.last_block = owes.then_some(now);
     }

@@ -360,7 +360,8 @@ impl Replicator {
             return Ok(());
         };
         let owes_more = peer.owed() > 1;
-        peer.progress(now, owes_more);
+        let is_owed = peer.links.get(&feed_id).is_some_and(|link| link.owes(request));
+        peer.progress(now, is_owed, owes_more);
         let Some(link) = peer.links.get_mut(&feed_id) else { return Ok(()) };
         // A block that begins within the credit may end beyond it.
         if peer.arrived >= peer.granted {
