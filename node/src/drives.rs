@@ -1,9 +1,11 @@
 //! The drives that a user has on this computer: where each is, and what it is called here.
 //!
 //! One file a drive in the data directory, named by its key, so that processes that note different drives never meet. A name
-//! belongs to one drive; it is a matter of this user and travels nowhere.
+//! belongs to one drive; it is a matter of this user and travels nowhere. Which drive a folder holds is said in the folder itself, by
+//! [`read_key`].
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +15,17 @@ use serde_json::{Value, json};
 use crate::address::{Link, key};
 use crate::cli::escape;
 use crate::dirs::{Dirs, make_private};
-use crate::disk::{DRIVE_FOLDER, replace};
+use crate::disk::{DRIVE_FOLDER, read_small, replace};
 use crate::error::{Code, Error};
 
 /// The longest name, in bytes; enough to type.
 const NAME_LEN_MAX: usize = 64;
 /// Files that are larger were written by something else.
 const FILE_LEN_MAX: u64 = 64 << 10;
+/// The name of the file in a drive's folder that says which drive it is: its key in hexadecimal, and a newline.
+const KEY_FILE: &str = "key";
+/// Such a file has 65 bytes.
+const KEY_FILE_LEN_MAX: u64 = 128;
 
 /// The notes of one user; read when they are asked for.
 #[derive(Clone, Debug)]
@@ -41,8 +47,7 @@ pub struct Known {
 impl Known {
     /// Tells whether its folder still holds this drive.
     pub fn is_there(&self) -> bool {
-        let line = std::fs::read(self.folder.join(DRIVE_FOLDER).join("key")).unwrap_or_default();
-        line.trim_ascii() == key::hex(&self.key).as_bytes()
+        matches!(read_key(&self.folder), Ok(Some(key)) if key == self.key)
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -154,12 +159,39 @@ impl Drives {
     }
 }
 
+/// Returns the key of the drive in a folder, if there is one.
+///
+/// # Errors
+/// E-VERIFY if there is something else in its place, E-IO if it cannot be read.
+pub fn read_key(folder: &Path) -> Result<Option<PublicKey>, Error> {
+    let path = folder.join(DRIVE_FOLDER).join(KEY_FILE);
+    let damaged = || Error::verify(format!("{} holds no key", escape::path(&path)));
+    match read_small(&path, KEY_FILE_LEN_MAX) {
+        Ok(hex) => {
+            let bytes = data_encoding::HEXLOWER.decode(hex.trim_ascii()).map_err(|_| damaged())?;
+            let key = bytes.try_into().ok().and_then(|bytes| PublicKey::from_bytes(bytes).ok());
+            Ok(Some(key.ok_or_else(damaged)?))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(Error::io("read", &path, &error)),
+    }
+}
+
+/// Says which drive a folder holds.
+///
+/// # Errors
+/// What the disk says.
+pub fn write_key(folder: &Path, drive: &PublicKey) -> Result<(), Error> {
+    let line = format!("{}\n", key::hex(drive));
+    replace(&folder.join(DRIVE_FOLDER).join(KEY_FILE), line.as_bytes())
+}
+
 fn read(path: &Path) -> Option<Known> {
     let name = path.file_name()?.as_bytes();
     let bytes = data_encoding::HEXLOWER.decode(name).ok()?.try_into().ok()?;
-    let small = std::fs::metadata(path).is_ok_and(|meta| meta.len() <= FILE_LEN_MAX);
-    let drive = PublicKey::from_bytes(bytes).ok().filter(|_| small)?;
-    Known::decode(drive, &std::fs::read(path).ok()?)
+    Known::decode(PublicKey::from_bytes(bytes).ok()?, &read_small(path, FILE_LEN_MAX).ok()?)
 }
 
 /// Tells whether a drive can be called so: nothing that an address would take for something else.

@@ -13,9 +13,13 @@ use serde_json::{Value, json};
 use crate::address::key::hex;
 use crate::cli::escape;
 use crate::dirs::Dirs;
-use crate::disk::{DRIVE_FOLDER, replace};
+use crate::disk::{DRIVE_FOLDER, read_small, replace};
+use crate::drives::read_key;
 use crate::engine::AnyStore;
 use crate::error::{Code, Error};
+
+/// Files that are larger were written by something else.
+const FILE_LEN_MAX: u64 = 64 << 10;
 
 /// The note on one drive.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ impl Home {
     /// E-IO if it cannot be read or is damaged.
     pub fn open(dirs: &Dirs, drive: &PublicKey) -> Result<Self, Error> {
         let file = dirs.data.join("keys").join(hex(drive)).with_extension("home");
-        let record = match std::fs::read(&file) {
+        let record = match read_small(&file, FILE_LEN_MAX) {
             Ok(bytes) => Some(Record::decode(&bytes).ok_or_else(|| damaged(&file))?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(Error::io("read", &file, &error)),
@@ -61,10 +65,8 @@ impl Home {
     /// Returns the folder that writes the drive, if it still does and is another one than `folder`.
     pub fn elsewhere(&self, folder: &Path) -> Option<&Path> {
         let home = self.record.as_ref().map(|record| record.folder.as_path())?;
-        let same_key = || {
-            let key = |folder: &Path| std::fs::read(folder.join(DRIVE_FOLDER).join("key")).ok();
-            key(home).is_some_and(|key_there| Some(key_there) == key(folder))
-        };
+        let key = |folder: &Path| read_key(folder).ok().flatten();
+        let same_key = || key(home).is_some_and(|there| Some(there) == key(folder));
         (place(home)? != place(folder)? && same_key()).then_some(home)
     }
 

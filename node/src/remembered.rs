@@ -4,8 +4,8 @@
 //! with the next peer. Nothing waits for it, and nothing but what we dialed ourselves gets into it.
 //! Elsewhere: dialing them (`engine::network`), the same for processes of this computer (`runtime`).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +16,7 @@ use libp2p::multiaddr::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::make_private;
+use crate::disk::read_small;
 use crate::error::Error;
 use crate::swarm::peer_of;
 
@@ -112,12 +113,7 @@ impl Remembered {
 }
 
 fn read(path: &Path) -> io::Result<Content> {
-    let mut bytes = Vec::new();
-    let len = File::open(path)?.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes)?;
-    let content: Content = match u64::try_from(len) {
-        Ok(0..=FILE_LEN_MAX) => serde_json::from_slice(&bytes)?,
-        _ => return Err(io::Error::other("it is too long")),
-    };
+    let content: Content = serde_json::from_slice(&read_small(path, FILE_LEN_MAX)?)?;
     if content.format != FORMAT {
         return Err(io::Error::other("it is of another format"));
     }

@@ -585,3 +585,42 @@ fn help_has_topics_completions_and_manual_pages() {
     assert!(page.contains(".SH") && page.contains("wait"), "{page}");
     assert!(user.path("man/datnode.1").exists());
 }
+
+/// A folder may come from anywhere: what is in its `.dat` is no reason to read without end, or to wait.
+#[test]
+fn what_lies_in_a_drives_folder_is_read_with_a_limit() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    drop(user.share(&user.path("flights"), &[]));
+    let key = fs::read(user.path("flights/.dat/key")).unwrap();
+    let within_time = |args: &[&str]| {
+        let mut command = user.command(args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        process::finish(child, Duration::from_secs(60)).output
+    };
+    for name in ["config.toml", "key"] {
+        let place = user.path("flights/.dat").join(name);
+        for pipe in [true, false] {
+            let _ = fs::remove_file(&place);
+            match pipe {
+                true => {
+                    let made = std::process::Command::new("mkfifo").arg(&place).status().unwrap();
+                    assert!(made.success());
+                }
+                false => std::os::unix::fs::symlink("/dev/zero", &place).unwrap(),
+            }
+            for args in [&["ls", "flights"][..], &["status", "--all"], &["link", "flights"]] {
+                let output = within_time(args);
+                if args[0] == "ls" {
+                    assert_exit(&output, 1);
+                    assert!(said(&output).contains("no regular file"), "{}", said(&output));
+                }
+            }
+        }
+        fs::remove_file(&place).unwrap();
+        if name == "key" {
+            fs::write(&place, &key).unwrap();
+        }
+    }
+    assert_eq!(done(&user, ["ls", "flights"]), "a\n");
+}

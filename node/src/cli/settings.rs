@@ -64,11 +64,8 @@ impl File {
     /// # Errors
     /// E-IO if it cannot be read, E-USAGE for what is no TOML or no setting.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = match std::fs::metadata(path) {
-            Ok(meta) if meta.len() > LEN_MAX => return Err(wrong(path, "it is far too long")),
-            Ok(_) => {
-                std::fs::read_to_string(path).map_err(|error| Error::io("read", path, &error))?
-            }
+        let text = match crate::disk::read_small(path, LEN_MAX) {
+            Ok(bytes) => String::from_utf8(bytes).map_err(|_| wrong(path, "it is no text"))?,
             Err(error) if is_missing(&error) => String::new(),
             Err(error) => return Err(Error::io("read", path, &error)),
         };

@@ -17,7 +17,7 @@ use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
 use crate::cli::{Discover, Listen, Network as NetworkArgs};
 use crate::dirs::Dirs;
-use crate::disk::{DRIVE_FOLDER, DiskStorage};
+use crate::disk::DiskStorage;
 use crate::drives::Drives;
 use crate::engine::{
     AnyStore, Drive, Hub, Network, NetworkOptions, Patience, Reach, Snapshot, start,
@@ -26,8 +26,7 @@ use crate::error::{Code, Error};
 use crate::keys::random;
 use crate::runtime;
 
-/// The name of the file in a drive's folder that says which drive it is.
-const KEY_FILE: &str = "key";
+pub(super) use crate::drives::{read_key, write_key};
 
 /// A drive that is read, and where in it.
 #[derive(Clone)]
@@ -260,34 +259,6 @@ pub(super) fn disk(folder: &Path, create: bool) -> Result<AnyStore, Error> {
         }
         other => Error::store(other),
     })
-}
-
-/// Returns the key of the drive in a folder, if there is one.
-pub(super) fn read_key(folder: &Path) -> Result<Option<PublicKey>, Error> {
-    let path = folder.join(DRIVE_FOLDER).join(KEY_FILE);
-    let damaged = || Error::verify(format!("{} holds no key", path.display()));
-    match std::fs::read(&path) {
-        Ok(hex) => {
-            let bytes = data_encoding::HEXLOWER.decode(hex.trim_ascii()).map_err(|_| damaged())?;
-            let key = bytes.try_into().ok().and_then(|bytes| PublicKey::from_bytes(bytes).ok());
-            Ok(Some(key.ok_or_else(damaged)?))
-        }
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(Error::io("read", &path, &error)),
-    }
-}
-
-/// Says which drive a folder holds.
-pub(super) fn write_key(folder: &Path, key: &PublicKey) -> Result<(), Error> {
-    let line = format!("{}\n", crate::address::key::hex(key));
-    crate::disk::replace(&folder.join(DRIVE_FOLDER).join(KEY_FILE), line.as_bytes())
 }
 
 /// Returns a path as the system takes it.

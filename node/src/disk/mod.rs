@@ -1,12 +1,14 @@
 //! A drive's store on disk: the files under `.dat/store/` of a working folder, and the working files themselves.
 //!
 //! Invariant: one process has the store, by the lock; so tables may be mapped and lengths remembered.
-//! Elsewhere: what the files mean (`datnode_feed::Store`), opening without leaving the folder (`beneath`).
+//! Elsewhere: what the files mean (`datnode_feed::Store`), opening without leaving the folder (`beneath`), the small files beside
+//! the store (`small`).
 
 pub mod beneath;
 mod copy;
 mod lock;
 mod map;
+mod small;
 mod working;
 
 use std::cell::RefCell;
@@ -25,6 +27,8 @@ use beneath::Beneath;
 use lock::Lock;
 use map::Map;
 use working::WorkingFiles;
+
+pub use small::{read_small, replace};
 
 /// The folder inside a working folder that holds the drive's own files.
 pub const DRIVE_FOLDER: &str = ".dat";
@@ -55,22 +59,6 @@ pub enum DiskError {
         /// Why not.
         source: io::Error,
     },
-}
-
-/// Replaces a small file of ours by another, so that either the one or the other is there after a crash.
-///
-/// # Errors
-/// What the disk says.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), crate::error::Error> {
-    let temporary = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        fs::write(&temporary, bytes)?;
-        File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|error| crate::error::Error::io("write", path, &error))
 }
 
 /// Returns how many bytes a disk has left for this user, if it tells: some file systems say that they have no blocks at all.
