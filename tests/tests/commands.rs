@@ -624,3 +624,15 @@ fn what_lies_in_a_drives_folder_is_read_with_a_limit() {
     }
     assert_eq!(done(&user, ["ls", "flights"]), "a\n");
 }
+
+#[test]
+fn a_setting_of_share_says_nothing_of_links() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    let sharer = user.share(&user.path("flights"), &[]);
+    done(&user, ["config", "set", "share.ticket", "true"]);
+    done(&user, ["config", "set", "share.qr", "true"]);
+    let key = sharer.ready["drive"]["key"].as_str().unwrap();
+    assert_eq!(done(&user, ["link", "flights", "--hex"]).trim(), key);
+    assert_eq!(done(&user, ["link", "flights"]).trim(), sharer.link());
+}

@@ -20,13 +20,33 @@ pub const FILE: &str = "config.toml";
 /// Files that are larger were written by something else.
 const LEN_MAX: u64 = 1 << 20;
 
-/// The settings there are, by section; each is a flag.
-pub const SECTIONS: &[(&str, &[&str])] = &[
-    ("network", &["port", "listen", "peer", "discover", "wait", "max-up", "max-down", "offline"]),
-    ("share", &["hidden", "ignore", "no-ignore", "gitignore", "in-place", "ticket", "qr"]),
-    (
-        "output",
-        &[
+/// Settings of one kind: a section of a file.
+#[derive(Debug)]
+pub struct Section {
+    /// Its name.
+    pub name: &'static str,
+    /// Its settings, each a flag.
+    pub flags: &'static [&'static str],
+    /// The commands that it is for; all that have such a flag if none is named.
+    commands: &'static [&'static str],
+}
+
+/// The settings there are.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: "network",
+        flags: &["port", "listen", "peer", "discover", "wait", "max-up", "max-down", "offline"],
+        commands: &[],
+    },
+    Section {
+        name: "share",
+        flags: &["hidden", "ignore", "no-ignore", "gitignore", "in-place", "ticket", "qr"],
+        // A link has flags of these names as well, with another meaning.
+        commands: &["share", "status", "ignored"],
+    },
+    Section {
+        name: "output",
+        flags: &[
             "json",
             "quiet",
             "verbose",
@@ -37,8 +57,15 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
             "log-file",
             "log-format",
         ],
-    ),
+        commands: &[],
+    },
 ];
+
+impl Section {
+    fn is_for(&self, command: &str) -> bool {
+        self.commands.is_empty() || self.commands.contains(&command)
+    }
+}
 
 /// What a drive's file may say. It may come from anywhere with its folder: where to listen, whom to call and which files to write
 /// is the user's to say.
@@ -139,20 +166,21 @@ impl File {
 
 /// Returns all settings, by their full names.
 pub fn keys() -> impl Iterator<Item = String> {
-    SECTIONS
-        .iter()
-        .flat_map(|(section, names)| names.iter().map(move |name| format!("{section}.{name}")))
+    let full = |section: &'static Section| {
+        section.flags.iter().map(move |flag| format!("{}.{flag}", section.name))
+    };
+    SECTIONS.iter().flat_map(full)
 }
 
 /// Returns the flag of a setting.
 ///
 /// # Errors
-/// E-USAGE if there is no such setting.
+/// E-NOTFOUND if there is no such setting.
 pub fn flag(key: &str) -> Result<Arg, Error> {
-    let name = key.split_once('.').map(|(_, name)| name).filter(|_| is_setting(key));
-    let found = name.and_then(|name| {
+    let found = parts(key).and_then(|(section, name)| {
         let all = super::command();
-        let in_commands = all.get_subcommands().flat_map(Command::get_arguments);
+        let commands = all.get_subcommands().filter(|command| section.is_for(command.get_name()));
+        let in_commands = commands.flat_map(Command::get_arguments);
         all.get_arguments().chain(in_commands).find(|arg| arg.get_long() == Some(name)).cloned()
     });
     found.ok_or_else(|| {
@@ -169,8 +197,8 @@ pub fn flag(key: &str) -> Result<Arg, Error> {
 /// E-USAGE for a value that its flag does not take, with the file.
 pub(super) fn defaults(command: Command, files: &[File]) -> Result<Command, Error> {
     let mut bad = None;
-    let command = each_flag(command, &mut |arg| {
-        let Some(key) = arg.get_long().and_then(key_of) else { return arg };
+    let command = each_flag(command, &mut |command, arg| {
+        let Some(key) = arg.get_long().and_then(|long| key_of(command, long)) else { return arg };
         let Some((file, values)) = files.iter().find_map(|file| Some((file, file.values(&key)?)))
         else {
             return arg;
@@ -186,9 +214,10 @@ pub(super) fn defaults(command: Command, files: &[File]) -> Result<Command, Erro
     bad.map_or(Ok(command), Err)
 }
 
-/// Changes each flag of a command and those below it.
-pub(super) fn each_flag(command: Command, change: &mut dyn FnMut(Arg) -> Arg) -> Command {
-    let command = command.mut_args(&mut *change);
+/// Changes each flag of a command and those below it, told whose flag it is.
+pub(super) fn each_flag(command: Command, change: &mut dyn FnMut(&str, Arg) -> Arg) -> Command {
+    let of = command.get_name().to_owned();
+    let command = command.mut_args(|arg| change(&of, arg));
     let names: Vec<String> =
         command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     names.into_iter().fold(command, |command, name| {
@@ -299,12 +328,20 @@ fn is_list(arg: &Arg) -> bool {
 }
 
 fn is_setting(key: &str) -> bool {
-    keys().any(|known| known == key)
+    parts(key).is_some()
 }
 
-fn key_of(long: &str) -> Option<String> {
-    let (section, _) = SECTIONS.iter().find(|(_, names)| names.contains(&long))?;
-    Some(format!("{section}.{long}"))
+/// Returns the section of a setting, and the name of its flag.
+fn parts(key: &str) -> Option<(&'static Section, &str)> {
+    let (section, name) = key.split_once('.')?;
+    let section = SECTIONS.iter().find(|one| one.name == section && one.flags.contains(&name))?;
+    Some((section, name))
+}
+
+/// Returns the setting that is the default of a command's flag.
+fn key_of(command: &str, long: &str) -> Option<String> {
+    let section = SECTIONS.iter().find(|one| one.flags.contains(&long) && one.is_for(command))?;
+    Some(format!("{}.{long}", section.name))
 }
 
 fn is_missing(error: &std::io::Error) -> bool {
@@ -331,6 +368,8 @@ fn unknown(path: &Path, key: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
@@ -341,9 +380,14 @@ mod tests {
 
     #[test]
     fn every_setting_is_a_flag() {
+        let mut set = BTreeSet::new();
+        each_flag(crate::cli::command(), &mut |command, arg| {
+            set.extend(arg.get_long().and_then(|long| key_of(command, long)));
+            arg
+        });
+        assert_eq!(set, keys().collect());
         for key in keys() {
-            let arg = flag(&key).unwrap();
-            assert_eq!(key_of(arg.get_long().unwrap()).unwrap(), key);
+            assert!(key.ends_with(flag(&key).unwrap().get_long().unwrap()), "{key}");
         }
         assert!(flag("network.prot").unwrap_err().to_string().contains("network.port"));
         assert!(flag("share.message").is_err(), "what is said of one change is no setting");

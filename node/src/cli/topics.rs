@@ -177,8 +177,8 @@ DATNODE_HOME moves all that is kept for a user: keys, settings, state.
 
 ",
     );
-    for (section, names) in SECTIONS {
-        let _ = writeln!(text, "  [{section}]   {}", names.join(", "));
+    for section in SECTIONS {
+        let _ = writeln!(text, "  [{}]   {}", section.name, section.flags.join(", "));
     }
     text
 }

@@ -64,7 +64,7 @@ pub fn command() -> Command {
     let all = all.help_template(first);
     let examples = all.get_after_help().map(ToString::to_string).unwrap_or_default();
     let all = all.after_help(examples + "\n\n" + topics::list().trim_end());
-    settings::each_flag(all, &mut with_variable)
+    settings::each_flag(all, &mut |_, arg| with_variable(arg))
 }
 
 /// Gives a flag its variable.
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn every_flag_has_a_variable() {
         let mut flags = 0;
-        settings::each_flag(command(), &mut |arg| {
+        settings::each_flag(command(), &mut |_, arg| {
             if let Some(long) = arg.get_long() {
                 let name = arg.get_env().map(|name| name.to_string_lossy().into_owned());
                 assert_eq!(name, Some(variable(long)));
