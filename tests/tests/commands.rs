@@ -354,7 +354,8 @@ fn settings_come_from_files_variables_and_flags() {
         done(&user, words).lines().last().unwrap().parse::<Value>().unwrap()["added"].clone()
     };
     assert_eq!(dry(&[]), 2);
-    done(&user, ["config", "set", "share.ignore", "*.tmp,*.bak"]);
+    done(&user, ["config", "set", "share.ignore", "*.tmp", "*.{bak,old}"]);
+    assert_eq!(done(&user, ["config", "get", "share.ignore"]), "*.tmp\n*.{bak,old}\n");
     assert_eq!(dry(&[]), 1);
     drop(user.share(&user.path("flights"), &[]));
     done(&user, ["-C", "flights", "config", "set", "share.hidden", "true", "--drive"]);
@@ -635,4 +636,24 @@ fn a_setting_of_share_says_nothing_of_links() {
     let key = sharer.ready["drive"]["key"].as_str().unwrap();
     assert_eq!(done(&user, ["link", "flights", "--hex"]).trim(), key);
     assert_eq!(done(&user, ["link", "flights"]).trim(), sharer.link());
+}
+
+#[test]
+fn what_is_beside_a_file_of_settings_stays() {
+    let user = User::new();
+    write(&user.path(""), b"s.new", b"mine");
+    done(&user, ["--config", "s.toml", "config", "set", "network.port", "4000"]);
+    assert_eq!(fs::read(user.path("s.new")).unwrap(), b"mine");
+    fs::set_permissions(user.path("s.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("s.toml", user.path("link.toml")).unwrap();
+    done(&user, ["--config", "link.toml", "config", "set", "network.port", "4001"]);
+    assert!(user.path("link.toml").is_symlink());
+    assert_eq!(fs::metadata(user.path("s.toml")).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut told = user.command(["--config", "s.toml", "config", "get", "network.port"]);
+    assert_eq!(text(&told.env_remove("DATNODE_PORT").output().unwrap()), "4001\n");
+    for bad in [&["share.ignore", "*.{a"][..], &["network.port", "1", "2"], &["share.ignroe", "x"]]
+    {
+        let output = user.run([&["config", "set"], bad].concat());
+        assert!(matches!(output.status.code(), Some(2 | 4)), "{bad:?}: {}", said(&output));
+    }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::units;
 use super::{ByteRange, Network};
 use crate::address::VersionSpec;
-use crate::import::Rules;
+use crate::import::{Rules, parse_pattern};
 
 /// `datnode share`
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ pub struct Share {
 #[derive(Debug, Args)]
 pub struct Filter {
     /// Leave out what matches; may be given more than once.
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = parse_pattern)]
     pub ignore: Vec<String>,
     /// Pay no heed to .datignore.
     #[arg(long)]
@@ -404,8 +404,9 @@ pub enum ConfigCommand {
     Set {
         /// Such as network.max-up.
         key: String,
-        /// The new value; lists are separated by commas.
-        value: String,
+        /// The new value; several for a list, as often as its flag would be given.
+        #[arg(required = true)]
+        value: Vec<String>,
         /// For the drive around this folder (see -C) instead of all drives of this user.
         #[arg(long)]
         drive: bool,

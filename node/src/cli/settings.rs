@@ -118,8 +118,11 @@ impl File {
     }
 
     fn may_say(&self, key: &str) -> bool {
-        let of_drive = self.path.parent().is_some_and(|folder| folder.ends_with(DRIVE_FOLDER));
-        !of_drive || is_drives(key)
+        !self.is_drives() || is_drives(key)
+    }
+
+    fn is_drives(&self) -> bool {
+        self.path.parent().is_some_and(|folder| folder.ends_with(DRIVE_FOLDER))
     }
 
     /// Returns the values of a setting; none if it is not set here.
@@ -135,8 +138,8 @@ impl File {
     /// Changes a setting, or forgets it.
     ///
     /// # Errors
-    /// E-USAGE for what is no setting, or no value of it, and what the disk says.
-    pub fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), Error> {
+    /// E-NOTFOUND for what is no setting, E-USAGE for what is no value of it, and what the disk says.
+    pub fn set(&mut self, key: &str, values: Option<&[String]>) -> Result<(), Error> {
         let arg = flag(key)?;
         if !self.may_say(key) {
             return Err(
@@ -144,9 +147,9 @@ impl File {
             );
         }
         let (section, name) = key.split_once('.').expect("a setting has a section");
-        match value {
-            Some(value) => {
-                let values = split(&arg, value);
+        match values {
+            Some(values) => {
+                let values = split(&arg, values);
                 check(&arg, &values).map_err(Error::usage)?;
                 let table = self.document.entry(section).or_insert(Item::Table(Table::new()));
                 let table =
@@ -160,7 +163,17 @@ impl File {
         }
         let folder = self.path.parent().expect("a file is in a folder");
         std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
-        crate::disk::replace(&self.path, self.document.to_string().as_bytes())
+        crate::disk::replace(&self.place()?, self.document.to_string().as_bytes())
+    }
+
+    /// Returns where it is written: a user may keep settings elsewhere and have a link to them. A drive's folder may come from
+    /// somebody who would have us write anywhere.
+    fn place(&self) -> Result<PathBuf, Error> {
+        match std::fs::canonicalize(&self.path) {
+            Ok(place) if !self.is_drives() => Ok(place),
+            Err(error) if !is_missing(&error) => Err(Error::io("write", &self.path, &error)),
+            _ => Ok(self.path.clone()),
+        }
     }
 }
 
@@ -244,7 +257,8 @@ pub fn look_up(key: &str, files: &[File]) -> Result<(Vec<String>, Origin), Error
     let arg = flag(key)?;
     let variable = variable(arg.get_long().unwrap_or_default());
     if let Some(value) = std::env::var_os(&variable) {
-        return Ok((split(&arg, &value.to_string_lossy()), Origin::Variable(variable)));
+        let values = split(&arg, &[value.to_string_lossy().into_owned()]);
+        return Ok((values, Origin::Variable(variable)));
     }
     let in_file = |file: &File| Some((file.values(key)?, Origin::File(file.path.clone())));
     let default = || {
@@ -266,7 +280,7 @@ fn check(arg: &Arg, values: &[String]) -> Result<(), String> {
         Err(format!("{name} cannot be “{value}”{why}"))
     };
     if values.len() > 1 && !is_list(arg) {
-        return bad(&values.join(","), ": it has one value");
+        return bad(&values.join(" "), ": it has one value");
     }
     if is_switch(arg) {
         return match values.iter().find(|value| !matches!(value.as_str(), "true" | "false")) {
@@ -300,16 +314,23 @@ fn typed(arg: &Arg, values: Vec<String>) -> Value {
     let value = values.into_iter().next().unwrap_or_default();
     match value.as_str() {
         "true" | "false" if is_switch(arg) => (value == "true").into(),
-        digits => digits.parse::<i64>().map_or_else(|_| value.clone().into(), Value::from),
+        digits => match digits.parse::<i64>() {
+            Ok(number) if number.to_string() == digits => number.into(),
+            _ => value.into(),
+        },
     }
 }
 
-fn split(arg: &Arg, value: &str) -> Vec<String> {
-    match is_list(arg) {
-        true if value.is_empty() => Vec::new(),
-        true => value.split(',').map(|part| part.trim().to_owned()).collect(),
-        false => vec![value.to_owned()],
+/// Splits values as the command line does: some lists may come in one word. An empty word is an empty list.
+fn split(arg: &Arg, values: &[String]) -> Vec<String> {
+    if !is_list(arg) {
+        return values.to_vec();
     }
+    let parts = values.iter().flat_map(|value| match arg.get_value_delimiter() {
+        Some(delimiter) => value.split(delimiter).map(|part| part.trim().to_owned()).collect(),
+        None => vec![value.clone()],
+    });
+    parts.filter(|part| !part.is_empty()).collect()
 }
 
 fn plain(value: &Value) -> String {
@@ -400,12 +421,20 @@ mod tests {
         let path = file(&folder, "config.toml", text);
         let mut settings = File::read(&path).unwrap();
         assert_eq!(settings.values("network.port").unwrap(), ["4000"]);
-        settings.set("network.max-up", Some("2M")).unwrap();
-        settings.set("share.hidden", Some("true")).unwrap();
-        settings.set("share.ignore", Some("*.tmp, *.bak")).unwrap();
-        settings.set("network.port", Some("4001")).unwrap();
+        let mut set = |key: &str, values: &[&str]| {
+            let values: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
+            settings.set(key, Some(&values)).unwrap();
+        };
+        set("network.max-up", &["2M"]);
+        set("share.hidden", &["true"]);
+        set("share.ignore", &["*.{tmp,bak}", "*.old"]);
+        set("network.discover", &["lan, dht"]);
+        set("output.log-file", &["007"]);
+        set("network.port", &["4001"]);
         let again = File::read(&path).unwrap();
-        assert_eq!(again.values("share.ignore").unwrap(), ["*.tmp", "*.bak"]);
+        assert_eq!(again.values("share.ignore").unwrap(), ["*.{tmp,bak}", "*.old"]);
+        assert_eq!(again.values("network.discover").unwrap(), ["lan", "dht"]);
+        assert_eq!(again.values("output.log-file").unwrap(), ["007"]);
         assert_eq!(again.values("share.hidden").unwrap(), ["true"]);
         settings.set("share.hidden", None).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -438,11 +467,34 @@ mod tests {
             ("output.timeout", "soon"),
             ("output.color", "green"),
             ("network.discover", "mars"),
+            ("share.ignore", "*.{tmp,bak"),
         ] {
-            let error = good.set(key, Some(value)).unwrap_err();
+            let error = good.set(key, Some(&[value.to_owned()])).unwrap_err();
             assert_eq!(error.code(), Code::Usage, "{key} {value}: {error}");
         }
+        let two = ["1".to_owned(), "2".to_owned()];
+        assert_eq!(good.set("network.port", Some(&two)).unwrap_err().code(), Code::Usage);
         assert!(!good.path().exists(), "nothing was written");
+    }
+
+    #[test]
+    fn a_users_link_is_followed_and_a_drives_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = file(&folder, "kept.toml", "[network]\nport = 1\n");
+        let users = folder.path().join("config.toml");
+        let drives = File::path_of_drive(folder.path());
+        std::fs::create_dir(drives.parent().unwrap()).unwrap();
+        for link in [&users, &drives] {
+            std::os::unix::fs::symlink(&kept, link).unwrap();
+        }
+        let set = |path: &Path, port: &str| {
+            File::read(path).unwrap().set("network.port", Some(&[port.to_owned()])).unwrap();
+            File::read(path).unwrap().values("network.port").unwrap()
+        };
+        assert_eq!(set(&users, "2"), ["2"]);
+        assert!(users.is_symlink() && std::fs::read_to_string(&kept).unwrap().contains('2'));
+        assert_eq!(set(&drives, "3"), ["3"]);
+        assert!(!drives.is_symlink() && std::fs::read_to_string(&kept).unwrap().contains('2'));
     }
 
     #[test]

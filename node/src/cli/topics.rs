@@ -172,6 +172,10 @@ A flag comes before its variable, that before the drive's file, that before the 
   datnode config show --origin
   datnode config set network.max-up 2M
   datnode config set share.hidden true --drive
+  datnode config set share.ignore '*.tmp' '*.{bak,old}'
+
+Values are those of the flag; a list has several, as a flag that is given more than once. What a file switches on is switched off by
+its variable: DATNODE_HIDDEN=0.
 
 DATNODE_HOME moves all that is kept for a user: keys, settings, state.
 

@@ -24,8 +24,13 @@ pub(super) async fn run(args: Config, flags: &Global, out: &Out) -> Result<(), E
         ConfigCommand::Get { key } => {
             let (values, _) = settings::look_up(&key, &files(flags)?)?;
             match out.json {
-                true => out.record(&json!({ "key": key, "value": values.join(",") })),
-                false => out.data(format!("{}\n", escape::text(&values.join(","))).as_bytes()),
+                true => {
+                    out.record(&json!({ "key": key, "value": values.join(","), "values": values }))
+                }
+                false => {
+                    let lines = values.iter().map(|value| escape::text(value) + "\n");
+                    out.data(lines.collect::<String>().as_bytes())
+                }
             }
         }
         ConfigCommand::Set { key, value, drive } => {
@@ -59,14 +64,14 @@ fn path(drive: bool, flags: &Global) -> Result<PathBuf, Error> {
 
 async fn change(
     key: &str,
-    value: Option<&str>,
+    values: Option<&[String]>,
     drive: bool,
     flags: &Global,
     out: &Out,
 ) -> Result<(), Error> {
     let mut file = File::read(&path(drive, flags)?)?;
-    file.set(key, value)?;
-    let told = tell().await;
+    file.set(key, values)?;
+    let (told, value) = (tell().await, values.map(|values| values.join(",")));
     if out.json {
         let shown = escape::path(file.path());
         return out
@@ -74,7 +79,7 @@ async fn change(
     }
     out.say(format_args!(
         "{key} is {} in {}",
-        value.map_or("not set".to_owned(), escape::text),
+        value.map_or("not set".to_owned(), |value| escape::text(&value)),
         escape::path(file.path())
     ));
     Ok(())
@@ -94,7 +99,7 @@ fn show(origin: bool, files: &[File], out: &Out) -> Result<(), Error> {
         let (values, from) = settings::look_up(&key, files)?;
         let (value, from) = (values.join(","), shown(&from));
         if out.json {
-            record.insert(key, json!({ "value": value, "origin": from }));
+            record.insert(key, json!({ "value": value, "values": values, "origin": from }));
             continue;
         }
         let value = escape::text(&value);

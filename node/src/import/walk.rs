@@ -216,6 +216,15 @@ fn takes(entry: &DirEntry, hidden: bool, passed: &Passed) -> bool {
     !skip
 }
 
+/// Takes a pattern as `--ignore` has it.
+///
+/// # Errors
+/// Why it is none.
+pub fn parse_pattern(text: &str) -> Result<String, String> {
+    let added = OverrideBuilder::new("").add(&format!("!{text}")).map(|_| text.to_owned());
+    added.map_err(|error| error.to_string())
+}
+
 /// Returns the patterns of `--ignore`.
 pub(super) fn flagged(root: &Path, rules: &Rules) -> Result<Override, Error> {
     let mut overrides = OverrideBuilder::new(root);
