@@ -385,6 +385,11 @@ fn settings_come_from_files_variables_and_flags() {
     }
     // The drive's settings do not travel.
     write(&user.home(), b"config.toml", b"[network]\nprot = 1\n");
+    let warned = user.run(["ls", "flights"]);
+    assert_exit(&warned, 0);
+    assert!(said(&warned).contains("did you mean network.port"), "{}", said(&warned));
+    assert_exit(&user.run(["config", "set", "network.prot", "1"]), 4);
+    write(&user.home(), b"config.toml", b"[network]\nport = 'x'\n");
     let broken = user.run(["ls", "flights"]);
     assert_exit(&broken, 2);
     assert!(said(&broken).contains("network.port"), "{}", said(&broken));

@@ -45,6 +45,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// What is wrong with settings and does not matter to the command.
+    #[arg(skip)]
+    pub warnings: Vec<crate::error::Error>,
 }
 
 /// The commands.

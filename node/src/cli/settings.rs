@@ -19,6 +19,8 @@ use crate::error::{Code, Error, nearest};
 pub const FILE: &str = "config.toml";
 /// Files that are larger were written by something else.
 const LEN_MAX: u64 = 1 << 20;
+/// How many unknown settings are named; the rest is counted.
+const NAMES_MAX: usize = 5;
 
 /// Settings of one kind: a section of a file.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ fn is_drives(key: &str) -> bool {
 pub struct File {
     path: PathBuf,
     document: DocumentMut,
+    /// What it says that is no setting: a later release, or a writing error.
+    unknown: Vec<String>,
 }
 
 impl File {
@@ -89,7 +93,7 @@ impl File {
     /// Reads a file; one that is not there is empty.
     ///
     /// # Errors
-    /// E-IO if it cannot be read, E-USAGE for what is no TOML or no setting.
+    /// E-IO if it cannot be read, E-USAGE for what is no TOML.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = match crate::disk::read_small(path, LEN_MAX) {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| wrong(path, "it is no text"))?,
@@ -99,17 +103,28 @@ impl File {
         let document: DocumentMut = text
             .parse()
             .map_err(|error: toml_edit::TomlError| wrong(path, error.to_string().trim_end()))?;
-        let file = Self { path: path.to_owned(), document };
-        for (section, item) in file.document.iter() {
-            let table = item.as_table_like().ok_or_else(|| unknown(path, section))?;
-            for (name, _) in table.iter() {
-                let key = format!("{section}.{name}");
-                if !is_setting(&key) {
-                    return Err(unknown(path, &key));
-                }
-            }
-        }
-        Ok(file)
+        let unknown = unknown(&document);
+        Ok(Self { path: path.to_owned(), document, unknown })
+    }
+
+    /// Returns what to say of settings that do not exist, which others of this file do not suffer from.
+    pub fn warning(&self) -> Option<Error> {
+        let first = self.unknown.first()?;
+        let shown: Vec<String> =
+            self.unknown.iter().take(NAMES_MAX).map(|key| escape::text(key)).collect();
+        let more = match self.unknown.len().saturating_sub(NAMES_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let are = if self.unknown.len() == 1 { "is no setting" } else { "are no settings" };
+        let warning = Error::usage(format!("{}{more} {are} of this release", shown.join(", ")))
+            .context(format!("in {}", escape::path(&self.path)));
+        let near = nearest(first.as_bytes(), keys().map(String::into_bytes));
+        let near: Vec<String> = near.iter().map(|name| escape::bytes(name)).collect();
+        Some(match near.is_empty() {
+            true => warning.hint("datnode config show lists the settings"),
+            false => warning.hint(format!("did you mean {}?", near.join(" or "))),
+        })
     }
 
     /// Returns where it is.
@@ -152,8 +167,9 @@ impl File {
                 let values = split(&arg, values);
                 check(&arg, &values).map_err(Error::usage)?;
                 let table = self.document.entry(section).or_insert(Item::Table(Table::new()));
-                let table =
-                    table.as_table_like_mut().ok_or_else(|| unknown(&self.path, section))?;
+                let table = table.as_table_like_mut();
+                let table = table
+                    .ok_or_else(|| wrong(&self.path, &format!("{section} is no section there")))?;
                 table.insert(name, Item::Value(typed(&arg, values)));
             }
             None => {
@@ -376,15 +392,20 @@ fn wrong(path: &Path, why: &str) -> Error {
     error.hint("datnode config edit opens the user's file")
 }
 
-fn unknown(path: &Path, key: &str) -> Error {
-    let near = nearest(key.as_bytes(), keys().map(String::into_bytes));
-    let near: Vec<String> = near.iter().map(|name| escape::bytes(name)).collect();
-    let error = Error::usage(format!("{} is no setting", escape::text(key)))
-        .context(format!("in {}", escape::path(path)));
-    match near.is_empty() {
-        true => error.hint("datnode config show lists the settings"),
-        false => error.hint(format!("did you mean {}?", near.join(" or "))),
+/// Returns what is no setting in a document: keys, and whole sections.
+fn unknown(document: &DocumentMut) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (section, item) in document.iter() {
+        let table = item.as_table_like().filter(|_| SECTIONS.iter().any(|one| one.name == section));
+        match table {
+            Some(table) => {
+                let keys = table.iter().map(|(name, _)| format!("{section}.{name}"));
+                unknown.extend(keys.filter(|key| !is_setting(key)));
+            }
+            None => unknown.push(section.to_owned()),
+        }
     }
+    unknown
 }
 
 #[cfg(test)]
@@ -445,20 +466,10 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
-        for (text, said) in [
-            ("[network]\nprot = 1\n", "network.port"),
-            ("[network\n", "no file of settings"),
-            ("port = 1\n", "port"),
-            ("[share]\nmessage = 'x'\n", "share.message"),
-        ] {
-            let path = file(&folder, "bad.toml", text);
-            let error = File::read(&path).unwrap_err();
-            assert_eq!(error.code(), Code::Usage);
-            assert!(
-                error.to_string().contains(said) && error.to_string().contains("bad.toml"),
-                "{error}"
-            );
-        }
+        let path = file(&folder, "bad.toml", "[network\n");
+        let error = File::read(&path).unwrap_err();
+        assert_eq!(error.code(), Code::Usage);
+        assert!(error.message().contains("bad.toml is no file of settings"), "{error}");
         let mut good = File::read(&folder.path().join("none.toml")).unwrap();
         for (key, value) in [
             ("network.port", "99999"),
@@ -475,6 +486,28 @@ mod tests {
         let two = ["1".to_owned(), "2".to_owned()];
         assert_eq!(good.set("network.port", Some(&two)).unwrap_err().code(), Code::Usage);
         assert!(!good.path().exists(), "nothing was written");
+    }
+
+    #[test]
+    fn what_is_no_setting_is_told_and_the_rest_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, said) in [
+            ("[network]\nprot = 1\nwait = '7s'\n", "mean network.port or"),
+            ("[network]\nwait = '7s'\n[http]\nlisten = '127.0.0.1'\n", "http is no setting"),
+            ("port = 1\nnetwork.wait = '7s'\n", "port is no setting"),
+            ("[share]\nmessage = 'x'\n[network]\nwait = '7s'\n", "share.message is no setting"),
+            (
+                "a=1\nb=1\nc=1\nd=1\ne=1\nf=1\n[network]\nwait = '7s'\n",
+                "e and 1 more are no settings",
+            ),
+        ] {
+            let read = File::read(&file(&folder, "odd.toml", text)).unwrap();
+            let warning = read.warning().unwrap().to_string();
+            assert!(warning.contains(said) && warning.contains("odd.toml"), "{warning}");
+            assert_eq!(read.values("network.wait").unwrap(), ["7s"], "{text}");
+        }
+        let good = File::read(&file(&folder, "good.toml", "[network]\nport = 1\n")).unwrap();
+        assert!(good.warning().is_none());
     }
 
     #[test]

@@ -111,6 +111,7 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
             understand(command, &words).map_err(|found| refuse(&found, &words))?
         }
     };
+    cli.warnings = files.iter().filter_map(File::warning).collect();
     if let Some(network) = cli.command.network() {
         network.offline = cli.global.offline;
         // An empty variable means nothing; as an address it would be one that leads nowhere.

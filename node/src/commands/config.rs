@@ -38,7 +38,11 @@ pub(super) async fn run(args: Config, flags: &Global, out: &Out) -> Result<(), E
         }
         ConfigCommand::Unset { key, drive } => change(&key, None, drive, flags, out).await,
         ConfigCommand::Show { origin } => show(origin, &files(flags)?, out),
-        ConfigCommand::Edit { drive } => edit(&path(drive, flags)?),
+        ConfigCommand::Edit { drive } => {
+            let file = edit(&path(drive, flags)?)?;
+            file.warning().iter().for_each(|warning| out.warn(warning));
+            Ok(())
+        }
     }
 }
 
@@ -121,7 +125,7 @@ fn shown(origin: &Origin) -> String {
 }
 
 /// Opens a file in the user's editor, and checks it afterwards.
-fn edit(path: &Path) -> Result<(), Error> {
+fn edit(path: &Path) -> Result<File, Error> {
     let editor = ["VISUAL", "EDITOR"].into_iter().filter_map(std::env::var_os);
     let editor =
         editor.into_iter().find(|editor| !editor.is_empty()).unwrap_or_else(|| "vi".into());
@@ -134,7 +138,7 @@ fn edit(path: &Path) -> Result<(), Error> {
     if !ended.success() {
         return Err(Error::new(Code::Io, format!("the editor ended with {ended}")));
     }
-    File::read(path).map(drop)
+    File::read(path)
 }
 
 /// Returns what starts an editor. As git does: one that comes with flags, or more, is a shell's to understand.

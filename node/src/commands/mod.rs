@@ -43,6 +43,7 @@ use crate::error::{Code, Error, nearest};
 /// # Errors
 /// Whatever the command meets; the error knows the exit code.
 pub async fn run(cli: Cli, out: &Out) -> Result<(), Error> {
+    cli.warnings.iter().for_each(|warning| out.warn(warning));
     let limit = cli.global.timeout.0;
     let command = dispatch(cli, out);
     match limit {
