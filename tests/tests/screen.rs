@@ -108,3 +108,23 @@ fn a_clone_names_the_file_it_is_at() {
     let shown = pty.shown();
     assert!(shown.contains("run the same command again to go on"), "{shown}");
 }
+
+#[test]
+fn a_terminal_that_was_stopped_stops_nobody() {
+    let (user, mut pty, _) = sharing(80);
+    let at = pty.wait_for(0, "nobody is connected").len();
+    pty.press("\x13");
+    // Each key paints anew: more than a terminal takes that shows nothing.
+    for _ in 0..2_000 {
+        pty.press("pp");
+    }
+    let reader = User::new();
+    let peer = address(&user);
+    let key = user.run(["link", "flights"]).stdout;
+    let key = std::str::from_utf8(&key).unwrap().trim();
+    assert_exit(&reader.run(["clone", key, "copy", "--peer", &peer]), 0);
+    pty.press("\x11");
+    pty.wait_for(at, "nobody is connected");
+    pty.press("\x03");
+    assert_eq!(pty.end(), 0);
+}

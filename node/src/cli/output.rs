@@ -86,8 +86,10 @@ impl Out {
         // An error means that nobody reads at all; what is written last will find out.
         let _ = match self.json {
             true if has_room(std::io::stdout()) => self.data(line.as_bytes()).is_ok(),
-            false => std::io::stderr().lock().write_all(line.as_bytes()).is_ok(),
-            true => false,
+            false if has_room(std::io::stderr()) => {
+                std::io::stderr().lock().write_all(line.as_bytes()).is_ok()
+            }
+            _ => false,
         };
     }
 
@@ -105,6 +107,13 @@ impl Out {
     pub fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet && !self.json {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// Says something that may be missed: where nobody reads in time it is dropped, and nothing waits.
+    pub fn mention(&self, text: impl std::fmt::Display) {
+        if has_room(std::io::stderr()) {
+            self.say(text);
         }
     }
 
@@ -199,7 +208,7 @@ impl Lines {
 }
 
 /// Tells whether a short line can be written without waiting for somebody to read.
-fn has_room(stream: impl AsFd) -> bool {
+pub(super) fn has_room(stream: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&stream, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)

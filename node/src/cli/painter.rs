@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use super::output::{columns, fit, width};
+use super::output::{columns, fit, has_room, width};
 
 /// What is painted now.
 #[derive(Debug, Default)]
@@ -17,7 +17,10 @@ pub struct Painter {
 impl Painter {
     /// Paints lines instead of those that are there.
     pub fn paint(&mut self, lines: &[String]) {
-        self.paint_to(&mut std::io::stderr().lock(), columns(), lines);
+        // A terminal that was stopped (Ctrl-S) shows what is true once it goes on.
+        if has_room(std::io::stderr()) {
+            self.paint_to(&mut std::io::stderr().lock(), columns(), lines);
+        }
     }
 
     /// Wipes what is there.

@@ -245,7 +245,7 @@ impl<'a> Screen<'a> {
                     Things(peers.len() as u64, "peer")
                 );
                 if line != state.told {
-                    out.say(&line);
+                    out.mention(&line);
                     state.told = line;
                 }
             }
@@ -256,7 +256,7 @@ impl<'a> Screen<'a> {
     /// Writes lines that stay above those that are painted.
     fn say(&self, text: &str) {
         self.state.borrow_mut().painter.wipe();
-        self.serving.out.say(text);
+        self.serving.out.mention(text);
         self.paint();
     }
 
