@@ -259,11 +259,23 @@ fn stat_and_du_tell_sizes_and_what_is_here() {
     // Of a drive elsewhere nothing is here, and only the index is fetched.
     let reader = User::new();
     let remote = json(&reader, ["du", "-s", sharer.ticket()]);
-    assert_eq!(
-        (&remote["bytes"], &remote["here"]),
-        (&150_005.into(), &150_005.into()),
-        "with somebody connected"
-    );
+    assert_eq!((&remote["bytes"], &remote["here"]), (&150_005.into(), &0.into()));
+    let missing = |address: &str| done(&reader, ["ls", "-R", "--missing", address]);
+    assert_eq!(missing(sharer.ticket()), "README.md\ndata/a.csv\ndata/deep/b\n");
+    // A part of it.
+    assert_exit(&reader.run(["clone", &format!("{}/data", sharer.ticket()), "part"]), 0);
+    assert_eq!(missing("part"), "README.md\n");
+    let listed = done(&reader, ["ls", "-l", "-R", "--sort", "size", "part"]);
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (name, here) = (words[words.len() - 1], words[words.len() - 3]);
+        (name.to_owned(), here.to_owned())
+    };
+    let rows: Vec<(String, String)> = listed.lines().take(4).map(row).collect();
+    let names: Vec<&str> = rows.iter().map(|(name, _)| &name[..]).collect();
+    assert_eq!(names, ["name", "data/a.csv", "data/deep/b", "README.md"]);
+    let here: Vec<&str> = rows[1..].iter().map(|(_, here)| &here[..]).collect();
+    assert_eq!(here, ["100", "100", "0"]);
 }
 
 #[test]

@@ -106,18 +106,35 @@ pub struct CloneArgs {
 pub struct Ls {
     /// A folder, link, key, ticket or address; this folder if not given.
     pub address: Option<OsString>,
-    /// Sizes, times and versions.
+    /// Sizes, times, versions, and how much is here.
     #[arg(short)]
     pub long: bool,
     /// Everything below.
     #[arg(short = 'R')]
     pub recursive: bool,
+    /// Only files that are not here, or not whole.
+    #[arg(long)]
+    pub missing: bool,
+    /// The order: by name, the largest first, or the newest first.
+    #[arg(long, value_enum, default_value = "name")]
+    pub sort: Sort,
     /// The version to read.
     #[arg(long, value_name = "VERSION", alias = "checkout")]
     pub at: Option<VersionSpec>,
     /// The network.
     #[command(flatten)]
     pub network: Network,
+}
+
+/// The order of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// As they are in the drive.
+    Name,
+    /// The largest first.
+    Size,
+    /// The newest first.
+    Time,
 }
 
 /// `datnode cat`

@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     Cat, CloneArgs, Completions, Config, ConfigCommand, Du, Ignored, Init, Keys, KeysCommand,
-    LinkArgs, Log, Ls, Mv, Peers, Put, Recover, Rm, Share, Shell, Stat, Status, Verify,
+    LinkArgs, Log, Ls, Mv, Peers, Put, Recover, Rm, Share, Shell, Sort, Stat, Status, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
