@@ -674,3 +674,38 @@ fn what_is_beside_a_file_of_settings_stays() {
         assert!(matches!(output.status.code(), Some(2 | 4)), "{bad:?}: {}", said(&output));
     }
 }
+
+#[test]
+fn a_command_about_a_drive_takes_any_address_of_one() {
+    let user = User::new();
+    write(&user.path("flights"), b"data/a", b"1");
+    let sharer = user.share(&user.path("flights"), &["--name", "fl"]);
+    let (link, ticket) = (sharer.link().to_owned(), sharer.ticket().to_owned());
+    let key = sharer.ready["drive"]["key"].as_str().unwrap().to_owned();
+    for good in ["fl", "flights", "./flights", "flights/data", &link, &ticket, &key] {
+        assert_eq!(json(&user, ["status", good])["drive"]["key"], *key, "{good}");
+    }
+    assert_eq!(json(&user, ["-C", "flights/data", "status"])["drive"]["key"], *key);
+    let typo = &link[..link.len() - 1];
+    for (bad, code) in [
+        (typo, 2),
+        ("dat1", 2),
+        ("none", 2),
+        ("./none", 4),
+        ("flights+1", 2),
+        ("flights/data/a", 2),
+        ("fl/none", 2),
+        (".", 10),
+    ] {
+        let output = user.run(["status", bad]);
+        assert_eq!(output.status.code(), Some(code), "{bad}: {}", said(&output));
+    }
+    // A name that is a folder of something else means neither.
+    fs::create_dir(user.path("fl")).unwrap();
+    assert_exit(&user.run(["status", "fl"]), 2);
+    // Whose folder is gone is no drive here.
+    drop(sharer);
+    fs::remove_dir_all(user.path("flights")).unwrap();
+    assert_exit(&user.run(["status", &link]), 10);
+    assert_exit(&User::new().run(["status", &link]), 10);
+}

@@ -11,7 +11,7 @@ use datnode_feed::{MemoryStorage, PublicKey, Store};
 use libp2p::Multiaddr;
 
 use super::scene::Scene;
-use crate::address::{self, Address, Link, VersionSpec, find_drive};
+use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
@@ -223,25 +223,39 @@ pub(super) fn owner(dirs: &Dirs, key: &PublicKey, locked: &Error) -> Option<runt
     serving.find(|process| pid.is_none_or(|pid| i64::from(process.pid) == pid))
 }
 
-/// Returns the folder of the drive that a folder, something in it, or a name stands for.
+/// Returns the folder of the drive that an address stands for: of the whole drive, and one that is here.
 ///
 /// # Errors
-/// E-NOTDRIVE, and E-NOTFOUND for what is neither.
+/// Those of [`Address::parse`]; E-NOTDRIVE for a drive that is in no folder here, E-USAGE for a version or a path of one.
 pub(super) fn folder_of(typed: &Path) -> Result<PathBuf, Error> {
-    let named = typed
-        .to_str()
-        .filter(|_| !typed.exists())
-        .map(|name| Dirs::find().ok().and_then(|dirs| Drives::of(&dirs).find(name)));
-    match named.flatten() {
+    let drives = Drives::of(&Dirs::find()?);
+    let Address { drive, version, path } =
+        Address::parse(typed.as_os_str(), Path::new("."), &drives)?;
+    let folder = match drive {
+        address::Drive::Folder(folder) => folder,
+        address::Drive::Key(key) => folder_with(&drives, &key)?,
+        address::Drive::Ticket(ticket) => folder_with(&drives, &ticket.key)?,
+    };
+    // In a folder of a drive one is in the drive, as with git.
+    if version.is_none() && (path.is_empty() || typed.is_dir()) {
+        return Ok(folder);
+    }
+    let what = if version.is_some() { "one version of it" } else { "what is in it" };
+    let shown = escape::path(&folder);
+    Err(Error::usage(format!("this command is about a drive as a whole, not about {what}"))
+        .hint(format!("name its folder: {shown}")))
+}
+
+/// Returns the folder that holds a drive here.
+fn folder_with(drives: &Drives, key: &PublicKey) -> Result<PathBuf, Error> {
+    let link = Link(key);
+    match drives.of_key(key) {
         Some(known) if known.is_there() => Ok(known.folder),
         Some(known) => Err(Error::not_drive(&known.folder)
-            .context(format!("it held {} when it was seen last", escape::path(typed)))),
-        None if !typed.exists() => {
-            let shown = escape::path(typed);
-            Err(Error::new(Code::NotFound, format!("there is no folder and no drive {shown}"))
-                .hint("datnode status --all lists your drives"))
-        }
-        None => find_drive(typed),
+            .context(format!("it held {} when it was seen last", link.short()))),
+        None => Err(Error::new(Code::NotDrive, format!("{} is in no folder here", link.short()))
+            .hint("datnode status --all lists your drives")
+            .hint(format!("datnode clone {link} FOLDER   fetches it"))),
     }
 }
 
