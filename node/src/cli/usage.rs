@@ -126,16 +126,14 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
 }
 
 /// Understands a command line without settings; a bare folder or key gets the verb that it stands for.
-fn understand_bare(mut words: Vec<OsString>) -> Result<(Vec<OsString>, Cli), Stop> {
-    let found = match understand(command(), &words) {
-        Ok(cli) => return Ok((words, cli)),
-        Err(found) => found,
-    };
-    let Some((at, verb)) = verb(&found, &words) else { return Err(refuse(&found, &words)) };
-    words.insert(at, verb.into());
+fn understand_bare(words: Vec<OsString>) -> Result<(Vec<OsString>, Cli), Stop> {
     match understand(command(), &words) {
         Ok(cli) => Ok((words, cli)),
-        Err(found) => Err(refuse(&found, &words)),
+        Err(found) => match with_verb(&found, &words) {
+            Some((words, Ok(cli))) => Ok((words, cli)),
+            Some((words, Err(found))) => Err(refuse(&found, &words)),
+            None => Err(refuse(&found, &words)),
+        },
     }
 }
 
@@ -162,17 +160,26 @@ fn refuse(found: &clap::Error, words: &[OsString]) -> Stop {
     }
 }
 
-/// Returns the verb that a bare folder (share) or key (clone) stands for, and where it belongs.
-fn verb(found: &clap::Error, words: &[OsString]) -> Option<(usize, &'static str)> {
+/// Words with a verb among them, and what they mean.
+type WithVerb = (Vec<OsString>, Result<Cli, clap::Error>);
+
+/// Puts the verb before a bare folder (share) or key (clone); none if the word is neither.
+fn with_verb(found: &clap::Error, words: &[OsString]) -> Option<WithVerb> {
     let unknown = match (found.kind(), found.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => OsStr::new(word),
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word,
         _ => return None,
     };
-    let at = words.iter().skip(1).position(|word| word == unknown)? + 1;
-    if is_key(unknown) {
-        return Some((at, "clone"));
-    }
-    Path::new(unknown).is_dir().then_some((at, "share"))
+    // The same word may be the value of a flag, where a verb would be that value: the word is as unknown as before.
+    let places = (1..words.len()).filter(|&at| words[at].to_string_lossy() == *unknown);
+    let (word, words, meant) = places.into_iter().find_map(|at| {
+        let verb = if is_key(&words[at]) { "clone" } else { "share" };
+        let with = [&words[..at], &[verb.into()], &words[at..]].concat();
+        let meant = understand(command(), &with);
+        let same = meant.as_ref().err().is_some_and(|it| it.kind() == ErrorKind::InvalidSubcommand);
+        (!same).then(|| (&words[at], with, meant))
+    })?;
+    let base = meant.as_ref().ok().and_then(|cli| cli.global.dir.as_deref()).unwrap_or(start());
+    (is_key(word) || base.join(word).is_dir()).then_some((words, meant))
 }
 
 /// Returns the files of settings that count for a command, the one that comes first in front.
@@ -230,11 +237,12 @@ fn mistake(found: &clap::Error, words: &[OsString]) -> Error {
     }
 }
 
+/// Tells whether a word begins with a key, so that it is an address and no folder.
 fn is_key(word: &OsStr) -> bool {
-    word.to_str().is_some_and(|word| {
-        let word = word.to_ascii_lowercase();
-        ["dat1", "datticket", "dat://"].iter().any(|start| word.starts_with(start))
-    })
+    let word = word.as_encoded_bytes();
+    let scheme = word.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"dat://"));
+    let drive = word.split(|byte| matches!(byte, b'/' | b'+')).next().unwrap_or_default();
+    scheme || address::key::is_keylike(drive)
 }
 
 /// Tells whether errors shall be JSON, although the command line could not be understood.
@@ -352,9 +360,42 @@ mod tests {
                 matches!(&cli.command, super::super::Command::Share(args) if args.folder.to_str() == Some(folder))
             );
         }
-        for words in [&["datnode", "dat1x"][..], &["datnode", "-q", "datticketx", "copy"]] {
+        let hex = "ab".repeat(32);
+        let z32 = "y".repeat(52) + "+12/path";
+        for words in [
+            &["datnode", "dat1x"][..],
+            &["datnode", "-q", "datticketx", "copy"],
+            &["datnode", &hex, "copy"],
+            &["datnode", &z32],
+            &["datnode", "DAT://x"],
+            // The command says what is wrong with it, without the word.
+            &["datnode", "datsec1x"],
+        ] {
             assert!(matches!(parse(words).unwrap().command, super::super::Command::Clone(_)));
         }
+    }
+
+    #[test]
+    fn a_verb_is_for_the_word_and_not_for_the_value_of_a_flag() {
+        let home = tempfile::tempdir().unwrap();
+        let here = home.path().to_str().unwrap();
+        std::fs::create_dir(home.path().join("flights")).unwrap();
+        for words in [
+            &["datnode", "-C", here, "flights"][..],
+            &["datnode", "flights", "-C", here],
+            &["datnode", "-C", here, "--log-file", "flights", "flights"],
+            &["datnode", "-C", here, here],
+        ] {
+            let cli = parse(words).unwrap();
+            assert_eq!(cli.global.dir.as_deref(), Some(home.path()), "{words:?}");
+            let super::super::Command::Share(args) = cli.command else { panic!("{words:?}") };
+            let folder = args.folder.to_str().unwrap();
+            assert!(["flights", here].contains(&folder), "{words:?}: {folder}");
+        }
+        let (nowhere, _) = error(&["datnode", "-C", here, "none"]);
+        assert!(nowhere.message().contains("none"), "{nowhere}");
+        let (flag, _) = error(&["datnode", here, "--nonsense"]);
+        assert!(flag.message().contains("--nonsense"), "{flag}");
     }
 
     #[test]
