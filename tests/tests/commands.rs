@@ -709,3 +709,31 @@ fn a_command_about_a_drive_takes_any_address_of_one() {
     assert_exit(&user.run(["status", &link]), 10);
     assert_exit(&User::new().run(["status", &link]), 10);
 }
+
+#[test]
+fn a_secret_that_is_given_by_mistake_is_not_repeated() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    drop(user.share(&user.path("flights"), &[]));
+    let secret = done(&user, ["keys", "export", "flights", "--plain"]).trim().to_owned();
+    for args in [
+        &["keys", "import"][..],
+        &["status"],
+        &["verify"],
+        &["recover"],
+        &["peers"],
+        &["keys", "export"],
+        &["ls"],
+        &["ignored"],
+        &[],
+    ] {
+        let mut command = user.command(["--log-file", "log"]);
+        let output = command.args(args).arg(&secret).output().unwrap();
+        assert_exit(&output, 2);
+        let log = fs::read_to_string(user.path("log")).unwrap();
+        assert!(![said(&output), text(&output), log].concat().contains(&secret[7..]), "{args:?}");
+        let code = if args == ["ignored"] { "error[E-KEY]" } else { "error[E-SECRETKEY]" };
+        assert!(said(&output).contains(code), "{args:?}: {}", said(&output));
+    }
+    assert_eq!(fs::metadata(user.path("log")).unwrap().permissions().mode() & 0o777, 0o600);
+}

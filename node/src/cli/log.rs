@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Mutex;
 
 use serde_json::{Map, Value};
@@ -27,7 +28,8 @@ pub fn start(flags: &Global, out: &Out) -> Result<(), Error> {
     let json = flags.log_format == LogFormat::Json;
     match &flags.log_file {
         Some(path) => {
-            let file = OpenOptions::new().append(true).create(true).open(path);
+            // It tells what is read and from whom.
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
             let file = file.map_err(|error| Error::io("write the log", path, &error))?;
             let builder = builder.with_writer(Mutex::new(file)).with_ansi(false);
             if json { builder.event_format(Json).init() } else { builder.init() }

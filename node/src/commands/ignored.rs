@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::address::find_drive;
+use crate::address::key::is_keylike;
 use crate::cli::Ignored;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -39,6 +40,9 @@ pub(super) fn run(args: &Ignored, out: &Out) -> Result<(), Error> {
 
 /// Returns the shared folder around a path, and the path itself. A folder that was never shared is taken for the root.
 fn place(typed: &Path) -> Result<(PathBuf, PathBuf), Error> {
+    if is_keylike(typed.as_os_str().as_bytes()) {
+        return Err(Error::new(Code::Key, "this is a key, not a file in a folder"));
+    }
     let full = std::path::absolute(typed).map_err(|error| Error::io("find", typed, &error))?;
     if std::fs::symlink_metadata(&full).is_err() {
         let shown = escape::path(typed);

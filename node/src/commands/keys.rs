@@ -4,6 +4,7 @@
 //! a file, a prompt or the environment, never by an argument, and go to stdout only on `--plain`.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::context::{folder_of, read_key};
-use crate::address::{Link, find_drive, key::hex};
+use crate::address::key::{hex, is_keylike};
+use crate::address::{Link, find_drive};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::{Keys, KeysCommand};
@@ -169,6 +171,13 @@ fn warn(out: &Out) {
 }
 
 fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    // The word itself, which errors and the log must not repeat; whoever lists processes has seen it.
+    if is_keylike(file.as_os_str().as_bytes()) {
+        return Err(Error::new(Code::SecretKey, "this is a key itself, not a file that holds one")
+            .hint("keep secrets out of command lines: others can see them, and shells keep them")
+            .hint("datnode keys import -   reads the secret from stdin")
+            .hint("for a file that is called so, write ./ before it"));
+    }
     let said = |error| Error::io("read", file, &error);
     let mut bytes = Zeroizing::new(Vec::new());
     if file.as_os_str() == "-" {
