@@ -737,3 +737,26 @@ fn a_secret_that_is_given_by_mistake_is_not_repeated() {
     }
     assert_eq!(fs::metadata(user.path("log")).unwrap().permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn a_backup_of_a_key_lands_beside_the_drive() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    drop(user.share(&user.path("flights"), &["--name", "fl"]));
+    done(&user, ["init", "--bare", "bare"]);
+    let export = |args: &[&str]| {
+        let mut command = user.command(args);
+        command.env("DATNODE_PASSPHRASE", "of a test").output().unwrap()
+    };
+    for (folder, file) in [("flights", "fl.datkey"), ("bare", "bare.datkey")] {
+        let output = export(&["-C", folder, "keys", "export"]);
+        assert_exit(&output, 0);
+        assert!(said(&output).contains(&format!("work/{file}")), "{}", said(&output));
+        assert!(user.path(file).exists());
+    }
+    // With the drive it would go to everybody; a bare one takes nothing in.
+    let shared = export(&["keys", "export", "flights", "--encrypt", "flights/k"]);
+    assert_exit(&shared, 2);
+    assert!(!user.path("flights/k").exists());
+    assert_exit(&export(&["keys", "export", "bare", "--encrypt", "bare/k"]), 0);
+}

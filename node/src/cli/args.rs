@@ -387,7 +387,7 @@ pub enum KeysCommand {
         /// The drive's folder or name.
         #[arg(default_value = ".")]
         folder: PathBuf,
-        /// The file; NAME.datkey if not given.
+        /// The file; NAME.datkey beside the drive's folder if not given.
         #[arg(long, value_name = "FILE", conflicts_with = "plain")]
         encrypt: Option<PathBuf>,
         /// Print the secret itself, as datsec1…: whoever sees it can change the drive.

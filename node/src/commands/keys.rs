@@ -21,6 +21,7 @@ use crate::cli::output::Out;
 use crate::cli::{Keys, KeysCommand};
 use crate::dirs::Dirs;
 use crate::drives::{Drives, Known};
+use crate::edit::is_bare;
 use crate::error::{Code, Error};
 use crate::home::Home;
 use crate::keys::DriveKeys;
@@ -49,7 +50,7 @@ pub(super) fn run(args: Keys, out: &Out) -> Result<(), Error> {
                     false => out.data(Zeroizing::new(format!("{}\n", &*word)).as_bytes()),
                 };
             }
-            let file = encrypt.unwrap_or_else(|| name(&dirs, &key, &folder));
+            let file = encrypt.unwrap_or_else(|| beside(&dirs, &key, &folder));
             export(&keys, &file, out)
         }
         Some(KeysCommand::Import { file }) => import(&dirs, &file, out),
@@ -81,13 +82,13 @@ fn list(dirs: &Dirs, out: &Out) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the file for a backup, named like the drive.
-fn name(dirs: &Dirs, key: &PublicKey, folder: &Path) -> PathBuf {
+/// Returns the file for a backup: named like the drive and beside its folder, as what is in there is shared.
+fn beside(dirs: &Dirs, key: &PublicKey, folder: &Path) -> PathBuf {
     let known = Drives::of(dirs).of_key(key).and_then(|known| known.name);
     let full = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let of_folder = || full.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = known.or_else(of_folder).unwrap_or_else(|| Link(key).to_string()[..12].to_owned());
-    PathBuf::from(format!("{name}.datkey"))
+    full.parent().unwrap_or(&full).join(format!("{name}.datkey"))
 }
 
 fn export(keys: &DriveKeys, file: &Path, out: &Out) -> Result<(), Error> {
@@ -100,9 +101,12 @@ fn export(keys: &DriveKeys, file: &Path, out: &Out) -> Result<(), Error> {
         return Err(there());
     }
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if find_drive(parent.unwrap_or(Path::new("."))).is_ok() {
+    // What is in the folder of a bare drive is no part of it.
+    if let Ok(drive) = find_drive(parent.unwrap_or(Path::new(".")))
+        && !is_bare(&drive)?
+    {
         return Err(Error::usage(format!("{shown} would be shared with the drive it is in"))
-            .hint("run it elsewhere, or name a file elsewhere with --encrypt FILE"));
+            .hint("name a file elsewhere with --encrypt FILE"));
     }
     let word = Zeroizing::new(format!("{}\n", &*keys.secret_word()));
     let recipient = age::scrypt::Recipient::new(passphrase("Passphrase: ", true)?);
