@@ -760,3 +760,23 @@ fn a_backup_of_a_key_lands_beside_the_drive() {
     assert!(!user.path("flights/k").exists());
     assert_exit(&export(&["keys", "export", "bare", "--encrypt", "bare/k"]), 0);
 }
+
+#[test]
+fn a_damaged_note_hides_no_other_key() {
+    let user = User::new();
+    for name in ["one", "two"] {
+        write(&user.path(name), b"a", b"1");
+        drop(user.share(&user.path(name), &[]));
+    }
+    let key = |name: &str| json(&user, ["link", name])["drive"]["key"].as_str().unwrap().to_owned();
+    let note = user.home().join("keys").join(key("one")).with_extension("home");
+    fs::write(note, b"nonsense").unwrap();
+    let keys = json(&user, ["keys"])["keys"].clone();
+    for (name, damaged) in [("one", true), ("two", false)] {
+        let row = keys.as_array().unwrap().iter().find(|row| row["key"] == key(name)).unwrap();
+        assert_eq!(row["error"].as_str().is_some_and(|why| why.contains("damaged")), damaged);
+        assert!(row["folder"].as_str().unwrap().ends_with(name), "{row}");
+    }
+    let told = done(&user, ["keys"]);
+    assert_eq!((told.lines().count(), told.matches("is damaged").count()), (2, 1), "{told}");
+}

@@ -61,19 +61,25 @@ fn list(dirs: &Dirs, out: &Out) -> Result<(), Error> {
     let mut records = Vec::new();
     for key in DriveKeys::all(dirs) {
         let known = Drives::of(dirs).of_key(&key);
-        let home = Home::open(dirs, &key)?.folder().map(Path::to_owned);
+        // One damaged note hides no other key.
+        let (home, trouble) = match Home::open(dirs, &key) {
+            Ok(home) => (home.folder().map(Path::to_owned), None),
+            Err(error) => (None, Some(error.message().to_owned())),
+        };
         let folder = home.or_else(|| known.as_ref().map(|known| known.folder.clone()));
         let name = known.and_then(|known: Known| known.name);
         if out.json {
             records.push(json!({
                 "key": hex(&key), "link": Link(&key).to_string(), "name": name, "folder": folder.as_deref().map(escape::path),
+                "error": trouble,
             }));
             continue;
         }
         let folder =
             folder.map_or_else(|| "no folder yet".to_owned(), |folder| escape::path(&folder));
         let name = name.map(|name| format!("\"{name}\"   ")).unwrap_or_default();
-        out.data(format!("{}   {name}{folder}\n", Link(&key)).as_bytes())?;
+        let trouble = trouble.map(|trouble| format!("   {trouble}")).unwrap_or_default();
+        out.data(format!("{}   {name}{folder}{trouble}\n", Link(&key)).as_bytes())?;
     }
     if out.json {
         return out.record(&json!({ "keys": Value::Array(records) }));
