@@ -780,3 +780,29 @@ fn a_damaged_note_hides_no_other_key() {
     let told = done(&user, ["keys"]);
     assert_eq!((told.lines().count(), told.matches("is damaged").count()), (2, 1), "{told}");
 }
+
+#[test]
+fn ignored_looks_from_the_folder_around_what_is_elsewhere() {
+    let user = User::new();
+    write(&user.path("new"), b".datignore", b"*.tmp\nbuild/\n");
+    write(&user.path("new"), b"a.tmp", b"");
+    write(&user.path("new"), b"build/x", b"");
+    write(&user.path("new"), b"b", b"");
+    fs::create_dir(user.path("away")).unwrap();
+    let full = user.path("new/a.tmp");
+    for (at, path, answer) in [
+        ("away", "../new/a.tmp", "left out: “*.tmp” in .datignore (a.tmp)"),
+        ("away", full.to_str().unwrap(), "left out: “*.tmp” in .datignore (a.tmp)"),
+        ("away", "../new/b", "shared"),
+        ("new", "a.tmp", "left out: “*.tmp” in .datignore (a.tmp)"),
+        ("new", "build/x", "left out: “build/” in .datignore (build)"),
+        ("new", "../new/build/x", "left out: “build/” in .datignore (build)"),
+        (".", "new/build/x", "left out: “build/” in new/.datignore (new/build)"),
+    ] {
+        let output = user.run(["-C", at, "ignored", path]);
+        assert_exit(&output, 0);
+        let told = text(&output);
+        assert_eq!(told.trim_end().split_once("   ").unwrap().1, answer, "{at} {path}");
+        assert!(said(&output).contains("in no drive yet: as if "), "{}", said(&output));
+    }
+}

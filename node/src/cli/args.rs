@@ -315,7 +315,7 @@ pub struct Peers {
 /// `datnode ignored`
 #[derive(Debug, Args)]
 pub struct Ignored {
-    /// Files and folders in a shared folder.
+    /// Files and folders in a shared folder. Of what is in none, as if this folder were shared (see -C), or the one around it.
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
     /// What is left out.

@@ -1,7 +1,7 @@
 //! `datnode ignored`: which rule leaves a name out.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use crate::import::{Finder, Rule, Why};
 pub(super) fn run(args: &Ignored, out: &Out) -> Result<(), Error> {
     let rules = args.filter.rules();
     for typed in &args.paths {
-        let (root, path) = place(typed)?;
+        let (root, path) = place(typed, out)?;
         let below = path.strip_prefix(&root).unwrap_or(&path).as_os_str().as_bytes();
         let rule = match below.split(|&byte| byte == b'/').next() {
             Some(first) if first.eq_ignore_ascii_case(DRIVE_FOLDER.as_bytes()) => {
@@ -38,21 +38,30 @@ pub(super) fn run(args: &Ignored, out: &Out) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the shared folder around a path, and the path itself. A folder that was never shared is taken for the root.
-fn place(typed: &Path) -> Result<(PathBuf, PathBuf), Error> {
+/// Returns the shared folder around a path, and the path itself.
+///
+/// What is in no drive yet may be shared with any folder above it: it is said which one is meant.
+fn place(typed: &Path, out: &Out) -> Result<(PathBuf, PathBuf), Error> {
     if is_keylike(typed.as_os_str().as_bytes()) {
         return Err(Error::new(Code::Key, "this is a key, not a file in a folder"));
     }
-    let full = std::path::absolute(typed).map_err(|error| Error::io("find", typed, &error))?;
+    let said = |error| Error::io("find", typed, &error);
+    let mut full = std::path::absolute(typed).map_err(said)?;
     if std::fs::symlink_metadata(&full).is_err() {
         let shown = escape::path(typed);
         return Err(Error::new(Code::NotFound, format!("there is no {shown}")));
     }
+    if full.components().any(|component| component == Component::ParentDir) {
+        full = std::fs::canonicalize(&full).map_err(said)?;
+    }
     let parent = full.parent().unwrap_or(&full);
-    Ok(match find_drive(parent) {
-        Ok(root) => (std::path::absolute(&root).unwrap_or(root), full),
-        Err(_) => (std::env::current_dir().unwrap_or_else(|_| parent.to_owned()), full),
-    })
+    if let Ok(root) = find_drive(parent) {
+        return Ok((std::path::absolute(&root).unwrap_or(root), full));
+    }
+    let here = std::env::current_dir().map_err(said)?;
+    let root = if full.starts_with(&here) { here } else { parent.to_owned() };
+    out.say(format_args!("in no drive yet: as if {} were shared", escape::path(&root)));
+    Ok((root, full))
 }
 
 fn describe(rule: &Rule, root: &Path) -> String {
