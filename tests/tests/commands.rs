@@ -806,3 +806,15 @@ fn ignored_looks_from_the_folder_around_what_is_elsewhere() {
         assert!(said(&output).contains("in no drive yet: as if "), "{}", said(&output));
     }
 }
+
+#[test]
+fn a_link_to_a_version_of_a_drive_elsewhere_says_what_it_takes() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    let sharer = user.share(&user.path("flights"), &[]);
+    let at = format!("{}+12", sharer.link());
+    let output = User::new().run(["link", &at]);
+    assert_exit(&output, 5);
+    let told = said(&output);
+    assert!(told.contains("datnode clone ") && !told.contains("--offline"), "{told}");
+}

@@ -75,8 +75,20 @@ async fn version(
     out: &Out,
 ) -> Result<String, Error> {
     let opened = open(address, Some(spec), &Network::none(), out).await?;
-    let id = opened.snapshot().await?.version.id.to_string();
-    Ok(id[..ID_DIGITS].to_owned())
+    let found = opened.snapshot().await.map_err(|error| match error.code() {
+        Code::NoPeers => nobody(&opened.drive.key, spec),
+        _ => error,
+    })?;
+    Ok(found.version.id.to_string()[..ID_DIGITS].to_owned())
+}
+
+/// Which version is meant, only those know who have the drive: nobody on this computer.
+fn nobody(key: &PublicKey, spec: &VersionSpec) -> Error {
+    let link = Link(key);
+    let what = "this drive is not on this computer, so its versions are not known here";
+    Error::new(Code::NoPeers, what)
+        .hint(format!("fetch it, and ask again:  datnode clone {link} FOLDER"))
+        .hint(format!("or look it up:  datnode stat {link}+{spec}"))
 }
 
 /// How many digits of a version's hash a link has: enough to be the only one of its drive.
