@@ -1,10 +1,12 @@
 //! Where datnode keeps what is not in a drive's folder.
 //!
-//! `DATNODE_HOME` moves everything; else the XDG directories are used. All are made with mode 0700.
+//! `DATNODE_HOME` moves everything; else the XDG directories are used. What is in them is for their user alone: they are made with
+//! mode 0700, but for that of settings, which hold no secrets. Those that were there keep theirs, but for the one of control sockets:
+//! whoever gets at a socket can have a drive changed.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
@@ -31,8 +33,12 @@ impl Dirs {
     /// E-IO when there is no home, or it cannot be written.
     pub fn open() -> Result<Self, Error> {
         let dirs = Self::find()?;
-        for dir in [&dirs.data, &dirs.run, &dirs.state] {
-            make_private(dir).map_err(|error| Error::io("create", dir, &error))?;
+        for (dir, make) in [
+            (&dirs.data, make_own as fn(&Path) -> _),
+            (&dirs.state, make_own),
+            (&dirs.run, make_private),
+        ] {
+            make(dir).map_err(|error| Error::io("create", dir, &error))?;
         }
         Ok(dirs)
     }
@@ -69,8 +75,17 @@ impl Dirs {
     }
 }
 
-/// Makes a directory that only its owner may enter; one that others may write to is refused.
+/// Makes a directory that only its owner may enter, or makes it one; one that others may write to is refused.
 pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    make_own(dir)?;
+    match fs::metadata(dir)?.mode() & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(dir, fs::Permissions::from_mode(0o700)),
+    }
+}
+
+/// Makes a directory that only its owner may enter; one that is there is refused if others may write to it.
+fn make_own(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let found = fs::metadata(dir)?;
     if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
@@ -82,8 +97,6 @@ pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -92,8 +105,16 @@ mod tests {
         let dir = home.path().join("a/b");
         make_private(&dir).unwrap();
         assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
-        make_private(&dir).unwrap();
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(make_private(&dir).is_err());
+        for loose in [0o755, 0o750, 0o711] {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(loose)).unwrap();
+            make_own(&dir).unwrap();
+            assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, loose);
+            make_private(&dir).unwrap();
+            assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+        }
+        for open in [0o777, 0o770, 0o702] {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(open)).unwrap();
+            assert!(make_private(&dir).is_err() && make_own(&dir).is_err());
+        }
     }
 }

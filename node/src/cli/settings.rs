@@ -268,7 +268,7 @@ pub enum Origin {
 /// Returns the values of a setting without flags, and where they come from.
 ///
 /// # Errors
-/// E-USAGE if there is no such setting.
+/// E-NOTFOUND if there is no such setting.
 pub fn look_up(key: &str, files: &[File]) -> Result<(Vec<String>, Origin), Error> {
     let arg = flag(key)?;
     let variable = variable(arg.get_long().unwrap_or_default());
