@@ -818,3 +818,15 @@ fn a_link_to_a_version_of_a_drive_elsewhere_says_what_it_takes() {
     let told = said(&output);
     assert!(told.contains("datnode clone ") && !told.contains("--offline"), "{told}");
 }
+
+#[test]
+fn the_version_is_told_as_with_the_flag() {
+    let user = User::new();
+    let told = done(&user, ["version"]);
+    assert_eq!(told, done(&user, ["--version"]));
+    assert_eq!(
+        format!("datnode {}\n", json(&user, ["version"])["version"].as_str().unwrap()),
+        told
+    );
+    assert!(done(&user, ["help", "files"]).contains("List what is in a drive"));
+}

@@ -119,6 +119,11 @@ Examples:
   datnode recover ./flights
   datnode recover ./flights --wait 5m";
 
+pub(super) const VERSION: &str = "\
+Examples:
+  datnode version
+  datnode version --json";
+
 pub(super) const HELP: &str = "\
 Examples:
   datnode help clone

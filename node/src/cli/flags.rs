@@ -107,6 +107,9 @@ pub struct Network {
     #[arg(long, value_name = "LIST", default_value = "lan", value_delimiter = ',')]
     #[arg(hide_possible_values = true)]
     pub discover: Vec<Discover>,
+    /// Look on the local network and nowhere else: the same as --discover lan.
+    #[arg(long)]
+    pub lan: bool,
     /// Listen here: an IP address, one with a port (127.0.0.1:3282), or a multiaddr. A port given here must be free.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", value_delimiter = ',')]
     pub listen: Vec<Listen>,
@@ -132,7 +135,8 @@ impl Network {
     pub fn none() -> Self {
         let (peer, discover, listen) = (Vec::new(), Vec::new(), Vec::new());
         let wait = Limit(Some(std::time::Duration::from_secs(5)));
-        Self { peer, discover, listen, port: 0, wait, max_up: 0, max_down: 0, offline: true }
+        let (lan, port, max_up, max_down) = (false, 0, 0, 0);
+        Self { peer, discover, lan, listen, port, wait, max_up, max_down, offline: true }
     }
 
     /// Returns the bandwidth limits.

@@ -66,7 +66,7 @@ pub enum Command {
     #[command(after_help = examples::LINK)]
     Link(LinkArgs),
     /// List what is in a drive
-    #[command(after_help = examples::LS)]
+    #[command(visible_alias = "files", after_help = examples::LS)]
     Ls(Ls),
     /// What there is to know of a file, a folder or a drive
     #[command(after_help = examples::STAT)]
@@ -113,6 +113,9 @@ pub enum Command {
     /// Print a script that completes commands in a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions(Completions),
+    /// Print which version of datnode this is
+    #[command(after_help = examples::VERSION)]
+    Version,
     /// Write the manual pages into a folder
     #[command(hide = true)]
     GenMan {

@@ -39,7 +39,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Change without a folder", &["put", "rm", "mv"]),
     ("See how it is", &["status", "peers", "ignored"]),
     ("Keep it safe", &["verify", "recover", "keys"]),
-    ("Settings and help", &["config", "completions", "help"]),
+    ("Settings and help", &["config", "completions", "version", "help"]),
 ];
 
 /// Returns the list of commands for the first page of help.
@@ -101,7 +101,8 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
         // A file that is broken must not be in the way of those who mend it.
         super::Command::Config(_)
         | super::Command::Help { .. }
-        | super::Command::Completions(_) => Vec::new(),
+        | super::Command::Completions(_)
+        | super::Command::Version => Vec::new(),
         _ => files(&bare, dirs).map_err(stop)?,
     };
     let mut cli = match files.is_empty() {
@@ -114,6 +115,9 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
     cli.warnings = files.iter().filter_map(File::warning).collect();
     if let Some(network) = cli.command.network() {
         network.offline = cli.global.offline;
+        if network.lan {
+            network.discover = vec![Discover::Lan];
+        }
         // An empty variable means nothing; as an address it would be one that leads nowhere.
         network.peer.retain(|address| !address.is_empty());
         if network.discover.contains(&Discover::None) && network.discover.len() > 1 {

@@ -29,8 +29,9 @@ mod verify;
 mod working;
 mod writing;
 
-use context::blocking;
+use serde_json::json;
 
+use self::context::blocking;
 use crate::cli::escape;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
@@ -82,6 +83,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Verify(args) => stoppable(verify::run(args, out)).await,
         Command::Recover(args) => stoppable(recover::run(args, out)).await,
         Command::Status(args) => stoppable(status::run(args, out)).await,
+        Command::Version => version(out),
         Command::Help { topic } => help(topic.as_deref(), out),
     }
 }
@@ -93,6 +95,14 @@ async fn stoppable(command: impl Future<Output = Result<(), Error>>) -> Result<(
         biased;
         ended = command => ended,
         () = asked_to_stop() => Err(Error::interrupted().hint("run the same command again to go on")),
+    }
+}
+
+fn version(out: &Out) -> Result<(), Error> {
+    let version = env!("CARGO_PKG_VERSION");
+    match out.json {
+        true => out.record(&json!({ "version": version })),
+        false => out.data(format!("datnode {version}\n").as_bytes()),
     }
 }
 

@@ -172,6 +172,7 @@ fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
             (reader, "status --all", 0, &["known"]),
             (writer, "status --all", 0, &["known"]),
             (writer, "keys", 0, &["keys"]),
+            (writer, "version", 0, &["version"]),
             (writer, "keys export up --plain", 0, &["secret"]),
         ],
     );
