@@ -78,7 +78,7 @@ The secret key lets its owner change the drive. It is made by share or init, and
 that is copied gives nothing away.
 
   datnode keys                    lists the secret keys here
-  datnode keys export flights     writes flights.datkey, enciphered with a passphrase (age, scrypt)
+  datnode keys export flights     writes flights.datkey beside the folder, enciphered with a passphrase (age, scrypt)
   datnode keys import FILE        takes it in on another computer
 
 Use a secret key on one computer at a time: two that write with one key split the drive into two histories.
@@ -106,7 +106,7 @@ Peers are found
   on this computer      processes of this user find each other at once
   by a ticket           it carries addresses: share --ticket, or link --ticket
   by --peer ADDRESS     a multiaddr, such as /ip4/192.168.1.20/tcp/3282
-  on the LAN            (--discover lan) nodes announce themselves, not what they share
+  on the LAN            (--discover lan, or --lan) nodes announce themselves, not what they share
   by memory             who served a drive before is asked again
 --discover none turns the last two off; --offline asks nobody on other computers at all.
 
