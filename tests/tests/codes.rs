@@ -77,7 +77,7 @@ impl World {
         add(Code::Locked, writer, &["share", "source"]);
         add(Code::Dirty, reader, &["clone", sharer.ticket(), "dirty"]);
         add(Code::Conflict, writer, &["share", "twin"]);
-        add(Code::Io, writer, &["share", "not-there"]);
+        add(Code::Io, writer, &["share", "source", "--log-file", "no/such/folder"]);
         table
     }
 }

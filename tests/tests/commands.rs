@@ -718,6 +718,7 @@ fn a_secret_that_is_given_by_mistake_is_not_repeated() {
     let secret = done(&user, ["keys", "export", "flights", "--plain"]).trim().to_owned();
     for args in [
         &["keys", "import"][..],
+        &["share"],
         &["status"],
         &["verify"],
         &["recover"],

@@ -77,13 +77,9 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     serving.sum_up()
 }
 
-/// Returns the folder that is meant: by its path, or by a drive's name.
+/// Returns the folder that is meant: by its path, which need not lead to a drive yet, or by an address of a drive.
 fn folder(typed: &Path) -> Result<PathBuf, Error> {
-    let found = if typed.exists() {
-        typed.to_owned()
-    } else {
-        folder_of(typed).unwrap_or(typed.to_owned())
-    };
+    let found = if typed.exists() { typed.to_owned() } else { folder_of(typed)? };
     let folder = std::fs::canonicalize(&found).map_err(|error| Error::io("open", typed, &error))?;
     match folder.is_dir() {
         true => Ok(folder),
