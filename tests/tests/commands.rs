@@ -755,6 +755,12 @@ fn a_backup_of_a_key_lands_beside_the_drive() {
         assert!(said(&output).contains(&format!("work/{file}")), "{}", said(&output));
         assert!(user.path(file).exists());
     }
+    // A drive in the folder of another.
+    write(&user.path("outer"), b"inner/a", b"1");
+    done(&user, ["init", "outer"]);
+    done(&user, ["init", "outer/inner"]);
+    assert_exit(&export(&["-C", "outer/inner", "keys", "export"]), 0);
+    assert!(user.path("inner.datkey").exists());
     // With the drive it would go to everybody; a bare one takes nothing in.
     let shared = export(&["keys", "export", "flights", "--encrypt", "flights/k"]);
     assert_exit(&shared, 2);

@@ -11,7 +11,7 @@ Examples:
   datnode share ./flights
   datnode share ./flights -m March --ticket
   datnode share ./flights --dry-run --show-ignored
-  datnode share --hidden --ignore '*.tmp'";
+  datnode share ./flights --hidden --ignore '*.tmp'";
 
 pub(super) const INIT: &str = "\
 Examples:

@@ -21,6 +21,8 @@ pub const FILE: &str = "config.toml";
 const LEN_MAX: u64 = 1 << 20;
 /// How many unknown settings are named; the rest is counted.
 const NAMES_MAX: usize = 5;
+/// How much of each is kept.
+const NAME_CHARS_MAX: usize = 64;
 
 /// Settings of one kind: a section of a file.
 #[derive(Debug)]
@@ -405,7 +407,8 @@ fn unknown(document: &DocumentMut) -> Vec<String> {
             None => unknown.push(section.to_owned()),
         }
     }
-    unknown
+    let short = |key: String| key.chars().take(NAME_CHARS_MAX).collect();
+    unknown.into_iter().map(short).collect()
 }
 
 #[cfg(test)]
@@ -506,6 +509,9 @@ mod tests {
             assert!(warning.contains(said) && warning.contains("odd.toml"), "{warning}");
             assert_eq!(read.values("network.wait").unwrap(), ["7s"], "{text}");
         }
+        let long = format!("{} = 1\n", "x".repeat(100_000));
+        let warning = File::read(&file(&folder, "long.toml", &long)).unwrap().warning().unwrap();
+        assert!(warning.message().len() < 200, "{warning}");
         let good = File::read(&file(&folder, "good.toml", "[network]\nport = 1\n")).unwrap();
         assert!(good.warning().is_none());
     }

@@ -88,13 +88,20 @@ fn list(dirs: &Dirs, out: &Out) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the file for a backup: named like the drive and beside its folder, as what is in there is shared.
+/// Returns the file for a backup: named like the drive and beside its folder, or beside that of the drive around it: what is in there
+/// is shared.
 fn beside(dirs: &Dirs, key: &PublicKey, folder: &Path) -> PathBuf {
     let known = Drives::of(dirs).of_key(key).and_then(|known| known.name);
     let full = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let of_folder = || full.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = known.or_else(of_folder).unwrap_or_else(|| Link(key).to_string()[..12].to_owned());
-    full.parent().unwrap_or(&full).join(format!("{name}.datkey"))
+    let mut place = full.parent().unwrap_or(&full).to_owned();
+    while let Some(above) =
+        find_drive(&place).ok().and_then(|drive| Some(drive.parent()?.to_owned()))
+    {
+        place = above;
+    }
+    place.join(format!("{name}.datkey"))
 }
 
 fn export(keys: &DriveKeys, file: &Path, out: &Out) -> Result<(), Error> {
