@@ -138,6 +138,10 @@ fn a_writer_does_not_follow_a_longer_head_but_notes_it() {
     assert_eq!((old.length(feed), old.behind(feed)), (4, Some(9)));
     assert!(matches!(old.append(feed, b"x"), Err(StoreError::Behind { ours: 4, theirs: 9 })));
     assert!(matches!(old.sign(feed, &key()), Err(StoreError::Behind { .. })));
+    // Whatever is given up, it stays behind.
+    old.rollback(feed).unwrap();
+    assert_eq!(old.behind(feed), Some(9));
+    assert!(matches!(old.append(feed, b"x"), Err(StoreError::Behind { ours: 4, theirs: 9 })));
     // Opened to recover, it takes its own blocks back, and goes on.
     let mut old: Store<MemoryStorage> = Store::open(old.into_storage()).unwrap();
     let mut long = long;

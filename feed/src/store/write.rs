@@ -150,7 +150,8 @@ impl<S: Storage> Store<S> {
         Ok(head)
     }
 
-    /// Forgets what was appended and has no committed head, and lets the feed follow a longer head from others.
+    /// Forgets what was appended and has no committed head. That others hold a longer one stays known: only following it, which a
+    /// feed with nothing appended may, lets appends go on.
     ///
     /// # Errors
     /// What the storage says.
@@ -158,7 +159,7 @@ impl<S: Storage> Store<S> {
         self.writable()?;
         let length = self.length(slot);
         let feed = self.feed_mut(slot);
-        (feed.signed, feed.seen) = (None, 0);
+        feed.signed = None;
         // Some of it may be in the tables already, so that it is not enough to drop what is staged.
         for block in length..feed.appended.length {
             feed.places.insert(block, Cell::Absent);
