@@ -82,6 +82,13 @@ impl Error {
                 Self::newer_format(Path::new("this folder"), found.into(), known.into())
             }
             StoreError::Damaged(_) => Self::verify(error.to_string()),
+            StoreError::Behind { ours, theirs } => Self::new(Code::Conflict, error.to_string())
+                .hint("take the missing changes back from whoever has them: datnode recover")
+                .field("here", ours)
+                .field("before", theirs),
+            StoreError::Accused => Self::new(Code::Conflict, error.to_string()).hint(
+                "share the folder as a new drive: move its .dat folder away, then datnode share",
+            ),
             other => {
                 let code = if is_full(&other) { Code::Space } else { Code::Io };
                 let cause = std::error::Error::source(&other).map(|source| format!(": {source}"));
@@ -335,6 +342,14 @@ mod tests {
         let error = Error::io("read", Path::new("a\nb"), &denied);
         assert_eq!(error.code(), Code::Io);
         assert_eq!(error.message(), "cannot read a\\nb: permission denied");
+    }
+
+    #[test]
+    fn a_second_history_is_a_conflict() {
+        let behind = Error::store(datnode_feed::StoreError::Behind { ours: 4, theirs: 9 });
+        assert_eq!((behind.code(), behind.exit()), (Code::Conflict, 7));
+        assert!(behind.hints()[0].contains("datnode recover"), "{behind}");
+        assert_eq!(Error::store(datnode_feed::StoreError::Accused).code(), Code::Conflict);
     }
 
     #[test]
