@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use datnode_tests::{Thing, User, assert_exit, noise, process, tree, write};
@@ -836,4 +837,44 @@ fn the_version_is_told_as_with_the_flag() {
         told
     );
     assert!(done(&user, ["help", "files"]).contains("List what is in a drive"));
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+/// A change that fails leaves known that others hold more: the next one does not split the history either.
+#[test]
+fn no_edit_signs_a_second_history() {
+    let (user, reader) = (User::new(), User::new());
+    let source = user.path("source");
+    write(&source, b"a", b"1");
+    drop(user.share(&source, &[]));
+    copy(&source, &user.path("backup"));
+    copy(&user.home(), &user.path("home-backup"));
+    write(&source, b"b", b"2");
+    let sharer = user.share(&source, &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    let serving = reader.share(&reader.path("copy"), &[]);
+    drop(sharer);
+    // The computer was rolled back: only the reader knows that there was more.
+    for (backup, folder) in
+        [(user.path("backup"), &source), (user.path("home-backup"), &user.home())]
+    {
+        fs::remove_dir_all(folder).unwrap();
+        copy(&backup, folder);
+    }
+    let before = tree(&source);
+    let mut sharer = user.share(&source, &["--peer", serving.address()]);
+    let mut told = BufReader::new(sharer.child.stderr.take().unwrap()).lines();
+    assert!(told.any(|line| line.unwrap().contains("older than what it wrote")));
+    for _ in 0..2 {
+        let refused = user.run(["rm", "source/none"]);
+        assert_exit(&refused, 7);
+        assert!(said(&refused).contains("datnode recover"), "{}", said(&refused));
+        assert_exit(&put(&user, b"3", "source/c"), 7);
+        assert_exit(&user.run(["mv", "source/a", "source/c"]), 7);
+    }
+    drop(sharer);
+    assert_exit(&put(&user, b"3", "source/c"), 7);
+    assert_eq!(tree(&source), before);
+    assert_eq!(json(&user, ["status", "source"])["change"], 1);
 }

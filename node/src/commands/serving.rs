@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datnode_feed::FeedSlot;
+use datnode_feed::{FeedSlot, PublicKey};
 use datnode_proto::Limits;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -81,12 +81,13 @@ impl Serving {
                     }
                     Question::Reload => reload(&drive),
                     Question::Edit(order) => {
-                        let link = Link(&drive.key).to_string();
-                        let pen = pen.ok_or_else(|| Error::read_only(&link))?;
+                        let pen = pen.map_or_else(|| Err(without_pen(&drive.key)), Ok)?;
                         // Who asked may go away meanwhile; what was begun is ended.
                         let change = async move {
                             let done = change(&drive, pen, order).await?;
-                            let _ = edits.send(done.clone());
+                            if done.changed {
+                                let _ = edits.send(done.clone());
+                            }
                             Ok(json!(done))
                         };
                         let lost = |error: JoinError| Error::new(Code::Io, error.to_string());
@@ -180,13 +181,36 @@ fn reload(drive: &Drive) -> Result<Value, Error> {
     Ok(json!({ "max_up": up, "max_down": down }))
 }
 
+/// Why this process does not change the drive.
+fn without_pen(key: &PublicKey) -> Error {
+    let link = Link(key).to_string();
+    match Dirs::open().and_then(|dirs| DriveKeys::load(&dirs, key)) {
+        Ok(Some(_)) => {
+            let pid = std::process::id();
+            let message = format!("process {pid} serves the drive as it is and changes nothing");
+            Error::new(Code::Locked, message)
+                .context("it is a share --no-import, or a clone")
+                .hint(format!("end it first: kill {pid}"))
+                .field("pid", pid)
+        }
+        Ok(None) => Error::read_only(&link),
+        Err(error) => error,
+    }
+}
+
 /// Changes the drive on its store's thread, and tells peers.
 async fn change(drive: &Drive, pen: Pen, order: crate::edit::Order) -> Result<Edited, Error> {
-    let noting = pen.clone();
+    let (noting, key) = (pen.clone(), drive.key);
     let done = drive.store.query(move |worker| {
-        let writer = writer(&pen.keys, pen.changes, pen.content);
-        let done = carry_out(&mut worker.store, &writer, &pen.folder, &order);
-        (done, worker.store.head(pen.changes).copied())
+        let (store, writer) = (&mut worker.store, writer(&pen.keys, pen.changes, pen.content));
+        // A copy or an old backup may have come into the folder, or been seen elsewhere, since it was opened.
+        let may = Home::open(&pen.dirs, &key)
+            .and_then(|home| home.check(&pen.folder, store, pen.changes));
+        let edited = |()| {
+            let done = carry_out(store, &writer, &pen.folder, &order);
+            (done, store.head(pen.changes).copied())
+        };
+        may.map_or_else(|error| (Err(error), None), edited)
     });
     // A change may have been made in part before it failed: it counts all the same.
     let (done, head) = done.await;
