@@ -878,3 +878,124 @@ fn no_edit_signs_a_second_history() {
     assert_eq!(tree(&source), before);
     assert_eq!(json(&user, ["status", "source"])["change"], 1);
 }
+
+/// What is refused is refused before the source is read, which may be long: here it is not even there.
+#[test]
+fn a_put_that_cannot_be_reads_nothing() {
+    let (user, reader) = (User::new(), User::new());
+    let source = user.path("flights");
+    write(&source, b"a", b"1");
+    let sharer = user.share(&source, &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    assert_exit(&reader.run(["put", "none", "copy/b"]), 8);
+    assert!(!reader.path("copy/.dat/staged").exists());
+    write(&source, b"b", b"of nobody");
+    for served in [Some(sharer), None] {
+        assert_exit(&user.run(["put", "none", "flights/a", "--if-version", "7"]), 7);
+        assert_exit(&user.run(["put", "none", "flights/b"]), 7);
+        assert_exit(&user.run(["put", "none", "flights/a/below"]), 2);
+        assert_exit(&user.run(["put", "none", "flights/c"]), 1);
+        drop(served);
+    }
+    assert_eq!(json(&user, ["status", "flights"])["change"], 1);
+}
+
+#[test]
+fn a_move_neither_publishes_nor_deletes_what_nobody_shared() {
+    let user = User::new();
+    let source = user.path("flights");
+    let deep = format!("dir/{}file", "d/".repeat(100));
+    for name in ["dir/a", "dir/b", &deep] {
+        write(&source, name.as_bytes(), b"1");
+    }
+    drop(user.share(&source, &[]));
+    let refused = |to: &str, code| {
+        let before = (entries(&user, "flights"), tree(&source));
+        let output = user.run(["mv", "flights/dir", &format!("flights/{to}")]);
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert_eq!((entries(&user, "flights"), tree(&source)), before, "{to}");
+    };
+    // One of the new names could not land anywhere.
+    refused(&format!("{}to", "e/".repeat(50)), 3);
+    write(&source, b"dir/a", b"changed here");
+    refused("to", 7);
+    write(&source, b"dir/a", b"1");
+    done(&user, ["share", "flights", "--dry-run"]);
+    drop(user.share(&source, &[]));
+    fs::remove_file(source.join("dir/b")).unwrap();
+    refused("to", 7);
+    drop(user.share(&source, &[]));
+    fs::create_dir(source.join("to")).unwrap();
+    refused("to", 2);
+    fs::remove_dir(source.join("to")).unwrap();
+    done(&user, ["mv", "flights/dir", "flights/to"]);
+    assert_eq!(entries(&user, "flights").len(), tree(&source).len());
+}
+
+#[test]
+fn a_file_does_not_take_the_place_of_a_folder() {
+    let user = User::new();
+    for bare in [false, true] {
+        let drive = format!("drive-{bare}");
+        let of = |path: &str| format!("{drive}/{path}");
+        let flag = bare.then_some("--bare");
+        done(&user, ["init", &drive].into_iter().chain(flag));
+        for path in ["d/f", "x/f/deep"] {
+            assert_exit(&put(&user, b"1", &of(path)), 0);
+        }
+        assert_exit(&user.run(["mv", &of("d/f"), &of("x")]), 2);
+        write(&user.path(""), b"f", b"2");
+        assert_exit(&user.run(["put", "f", &of("x")]), 2);
+        assert_eq!(done(&user, ["cat", &of("d/f")]), "1");
+        assert_eq!(done(&user, ["cat", &of("x/f/deep")]), "1");
+    }
+}
+
+#[test]
+fn edits_warn_of_what_a_share_would_take_away() {
+    let user = User::new();
+    done(&user, ["init", "flights"]);
+    let warned = |output: &Output| said(output).contains("share leaves");
+    assert!(warned(&put(&user, b"1", "flights/.hidden")));
+    done(&user, ["-C", "flights", "config", "set", "share.hidden", "true", "--drive"]);
+    assert!(!warned(&put(&user, b"1", "flights/.other")));
+    assert!(!warned(&put(&user, b"1", "flights/a")));
+    done(&user, ["-C", "flights", "config", "set", "share.ignore", "*.tmp", "--drive"]);
+    assert!(warned(&user.run(["mv", "flights/a", "flights/a.tmp"])));
+    assert!(warned(&put(&user, b"1", "flights/b.tmp")));
+}
+
+#[test]
+fn who_refuses_an_edit_says_why() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    drop(user.share(&user.path("flights"), &[]));
+    let bad = put(&user, b"1", "flights/.datpart-0");
+    assert_exit(&bad, 3);
+    let name =
+        "error[E-PATH]: .datpart-0 can be no file: a component names a temporary file of ours";
+    assert_eq!(said(&bad).lines().next(), Some(name));
+    let sharer = user.share(&user.path("flights"), &["--no-import"]);
+    let refused = put(&user, b"1", "flights/b");
+    assert_exit(&refused, 9);
+    let why = format!("process {} serves the drive as it is", sharer.child.id());
+    assert!(said(&refused).contains(&why), "{}", said(&refused));
+}
+
+#[test]
+fn an_edit_counts_files_whatever_the_drive_is() {
+    for bare in [false, true] {
+        let user = User::new();
+        done(&user, ["init", "drive"].into_iter().chain(bare.then_some("--bare")));
+        for path in ["d/a", "d/deep/b", "d/deep/c"] {
+            assert_exit(&put(&user, b"1", &format!("drive/{path}")), 0);
+        }
+        write(&user.path(""), b"f", b"1");
+        let count = |args: &[&str]| json(&user, args)["count"].clone();
+        assert_eq!(count(&["put", "f", "drive/d/deep/f"]), 1, "bare {bare}");
+        assert_eq!(count(&["put", "f", "drive/d/deep/f"]), 1, "bare {bare}, nothing new");
+        assert_eq!(count(&["mv", "drive/d", "drive/new/e"]), 4, "bare {bare}");
+        assert_eq!(count(&["mv", "drive/new/e/a", "drive/a"]), 1, "bare {bare}");
+        assert_eq!(count(&["rm", "-r", "drive/a", "drive/new"]), 4, "bare {bare}");
+    }
+}

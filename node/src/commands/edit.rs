@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{File, FileTimes};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Things};
-use crate::cli::{Mv, Put, Rm};
+use crate::cli::{Cli, Command, Mv, Put, Rm, Stop, parse};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
 use crate::drives::Drives;
@@ -26,12 +27,17 @@ pub(super) async fn put(args: Put, out: &Out) -> Result<(), Error> {
     let place = Place::of(&args.address)?;
     let stdin = args.source.as_os_str() == "-";
     let name = args.source.file_name().filter(|_| !stdin).map(|name| Raw(name.as_bytes().to_vec()));
-    let staged = Staged(staging_place(&place.folder)?);
     let source = (!stdin).then_some(args.source);
+    let put = |staged: Option<&Path>| {
+        let (path, name, staged) = (Raw(place.path.clone()), name.clone(), staged.map(Raw::of));
+        Edit::Put { path, name, staged }
+    };
+    // Before a copy is made, which may take long.
+    place.change(put(None), String::new(), args.if_version.clone()).await?;
+    let staged = Staged(staging_place(&place.folder)?);
     let to = staged.0.clone();
     blocking(move || stage(source.as_deref(), &to)).await?;
-    let edit = Edit::Put { path: Raw(place.path.clone()), name, staged: Raw::of(&staged.0) };
-    let done = place.change(edit, args.message, args.if_version).await?;
+    let done = place.change(put(Some(&staged.0)), args.message, args.if_version).await?;
     place.warn(&done, out)?;
     let stored = format!("Stored {}   {}", escape::bytes(&done.path.0), Size(done.bytes));
     say(out, &done, &stored)
@@ -64,6 +70,7 @@ pub(super) async fn mv(args: Mv, out: &Out) -> Result<(), Error> {
     };
     let edit = Edit::Move { from: Raw(from.path.clone()), to: Raw(to.path) };
     let done = from.change(edit, args.message, args.if_version).await?;
+    from.warn(&done, out)?;
     let moved = format!("Moved {} to {}", escape::bytes(&from.path), escape::bytes(&done.path.0));
     say(out, &done, &moved)
 }
@@ -97,7 +104,7 @@ impl Place {
 
     /// Warns of a name that a share would leave out, and so take away again.
     fn warn(&self, done: &Edited, out: &Out) -> Result<(), Error> {
-        let rules = Rules::default();
+        let rules = rules(&self.folder)?;
         let left_out = !is_bare(&self.folder)?
             && Finder::new(&self.folder, &rules)?.rule_of(&done.path.0).is_some();
         if left_out {
@@ -141,6 +148,16 @@ impl Place {
     }
 }
 
+/// Returns what `share` leaves out in a folder by the settings there are.
+fn rules(folder: &Path) -> Result<Rules, Error> {
+    let words = ["datnode".as_ref(), "share".as_ref(), folder.as_os_str()];
+    match parse(words.map(OsStr::to_owned)) {
+        Ok(Cli { command: Command::Share(share), .. }) => Ok(share.filter.rules()),
+        Err(Stop::Mistake { error, .. }) => Err(error),
+        Ok(_) | Err(Stop::Show(_)) => unreachable!("this is a share of a folder"),
+    }
+}
+
 /// Changes the drive of a folder that no other process has open.
 fn change_here(dirs: &Dirs, folder: &Path, order: &Order) -> Result<Edited, Error> {
     let mut written = match writing::open(dirs, folder)? {
@@ -176,7 +193,10 @@ impl Drop for Staged {
 /// Copies a file, or stdin, to where it waits; it looks like the one it comes from.
 fn stage(source: Option<&Path>, staged: &Path) -> Result<(), Error> {
     let said = |error| Error::io("write", staged, &error);
-    let mut to = File::create(staged).map_err(said)?;
+    // Until it has the mode of its source, nobody else reads it.
+    let mode = if source.is_some() { 0o600 } else { 0o666 };
+    let mut options = File::options();
+    let mut to = options.write(true).create_new(true).mode(mode).open(staged).map_err(said)?;
     match source {
         None => {
             io::copy(&mut io::stdin().lock(), &mut to).map_err(said)?;
@@ -218,6 +238,8 @@ fn say(out: &Out, done: &Edited, what: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -235,6 +257,11 @@ mod tests {
         drop(staged);
         assert!(!to.exists());
         assert_eq!(stage(Some(folder.path()), &to).unwrap_err().code(), Code::Usage);
+        // As long as it is not known who may read it, nobody else does.
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        let taken = stage(Some(&from), &to).unwrap_err();
+        assert_eq!(taken.message(), format!("cannot write {}: file exists", to.display()));
+        std::fs::remove_file(&to).unwrap();
         assert_eq!(stage(Some(Path::new("nowhere")), &to).unwrap_err().code(), Code::Io);
     }
 }
