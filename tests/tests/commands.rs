@@ -837,6 +837,8 @@ fn the_version_is_told_as_with_the_flag() {
         told
     );
     assert!(done(&user, ["help", "files"]).contains("List what is in a drive"));
+}
+
 fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
@@ -877,6 +879,36 @@ fn no_edit_signs_a_second_history() {
     assert_exit(&put(&user, b"3", "source/c"), 7);
     assert_eq!(tree(&source), before);
     assert_eq!(json(&user, ["status", "source"])["change"], 1);
+}
+
+#[test]
+fn what_is_no_drive_is_not_made_one_by_an_edit() {
+    let user = User::new();
+    fs::create_dir_all(user.path("flights")).unwrap();
+    write(&user.path("flights/.dat"), b"config.toml", b"[share]\nhidden = true\n");
+    let keys = || fs::read_dir(user.home().join("keys")).map_or(0, Iterator::count);
+    for args in
+        [&["put", "-", "flights/a"][..], &["rm", "flights/a"], &["mv", "flights/a", "flights/b"]]
+    {
+        assert_exit(&user.run(args), 10);
+    }
+    assert_eq!((keys(), fs::read_dir(user.path("flights/.dat")).unwrap().count()), (0, 1));
+    // A store without its key is no place for another drive.
+    write(&user.path("flights"), b"a", b"1");
+    drop(user.share(&user.path("flights"), &[]));
+    let (key, known) = (user.path("flights/.dat/key"), keys());
+    let named = fs::read_to_string(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    assert_exit(&put(&user, b"2", "flights/b"), 10);
+    for args in [&["share", "flights"][..], &["init", "flights"]] {
+        let refused = user.run(args);
+        assert_exit(&refused, 6);
+        assert!(said(&refused).contains(named.trim()), "{}", said(&refused));
+    }
+    assert_eq!(keys(), known);
+    fs::write(&key, named).unwrap();
+    assert_exit(&put(&user, b"2", "flights/b"), 0);
+    assert_eq!(json(&user, ["status", "flights"])["change"], 2);
 }
 
 /// What is refused is refused before the source is read, which may be long: here it is not even there.

@@ -160,7 +160,7 @@ fn rules(folder: &Path) -> Result<Rules, Error> {
 
 /// Changes the drive of a folder that no other process has open.
 fn change_here(dirs: &Dirs, folder: &Path, order: &Order) -> Result<Edited, Error> {
-    let mut written = match writing::open(dirs, folder)? {
+    let mut written = match writing::open_existing(dirs, folder)? {
         Own::Written(written) => written,
         Own::Read(_, key) => return Err(Error::read_only(&Link(&key).to_string())),
     };

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::context::read_key;
 use super::writing::{self, Own};
 use crate::address::{Link, key::hex};
 use crate::cli::Init;
@@ -18,14 +19,19 @@ pub(super) fn run(args: &Init, out: &Out) -> Result<(), Error> {
     let folder =
         std::fs::canonicalize(folder).map_err(|error| Error::io("open", folder, &error))?;
     let shown = escape::path(&folder);
-    if super::context::read_key(&folder)?.is_some() {
-        return Err(Error::new(Code::Dirty, format!("{shown} is a drive already"))
-            .hint(format!("datnode status {}", escape::shell(&folder))));
-    }
+    let check_new = || match read_key(&folder)? {
+        Some(_) => Err(Error::new(Code::Dirty, format!("{shown} is a drive already"))
+            .hint(format!("datnode status {}", escape::shell(&folder)))),
+        None => Ok(()),
+    };
+    check_new()?;
     let dirs = Dirs::open()?;
     // Before a key is made that nobody would use.
     args.name.as_deref().map_or(Ok(()), |name| Drives::of(&dirs).check_new(name))?;
-    let Own::Written(mut written) = writing::open(&dirs, &folder)? else {
+    let opened = writing::open(&dirs, &folder)?;
+    // Another process may have made one before this one had the lock.
+    check_new()?;
+    let Own::Written(mut written) = opened else {
         unreachable!("a folder without a key gets a new one");
     };
     let key = written.key();
