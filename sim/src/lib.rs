@@ -147,23 +147,8 @@ impl World {
         link
     }
 
-    /// Does the same with hosts that are processes of one computer.
-    pub fn link_locally(
-        &mut self,
-        a: HostId,
-        b: HostId,
-        latency: Duration,
-        bytes_per_second: u64,
-    ) -> (PeerId, PeerId) {
-        let link = self.connect(a, b, latency, bytes_per_second);
-        self.at(a).replicator.exempt(link.0);
-        self.at(b).replicator.exempt(link.1);
-        self.settle(a);
-        self.settle(b);
-        link
-    }
-
-    fn connect(
+    /// Connects two hosts that say nothing before they are settled; returns their peers.
+    pub fn connect(
         &mut self,
         a: HostId,
         b: HostId,
@@ -221,7 +206,6 @@ impl World {
     /// Runs until nothing happens any more, or `until`.
     pub fn run(&mut self, until: Instant) {
         while self.step(until) {}
-        self.now = self.now.max(until.min(self.now));
     }
 
     /// Lets one thing happen; tells whether there was one before `until`.

@@ -275,7 +275,11 @@ fn a_peer_on_this_computer_has_no_limit() {
         scene.limit(reader, limits(1_000));
         scene.world.at(reader).want(vec![0..500], 0, Order::Rarest);
         // The ends are told before they say anything.
-        scene.world.link_locally(writer, reader, LATENCY, FAST);
+        let ends = scene.world.connect(writer, reader, LATENCY, FAST);
+        for (host, peer) in [(writer, ends.0), (reader, ends.1)] {
+            scene.world.at(host).replicator.exempt(peer);
+        }
+        [writer, reader].into_iter().for_each(|host| scene.world.settle(host));
         scene.run(Duration::from_secs(5));
         assert_eq!(scene.world.at(reader).arrived.len(), 500);
     }
