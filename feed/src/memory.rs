@@ -77,6 +77,10 @@ fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize, u
 }
 
 impl Storage for MemoryStorage {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
     fn len(&self, file: FileId) -> Result<u64, StorageError> {
         Ok(self.lens.get(&file).copied().unwrap_or(0))
     }

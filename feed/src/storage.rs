@@ -118,6 +118,11 @@ pub trait Storage {
     /// Makes everything durable that was written to working files.
     fn sync_working(&mut self) -> Result<(), StorageError>;
 
+    /// Tells whether what is written outlasts the process, so that it is somebody's to keep.
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
     /// Says that nobody will read these bytes again. A storage may free them.
     fn discard(&mut self, file: FileId, offset: u64, len: u64) {
         let _ = (file, offset, len);
@@ -125,6 +130,10 @@ pub trait Storage {
 }
 
 impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn is_lasting(&self) -> bool {
+        (**self).is_lasting()
+    }
+
     fn len(&self, file: FileId) -> Result<u64, StorageError> {
         (**self).len(file)
     }

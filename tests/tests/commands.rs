@@ -218,6 +218,27 @@ fn a_bare_folder_is_shared_and_a_bare_key_cloned() {
 }
 
 #[test]
+fn what_is_read_stays() {
+    let user = User::new();
+    let film = noise(1, 3 << 20);
+    write(&user.path("flights"), b"film", &film);
+    drop(user.share(&user.path("flights"), &[]));
+    let reader = User::new();
+    let sharer = user.share(&user.path("flights"), &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    drop(sharer);
+    for (user, folder) in [(&user, "flights"), (&reader, "copy")] {
+        for _ in 0..2 {
+            let read = user.run(["cat", &format!("{folder}/film")]);
+            assert_exit(&read, 0);
+            assert!(read.stdout == film);
+        }
+        let status = json(user, ["status", folder]);
+        assert_eq!(status["here"], status["bytes"]);
+    }
+}
+
+#[test]
 fn stat_and_du_tell_sizes_and_what_is_here() {
     let user = User::new();
     write(&user.path("flights"), b"data/a.csv", &noise(1, 100_000));

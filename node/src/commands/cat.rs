@@ -51,7 +51,7 @@ async fn read(args: &Cat, sink: &mut Option<Sink>, out: &Out) -> Result<(), Erro
         }
         let sink = sink.as_ref().expect("it was just opened");
         let len = range.end - range.start;
-        snapshot.read(&entry, range, false, async |bytes| sink.take(bytes).await).await?;
+        snapshot.read(&entry, range, async |bytes| sink.take(bytes).await).await?;
         report(out, &opened.drive.hub, len, started);
     }
     Ok(())

@@ -101,7 +101,7 @@ impl Snapshot {
 
     /// Gives the bytes of `range` of a file to `each`, in order, as they become available.
     ///
-    /// Only the blocks that hold them are fetched. With `keep` unset, blocks are dropped again once they were read.
+    /// Only the blocks that hold them are fetched. In memory, blocks are dropped again once they were read.
     ///
     /// # Errors
     /// Those of [`Drive::latest`], and what `each` says.
@@ -109,12 +109,11 @@ impl Snapshot {
         &self,
         entry: &Entry,
         range: Range<u64>,
-        keep: bool,
         mut each: impl AsyncFnMut(Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Some(content) = &self.content else { return Ok(()) };
         for part in byte_ranges(entry, range) {
-            self.read_part(content, part, keep, &mut each).await?;
+            self.read_part(content, part, &mut each).await?;
         }
         Ok(())
     }
@@ -166,7 +165,6 @@ impl Snapshot {
         &self,
         content: &Link,
         part: FeedRange,
-        keep: bool,
         each: &mut impl AsyncFnMut(Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (mut at, end) = (part.bytes.start, part.bytes.end);
@@ -180,8 +178,7 @@ impl Snapshot {
             // Seen before looking: news that come while we look wake us up afterwards.
             news.borrow_and_update();
             let slot = content.slot;
-            let found =
-                self.drive.store.query(move |worker| worker.bytes_at(slot, at..end, keep)).await;
+            let found = self.drive.store.query(move |worker| worker.bytes_at(slot, at..end)).await;
             if let Some(bytes) = found.map_err(Error::store)? {
                 at += bytes.len() as u64;
                 each(bytes).await?;
@@ -253,7 +250,6 @@ impl Worker {
         &mut self,
         slot: FeedSlot,
         range: Range<u64>,
-        keep: bool,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let Seek::Block { block, offset } = self.store.seek(slot, range.start)? else {
             return Ok(None);
@@ -266,7 +262,9 @@ impl Worker {
             usize::try_from(offset).expect("an offset within a block is small").min(bytes.len());
         bytes.drain(..start);
         bytes.truncate(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
-        if !keep && range.end > range.start + bytes.len() as u64 {
+        // What is in a folder is its owner's.
+        let is_ours = !self.store.storage().is_lasting();
+        if is_ours && range.end > range.start + bytes.len() as u64 {
             self.store.forget(slot, block.0..block.0 + 1);
         }
         Ok(Some(bytes))
