@@ -1051,4 +1051,30 @@ fn an_edit_counts_files_whatever_the_drive_is() {
         assert_eq!(count(&["mv", "drive/new/e/a", "drive/a"]), 1, "bare {bare}");
         assert_eq!(count(&["rm", "-r", "drive/a", "drive/new"]), 4, "bare {bare}");
     }
+/// A folder may come from anywhere: what is to be written into its `.dat` goes nowhere else.
+#[test]
+fn a_link_in_a_drives_folder_leads_no_write_out_of_it() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    drop(user.share(&user.path("flights"), &[]));
+    let dat = user.path("flights/.dat");
+    let store = fs::read_dir(dat.join("store")).unwrap().map(|file| file.unwrap().path());
+    for place in store.chain([dat.join("lock")]) {
+        let out = user.path("out");
+        fs::rename(&place, &out).unwrap();
+        let before = fs::read(&out).unwrap();
+        std::os::unix::fs::symlink(&out, &place).unwrap();
+        for args in [&["ls", "flights"][..], &["verify", "flights"]] {
+            let output = user.run(args);
+            // A file of the store that a command does not need is not looked at; what cannot be read does not verify.
+            assert!(matches!(output.status.code(), Some(0 | 1 | 6)), "{}", said(&output));
+            if place.ends_with("lock") || place.ends_with("meta") {
+                assert_exit(&output, 1);
+                assert!(said(&output).contains("symbolic links"), "{}", said(&output));
+            }
+        }
+        assert!(fs::read(&out).unwrap() == before, "{place:?}");
+        fs::rename(&out, &place).unwrap();
+    }
+    assert_eq!(done(&user, ["ls", "flights"]), "a\n");
 }

@@ -3,12 +3,12 @@
 //! The kernel gives the lock back when its holder dies, however it dies, so a stale file means nothing. Its content
 //! is for people: who holds the store.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::DiskError;
+use super::{DiskError, options};
 
 /// How much of a lock file is read: it is one short line.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -22,9 +22,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock at once, or says who holds it.
     pub(super) fn take(path: &Path) -> Result<Self, DiskError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
+        let file = options()
             .create(true)
             .truncate(false)
             .open(path)

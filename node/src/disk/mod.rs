@@ -17,10 +17,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use datnode_feed::{FileId, Storage, StorageError};
+use rustix::fs::OFlags;
 use thiserror::Error;
 
 use beneath::Beneath;
@@ -235,9 +236,11 @@ impl Open {
     }
 }
 
+/// How files of ours are opened to be written. A link in the place of one is not followed: the folder may come from somebody who would
+/// have us write anywhere.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
+    options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 
