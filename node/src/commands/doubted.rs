@@ -6,8 +6,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{DRIVE_FOLDER, replace};
+use crate::disk::{DRIVE_FOLDER, read_small, replace};
 use crate::error::Error;
+
+/// A million blocks take some 16 MiB.
+const LEN_MAX: u64 = 64 << 20;
 
 fn file(folder: &Path) -> PathBuf {
     folder.join(DRIVE_FOLDER).join("doubted")
@@ -16,10 +19,11 @@ fn file(folder: &Path) -> PathBuf {
 /// Returns the blocks that are noted, each with the name of its feed; lines that nobody wrote are skipped.
 pub(super) fn doubted(folder: &Path) -> Result<Vec<(String, u64)>, Error> {
     let path = file(folder);
-    let text = match std::fs::read_to_string(&path) {
+    let bytes = match read_small(&path, LEN_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(|error| Error::io("read", &path, &error))?,
     };
+    let text = String::from_utf8_lossy(&bytes);
     let line = |line: &str| {
         let (feed, block) = line.split_once(' ')?;
         Some((feed.to_owned(), block.parse().ok()?))

@@ -14,6 +14,8 @@ use crate::disk::DRIVE_FOLDER;
 use crate::error::Error;
 
 const LANDED_FILE: &str = "landed";
+/// It names a few versions.
+const LEN_MAX: u64 = 1 << 20;
 
 /// What was put under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +64,11 @@ impl Was {
 /// What the disk says; a note that cannot be read counts as none, which only makes a clone more careful.
 pub fn landed(folder: &Path) -> Result<Vec<u64>, Error> {
     let path = folder.join(DRIVE_FOLDER).join(LANDED_FILE);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().map_while(|line| line.parse().ok()).collect()),
+    match crate::disk::read_small(&path, LEN_MAX) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(text.lines().map_while(|line| line.parse().ok()).collect())
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Error::io("read", &path, &error)),
     }
