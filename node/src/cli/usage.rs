@@ -346,6 +346,18 @@ mod tests {
     }
 
     #[test]
+    fn lan_is_short_for_a_way_to_look_for_peers() {
+        let discover = |words: &[&str]| match parse(words).unwrap().command {
+            super::super::Command::Ls(args) => args.network.discover,
+            other => panic!("{other:?}"),
+        };
+        for more in [&["--lan"][..], &["--lan", "--discover", "dht"], &["--discover", "lan"]] {
+            let words = [&["datnode", "files", "x"], more].concat();
+            assert_eq!(discover(&words), [Discover::Lan], "{words:?}");
+        }
+    }
+
+    #[test]
     fn flags_may_stand_behind_the_command() {
         let parsed = parse(["datnode", "ls", "-lR", "x", "--json", "-vv"]).unwrap();
         assert!(parsed.global.json);
