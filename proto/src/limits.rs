@@ -128,7 +128,10 @@ pub const TALK_TURN_LEAST: Duration = Duration::from_millis(5);
 pub const LIMIT_BURST: Duration = Duration::from_millis(100);
 /// How much a peer may send or is granted at a time under a limit, in the time it takes: then others have their turn.
 pub const LIMIT_TURN: Duration = Duration::from_millis(20);
-/// How far a peer that asks for something urgent may be ahead of its share of a limit.
+/// Which part of a limit may be sent to those who ask for something urgent before it is their turn: one in so many, for all of
+/// them together.
+pub const LIMIT_OVERTAKING: u64 = 2;
+/// How far each of them may be ahead of its share, in the time that this part takes.
 pub const LIMIT_LEAD: Duration = Duration::from_secs(1);
 /// How long a limit waits at most, beside a block, for what passed beyond it: that was granted when there was none, or a higher
 /// one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use datnode_feed::SecretKey;
 use datnode_proto::limits::{ANNOUNCE_EVERY, BLOCK_BYTES_GUESS, LIMIT_BURST, READ_BYTES_MAX};
-use datnode_proto::{FeedId, Instant, Limits, Order};
+use datnode_proto::{Instant, Limits, Order};
 use datnode_sim::{HostId, World, scenario};
 
 const FAST: u64 = 100_000_000;
@@ -171,20 +171,6 @@ fn a_limit_in_the_middle_of_a_fast_transfer_counts_what_is_under_way() {
 }
 
 #[test]
-fn feeds_have_a_limit_of_their_own_and_the_stricter_holds() {
-    for (of_all, of_feed) in [(2 * LIMIT, LIMIT), (LIMIT, 2 * LIMIT), (0, LIMIT)] {
-        for (limits, came) in [(up as fn(u64) -> Limits, false), (down, true)] {
-            let mut scene = Scene::new(1, 1, 1_000, BLOCK, limits(of_all));
-            let host = if came { scene.readers[0] } else { scene.writers[0] };
-            scene.world.at(host).replicator.limit_feeds(Instant(0), &[FeedId(0)], limits(of_feed));
-            let end = scene.run(Duration::from_secs(30));
-            scene.assert_rate(host, came, Instant(15_000_000), end, LIMIT);
-            scene.assert_honest();
-        }
-    }
-}
-
-#[test]
 fn what_is_urgent_overtakes_under_a_limit() {
     for limits in [up as fn(u64) -> Limits, down] {
         let mut scene = Scene::new(1, 2, 1_000, BLOCK, limits(LIMIT));
@@ -303,6 +289,53 @@ fn whoever_comes_again_and_again_gets_no_more() {
     let most = (LIMIT / 2) * 30;
     assert!(bytes <= most + most / 20, "{bytes} of {most}");
     assert!(bytes >= most / 2, "{bytes} of {most}");
+}
+
+#[test]
+fn whoever_comes_again_and_again_overtakes_no_more_for_that() {
+    const TIMES: u64 = 60;
+    let mut scene = Scene::new(1, 1, 2_000, BLOCK, up(LIMIT));
+    let (writer, quiet) = (scene.writers[0], scene.readers[0]);
+    let loud = scene.world.host(&secret());
+    scene.world.at(loud).want(vec![0..2_000], 255, Order::Linear);
+    for _ in 0..TIMES {
+        let link = scene.world.link(writer, loud, LATENCY, FAST);
+        scene.run(Duration::from_secs(1));
+        scene.world.cut(writer, link);
+    }
+    let end = scene.world.now;
+    let bytes = scene.passed(quiet, true, Instant(0), end);
+    // Whoever comes begins a block behind the one that is sent just then.
+    let fair = LIMIT * TIMES / 2 - BLOCK * TIMES;
+    assert!(bytes >= fair - fair / 20, "{bytes} of {fair}");
+    scene.assert_rate(writer, false, Instant(1_000_000), end, LIMIT);
+    scene.assert_honest();
+}
+
+#[test]
+fn what_many_left_of_their_turns_is_no_burst_later() {
+    const LARGE: u64 = 256 << 10;
+    // Each takes a small block, which is far less than its turn.
+    let mut scene = Scene::new(1, 20, 1, 100, up(LIMIT));
+    let writer = scene.writers[0];
+    scene.world.run(scenario::forever());
+    let begin = scene.run(Duration::from_secs(3_600));
+    let blocks: Vec<Vec<u8>> = (0..4).map(|_| vec![7; LARGE as usize]).collect();
+    scene.world.at(writer).append_these(&secret(), &blocks);
+    for reader in scene.readers.clone() {
+        assert_eq!(scene.world.at(reader).arrived, [0]);
+        scene.world.at(reader).want(vec![1..5], 0, Order::Rarest);
+        scene.world.settle(reader);
+    }
+    scene.world.settle(writer);
+    let end = scene.run(Duration::from_secs(40));
+    let bytes = scene.passed(writer, false, begin, begin + TEN);
+    let burst = LIMIT * LIMIT_BURST.as_millis() as u64 / 1_000;
+    let most = LIMIT * 10 + burst + 2 * LARGE;
+    assert!(bytes <= most, "{bytes} of {most}");
+    let (bytes, exact) = (scene.passed(writer, false, begin, end), LIMIT * 40);
+    assert!(bytes.abs_diff(exact) <= burst + 2 * LARGE, "{bytes} of {exact}");
+    scene.assert_honest();
 }
 
 #[test]

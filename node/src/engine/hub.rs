@@ -252,14 +252,6 @@ impl Hub {
         self.lock().replicator.limits()
     }
 
-    /// Limits some feeds together, as those of a drive; the stricter of this and [`limit`](Self::limit) holds.
-    pub fn limit_feeds(&self, feeds: &[FeedId], limits: Limits) {
-        let mut state = self.lock();
-        let now = state.now();
-        state.replicator.limit_feeds(now, feeds, limits);
-        self.settle(state);
-    }
-
     /// Returns where peers were looked for, and what came of it.
     pub fn sought(&self) -> Sought {
         self.lock().sought.clone()

@@ -10,7 +10,7 @@ use datnode_feed::{Accusation, Bitfield, PublicKey, SignedHead};
 use super::holder::{Holder, Standing};
 use super::picker::{Picture, Rarity, pick};
 use super::want::{Open, Tried};
-use crate::ids::{Class, FeedId, Instant, PeerId, Priority, WantId};
+use crate::ids::{Class, Instant, PeerId, Priority, WantId};
 use crate::limits::{BLOCK_BYTES_GUESS, BYTES_AGAIN, PASSED_MAX, PROBES_MAX, REGION_BYTES};
 use crate::wire::Runs;
 
@@ -21,8 +21,6 @@ use crate::wire::Runs;
 pub(super) struct Feed {
     pub(super) key: PublicKey,
     pub(super) class: Class,
-    /// The feed that stands for those that have a bandwidth limit with this one.
-    pub(super) limited: Option<FeedId>,
     pub(super) head: Option<SignedHead>,
     /// The head's length.
     pub(super) length: u64,
@@ -88,7 +86,6 @@ impl Feed {
         Self {
             key,
             class,
-            limited: None,
             head,
             length,
             accusation,

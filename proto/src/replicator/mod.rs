@@ -2,13 +2,14 @@
 //!
 //! This file routes. Elsewhere: one peer (`peer`), a feed with a peer (`channel`), a feed (`feed`), what is asked (`download`,
 //! `picker`, `want`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`),
-//! how many bytes that may be (`limit`, `throttle`).
+//! how many bytes that may be (`limit`, `gate`, `throttle`).
 
 mod channel;
 #[cfg(feature = "fuzz")]
 mod check;
 mod download;
 mod feed;
+mod gate;
 mod holder;
 mod limit;
 mod pace;
@@ -36,8 +37,8 @@ use crate::job::{Availability, Done, Event, Failure, Job};
 use crate::limits::{DISK_PAUSE, TALK_STREAM};
 use channel::Link;
 use feed::Feed;
+use gate::{Both, Gate};
 use holder::{Holder, Standing};
-use limit::Gate;
 use pace::Turns;
 use peer::Peer;
 use upload::Answer;
@@ -64,7 +65,7 @@ pub struct Replicator {
     /// How often peers lost what they owed since a block came that holds.
     in_vain: u32,
     turns: Turns,
-    gate: Gate,
+    gates: Both<Gate>,
 }
 
 impl Replicator {
@@ -80,7 +81,7 @@ impl Replicator {
             next_want: 0,
             in_vain: 0,
             turns: Turns::default(),
-            gate: Gate::default(),
+            gates: Both::default(),
         }
     }
 

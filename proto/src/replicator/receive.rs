@@ -9,6 +9,7 @@ use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
 
 use super::Replicator;
 use super::channel::{Due, Storing};
+use super::gate::Direction;
 use super::holder::Holder;
 use super::pace;
 use super::peer::cost;
@@ -37,15 +38,15 @@ impl Replicator {
             return Concern::Sender;
         };
         let greeted = peer.agent.is_some();
+        let is_limited = self.is_limited_for(peer, Direction::Down);
         let decoded = wire::decode(header, &payload);
         let concern = decoded.as_ref().map_or(Concern::Everyone, Message::concern);
         if let Ok(message) = &decoded {
             self.count(now, id, message);
         }
-        if self.is_limited()
-            && let Ok(Message::Block { channel, .. }) = &decoded
-        {
-            self.charge_down(now, id, *channel, (header.len() + payload.len()) as u64);
+        if is_limited && matches!(decoded, Ok(Message::Block { .. })) {
+            let (bytes, reserved) = (header.len() + payload.len(), self.reserved(Direction::Down));
+            self.charge(now, id, Direction::Down, bytes as u64, reserved);
         }
         let taken = match decoded {
             Ok(Message::Hello(hello)) if !greeted => self.hello(id, hello),

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use datnode_feed::levels;
 
 use super::Replicator;
+use super::gate::Direction;
 use super::holder::{Holder, Standing};
 use super::peer::cost;
-use super::upload::{Answer, Place};
+use super::upload::Answer;
 use crate::capability;
-use crate::ids::{FeedId, Instant, PeerId};
+use crate::ids::{Instant, PeerId};
 use crate::job::Job;
 use crate::limits::{TALK_BLOCK, VERSIONS};
 use crate::wire::{Frame, Hello, Message, encode};
@@ -33,7 +34,7 @@ impl Replicator {
     }
 
     fn greet(&mut self, id: PeerId) -> Option<Message> {
-        let is_limited = self.is_credit_limited(id);
+        let is_limited = self.is_limited_for(self.peers.get(&id)?, Direction::Down);
         let peer = self.peers.get_mut(&id)?;
         if !core::mem::replace(&mut peer.hello_sent, true) {
             let credit = peer.greet(is_limited);
@@ -61,7 +62,7 @@ impl Replicator {
 
     /// Returns what the peer should know: credit, longer heads, what we hold, what we do not want or have.
     fn tell(&mut self, now: Instant, id: PeerId) -> Option<Message> {
-        let is_limited = self.is_credit_limited(id);
+        let is_limited = self.is_limited_for(self.peers.get(&id)?, Direction::Down);
         let peer = self.peers.get_mut(&id)?;
         if let Some(grant) = peer.grant(is_limited) {
             return Some(grant);
@@ -107,21 +108,23 @@ impl Replicator {
         if peer.sent >= peer.their_grant {
             return None;
         }
-        if !self.is_limited() {
-            return self.send_block(id, None);
+        if !self.is_limited_for(peer, Direction::Up) {
+            return self.send_block(id);
         }
-        let next = peer.upload.next(|feed| self.may_send(id, feed))?;
-        let (place, feed, reserved) = (next.place, next.feed, self.reserved_up());
-        let frame = self.send_block(id, Some(place))?;
+        if peer.promised() == 0 {
+            return None;
+        }
+        let reserved = self.reserved(Direction::Up);
+        let frame = self.send_block(id)?;
         let bytes = (frame.header.len() + frame.payload.len()) as u64;
-        self.charge_up(now, id, feed, bytes, &reserved);
+        self.charge(now, id, Direction::Up, bytes, reserved);
         Some(frame)
     }
 
-    /// Sends an answer, or the first one.
-    fn send_block(&mut self, id: PeerId, place: Option<Place>) -> Option<Frame> {
+    /// Sends the first answer.
+    fn send_block(&mut self, id: PeerId) -> Option<Frame> {
         let peer = self.peers.get_mut(&id)?;
-        let Answer { feed, request, proof, bytes } = peer.upload.pop(place)?;
+        let Answer { feed, request, proof, bytes } = peer.upload.pop()?;
         peer.sent += cost(bytes.len(), proof.siblings.len());
         peer.bytes_out += bytes.len() as u64;
         peer.blocks_out += 1;
@@ -148,16 +151,8 @@ impl Replicator {
     fn next_read(&mut self, id: PeerId) -> Option<Job> {
         // Who does not take our refusals is read no more for: each block that is not here would add one.
         let peer = self.peers.get_mut(&id).filter(|peer| !peer.faulted && !peer.is_deaf())?;
-        let (links, exempt) = (&peer.links, peer.share.exempt);
-        let has_enough = |feed: FeedId| {
-            let (Some(link), Some(feed)) = (links.get(&feed), self.feeds.get(&feed)) else {
-                return false;
-            };
-            self.gate.has_read_enough(feed, || link.reading.count())
-        };
-        let is_limited = self.gate.is_on() && !exempt;
-        let read = peer.upload.next_read(|feed| is_limited && has_enough(feed))?;
-        let (feed, block): (FeedId, _) = (read.feed, read.block);
+        let read = peer.upload.next_read()?;
+        let (feed, block) = (read.feed, read.block);
         let link = peer.links.get_mut(&feed)?;
         let holder = self.feeds.get(&feed)?.holders.get(&id)?;
         let known = |range| link.knows(&holder.have, read.overtakes, range);

@@ -3,7 +3,7 @@
 //! Order: priority, class, age. Answers wait here only between the store and the stream, a bounded few; a more urgent
 //! answer overtakes those that wait.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use core::cmp::Reverse;
 
 use bytes::Bytes;
@@ -52,13 +52,12 @@ pub(super) struct Answer {
 }
 
 /// Where an answer waits: the most urgent first, then the oldest.
-pub(super) type Place = (Reverse<Priority>, u64);
+type Place = (Reverse<Priority>, u64);
 
-/// An answer that may be the next one to go out.
+/// The answer that is the next one to go out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Next {
-    pub(super) place: Place,
-    pub(super) feed: FeedId,
+    pub(super) priority: Priority,
     /// The payload's bytes.
     pub(super) len: u64,
 }
@@ -134,8 +133,8 @@ impl Upload {
     /// Returns the next block to read, while few enough answers are under way.
     ///
     /// Reads are added several at a time, when half of what may be under way is out: the store's thread and the network's would
-    /// wake each other for every block. What overtakes others does not wait for that. Feeds of which enough was read are passed over.
-    pub(super) fn next_read(&mut self, has_enough: impl Fn(FeedId) -> bool) -> Option<Read> {
+    /// wake each other for every block. What overtakes others does not wait for that.
+    pub(super) fn next_read(&mut self) -> Option<Read> {
         let reading: usize = self.reading.values().sum();
         let under_way = reading + self.ready.len();
         let each = self.answer_bytes.unwrap_or(BLOCK_BYTES_GUESS);
@@ -146,8 +145,8 @@ impl Upload {
             true => has_room(READS_MAX, READ_BYTES_MAX),
             false => has_room(READS_MAX / 2, READ_BYTES_MAX / 2),
         };
-        let (key, lease) = self.queue.iter_mut().find(|(_, lease)| !has_enough(lease.feed))?;
-        let (key, (Reverse(priority), _, request)) = (*key, *key);
+        let mut first = self.queue.first_entry()?;
+        let (Reverse(priority), _, request) = *first.key();
         let lowest_reading = self.reading.first_key_value().map(|(priority, _)| *priority);
         let lowest_ready = self.ready.last_key_value().map(|((Reverse(priority), _), _)| *priority);
         let overtakes =
@@ -155,11 +154,12 @@ impl Upload {
         if !(self.filling || overtakes && has_room(READS_MAX, READ_BYTES_MAX)) {
             return None;
         }
+        let lease = first.get_mut();
         let (feed, length) = (lease.feed, lease.length);
         let block = lease.rest.pop_first().expect("a lease with nothing left is removed");
         let block = BlockIndex(block);
         if lease.rest.is_empty() {
-            self.queue.remove(&key);
+            first.remove();
         }
         *self.reading.entry(priority).or_default() += 1;
         Some(Read { feed, request, priority, block, length, overtakes })
@@ -193,28 +193,15 @@ impl Upload {
         assert_eq!(waiting, self.waiting_bytes, "bytes that wait are counted");
     }
 
-    /// Returns the first answer of a feed that may be sent.
-    pub(super) fn next(&self, may: impl Fn(FeedId) -> bool) -> Option<Next> {
-        let (place, answer) = self.ready.iter().find(|(_, answer)| may(answer.feed))?;
-        Some(Next { place: *place, feed: answer.feed, len: answer.bytes.len() as u64 })
+    /// Returns what goes out next.
+    pub(super) fn next(&self) -> Option<Next> {
+        let ((Reverse(priority), _), answer) = self.ready.first_key_value()?;
+        Some(Next { priority: *priority, len: answer.bytes.len() as u64 })
     }
 
-    /// Returns the feeds that answers wait of, with the priority of the first one of each.
-    pub(super) fn firsts(&self) -> impl Iterator<Item = (Priority, FeedId)> {
-        let mut seen = BTreeSet::new();
-        let first = move |(place, answer): (&Place, &Answer)| {
-            let (Reverse(priority), _) = *place;
-            seen.insert(answer.feed).then_some((priority, answer.feed))
-        };
-        self.ready.iter().filter_map(first)
-    }
-
-    /// Takes an answer, or the next one.
-    pub(super) fn pop(&mut self, place: Option<Place>) -> Option<Answer> {
-        let answer = match place {
-            Some(place) => self.ready.remove(&place)?,
-            None => self.ready.pop_first()?.1,
-        };
+    /// Takes it.
+    pub(super) fn pop(&mut self) -> Option<Answer> {
+        let (_, answer) = self.ready.pop_first()?;
         self.waiting_bytes -= answer.bytes.len() as u64;
         Some(answer)
     }
@@ -230,14 +217,14 @@ mod tests {
         let feed = FeedId(1);
         let bulk = Priority(0);
         upload.request(feed, Class::Content, RequestId(1), bulk, 100, alloc::vec![0..50]).unwrap();
-        assert_eq!(upload.next_read(|_| false).unwrap().block, BlockIndex(0));
+        assert_eq!(upload.next_read().unwrap().block, BlockIndex(0));
         let urgent = Priority(9);
         upload
             .request(feed, Class::Content, RequestId(2), urgent, 100, alloc::vec![70..72])
             .unwrap();
         upload.request(feed, Class::Changes, RequestId(3), bulk, 100, alloc::vec![3..4]).unwrap();
         let next: alloc::vec::Vec<u64> =
-            (0..4).map(|_| upload.next_read(|_| false).unwrap().block.0).collect();
+            (0..4).map(|_| upload.next_read().unwrap().block.0).collect();
         assert_eq!(next, [70, 71, 3, 1]);
     }
 
@@ -260,28 +247,26 @@ mod tests {
             upload.request(feed, Class::Content, RequestId(id), priority, 1_000, runs).unwrap();
         };
         ask(&mut upload, 1, bulk, 0..1_000);
-        let reads: alloc::vec::Vec<Read> =
-            core::iter::from_fn(|| upload.next_read(|_| false)).collect();
+        let reads: alloc::vec::Vec<Read> = core::iter::from_fn(|| upload.next_read()).collect();
         assert_eq!(reads.len(), READS_MAX);
         for read in reads {
             upload.read(bulk, Some(answer(read)));
         }
         for _ in 0..READS_MAX / 2 {
-            assert!(upload.next_read(|_| false).is_none());
-            upload.pop(None).unwrap();
+            assert!(upload.next_read().is_none());
+            upload.pop().unwrap();
         }
         // Half is out, and not more.
-        assert!(upload.next_read(|_| false).is_none());
+        assert!(upload.next_read().is_none());
         ask(&mut upload, 2, urgent, 2_000..2_002);
-        let next =
-            [upload.next_read(|_| false), upload.next_read(|_| false), upload.next_read(|_| false)];
+        let next = [upload.next_read(), upload.next_read(), upload.next_read()];
         assert_eq!(
             next.map(|read| read.map(|read| read.block.0)),
             [Some(2_000), Some(2_001), None]
         );
         (0..2).for_each(|_| upload.read(urgent, None));
-        upload.pop(None).unwrap();
-        assert_eq!(core::iter::from_fn(|| upload.next_read(|_| false)).count(), READS_MAX / 2 + 1);
+        upload.pop().unwrap();
+        assert_eq!(core::iter::from_fn(|| upload.next_read()).count(), READS_MAX / 2 + 1);
     }
 
     #[test]
@@ -289,7 +274,7 @@ mod tests {
         let mut upload = Upload::default();
         let runs = alloc::vec![0..1_000];
         upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 1_000, runs).unwrap();
-        let reads = core::iter::from_fn(|| upload.next_read(|_| false)).count();
+        let reads = core::iter::from_fn(|| upload.next_read()).count();
         assert_eq!(reads as u64, READ_BYTES_MAX / BLOCK_BYTES_GUESS);
     }
 
@@ -300,7 +285,7 @@ mod tests {
         upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
         upload.cancel(RequestId(1), &alloc::vec![1..3, 9..20]).unwrap();
         let mut blocks = alloc::vec::Vec::new();
-        while let Some(read) = upload.next_read(|_| false) {
+        while let Some(read) = upload.next_read() {
             blocks.push(read.block.0);
         }
         assert_eq!(blocks, [0, 3, 8]);
@@ -312,7 +297,7 @@ mod tests {
         let runs = alloc::vec![0..4, 8..10];
         upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
         upload.cancel(RequestId(1), &alloc::vec![0..10]).unwrap();
-        assert!(upload.next_read(|_| false).is_none());
+        assert!(upload.next_read().is_none());
     }
 
     #[test]
@@ -332,7 +317,7 @@ mod tests {
             Runs::new(),
         );
         assert_eq!(more, Err(Fault::TooMany("requests")));
-        let reads = core::iter::from_fn(|| upload.next_read(|_| false)).count();
+        let reads = core::iter::from_fn(|| upload.next_read()).count();
         assert_eq!(reads, READS_MAX);
     }
 }
