@@ -7,8 +7,8 @@ use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, Signe
 use datnode_proto::capability::tag;
 use datnode_proto::limits::{
     ANNOUNCE_EVERY, ASKED_MAX, BLOCK_BYTES_GUESS, BLOCK_COST, BYTES_AGAIN, CREDIT_START, HURRY,
-    HURRY_MIN, LIMIT_TURN, LOOK_EVERY, LOSS_PAUSE, MISSING_MAX, SLOW, STALL, STALL_PAUSE,
-    STALL_SLOW, TIMES_FASTER, UNPROVEN_MAX,
+    HURRY_MIN, LIMIT_BURST, LIMIT_TURN, LOOK_EVERY, LOSS_PAUSE, MISSING_MAX, SLOW, STALL,
+    STALL_PAUSE, STALL_SLOW, TIMES_FASTER, UNPROVEN_MAX,
 };
 use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 use datnode_proto::{
@@ -251,6 +251,52 @@ fn nobody_is_waited_for_whom_our_limit_gives_no_credit() {
     assert!(!reader.withdraws(second));
     reader.wait(Duration::from_millis(2));
     assert!(reader.withdraws(second));
+    assert_eq!(reader.fault(), None);
+}
+
+#[test]
+fn what_many_left_of_their_credit_is_paid_for_before_all_of_them_may_use_it() {
+    const PEERS: u64 = 20;
+    let limit = 100_000;
+    let mut reader = Reader::limited(PEERS, Limits { up: None, down: Some(limit) });
+    // Each holds two blocks that nobody else does.
+    for peer in 0..PEERS {
+        let (held, lost) = (vec![peer..peer + 1, 100 + peer..101 + peer], vec![0..LENGTH]);
+        for (held, lost) in [(vec![], lost), (held, vec![])] {
+            let (length, head) = (LENGTH, None);
+            reader
+                .tell(PeerId(peer), &Message::Have { channel: CHANNEL, length, held, lost, head });
+        }
+    }
+    reader.want(vec![0..PEERS], 0);
+    let is_credit = |message: &Message| matches!(message, Message::Credit { .. });
+    let asked: Vec<RequestId> =
+        (0..PEERS).map(|peer| reader.asks(PeerId(peer)).remove(0).id).collect();
+    // A small block takes some of what each is granted.
+    for (peer, id) in (0..PEERS).zip(asked) {
+        while !reader.messages(PeerId(peer)).iter().any(is_credit) {
+            let next = reader.replicator.poll_timeout().expect("it is to be granted");
+            reader.wait(next.since(reader.now).max(Duration::from_micros(1)));
+        }
+        reader.send(PeerId(peer), id, peer, Ok(peer));
+    }
+    reader.wait(Duration::from_secs(60));
+    (0..PEERS).for_each(|peer| drop(reader.messages(PeerId(peer))));
+    reader.want(vec![100..100 + PEERS], 0);
+    let begin = reader.now;
+    let mut asked = reader.asked(PEERS).len() as u64;
+    // Each may send a block at least.
+    let block = 1_000 + BLOCK_COST;
+    let most = |span: Duration| (limit * span.as_millis() as u64 / 1_000) / block + 1;
+    assert!((1..=most(LIMIT_BURST)).contains(&asked), "{asked} at once");
+    while asked < PEERS {
+        let next = reader.replicator.poll_timeout().expect("they are to be asked");
+        reader.wait(next.since(reader.now).max(Duration::from_micros(1)));
+        asked += reader.asked(PEERS).len() as u64;
+        let span = reader.now.since(begin) + LIMIT_BURST;
+        assert!(asked <= most(span), "{asked} after {span:?}");
+        assert!(span < STALL, "{asked}");
+    }
     assert_eq!(reader.fault(), None);
 }
 

@@ -32,6 +32,9 @@ impl Replicator {
                 state.wants.iter().map(move |want| (rank(want), *feed))
             })
             .collect();
+        if wants.is_empty() || !self.may_ask(now, id) {
+            return None;
+        }
         wants.sort_unstable();
         wants.into_iter().rev().find_map(|(Rank(_, _, want), feed)| self.ask(now, id, feed, want.0))
     }

@@ -32,6 +32,8 @@ pub(super) struct Share {
     had: Both<u64>,
     /// What it may be sent now.
     turn: u64,
+    /// Whether it was to be asked for something, and what credit it has left was not paid for.
+    unasked: bool,
     /// When it could have sent and had no credit, last.
     held_at: Option<Instant>,
 }
@@ -99,6 +101,9 @@ impl Replicator {
             }
             return false;
         }
+        if matches!(direction, Direction::Down) {
+            self.peers.values_mut().for_each(|peer| peer.share.unasked = false);
+        }
         let Some(next) = gate.next(now, waiting) else { return false };
         let Some(peer) = self.peers.get_mut(&next.peer) else { return false };
         *peer.share.had.of_mut(direction) = next.had;
@@ -138,8 +143,9 @@ impl Replicator {
             && match direction {
                 Direction::Up => peer.next_answer().is_some() && peer.promised() == 0,
                 Direction::Down => {
-                    let may = peer.hello_sent && !peer.faulted && peer.owed() > 0;
-                    may && peer.has_room(self.credit(peer))
+                    let has_room = || peer.has_room(self.credit(peer));
+                    let may = peer.hello_sent && !peer.faulted;
+                    may && (peer.share.unasked || peer.owed() > 0 && has_room())
                 }
             }
     }
@@ -155,6 +161,21 @@ impl Replicator {
         };
         let had = *peer.share.had.of(direction);
         Some(Waiting { peer: id, priority, had, reserved: self.promised(peer, direction), bytes })
+    }
+
+    /// Tells whether a peer may be asked now: one that has credit left and owes nothing could send at once what nobody counts yet.
+    pub(super) fn may_ask(&mut self, now: Instant, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(&id) else { return false };
+        let counts = peer.owed() > 0 || !peer.has_credit();
+        if counts || !self.is_limited_for(peer, Direction::Down) {
+            return true;
+        }
+        let free_at = self.gates.down.throttle.free_at(self.reserved(Direction::Down));
+        let is_free = free_at <= now;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.share.unasked |= !is_free;
+        }
+        is_free
     }
 
     /// Returns how much credit a peer may have at a time.
