@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::disk::DRIVE_FOLDER;
@@ -31,7 +32,8 @@ fn sweep(staged: &Path) {
     for file in fs::read_dir(staged).into_iter().flatten().flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
         let pid = name.split('-').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-        if pid.is_none_or(|pid| test_kill_process(pid).is_err()) {
+        // Of a process of another user the system says that it may not be asked.
+        if pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
             let path = file.path();
             let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
         }
