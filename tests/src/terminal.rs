@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{User, binary, process};
+use super::{Sharer, User, binary, process};
 
 /// Stands for `cargo` where the documents build: what it would run is there already.
 const CARGO: &str = r#"#!/bin/sh
@@ -83,13 +83,27 @@ impl Terminals {
             self.stop();
             return self.serve(line);
         }
-        if verb == "recover" {
-            self.stop();
-        }
+        // What was lost is with whoever has it: a reader who serves on.
+        let mirror = (verb == "recover").then(|| self.mirror());
         let writes = matches!(verb, "" | "recover") || is_writers(verb);
-        let output = self.shell(line, writes).output().unwrap();
+        let mut command = self.shell(line, writes);
+        if let Some(mirror) = &mirror {
+            command.env("DATNODE_PEER", mirror.address());
+        }
+        let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Shown { text, exit: output.status.code() }
+    }
+
+    /// Has the reader fetch the drive and serve it, and ends what the writer serves.
+    fn mirror(&mut self) -> Sharer {
+        if self.server.is_none() {
+            self.serve("datnode share ./flights");
+        }
+        let clone = self.shell(&format!("datnode clone {LINK} mirror"), false).output().unwrap();
+        assert!(clone.status.success(), "{}", String::from_utf8_lossy(&clone.stdout));
+        self.stop();
+        self.reader.share(&self.reader.path("mirror"), &[])
     }
 
     /// Ends what is served, as Ctrl-C does.

@@ -1051,6 +1051,8 @@ fn an_edit_counts_files_whatever_the_drive_is() {
         assert_eq!(count(&["mv", "drive/new/e/a", "drive/a"]), 1, "bare {bare}");
         assert_eq!(count(&["rm", "-r", "drive/a", "drive/new"]), 4, "bare {bare}");
     }
+}
+
 /// A folder may come from anywhere: what is to be written into its `.dat` goes nowhere else.
 #[test]
 fn a_link_in_a_drives_folder_leads_no_write_out_of_it() {

@@ -7,20 +7,25 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::Progress;
-use super::output::Out;
+use super::output::{Out, columns, width};
 use super::painter::Painter;
 use super::units::{Size, Span};
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// How many columns a bar takes.
-const BAR_COLUMNS: u64 = 20;
+/// How many columns a bar takes, where there is room.
+const BAR_COLUMNS: usize = 20;
+/// A bar of fewer would say nothing.
+const BAR_COLUMNS_MIN: usize = 5;
+/// What is between parts of a line.
+const GAP: &str = "   ";
+/// How many columns the title of a line takes, with the space behind it.
+const TITLE_COLUMNS: usize = 11;
 /// Over how long the rate is measured.
 const RATE_SPAN: Duration = Duration::from_secs(5);
 /// After less time than this a rate would say nothing.
@@ -203,30 +208,61 @@ impl Stages {
 
     fn print(&self, state: &mut State, status: &Status, rate: Option<u64>, now: Instant) {
         let spent = now.saturating_duration_since(state.since);
-        let line =
-            |parts: Vec<String>| format!("{:<10} {}", status.stage.title(), parts.join("   "));
         match self.out.progress {
             Progress::Json => self.out.progress_record(&json!({
                 "type": "stage", "stage": status.stage.name(), "bytes": status.bytes, "total": status.total,
                 "rate": rate, "eta_s": left(status, rate).map(|left| left.as_secs()), "peers": status.peers,
             })),
             Progress::Bar => {
-                let bar = status.total.map(|total| bar(status.bytes, total));
-                let mut parts: Vec<String> = bar.into_iter().chain(text(status, rate)).collect();
+                let mut parts = text(status, rate);
                 if status.total.is_none() {
                     parts.push(Span(spent).to_string());
                 }
-                let mut lines = vec![line(parts)];
-                lines.extend(status.file.as_ref().map(|file| format!("{:<10} {file}", "")));
-                state.painter.paint(&lines);
+                // A line that reaches the last column could wrap.
+                state.painter.paint(&block(status, parts, columns().saturating_sub(1)));
             }
             Progress::Plain => {
-                let parts = text(status, rate).into_iter().chain([Span(spent).to_string()]);
-                let _ = writeln!(std::io::stderr().lock(), "{}", line(parts.collect()));
+                let parts: Vec<String> =
+                    text(status, rate).into_iter().chain([Span(spent).to_string()]).collect();
+                self.out.mention(format_args!(
+                    "{:<10} {}",
+                    status.stage.title(),
+                    parts.join(GAP)
+                ));
             }
             Progress::None | Progress::Auto => {}
         }
     }
+}
+
+/// Returns the lines of a stage for a terminal of so many columns: a bar if there is room for one, and on as many lines as it
+/// takes all that there is to say.
+fn block(status: &Status, mut parts: Vec<String>, columns: usize) -> Vec<String> {
+    let taken = TITLE_COLUMNS + parts.iter().map(|part| width(part) + GAP.len()).sum::<usize>();
+    let room = columns.saturating_sub(taken).min(BAR_COLUMNS);
+    if let Some(total) = status.total.filter(|_| room >= BAR_COLUMNS_MIN) {
+        parts.insert(0, bar(status.bytes, total, room));
+    }
+    // A part stays in one piece, unless it is longer than a line.
+    let is_long = |part: &str| TITLE_COLUMNS + width(part) > columns;
+    let pieces = parts.iter().flat_map(|part| {
+        let words = if is_long(part) { part.split(' ').collect() } else { vec![&part[..]] };
+        let gaps = std::iter::once(GAP).chain(std::iter::repeat(" "));
+        gaps.zip(words)
+    });
+    let mut lines = Vec::new();
+    let mut line = format!("{:<1$}", status.stage.title(), TITLE_COLUMNS);
+    for (at, (gap, piece)) in pieces.enumerate() {
+        if at > 0 && width(&line) + gap.len() + width(piece) > columns {
+            lines.push(std::mem::replace(&mut line, " ".repeat(TITLE_COLUMNS)));
+        } else if at > 0 {
+            line.push_str(gap);
+        }
+        line.push_str(piece);
+    }
+    lines.push(line);
+    lines.extend(status.file.as_ref().map(|file| format!("{:TITLE_COLUMNS$}{file}", "")));
+    lines
 }
 
 /// Says how far a stage is, part by part.
@@ -267,14 +303,14 @@ fn left(status: &Status, rate: Option<u64>) -> Option<Duration> {
 }
 
 /// Returns a bar in eighths of a column.
-fn bar(done: u64, total: u64) -> String {
-    let eighths = u128::from(done.min(total)) * u128::from(BAR_COLUMNS * 8);
-    let eighths = eighths.checked_div(u128::from(total)).unwrap_or(u128::from(BAR_COLUMNS * 8));
+fn bar(done: u64, total: u64, columns: usize) -> String {
+    let all = columns as u128 * 8;
+    let eighths = (u128::from(done.min(total)) * all).checked_div(u128::from(total)).unwrap_or(all);
     let eighths = usize::try_from(eighths).expect("a bar is short");
     let mut bar = "█".repeat(eighths / 8);
     bar.extend(['▏', '▎', '▍', '▌', '▋', '▊', '▉'].get((eighths % 8).wrapping_sub(1)));
     let used = bar.chars().count();
-    bar + &" ".repeat((BAR_COLUMNS as usize).saturating_sub(used))
+    bar + &" ".repeat(columns.saturating_sub(used))
 }
 
 /// When something is shown again.
@@ -388,10 +424,54 @@ mod tests {
             (9, 5, "████████████████████"),
         ];
         for (done, total, shown) in table {
-            let bar = bar(done, total);
+            let bar = bar(done, total, BAR_COLUMNS);
             assert_eq!(bar.trim_end(), shown, "{done} of {total}");
-            assert_eq!(bar.chars().count(), BAR_COLUMNS as usize);
+            assert_eq!(bar.chars().count(), BAR_COLUMNS);
         }
-        assert_eq!(bar(u64::MAX, u64::MAX).chars().count(), BAR_COLUMNS as usize);
+        assert_eq!(bar(u64::MAX, u64::MAX, 5), "█████");
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_all_there_is_to_say() {
+        let mut status = Status {
+            stage: Stage::Download,
+            bytes: 2_041_234_567,
+            total: Some(4_187_593_113),
+            peers: 3,
+            note: String::new(),
+            file: Some("film.mkv".to_owned()),
+        };
+        let shown =
+            |status: &Status, columns| block(status, text(status, Some(63_963_136)), columns);
+        assert_eq!(
+            shown(&status, 100),
+            [
+                "Download   █████████▋             1.9 / 3.9 GiB  48 %   61 MiB/s   33 s left   3 peers",
+                "           film.mkv"
+            ]
+        );
+        assert_eq!(
+            shown(&status, 39),
+            [
+                "Download   1.9 / 3.9 GiB  48 %",
+                "           61 MiB/s   33 s left",
+                "           3 peers",
+                "           film.mkv"
+            ]
+        );
+        status.note = "nothing came for 12 s: waiting for 1 peer that has it".to_owned();
+        status.total = None;
+        assert_eq!(
+            shown(&status, 39),
+            [
+                "Download   1.9 GiB   nothing came for",
+                "           12 s: waiting for 1 peer",
+                "           that has it   3 peers",
+                "           film.mkv"
+            ]
+        );
+        for columns in 30..120 {
+            assert!(shown(&status, columns).iter().all(|line| width(line) <= columns), "{columns}");
+        }
     }
 }

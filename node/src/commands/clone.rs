@@ -104,7 +104,11 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     let _announcement = session.announce(started, out)?;
     stages.tell("History", &history(&snapshot));
     scene.landing(plan.state());
-    let report = snapshot.land(&folder, plan, |state| scene.landing(state)).await?;
+    let landed = snapshot.land(&folder, plan, |state| scene.landing(state)).await;
+    let report = landed.map_err(|error| match error.code() {
+        Code::NoPeers => error.hint("what came is kept: run the same command again to go on"),
+        _ => error,
+    })?;
     scene.landing(LandingState { bytes: report.bytes, total: report.bytes, current: None });
     stages.end(&scene.look());
     if session.drive.changes.news.borrow().accused {
@@ -301,14 +305,17 @@ fn finish(
             "folder": escape::path(folder), "received": received, "seconds": started.elapsed().as_secs_f64(),
         }))?;
     }
-    out.say(format_args!(
-        "✓ Cloned {} · {} into {}     {} in {}, every block verified",
-        version.number,
-        &id[..6],
-        escape::path(folder),
-        Size(report.bytes),
-        Span(started.elapsed())
-    ));
+    let (number, into, took) = (version.number, escape::path(folder), Span(started.elapsed()));
+    match received {
+        0 => {
+            out.say(format_args!("✓ {into} is at {number} · {}     nothing was missing", &id[..6]))
+        }
+        _ => out.say(format_args!(
+            "✓ Cloned {number} · {} into {into}     {} in {took}, every block verified",
+            &id[..6],
+            Size(report.bytes),
+        )),
+    }
     let shown = escape::shell(folder);
     out.say(format_args!(
         "  next: datnode ls {shown}      datnode log {shown}      datnode share {shown}"

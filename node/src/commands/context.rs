@@ -196,7 +196,8 @@ async fn open_folder(
     let patience = patience(args, dirs, &key);
     let locked = match disk(folder, false) {
         Ok(store) => {
-            let alone = Patience { wait: Some(Duration::ZERO), reach: Reach::Folder, ..patience };
+            let reach = Reach::Folder(folder.to_owned());
+            let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience };
             return Drive::open(hub, start(store, hub.answers()), key, alone).await;
         }
         Err(error) if error.code() == Code::Locked => error,

@@ -28,6 +28,8 @@ use crate::landing::{FolderOf, landed, note_landed};
 
 /// How long a longer head is waited for, if none is known of.
 const MOMENT: Duration = Duration::from_secs(5);
+/// How often it is looked whether somebody told of his history.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(args: Recover, out: &Out) -> Result<(), Error> {
     let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
@@ -98,6 +100,14 @@ async fn follow(drive: &Drive, known: u64) -> Result<(), Error> {
             async { news.wait_for(|news| news.length >= known || news.accused).await.is_ok() };
         drive.patience.wait(&drive.hub, reached).await?;
     } else {
+        // Whoever met nobody knows nothing of others' histories.
+        let (hub, changes) = (&drive.hub, drive.changes.id);
+        let met = async {
+            while !hub.is_newest(changes, u64::MAX) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        drive.patience.wait(hub, met).await?;
         let grown =
             async { news.wait_for(|news| news.length > here || news.accused).await.is_ok() };
         let limit = drive.patience.wait.map_or(MOMENT, |wait| wait.min(MOMENT));

@@ -159,9 +159,11 @@ fn state(drive: &Drive, fetches: bool, began: Instant) -> Value {
         let runs = lost.iter().take(RUNS_MAX).map(|run| json!([run.start, run.end]));
         runs.collect::<Vec<_>>()
     });
+    // Who asks this is connected as well.
+    let peers = drive.hub.peers().iter().filter(|peer| !peer.about.is_local).count();
     let (traffic, Limits { up, down }) = (drive.hub.traffic(), drive.hub.limits());
     json!({
-        "pid": std::process::id(), "seconds": began.elapsed().as_secs_f64(), "peers": drive.hub.peers().len(),
+        "pid": std::process::id(), "seconds": began.elapsed().as_secs_f64(), "peers": peers,
         "bytes_out": traffic.bytes_out, "bytes_in": traffic.bytes_in, "max_up": up, "max_down": down,
         "fetches": fetches, "out_of_reach": lost,
     })

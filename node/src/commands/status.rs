@@ -179,6 +179,7 @@ impl State {
             Writing::Here(_) if !self.serving.is_empty() => None,
             Writing::Here(_) => Some(format!("datnode share {folder}")),
             Writing::Elsewhere(home) => Some(format!("datnode share {}", escape::shell(home))),
+            Writing::No if self.serving.iter().any(|process| process["fetches"] == true) => None,
             Writing::No => (!self.content.missing.is_empty()).then(fetch),
         }
     }

@@ -60,7 +60,8 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     }
     let hub = hub()?;
     let patience = patience(&args.network, &dirs, &key);
-    let alone = Patience { wait: Some(Duration::ZERO), reach: Reach::Folder, ..patience.clone() };
+    let reach = Reach::Folder(folder.clone());
+    let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience.clone() };
     let mut drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
     if !bad.is_empty()
         && let Err(error) = name(&drive, &folder, &mut bad).await

@@ -27,8 +27,8 @@ pub enum Reach {
     Network,
     /// From processes of this user: `--offline`.
     Computer,
-    /// From nowhere: a drive in a folder is read as it is.
-    Folder,
+    /// From nowhere: a drive in this folder is read as it is.
+    Folder(PathBuf),
     /// From the process that has the folder open.
     Owner {
         /// Its control socket.
@@ -80,12 +80,15 @@ impl Patience {
         });
         match hub.newer_protocol() {
             Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
-            _ if serving => Error::no_data("what is missing", peers.len(), waited),
+            _ if serving => {
+                let silent = peers.iter().any(|peer| hub.may_help(peer.status.peer));
+                Error::no_data(silent, peers.len(), waited)
+            }
             _ if let Some(liar) = &liar => Error::lied(&self.link, &liar.name, liar.fault),
             _ => match &self.reach {
                 Reach::Network => Error::no_peers(&self.link, waited, &hub.sought()),
                 Reach::Computer => Error::offline(&self.link),
-                Reach::Folder => Error::not_here(&self.link),
+                Reach::Folder(folder) => Error::not_here(&self.link, folder),
                 Reach::Owner { locked, .. } => {
                     locked.clone().context(format!("it did not answer for {}", Span(waited)))
                 }

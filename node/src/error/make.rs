@@ -36,16 +36,20 @@ impl Error {
     }
 
     /// A drive in a folder lacks what is asked for.
-    pub fn not_here(link: &str) -> Self {
+    pub fn not_here(link: &str, folder: &Path) -> Self {
         Self::new(Code::NoData, "this folder holds only a part of the drive")
-            .hint(format!("fetch the rest:  datnode clone {link} FOLDER"))
+            .hint(format!("fetch the rest:  datnode clone {link} {}", escape::shell(folder)))
             .field("drive", link)
     }
 
-    /// Peers are there, but none of them has `what`.
-    pub fn no_data(what: impl Display, peers: usize, waited: Duration) -> Self {
+    /// Peers are there, but none of them has what is missing, or those who may have it are silent.
+    pub fn no_data(silent: bool, peers: usize, waited: Duration) -> Self {
         let are = if peers == 1 { "peer is" } else { "peers are" };
-        Self::new(Code::NoData, format!("nobody who is connected has {what}"))
+        let what = match silent {
+            true => "whoever may have what is missing sends nothing",
+            false => "nobody who is connected has what is missing",
+        };
+        Self::new(Code::NoData, what)
             .context(format!("tried: {peers} {are} connected, waited {}", Span(waited)))
             .hint("run the same command again when more people are online; what is here is kept")
             .field("peers", peers)
