@@ -1080,3 +1080,36 @@ fn a_link_in_a_drives_folder_leads_no_write_out_of_it() {
     }
     assert_eq!(done(&user, ["ls", "flights"]), "a\n");
 }
+
+#[test]
+fn a_key_stands_for_the_drive_that_is_written_here() {
+    let user = User::new();
+    write(&user.path("flights"), b"a", b"1");
+    let link = user.share(&user.path("flights"), &[]).link().to_owned();
+    assert_eq!(done(&user, ["cat", &format!("{link}/a")]), "1");
+    assert_exit(&put(&user, b"2", &format!("{link}/b")), 0);
+    assert_eq!(fs::read(user.path("flights/b")).unwrap(), b"2");
+    // A copy of another's drive is read by its key where nobody else is asked.
+    let reader = User::new();
+    let sharer = user.share(&user.path("flights"), &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    drop(sharer);
+    assert_eq!(done(&reader, ["--offline", "cat", &format!("{link}/b")]), "2");
+    // Whose folder is gone has its key still.
+    fs::remove_dir_all(user.path("flights")).unwrap();
+    let secret = done(&user, ["keys", "export", &link, "--plain"]);
+    assert!(secret.starts_with("datsec1"), "{secret}");
+}
+
+#[test]
+fn help_is_there_for_all_that_can_be_typed() {
+    let user = User::new();
+    fs::create_dir_all(user.path("")).unwrap();
+    let help = |words: &str| done(&user, ["help"].into_iter().chain(words.split(' ')));
+    assert!(help("share").contains("Usage: datnode share"));
+    assert!(help("keys export").contains("Usage: datnode keys export"));
+    // A word that is a command and a topic.
+    let keys = help("keys");
+    assert!(keys.contains("Usage: datnode keys") && keys.contains("node.key"), "{keys}");
+    assert_exit(&user.run(["help", "keys", "none"]), 2);
+}

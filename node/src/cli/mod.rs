@@ -126,7 +126,8 @@ pub enum Command {
     #[command(after_help = examples::HELP)]
     Help {
         /// A command, a topic such as addresses, or a code such as E-NOPEERS.
-        topic: Option<String>,
+        #[arg(value_name = "TOPIC")]
+        words: Vec<String>,
     },
 }
 

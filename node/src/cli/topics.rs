@@ -192,7 +192,13 @@ fn errors() -> String {
     for code in Code::ALL.iter().filter(|code| **code != Code::Pipe) {
         let first =
             code.explanation().split_once(". ").map_or(code.explanation(), |(first, _)| first);
-        let first: String = first.chars().take(LINE_CHARS).collect();
+        let first = match first.char_indices().nth(LINE_CHARS) {
+            Some((end, _)) => {
+                let words = first[..end].rsplit_once(' ').map_or(&first[..end], |(words, _)| words);
+                format!("{words} …")
+            }
+            None => first.to_owned(),
+        };
         let _ = writeln!(text, "  {:<14} exit {:<4} {first}", code.name(), code.exit());
     }
     text

@@ -18,12 +18,12 @@ use crate::cli::stages::{FETCHING, Stages};
 use crate::cli::{Discover, Listen, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::DiskStorage;
-use crate::drives::Drives;
+use crate::drives::{Drives, Known};
 use crate::engine::{
     AnyStore, Drive, Hub, Network, NetworkOptions, Patience, Reach, Snapshot, start,
 };
 use crate::error::{Code, Error};
-use crate::keys::random;
+use crate::keys::{DriveKeys, random};
 use crate::runtime;
 
 pub(super) use crate::drives::{read_key, write_key};
@@ -142,6 +142,10 @@ pub(super) async fn open_beside(
         Some(text) => Address::parse(text, &here, &Drives::of(&dirs))?,
         None => Address::here(&here)?,
     };
+    let drive = match drive {
+        address::Drive::Key(key) => here_or_elsewhere(&dirs, key, args)?,
+        other => other,
+    };
     // However a folder is written, it is opened once.
     let named = match &drive {
         address::Drive::Folder(folder) => {
@@ -165,6 +169,21 @@ pub(super) async fn open_beside(
     out.detail(format_args!("reading {}", Link(&drive.key)));
     let network = network.map(Arc::new);
     Ok(Opened { drive, path, version, named, out: out.clone(), _network: network })
+}
+
+/// Returns where a drive is read that was named by its key: where it is written, if that is here, and offline where a copy is;
+/// others may have what no copy here has.
+fn here_or_elsewhere(
+    dirs: &Dirs,
+    key: PublicKey,
+    args: &NetworkArgs,
+) -> Result<address::Drive, Error> {
+    let known = Drives::of(dirs).of_key(&key).filter(Known::is_there);
+    let is_whole = args.offline || DriveKeys::load(dirs, &key)?.is_some();
+    Ok(match known.filter(|_| is_whole) {
+        Some(known) => address::Drive::Folder(known.folder),
+        None => address::Drive::Key(key),
+    })
 }
 
 async fn open_remote(

@@ -97,7 +97,10 @@ impl Place {
                     .map_err(|error| Error::io("open", &folder, &error))?;
                 Ok(Self { folder, path })
             }
-            address::Drive::Key(key) => Err(Error::read_only(&Link(&key).to_string())),
+            address::Drive::Key(key) => match Drives::of(&dirs).of_key(&key) {
+                Some(known) if known.is_there() => Ok(Self { folder: known.folder, path }),
+                _ => Err(Error::read_only(&Link(&key).to_string())),
+            },
             address::Drive::Ticket(ticket) => Err(Error::read_only(&Link(&ticket.key).to_string())),
         }
     }

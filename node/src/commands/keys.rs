@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::context::{folder_of, read_key};
 use crate::address::key::{hex, is_keylike};
-use crate::address::{Link, find_drive};
+use crate::address::{self, Address, Link, find_drive};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::{Keys, KeysCommand};
@@ -38,8 +38,7 @@ pub(super) fn run(args: Keys, out: &Out) -> Result<(), Error> {
     match args.command {
         None => list(&dirs, out),
         Some(KeysCommand::Export { folder, encrypt, plain }) => {
-            let folder = folder_of(&folder)?;
-            let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+            let (key, folder) = drive_of(&dirs, &folder)?;
             let link = Link(&key).to_string();
             let keys = DriveKeys::load(&dirs, &key)?.ok_or_else(|| Error::read_only(&link))?;
             if plain {
@@ -86,6 +85,22 @@ fn list(dirs: &Dirs, out: &Out) -> Result<(), Error> {
     }
     out.say(format_args!("Secret keys are in {}", escape::path(&dirs.data.join("keys"))));
     Ok(())
+}
+
+/// Returns a drive and its folder; a key counts whose folder is gone, too: nothing else may be left of it.
+fn drive_of(dirs: &Dirs, typed: &Path) -> Result<(PublicKey, PathBuf), Error> {
+    let parsed = Address::parse(typed.as_os_str(), Path::new("."), &Drives::of(dirs));
+    if let Ok(Address { drive: address::Drive::Key(key), version: None, path }) = parsed
+        && path.is_empty()
+        && Drives::of(dirs).of_key(&key).is_none_or(|known| !known.is_there())
+    {
+        let here =
+            std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
+        return Ok((key, here.join(&Link(&key).to_string()[..12])));
+    }
+    let folder = folder_of(typed)?;
+    let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+    Ok((key, folder))
 }
 
 /// Returns the file for a backup: named like the drive and beside its folder, or beside that of the drive around it: what is in there

@@ -84,7 +84,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Recover(args) => stoppable(recover::run(args, out)).await,
         Command::Status(args) => stoppable(status::run(args, out)).await,
         Command::Version => version(out),
-        Command::Help { topic } => help(topic.as_deref(), out),
+        Command::Help { words } => help(&words, out),
     }
 }
 
@@ -106,23 +106,30 @@ fn version(out: &Out) -> Result<(), Error> {
     }
 }
 
-fn help(topic: Option<&str>, out: &Out) -> Result<(), Error> {
+fn help(words: &[String], out: &Out) -> Result<(), Error> {
     let mut command = crate::cli::command();
-    let Some(topic) = topic else {
+    // Usage then begins with the name of the program.
+    command.build();
+    let [topic, ..] = words else {
         return out.data(command.render_long_help().to_string().as_bytes());
     };
-    let text = match (Code::from_name(topic), command.find_subcommand_mut(topic)) {
-        (Some(code), None) => {
-            format!("{} (exit {})\n\n{}\n", code.name(), code.exit(), code.explanation())
-        }
-        (_, Some(found)) => found.render_long_help().to_string(),
-        (None, None) => page(topic).ok_or_else(|| {
-            let names = TOPICS.iter().map(|(name, _)| name.as_bytes().to_vec());
-            let near = nearest(topic.as_bytes(), names);
-            let error = Error::usage(format!("there is no help on {}", escape::text(topic)));
-            let near = near.first().map(|near| format!("did you mean {}?", escape::bytes(near)));
-            near.into_iter().fold(error, Error::hint).hint("datnode help lists commands and topics")
-        })?,
-    };
-    out.data(text.as_bytes())
+    let mut pages = Vec::new();
+    if let Some(code) = Code::from_name(topic) {
+        pages.push(format!("{} (exit {})\n\n{}\n", code.name(), code.exit(), code.explanation()));
+    }
+    let found = words.iter().try_fold(&mut command, |at, word| at.find_subcommand_mut(word));
+    pages.extend(found.map(|found| found.render_long_help().to_string()));
+    if words.len() == 1 {
+        pages.extend(page(topic));
+    }
+    if pages.is_empty() {
+        let names = TOPICS.iter().map(|(name, _)| name.as_bytes().to_vec());
+        let near = nearest(topic.as_bytes(), names);
+        let shown = escape::text(&words.join(" "));
+        let error = Error::usage(format!("there is no help on {shown}"));
+        let near = near.first().map(|near| format!("did you mean {}?", escape::bytes(near)));
+        let error = near.into_iter().fold(error, Error::hint);
+        return Err(error.hint("datnode help lists commands and topics"));
+    }
+    out.data(pages.join("\n\n").as_bytes())
 }
