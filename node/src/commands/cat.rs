@@ -57,6 +57,9 @@ async fn read(args: &Cat, sink: &mut Option<Sink>, out: &Out) -> Result<(), Erro
     Ok(())
 }
 
+/// Writes one block.
+type Write = Box<dyn FnMut(&[u8]) -> Result<(), Error> + Send>;
+
 /// A thread that writes: who reads a pipe may take his time, and peers are answered meanwhile.
 struct Sink {
     blocks: mpsc::Sender<Vec<u8>>,
@@ -65,7 +68,7 @@ struct Sink {
 
 impl Sink {
     fn open(path: Option<PathBuf>, out: &Out) -> Result<Self, Error> {
-        let mut write: Box<dyn FnMut(&[u8]) -> Result<(), Error> + Send> = match path {
+        let mut write: Write = match path {
             Some(path) => {
                 let mut file =
                     File::create(&path).map_err(|error| Error::io("write", &path, &error))?;
