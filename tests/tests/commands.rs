@@ -574,6 +574,9 @@ fn ignored_names_the_rule() {
     write(&user.path("flights"), b"build/x", b"");
     write(&user.path("flights"), b"b", b"");
     drop(user.share(&user.path("flights"), &[]));
+    assert!(Command::new("mkfifo").arg(user.path("flights/pipe")).status().unwrap().success());
+    let told = done(&user, ["ignored", "flights/pipe"]);
+    assert!(told.ends_with("left out: no file, folder or link\n"), "{told}");
     let told = done(
         &user,
         [

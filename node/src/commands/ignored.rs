@@ -23,6 +23,7 @@ pub(super) fn run(args: &Ignored, out: &Out) -> Result<(), Error> {
             Some(first) if first.eq_ignore_ascii_case(DRIVE_FOLDER.as_bytes()) => {
                 Some("the store itself".to_owned())
             }
+            _ if is_special(&path) => Some("no file, folder or link".to_owned()),
             _ => Finder::new(&root, &rules)?.rule_of(below).map(|rule| describe(&rule, &root)),
         };
         if out.json {
@@ -36,6 +37,14 @@ pub(super) fn run(args: &Ignored, out: &Out) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Tells whether something is there that no drive holds: a pipe, a socket, a device.
+fn is_special(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| {
+        let kind = metadata.file_type();
+        !(kind.is_file() || kind.is_dir() || kind.is_symlink())
+    })
 }
 
 /// Returns the shared folder around a path, and the path itself.

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datnode_drive::{DrivePath, Entry, FeedRange, Version, byte_ranges};
 use datnode_feed::{Bitfield, FeedSlot, Seek, StoreError};
@@ -11,11 +12,13 @@ use datnode_proto::{Order, Target, Want};
 
 use super::drive::{Drive, Link, StoreView, URGENT};
 use super::hub::Wanted;
-use super::patience::{LOOK, Patience, Reach};
+use super::patience::{Patience, Reach};
 use super::worker::Worker;
 use crate::control::{Question, ask};
 use crate::error::Error;
 
+/// How often it is looked whether a process of this computer has told what it holds: that takes a moment.
+const ANSWER_LOOK: Duration = Duration::from_millis(2);
 /// How far ahead of the cursor a reader asks, in bytes.
 const READ_AHEAD: u64 = 8 << 20;
 
@@ -57,7 +60,7 @@ impl Snapshot {
             loop {
                 match drive.hub.in_reach(content.id) {
                     Some(blocks) => return blocks,
-                    None => tokio::time::sleep(LOOK).await,
+                    None => tokio::time::sleep(ANSWER_LOOK).await,
                 }
             }
         };
