@@ -1115,4 +1115,41 @@ fn help_is_there_for_all_that_can_be_typed() {
     let keys = help("keys");
     assert!(keys.contains("Usage: datnode keys") && keys.contains("node.key"), "{keys}");
     assert_exit(&user.run(["help", "keys", "none"]), 2);
+fn a_bare_drive_lists_the_folders_that_put_and_mv_make() {
+    let user = User::new();
+    done(&user, ["init", "--bare", "drive"]);
+    let put_at = |path: &str| assert_exit(&put(&user, b"1", &format!("drive/{path}")), 0);
+    let list = |args: &[&str]| done(&user, ["ls"].iter().chain(args));
+    put_at("data/deep/a");
+    assert_eq!(list(&["drive"]), "data/\n");
+    assert_eq!(list(&["drive/data"]), "deep/\n");
+    assert_eq!(list(&["-R", "drive"]), "data/\ndata/deep/\ndata/deep/a\n");
+    let stat = |path: &str| json(&user, ["stat", &format!("drive/{path}")]);
+    let made = stat("data");
+    let is_folder = |of: &Value| of["type"] == "directory" && of["mode"] == "0755";
+    assert!(is_folder(&made), "{made}");
+    assert_eq!(made["entry_change"], stat("data/deep/a")["entry_change"]);
+    // What has an entry keeps it.
+    put_at("data/deep/b");
+    let now = stat("data");
+    assert_eq!(
+        ["entry_change", "mtime"].map(|of| &now[of]),
+        ["entry_change", "mtime"].map(|of| &made[of])
+    );
+
+    done(&user, ["mv", "drive/data/deep", "drive/new/place/for"]);
+    let names = "data/\nnew/\nnew/place/\nnew/place/for/\nnew/place/for/a\nnew/place/for/b\n";
+    assert_eq!(list(&["-R", "drive"]), names, "the folder that is empty now stays");
+    let moved = stat("new/place");
+    assert!(is_folder(&moved), "{moved}");
+    assert!(moved["mtime"].as_str() >= made["mtime"].as_str(), "{moved} after {made}");
+
+    // A folder that is empty takes the place of no file, and a file is no folder.
+    assert_exit(&user.run(["mv", "drive/data", "drive/new/place/for/a"]), 2);
+    assert_exit(&put(&user, b"1", "drive/new/place/for/a/below"), 2);
+    assert_exit(&user.run(["mv", "drive/data", "drive/new/place/for/a/below"]), 2);
+    done(&user, ["rm", "drive/new/place/for/a", "drive/new/place/for/b"]);
+    assert_eq!(list(&["-R", "drive"]), "data/\nnew/\nnew/place/\nnew/place/for/\n");
+    done(&user, ["rm", "-r", "drive/new"]);
+    assert_eq!(list(&["drive"]), "data/\n");
 }

@@ -101,6 +101,20 @@ impl<S: Storage> Editor<'_, S> {
         here(self.base.entry(&view, path))
     }
 
+    /// Returns the folders above some paths that have no entry: a listing would not show them. SPEC 8.1-4
+    pub(super) fn without_entry(
+        &mut self,
+        paths: &[DrivePath],
+    ) -> Result<BTreeSet<DrivePath>, Error> {
+        let mut without = BTreeSet::new();
+        for folder in paths.iter().flat_map(above).collect::<BTreeSet<_>>() {
+            if self.entry(&folder)?.is_none() {
+                without.insert(folder);
+            }
+        }
+        Ok(without)
+    }
+
     /// Returns what is at a path, and all that is in it.
     pub(super) fn below(&mut self, path: &DrivePath) -> Result<Vec<(DrivePath, Entry)>, Error> {
         let mut all: Vec<(DrivePath, Entry)> =

@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::slice;
+use std::time::SystemTime;
 
-use datnode_drive::{DrivePath, Entry, Kind, Op, Version};
-use datnode_feed::{Storage, Store};
+use datnode_drive::{DrivePath, Entry, Kind, Mtime, Op, Version};
+use datnode_feed::{Hash, Storage, Store};
 
 use super::checks::{above, join, safe};
 use super::folder::Folder;
@@ -19,6 +21,9 @@ use crate::cli::escape;
 use crate::error::{Code, Error};
 use crate::import::{How, Imported, Keep, Rules, Walked, Writer};
 use crate::import::{finish, import_paths, look_at};
+
+/// The permission bits of a folder that a change makes in a bare drive, where no disk says which.
+const FOLDER_MODE: u16 = 0o755;
 
 pub(super) struct Editor<'a, S> {
     pub(super) store: &'a mut Store<S>,
@@ -63,6 +68,9 @@ impl<S: Storage> Editor<'_, S> {
             None => {
                 let space = Workspace::new(self.folder)?;
                 Folder::open(space.path())?.put(staged, &safe, false)?;
+                let folders = self.without_entry(slice::from_ref(&path))?;
+                space.set_modes(&folders, FOLDER_MODE)?;
+                touched.extend(folders);
                 self.take_in_file(space.path(), &touched, &path)?
             }
         };
@@ -119,7 +127,8 @@ impl<S: Storage> Editor<'_, S> {
         }
         let new = self.check_place(&to)?;
         let replaces = self.entry(&to)?.is_some();
-        let of_file = matches!(&moved[..], [(path, _)] if path == from);
+        let of_file =
+            matches!(&moved[..], [(path, entry)] if path == from && entry.kind != Kind::Directory);
         if replaces && !of_file {
             let shown = escape::bytes(to.as_bytes());
             return Err(Error::usage(format!("{shown} is no folder")));
@@ -128,10 +137,7 @@ impl<S: Storage> Editor<'_, S> {
         let renamed = renamed.collect::<Result<Vec<_>, _>>()?;
         let count = files(moved.iter().map(|(_, entry)| entry));
         let Some(working) = self.working else {
-            // Entries get other names; their bytes stay where they are.
-            let ops = moved.into_iter().zip(renamed);
-            let ops = ops.flat_map(|((old, entry), new)| [Op::Put(new, entry), Op::Delete(old)]);
-            return self.finish(ops.collect(), &to, count);
+            return self.rename_entries(moved, renamed, &to, count);
         };
         let old = safe(from)?;
         self.check_above(&old)?;
@@ -141,6 +147,25 @@ impl<S: Storage> Editor<'_, S> {
         working.rename(&old, &new, replaces)?;
         let done = self.take_in(self.folder, &touched)?;
         Ok(edited(&done.version, &self.base, &to, (0, done.bytes_new, count)))
+    }
+
+    /// Gives entries other names; their bytes stay where they are.
+    fn rename_entries(
+        &mut self,
+        moved: Vec<(DrivePath, Entry)>,
+        renamed: Vec<DrivePath>,
+        to: &DrivePath,
+        count: u64,
+    ) -> Result<Edited, Error> {
+        let mut folders = self.without_entry(&renamed)?;
+        for path in &renamed {
+            folders.remove(path);
+        }
+        let made = new_folder(now());
+        let folders = folders.into_iter().map(|path| Op::Put(path, made.clone()));
+        let ops = moved.into_iter().zip(renamed);
+        let ops = ops.flat_map(|((old, entry), new)| [Op::Put(new, entry), Op::Delete(old)]);
+        self.finish(ops.chain(folders).collect(), to, count)
     }
 
     /// Makes a change of the index alone.
@@ -185,9 +210,30 @@ impl<S: Storage> Editor<'_, S> {
     }
 }
 
-/// Returns how many of some entries are no folders: only a drive with a working folder has entries for those.
+/// Returns how many of some entries are no folders: those that come and go with what is in them are not counted.
 fn files<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
     entries.filter(|entry| entry.kind != Kind::Directory).count() as u64
+}
+
+/// Returns the entry of a folder that a change makes in a bare drive.
+const fn new_folder(mtime: Mtime) -> Entry {
+    Entry {
+        kind: Kind::Directory,
+        size: 0,
+        mode: FOLDER_MODE,
+        mtime,
+        target: Vec::new(),
+        chunks: Hash([0; 32]),
+        content: Hash([0; 32]),
+        extents: Vec::new(),
+        change: 0,
+    }
+}
+
+fn now() -> Mtime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    Mtime { seconds, nanos: since.subsec_nanos() }
 }
 
 /// Returns the path that `path`, which is `from` or in it, has when that is moved to `to`; it has to be one that may land.

@@ -2,9 +2,12 @@
 //!
 //! Invariant: what a process that is gone left behind is removed by whoever comes next, and nothing else is.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use datnode_drive::DrivePath;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -56,6 +59,16 @@ impl Workspace {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Gives folders in it their permission bits, whatever the umask left of those.
+    pub(super) fn set_modes(&self, folders: &BTreeSet<DrivePath>, mode: u16) -> Result<(), Error> {
+        for folder in folders {
+            let at = self.0.join(super::as_path(folder.as_bytes()));
+            fs::set_permissions(&at, Permissions::from_mode(mode.into()))
+                .map_err(|error| Error::io("write", &at, &error))?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Workspace {
@@ -86,5 +99,15 @@ mod tests {
         assert_ne!(other, workspace.path());
         drop(workspace);
         assert!(fs::read_dir(staged).unwrap().next().is_none());
+    }
+    #[test]
+    fn a_folder_has_its_mode_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path()).unwrap();
+        let (at, path) = (workspace.path().join("d"), DrivePath::from_bytes("d").unwrap());
+        fs::create_dir(&at).unwrap();
+        fs::set_permissions(&at, Permissions::from_mode(0o700)).unwrap();
+        workspace.set_modes(&BTreeSet::from([path]), 0o755).unwrap();
+        assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o755);
     }
 }
