@@ -1153,3 +1153,38 @@ fn a_bare_drive_lists_the_folders_that_put_and_mv_make() {
     done(&user, ["rm", "-r", "drive/new"]);
     assert_eq!(list(&["drive"]), "data/\n");
 }
+
+#[test]
+fn the_root_of_a_drive_is_neither_deleted_nor_moved() {
+    for bare in [false, true] {
+        let user = User::new();
+        done(&user, ["init", "drive"].into_iter().chain(bare.then_some("--bare")));
+        let refused = |args: &[&str], name: &str| {
+            let before = (done(&user, ["log", "drive"]), tree(&user.path("drive")));
+            let output = user.run(args);
+            assert_exit(&output, 2);
+            let said = said(&output);
+            let folder = user.path("drive").canonicalize().unwrap();
+            let hint = format!("such as {}/{name}\n", folder.display());
+            assert!(said.contains("E-USAGE") && said.contains(&hint), "{args:?}: {said}");
+            assert_eq!((done(&user, ["log", "drive"]), tree(&user.path("drive"))), before);
+        };
+        refused(&["rm", "-r", "drive"], "NAME");
+        for path in ["data/a", "data/b", "z"] {
+            assert_exit(&put(&user, b"1", &format!("drive/{path}")), 0);
+        }
+        for root in ["drive", "drive/"] {
+            refused(&["rm", "-r", root], "data");
+            refused(&["rm", root], "data");
+            refused(&["rm", "-r", "drive/z", root], "data");
+            refused(&["mv", root, "drive/data"], "data");
+            refused(&["mv", root, root], "data");
+            refused(&["put", "-", root], "data");
+        }
+        assert_eq!(done(&user, ["ls", "drive"]), "data/\nz\n");
+        // What goes into the root is not put in its place.
+        done(&user, ["mv", "drive/data/a", "drive/"]);
+        done(&user, ["rm", "-r", "drive/data"]);
+        assert_eq!(done(&user, ["ls", "drive"]), "a\nz\n");
+    }
+}

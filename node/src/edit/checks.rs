@@ -37,6 +37,19 @@ impl<S: Storage> Editor<'_, S> {
         Ok(safe)
     }
 
+    /// Refuses the root of a drive, which is no name in it; `done` is what was to be done with it.
+    pub(super) fn check_not_root(&mut self, path: &DrivePath, done: &str) -> Result<(), Error> {
+        if !path.is_root() {
+            return Ok(());
+        }
+        let view = View::new(self.store, self.writer.changes.0, None);
+        let first = here(self.base.list(&view, path, None, 1))?.into_iter().next();
+        let name = first.map_or_else(|| b"NAME".to_vec(), |(name, _)| name);
+        let (folder, name) = (escape::path(self.folder), escape::bytes(&name));
+        Err(Error::usage(format!("the root of a drive cannot be {done}"))
+            .hint(format!("name what is in it, such as {folder}/{name}")))
+    }
+
     /// Refuses what is on the disk and not in the drive as it is there: no version would have it.
     pub(super) fn check_shared(
         &self,

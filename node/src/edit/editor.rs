@@ -47,6 +47,7 @@ impl<S: Storage> Editor<'_, S> {
             (false, _) => path,
             (true, Some(name)) => join(&path, &name.0)?,
             (true, None) => {
+                self.check_not_root(&path, "replaced by a file")?;
                 return Err(Error::usage(
                     "this is a folder; give the name that the file is to have",
                 ));
@@ -82,6 +83,7 @@ impl<S: Storage> Editor<'_, S> {
         let first = paths.first().ok_or_else(|| Error::usage("nothing is named"))?;
         let mut all = BTreeMap::new();
         for path in paths {
+            self.check_not_root(path, "deleted")?;
             if self.is_folder(path)? && !recursive {
                 let shown = escape::bytes(path.as_bytes());
                 return Err(Error::usage(format!("{shown} is a folder"))
@@ -114,8 +116,9 @@ impl<S: Storage> Editor<'_, S> {
 
     /// Gives what is at a path another one.
     pub(super) fn rename(&mut self, from: &DrivePath, to: DrivePath) -> Result<Edited, Error> {
+        self.check_not_root(from, "moved")?;
         let moved = self.below(from)?;
-        if moved.is_empty() || from.is_root() {
+        if moved.is_empty() {
             return Err(self.missing(from));
         }
         let to = match self.is_folder(&to)? {
