@@ -1179,9 +1179,10 @@ fn the_root_of_a_drive_is_neither_deleted_nor_moved() {
             refused(&["rm", "-r", "drive/z", root], "data");
             refused(&["mv", root, "drive/data"], "data");
             refused(&["mv", root, root], "data");
-            refused(&["put", "-", root], "data");
+            refused(&["put", "-", root], "NAME");
         }
         assert_eq!(done(&user, ["ls", "drive"]), "data/\nz\n");
+        refused(&["put", "-", "drive/data"], "data/NAME");
         // What goes into the root is not put in its place.
         done(&user, ["mv", "drive/data/a", "drive/"]);
         done(&user, ["rm", "-r", "drive/data"]);

@@ -47,10 +47,11 @@ impl<S: Storage> Editor<'_, S> {
             (false, _) => path,
             (true, Some(name)) => join(&path, &name.0)?,
             (true, None) => {
-                self.check_not_root(&path, "replaced by a file")?;
+                let named = self.folder.join(super::as_path(path.as_bytes())).join("NAME");
                 return Err(Error::usage(
                     "this is a folder; give the name that the file is to have",
-                ));
+                )
+                .hint(format!("such as {}", escape::path(&named))));
             }
         };
         let safe = self.check_place(&path)?;
