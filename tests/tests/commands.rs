@@ -1115,6 +1115,9 @@ fn help_is_there_for_all_that_can_be_typed() {
     let keys = help("keys");
     assert!(keys.contains("Usage: datnode keys") && keys.contains("node.key"), "{keys}");
     assert_exit(&user.run(["help", "keys", "none"]), 2);
+}
+
+#[test]
 fn a_bare_drive_lists_the_folders_that_put_and_mv_make() {
     let user = User::new();
     done(&user, ["init", "--bare", "drive"]);

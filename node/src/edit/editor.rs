@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::slice;
-use std::time::SystemTime;
 
 use datnode_drive::{DrivePath, Entry, Kind, Mtime, Op, Version};
 use datnode_feed::{Hash, Storage, Store};
@@ -20,7 +19,7 @@ use super::{Edited, Raw};
 use crate::cli::escape;
 use crate::error::{Code, Error};
 use crate::import::{How, Imported, Keep, Rules, Walked, Writer};
-use crate::import::{finish, import_paths, look_at};
+use crate::import::{finish, import_paths, look_at, now};
 
 /// The permission bits of a folder that a change makes in a bare drive, where no disk says which.
 const FOLDER_MODE: u16 = 0o755;
@@ -232,12 +231,6 @@ const fn new_folder(mtime: Mtime) -> Entry {
         extents: Vec::new(),
         change: 0,
     }
-}
-
-fn now() -> Mtime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Mtime { seconds, nanos: since.subsec_nanos() }
 }
 
 /// Returns the path that `path`, which is `from` or in it, has when that is moved to `to`; it has to be one that may land.

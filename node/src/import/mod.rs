@@ -318,7 +318,8 @@ pub fn finish<S: Storage>(
     Ok(made.version)
 }
 
-fn now() -> Mtime {
+/// Returns the time, as entries have it.
+pub(crate) fn now() -> Mtime {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Mtime {
         seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
