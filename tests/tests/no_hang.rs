@@ -363,13 +363,11 @@ fn beside_an_owner_that_is_stopped() {
         &["share", "source"],
         &["verify", "source"],
         &["recover", "source"],
-    ];
-    let beside = [
-        &["clone", link, "copy"][..],
+        // Its key stands for it.
         &["ls", link],
-        &["--offline", "clone", link, "copy-offline"],
         &["--offline", "ls", link],
     ];
+    let beside = [&["clone", link, "copy"][..], &["--offline", "clone", link, "copy-offline"]];
     let rows = within.map(|args| (args, Code::Locked)).into_iter();
     let rows: Vec<_> = rows.chain(beside.map(|args| (args, Code::NoPeers))).collect();
     let begin = |(args, code): &(&[&str], Code)| {
