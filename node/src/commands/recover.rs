@@ -103,7 +103,7 @@ async fn follow(drive: &Drive, known: u64) -> Result<(), Error> {
         // Whoever met nobody knows nothing of others' histories.
         let (hub, changes) = (&drive.hub, drive.changes.id);
         let met = async {
-            while !hub.is_newest(changes, u64::MAX) {
+            while !hub.is_newest(changes, u64::MAX) && !drive.changes.news.borrow().accused {
                 tokio::time::sleep(LOOK).await;
             }
         };
