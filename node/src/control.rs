@@ -46,6 +46,11 @@ pub enum Question {
         /// The one behind the last.
         end: u64,
     },
+    /// To hold what its store has against the signatures.
+    Check {
+        /// Whether all bytes are hashed.
+        full: bool,
+    },
     /// To read its settings again.
     Reload,
     /// To change the drive that it writes.

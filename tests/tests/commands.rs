@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use datnode_tests::{Thing, User, assert_exit, noise, process, tree, write};
+use datnode_tests::{Thing, User, assert_exit, noise, process, rot, tree, write};
 use serde_json::Value;
 
 fn text(output: &Output) -> String {
@@ -1191,4 +1191,23 @@ fn the_root_of_a_drive_is_neither_deleted_nor_moved() {
         done(&user, ["rm", "-r", "drive/data"]);
         assert_eq!(done(&user, ["ls", "drive"]), "a\nz\n");
     }
+}
+
+#[test]
+fn a_drive_is_verified_while_it_is_served() {
+    let user = User::new();
+    write(&user.path("flights"), b"film", &noise(1, 1 << 20));
+    let sharer = user.share(&user.path("flights"), &[]);
+    let checked = json(&user, ["verify", "flights"]);
+    assert!(checked["bytes"].as_u64().unwrap() > 1 << 20, "{checked}");
+    assert_eq!((&checked["signatures"], &checked["bad"]), (&2.into(), &serde_json::json!([])));
+    assert_eq!(json(&user, ["verify", "--quick", "flights"])["blocks"], checked["blocks"]);
+    rot(&user.path("flights/.dat/store/data"), 500_000);
+    let bad = user.run(["verify", "flights"]);
+    assert_exit(&bad, 6);
+    assert!(said(&bad).contains("film block "), "{}", said(&bad));
+    // Only the owner of a store repairs it.
+    assert_exit(&user.run(["verify", "--repair", "flights"]), 9);
+    drop(sharer);
+    assert_exit(&user.run(["verify", "flights"]), 6);
 }

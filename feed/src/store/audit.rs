@@ -20,6 +20,18 @@ pub struct Checked {
     pub bad: u64,
 }
 
+impl core::ops::AddAssign for Checked {
+    fn add_assign(&mut self, other: Self) {
+        self.blocks += other.blocks;
+        self.bytes += other.bytes;
+        self.signatures += other.signatures;
+        self.bad += other.bad;
+    }
+}
+
+/// What it takes to check a block, in bytes that could be hashed meanwhile.
+const CHECK_COST: u64 = 1024;
+
 impl<S: Storage> Store<S> {
     /// Checks the head's signature and root, and each block that is here; `full` hashes the bytes and the path to the peak,
     /// otherwise only that a leaf and a place are recorded. Nothing is changed.
@@ -32,16 +44,44 @@ impl<S: Storage> Store<S> {
         full: bool,
         on_bad: &mut dyn FnMut(BlockIndex),
     ) -> Result<Checked, StoreError> {
-        self.flush_data()?;
-        let mut checked = Checked::default();
-        let Some(head) = self.head(slot).copied() else { return Ok(checked) };
+        let mut checked = self.check_head(slot)?;
+        let (blocks, _) = self.check_blocks(slot, 0, full, u64::MAX, on_bad)?;
+        checked += blocks;
+        Ok(checked)
+    }
+
+    /// Checks the head's signature and root alone.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check).
+    pub fn check_head(&mut self, slot: FeedSlot) -> Result<Checked, StoreError> {
+        let Some(head) = self.head(slot).copied() else { return Ok(Checked::default()) };
         self.head_peaks(slot)?;
         if head.verify(&self.feed(slot).key).is_err() {
             return Err(StoreError::Damaged("head of a feed"));
         }
-        checked.signatures = 1;
-        let mut from = 0;
-        while let Some(block) = self.have(slot).iter_ones(from..head.head.length).next() {
+        Ok(Checked { signatures: 1, ..Checked::default() })
+    }
+
+    /// Checks the blocks that are here from `from` on, until they have so many bytes; returns where to go on, if that is not the
+    /// end.
+    ///
+    /// # Errors
+    /// Those of [`check`](Self::check).
+    pub fn check_blocks(
+        &mut self,
+        slot: FeedSlot,
+        mut from: u64,
+        full: bool,
+        bytes_max: u64,
+        on_bad: &mut dyn FnMut(BlockIndex),
+    ) -> Result<(Checked, Option<u64>), StoreError> {
+        self.flush_data()?;
+        let mut checked = Checked::default();
+        while let Some(block) = self.have(slot).iter_ones(from..self.length(slot)).next() {
+            if checked.bytes.saturating_add(checked.blocks * CHECK_COST) >= bytes_max {
+                return Ok((checked, Some(block)));
+            }
             from = block + 1;
             let block = BlockIndex(block);
             checked.blocks += 1;
@@ -53,7 +93,7 @@ impl<S: Storage> Store<S> {
                 }
             }
         }
-        Ok(checked)
+        Ok((checked, None))
     }
 
     /// Drops a block that is not what was signed, and the nodes between it and its peak that do not fit together, so that both

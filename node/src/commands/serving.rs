@@ -14,6 +14,7 @@ use tokio::task::JoinError;
 
 use super::link::qr;
 use super::peers::{how, report, short};
+use super::verify::check;
 use super::writing::writer;
 use crate::address::{Link, Ticket, key::hex};
 use crate::cli::escape;
@@ -79,6 +80,7 @@ impl Serving {
                         let latest = drive.latest().await?;
                         latest.bring(start..end).await.map(|()| json!({}))
                     }
+                    Question::Check { full } => check(&drive, full).await,
                     Question::Reload => reload(&drive),
                     Question::Edit(order) => {
                         let pen = pen.map_or_else(|| Err(without_pen(&drive.key)), Ok)?;

@@ -5,30 +5,38 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use datnode_drive::{DrivePath, Entry};
-use datnode_feed::{Checked, FeedSlot, PublicKey};
+use datnode_feed::{BlockIndex, Checked, FeedSlot, PublicKey, StoreError};
 use datnode_proto::{Order, Priority, Target, Want};
 use serde_json::{Value, json};
 
-use super::context::{blocking, disk, folder_of, hub, network, patience, read_key};
+use super::context::{blocking, disk, folder_of, hub, network, open, owner, patience, read_key};
 use super::doubted;
 use crate::address::VersionSpec;
 use crate::cli::Verify;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Count, Size, Span};
+use crate::control::{Question, ask};
 use crate::dirs::Dirs;
-use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, start};
-use crate::error::Error;
+use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Worker, start};
+use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, Others, landed};
 
+/// How many bytes are checked before a store is somebody else's for a while.
+const CHECK_BYTES: u64 = 8 << 20;
 /// How many damaged blocks are named.
 const NAMES_MAX: usize = 10;
 
 pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let folder = folder_of(&args.folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-    let mut store = disk(&folder, false)?;
+    let mut store = match disk(&folder, false) {
+        Err(locked) if locked.code() == Code::Locked && !args.repair => {
+            return beside(&args, &folder, &key, locked, out).await;
+        }
+        store => store?,
+    };
     let started = Instant::now();
     let (mut store, (checked, mut bad)) = blocking(move || {
         let found = audit(&mut store, &key, !args.quick)?;
@@ -63,11 +71,7 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let reach = Reach::Folder(folder.clone());
     let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience.clone() };
     let mut drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
-    if !bad.is_empty()
-        && let Err(error) = name(&drive, &folder, &mut bad).await
-    {
-        tracing::debug!(error = error.message(), "damaged blocks cannot be named by file");
-    }
+    name_all(&drive, &folder, &mut bad).await;
     say(out, &checked, &bad, took);
     if !args.repair || bad.is_empty() {
         record(out, &checked, &bad, 0)?;
@@ -116,15 +120,69 @@ fn audit(store: &mut AnyStore, key: &PublicKey, full: bool) -> Result<(Checked, 
     let (mut total, mut bad) = (Checked::default(), Vec::new());
     for (slot, feed) in feeds {
         let feed = if feed == *key { CHANGES } else { CONTENT };
-        let mut note = |block: datnode_feed::BlockIndex| {
+        let mut note = |block: BlockIndex| {
             bad.push(Bad { feed, block: block.0, file: None });
         };
-        let checked = store.check(slot, full, &mut note).map_err(Error::store)?;
-        total.blocks += checked.blocks;
-        total.bytes += checked.bytes;
-        total.signatures += checked.signatures;
+        total += store.check(slot, full, &mut note).map_err(Error::store)?;
     }
     Ok((total, bad))
+}
+
+/// Holds what an open drive's store has against the signatures, a little at a time: it goes on serving. Answers what
+/// [`beside`] asks.
+pub(super) async fn check(drive: &Drive, full: bool) -> Result<Value, Error> {
+    let feeds: Vec<_> = drive.store.query(|worker| worker.store.feeds().collect()).await;
+    let (mut total, mut bad) = (Checked::default(), Vec::new());
+    for (slot, key) in feeds {
+        let feed = if key == drive.key { CHANGES } else { CONTENT };
+        let head = drive.store.query(move |worker| worker.store.check_head(slot)).await;
+        total += head.map_err(Error::store)?;
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let some = move |worker: &mut Worker| {
+                let mut found = Vec::new();
+                let mut note = |block: BlockIndex| found.push(block.0);
+                let checked =
+                    worker.store.check_blocks(slot, from, full, CHECK_BYTES, &mut note)?;
+                Ok::<_, StoreError>((checked, found))
+            };
+            let ((checked, rest), found) = drive.store.query(some).await.map_err(Error::store)?;
+            total += checked;
+            bad.extend(found.into_iter().map(|block| Bad { feed, block, file: None }.record()));
+            next = rest;
+        }
+    }
+    Ok(json!({
+        "blocks": total.blocks, "bytes": total.bytes, "signatures": total.signatures, "bad": bad,
+    }))
+}
+
+/// Has the process that has the store open check it.
+async fn beside(
+    args: &Verify,
+    folder: &Path,
+    key: &PublicKey,
+    locked: Error,
+    out: &Out,
+) -> Result<(), Error> {
+    let Some(owner) = owner(&Dirs::open()?, key, &locked) else { return Err(locked) };
+    let started = Instant::now();
+    let said = match ask(&owner.socket, &Question::Check { full: !args.quick }).await {
+        Err(error) if error.code() == Code::Locked => {
+            return Err(locked.context("it does not answer"));
+        }
+        said => said?,
+    };
+    let number = |name: &str| said[name].as_u64().unwrap_or_default();
+    let (blocks, bytes, signatures) = (number("blocks"), number("bytes"), number("signatures"));
+    let found = said["bad"].as_array().map_or(&[][..], |bad| bad);
+    let mut bad: Vec<Bad> = found.iter().filter_map(Bad::of).collect();
+    let checked = Checked { blocks, bytes, signatures, bad: bad.len() as u64 };
+    let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
+    name_all(&opened.drive, folder, &mut bad).await;
+    say(out, &checked, &bad, started.elapsed());
+    record(out, &checked, &bad, 0)?;
+    verdict(&bad, None)
 }
 
 /// Notes which blocks are to be brought back.
@@ -134,7 +192,7 @@ fn note(folder: &Path, bad: &[Bad]) -> Result<(), Error> {
 
 fn discard(store: &mut AnyStore, key: &PublicKey, bad: &Bad) -> Result<(), Error> {
     let Some(slot) = slot(store, key, bad.feed) else { return Ok(()) };
-    store.discard(slot, datnode_feed::BlockIndex(bad.block)).map_err(Error::store)
+    store.discard(slot, BlockIndex(bad.block)).map_err(Error::store)
 }
 
 fn holds(store: &AnyStore, key: &PublicKey, bad: &Bad) -> bool {
@@ -149,6 +207,15 @@ fn slot(store: &AnyStore, key: &PublicKey, feed: &str) -> Option<FeedSlot> {
 async fn here(drive: &Drive, folder: &Path) -> Result<Snapshot, Error> {
     let landed = landed(folder)?.last().copied();
     drive.version(&landed.map_or(VersionSpec::Latest, VersionSpec::Number)).await
+}
+
+/// Finds the files that damaged blocks belong to, as far as the index is whole.
+async fn name_all(drive: &Drive, folder: &Path, bad: &mut [Bad]) {
+    if !bad.is_empty()
+        && let Err(error) = name(drive, folder, bad).await
+    {
+        tracing::debug!(error = error.message(), "damaged blocks cannot be named by file");
+    }
 }
 
 /// Finds the files that damaged blocks belong to.
@@ -230,6 +297,12 @@ impl Bad {
             None if self.feed == CHANGES => format!("block {} of the changes", self.block),
             None => format!("block {} of the content, of an older version", self.block),
         }
+    }
+
+    /// Reads what [`record`](Self::record) wrote in another process, but for the file.
+    fn of(record: &Value) -> Option<Self> {
+        let feed = if record["feed"] == CHANGES { CHANGES } else { CONTENT };
+        Some(Self { feed, block: record["block"].as_u64()?, file: None })
     }
 
     fn record(&self) -> Value {
