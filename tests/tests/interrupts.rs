@@ -59,18 +59,21 @@ fn while_the_terminal_is_an_editors() {
     let user = User::new();
     fs::create_dir_all(user.path("")).unwrap();
     let editor = user.path("editor");
-    let script = "#!/bin/sh\ntrap 'echo still here' INT\necho editing\nread line\nread line\n";
+    let script =
+        "#!/bin/sh\ntrap 'echo still here' INT\necho editing\nwhile ! read line; do :; done\n";
     fs::write(&editor, script).unwrap();
     fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = user.command(["config", "edit"]);
     command.env("VISUAL", &editor);
     let mut pty = Pty::start(&command, 80);
     pty.wait_for(0, "editing");
-    pty.press("\x03");
-    pty.wait_for(0, "still here");
-    // Had it been ours as well, we were gone now.
-    std::thread::sleep(Duration::from_secs(3));
-    pty.press("\n\n");
+    // Were it ours as well, the second one would end us at once.
+    let mut at = 0;
+    for _ in 0..2 {
+        pty.press("\x03");
+        at = pty.wait_for(at, "still here\r\n").len();
+    }
+    pty.press("\n");
     assert_eq!(pty.end(), 0, "{}", pty.shown());
 }
 

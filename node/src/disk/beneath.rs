@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// How often an open is tried again that a concurrent rename or a signal disturbed.
@@ -150,6 +150,29 @@ fn refuse_dots(component: &[u8]) -> io::Result<()> {
         b"" | b"." | b".." => Err(Errno::XDEV.into()),
         _ => Ok(()),
     }
+}
+
+/// Renames, from one folder into another; what is at the new name is only replaced if that is wanted.
+///
+/// # Errors
+/// What the system says; that something is there, where it is not to be replaced.
+pub fn rename(
+    (old, name): (impl AsFd, impl rustix::path::Arg + Copy),
+    (new, base): (impl AsFd, &[u8]),
+    replace: bool,
+) -> io::Result<()> {
+    if !replace {
+        match fs::renameat_with(&old, name, &new, base, RenameFlags::NOREPLACE) {
+            // Not all file systems have the call; then it is looked, and done.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                if fs::statat(&new, base, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                    return Err(Errno::EXIST.into());
+                }
+            }
+            other => return Ok(other?),
+        }
+    }
+    Ok(fs::renameat(&old, name, &new, base)?)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::slice;
 
-use datnode_drive::{DrivePath, Entry, Kind, Mtime, Op, Version};
-use datnode_feed::{Hash, Storage, Store};
+use datnode_drive::{DrivePath, Entry, Kind, Op, Version};
+use datnode_feed::{Storage, Store};
 
 use super::checks::{above, join, safe};
 use super::folder::Folder;
@@ -164,7 +164,7 @@ impl<S: Storage> Editor<'_, S> {
         for path in &renamed {
             folders.remove(path);
         }
-        let made = new_folder(now());
+        let made = Entry::directory(FOLDER_MODE, now());
         let folders = folders.into_iter().map(|path| Op::Put(path, made.clone()));
         let ops = moved.into_iter().zip(renamed);
         let ops = ops.flat_map(|((old, entry), new)| [Op::Put(new, entry), Op::Delete(old)]);
@@ -216,21 +216,6 @@ impl<S: Storage> Editor<'_, S> {
 /// Returns how many of some entries are no folders: those that come and go with what is in them are not counted.
 fn files<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
     entries.filter(|entry| entry.kind != Kind::Directory).count() as u64
-}
-
-/// Returns the entry of a folder that a change makes in a bare drive.
-const fn new_folder(mtime: Mtime) -> Entry {
-    Entry {
-        kind: Kind::Directory,
-        size: 0,
-        mode: FOLDER_MODE,
-        mtime,
-        target: Vec::new(),
-        chunks: Hash([0; 32]),
-        content: Hash([0; 32]),
-        extents: Vec::new(),
-        change: 0,
-    }
 }
 
 /// Returns the path that `path`, which is `from` or in it, has when that is moved to `to`; it has to be one that may land.

@@ -5,15 +5,14 @@
 //! Elsewhere: the handle (`disk::beneath`), how a clone lands in a folder (`landing`).
 
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use datnode_drive::SafePath;
-use rustix::fs::{self as sys, AtFlags, CWD, FileType, Mode, RenameFlags};
+use rustix::fs::{self as sys, AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 
 use crate::cli::escape;
-use crate::disk::beneath::{Beneath, split};
+use crate::disk::beneath::{Beneath, rename, split};
 use crate::error::{Code, Error};
 
 /// A working folder, by its handle.
@@ -93,26 +92,6 @@ impl Folder {
             _ => Ok(()),
         }
     }
-}
-
-/// Renames, from one folder into another.
-fn rename(
-    (old, name): (impl AsFd, impl rustix::path::Arg + Copy),
-    (new, base): (impl AsFd, &[u8]),
-    replace: bool,
-) -> io::Result<()> {
-    if !replace {
-        match sys::renameat_with(&old, name, &new, base, RenameFlags::NOREPLACE) {
-            // Not all file systems have the call; then it is looked, and done.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                if sys::statat(&new, base, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                    return Err(Errno::EXIST.into());
-                }
-            }
-            other => return Ok(other?),
-        }
-    }
-    Ok(sys::renameat(&old, name, &new, base)?)
 }
 
 /// What the disk says of a path; that something is there of which the drive does not know is the user's to settle.

@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt as _;
 
 use datnode_drive::{Entry, Mtime, TEMPORARY_PREFIX};
 use datnode_feed::Hash;
-use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::earlier::Was;
 use super::look::same_chunks;
 use super::pieces::ALIGNED;
-use crate::disk::beneath::{Beneath, join, regular, split};
+use crate::disk::beneath::{Beneath, join, regular, rename, split};
 
 /// Files at least this long get their room before they are written.
 const PREALLOCATE: u64 = 1 << 20;
@@ -344,18 +344,7 @@ fn write_direct(file: &File, offset: u64, pages: &[u8]) -> io::Result<()> {
 
 /// Renames within a folder; what is at the new name is only replaced if that is wanted.
 fn name(folder: impl AsFd, from: &[u8], to: &[u8], replace: bool) -> io::Result<()> {
-    if !replace {
-        match sys::renameat_with(&folder, from, &folder, to, RenameFlags::NOREPLACE) {
-            // Not all file systems have the call; then it is looked, and done.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                if sys::statat(&folder, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                    return Err(Errno::EXIST.into());
-                }
-            }
-            other => return Ok(other?),
-        }
-    }
-    Ok(sys::renameat(&folder, from, &folder, to)?)
+    rename((&folder, from), (&folder, to), replace)
 }
 
 fn times(mtime: Mtime) -> Timestamps {
