@@ -90,7 +90,7 @@ fn replicator(order: Order, held: fn(u64) -> Runs) -> Replicator {
     replicator.add_feed(FEED, Replica { key, class, head, have, accusation: None });
     (0..PEERS).for_each(|peer| connect(&mut replicator, PeerId(peer), held(peer)));
     let target = Target::Blocks(vec![0..LENGTH]);
-    replicator.want(FEED, Want { target, priority: Priority(0), order });
+    replicator.want(FEED, Want { priority: Priority(0), order, ..Want::new(target) });
     replicator
 }
 

@@ -70,12 +70,12 @@ impl Reader {
 
     fn want(&mut self, blocks: Runs, priority: u8) {
         let (target, priority) = (Target::Blocks(blocks), Priority(priority));
-        self.replicator.want(FEED, Want { target, priority, order: Order::Linear });
+        self.replicator.want(FEED, Want { priority, order: Order::Linear, ..Want::new(target) });
     }
 
     fn want_bytes(&mut self, byte: u64) {
         let (target, priority) = (Target::Bytes(byte..byte + 1), Priority(200));
-        self.replicator.want(FEED, Want { target, priority, order: Order::Linear });
+        self.replicator.want(FEED, Want { priority, order: Order::Linear, ..Want::new(target) });
     }
 
     /// Lets time pass; whatever is due in it happens.
@@ -661,7 +661,8 @@ fn who_may_help_is_known() {
     assert!(reader.replicator.may_help(PeerId(0)));
     reader.tell(PeerId(0), &part(vec![], vec![5..10]));
     assert!(!reader.replicator.may_help(PeerId(0)), "it holds everything but that");
-    let bytes = Want { target: Target::Bytes(0..9), priority: Priority(1), order: Order::Linear };
+    let bytes =
+        Want { priority: Priority(1), order: Order::Linear, ..Want::new(Target::Bytes(0..9)) };
     reader.replicator.want(FEED, bytes);
     assert!(reader.replicator.may_help(PeerId(0)), "which blocks these are is not known");
     let asked = reader.asks(PeerId(0));

@@ -138,14 +138,15 @@ impl Host {
         priority: u8,
         order: Order,
     ) -> WantId {
-        let want = Want { target: Target::Blocks(blocks), priority: Priority(priority), order };
+        let want =
+            Want { priority: Priority(priority), order, ..Want::new(Target::Blocks(blocks)) };
         self.replicator.want(FEED, want)
     }
 
     /// Wants bytes.
     pub fn want_bytes(&mut self, bytes: std::ops::Range<u64>) -> WantId {
         let want =
-            Want { target: Target::Bytes(bytes), priority: Priority(9), order: Order::Linear };
+            Want { priority: Priority(9), order: Order::Linear, ..Want::new(Target::Bytes(bytes)) };
         self.replicator.want(FEED, want)
     }
 

@@ -361,7 +361,7 @@ fn fetch(node: &Node) -> Duration {
     wait_until(HANGS, "the two meet", || reader.hub.in_reach(reader.feed).is_some());
     let started = Instant::now();
     let target = Target::Blocks(vec![0..BLOCKS]);
-    let want = Want { target, priority: Priority(0), order: Order::Linear };
+    let want = Want { priority: Priority(0), order: Order::Linear, ..Want::new(target) };
     let mut wanted = reader.hub.want(reader.feed, want);
     reader.runtime.block_on(wanted.done());
     started.elapsed()

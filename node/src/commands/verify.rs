@@ -260,7 +260,8 @@ async fn repair(drive: &Drive, folder: &Path, bad: &[Bad], writes: bool) -> Resu
 async fn fetch(drive: &Drive, link: &Link, bad: &[Bad], feed: &str) -> Result<(), Error> {
     let blocks = bad.iter().filter(|bad| bad.feed == feed).map(|bad| bad.block..bad.block + 1);
     let (target, priority) = (Target::Blocks(blocks.collect()), Priority(0));
-    let mut wanted = drive.hub.want(link.id, Want { target, priority, order: Order::Rarest });
+    let mut wanted =
+        drive.hub.want(link.id, Want { priority, order: Order::Rarest, ..Want::new(target) });
     drive.patience.wait(&drive.hub, wanted.done()).await
 }
 

@@ -219,7 +219,8 @@ impl Drive {
         let runs: Vec<_> = blocks.map(|block| block.0..block.0 + 1).collect();
         // One that was here until it was read and found rotten is here no longer.
         self.hub.lost(self.changes.id, runs.iter().cloned());
-        let want = Want { target: Target::Blocks(runs), priority: URGENT, order: Order::Linear };
+        let want =
+            Want { priority: URGENT, order: Order::Linear, ..Want::new(Target::Blocks(runs)) };
         let mut wanted = self.hub.want(self.changes.id, want);
         self.patience.wait(&self.hub, wanted.done()).await
     }

@@ -302,7 +302,7 @@ impl Several<'_> {
         let hub = &self.snapshot.drive.hub;
         hub.lost(content.id, lost);
         let want =
-            Want { target: Target::Blocks(runs), priority: Priority(0), order: Order::Rarest };
+            Want { priority: Priority(0), order: Order::Rarest, ..Want::new(Target::Blocks(runs)) };
         Ok(Some(hub.want(content.id, want)))
     }
 

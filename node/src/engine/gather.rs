@@ -22,7 +22,8 @@ impl Drive {
             return Ok(0);
         }
         let (target, priority) = (Target::Blocks(vec![0..length]), Priority(0));
-        let mut wanted = self.hub.want(feed.id, Want { target, priority, order: Order::Rarest });
+        let mut wanted =
+            self.hub.want(feed.id, Want { priority, order: Order::Rarest, ..Want::new(target) });
         let out_of_reach = async {
             loop {
                 tokio::time::sleep(LOOK).await;

@@ -137,7 +137,7 @@ impl Snapshot {
             let Some(at) = missing.map_err(Error::store)? else { return Ok(()) };
             wanted.get_or_insert_with(|| {
                 let (target, order) = (Target::Bytes(at..bytes.end), Order::Linear);
-                drive.hub.want(content.id, Want { target, priority: URGENT, order })
+                drive.hub.want(content.id, Want { priority: URGENT, order, ..Want::new(target) })
             });
             let changed = async { news.changed().await.is_ok() };
             if !drive.patience.wait(&drive.hub, changed).await? {
@@ -219,7 +219,7 @@ impl Window {
         let start = self.asked.max(at);
         let end = self.end.min(start + READ_AHEAD);
         let want =
-            Want { target: Target::Bytes(start..end), priority: URGENT, order: Order::Linear };
+            Want { priority: URGENT, order: Order::Linear, ..Want::new(Target::Bytes(start..end)) };
         self.wants.push(snapshot.drive.hub.want(content.id, want));
         if self.wants.len() > 2 {
             self.wants.remove(0);

@@ -185,7 +185,7 @@ impl World {
                     _ => Target::Bytes(read_run(input, 512)?),
                 };
                 let order = if step < 128 { Order::Linear } else { Order::Rarest };
-                let want = Want { target, priority: Priority(input.u8()? % 3), order };
+                let want = Want { priority: Priority(input.u8()? % 3), order, ..Want::new(target) };
                 self.wants.push(self.victim.replicator.want(FEED, want));
             }
             6 => {
@@ -341,7 +341,8 @@ impl World {
 
     /// Lets the friend finish, while the stranger is silent: everything is there, unless the writer is known to be false.
     fn settle(&mut self) {
-        let want = |target| Want { target, priority: Priority(1), order: Order::Linear };
+        let want =
+            |target| Want { priority: Priority(1), order: Order::Linear, ..Want::new(target) };
         let all = want(Target::Blocks(vec![0..BLOCKS]));
         self.victim.replicator.want(FEED, all);
         self.victim.replicator.want(FEED, want(Target::Bytes(0..9)));

@@ -350,7 +350,7 @@ impl Replicator {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         let Some(block) = feed.probe(WantId(self.next_want), length) else { return };
         let target = Target::Blocks(alloc::vec![block..block + 1]);
-        self.want(id, Want { target, priority: Priority(0), order: Order::Rarest });
+        self.want(id, Want { priority: Priority(0), order: Order::Rarest, ..Want::new(target) });
     }
 
     /// Stops serving a peer that follows another history.

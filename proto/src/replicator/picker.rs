@@ -47,7 +47,7 @@ pub(super) fn pick(
     let mut picked = Runs::new();
     let mut left = budget;
     match order {
-        Order::Linear => {
+        Order::Linear | Order::Bisect => {
             for range in wanted {
                 take(range.clone(), picture, &mut left, &mut picked);
             }

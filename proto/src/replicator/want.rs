@@ -18,11 +18,25 @@ pub struct Want {
     pub priority: Priority,
     /// In which order.
     pub order: Order,
+    /// Whether a peer that would be done sooner takes over what another one owes; it is then sent twice at times.
+    pub hotswap: bool,
+    /// When it should be here: peers that deliver soonest are asked for what comes first, and what is late is asked for twice.
+    pub deadline: Option<Instant>,
+}
+
+impl Want {
+    /// Wants this as bulk: rarest first, with hot-swap.
+    pub const fn new(target: Target) -> Self {
+        let (priority, order) = (Priority(0), Order::Rarest);
+        Self { target, priority, order, hotswap: true, deadline: None }
+    }
 }
 
 /// Blocks, or bytes whose blocks are not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// The whole feed, also what it grows by: never done.
+    All,
     /// These blocks, in any order and overlap.
     Blocks(Runs),
     /// The blocks that hold these bytes of the feed.
@@ -34,6 +48,8 @@ pub enum Target {
 pub enum Order {
     /// Strictly from first to last.
     Linear,
+    /// The middle, then the middles of both halves, and so on: an even sample at any time.
+    Bisect,
     /// What fewest peers hold first.
     #[default]
     Rarest,
@@ -67,9 +83,10 @@ pub(super) struct Tried {
 
 impl Open {
     pub(super) fn new(id: WantId, want: Want, have: &Bitfield) -> Self {
-        let Want { target, priority, order } = want;
+        let Want { target, priority, order, .. } = want;
         let (runs, bytes) = match target {
             Target::Blocks(runs) => (normal(runs), Runs::new()),
+            Target::All => (alloc::vec![0..u64::MAX], Runs::new()),
             Target::Bytes(bytes) => (Runs::new(), normal(alloc::vec![bytes])),
         };
         let (asked, tried) = (None, BTreeMap::new());
@@ -136,7 +153,7 @@ mod tests {
     #[test]
     fn bytes_are_done_when_blocks_cover_them() {
         let target = Target::Bytes(100..300);
-        let want = Want { target, priority: Priority(0), order: Order::Linear };
+        let want = Want { priority: Priority(0), order: Order::Linear, ..Want::new(target) };
         let mut open = Open::new(WantId(1), want, &Bitfield::default());
         open.stored(7, &(150..200));
         assert_eq!(open.bytes, [100..150, 200..300]);

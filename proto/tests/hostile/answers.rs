@@ -17,7 +17,7 @@ fn a_block_far_beyond_the_head_answers_no_request() {
     let whole = have(100, vec![0..100], vec![]);
     victim.tell(&whole);
     let target = Target::Bytes(0..1_000);
-    let want = Want { target, priority: Priority(1), order: Order::Linear };
+    let want = Want { priority: Priority(1), order: Order::Linear, ..Want::new(target) };
     victim.replicator.want(FEED, want);
     victim.drain();
     let (id, block, siblings) = (RequestId(0), BlockIndex((1 << 56) - 1), vec![]);
@@ -74,7 +74,8 @@ fn a_peer_that_was_frozen_twice_may_answer_everything_it_was_asked() {
 fn a_block_that_is_with_the_store_is_not_stored_twice() {
     let mut victim = Victim::new(0..0);
     victim.tell(&have(100, vec![0..100], vec![]));
-    let want = Want { target: Target::Bytes(0..50), priority: Priority(1), order: Order::Linear };
+    let want =
+        Want { priority: Priority(1), order: Order::Linear, ..Want::new(Target::Bytes(0..50)) };
     victim.replicator.want(FEED, want);
     let request = victim.ask();
     for _ in 0..1_000 {
@@ -95,7 +96,7 @@ fn blocks_far_from_the_bytes_that_were_asked_for_are_a_fault() {
         let mut victim = Victim::new(0..0);
         victim.tell(&have(100, vec![0..100], vec![]));
         let target = Target::Bytes(1_000..2_000);
-        let want = Want { target, priority: Priority(1), order: Order::Linear };
+        let want = Want { priority: Priority(1), order: Order::Linear, ..Want::new(target) };
         victim.replicator.want(FEED, want);
         let request = victim.ask();
         let len = if at == 0 { 1_000 } else { 50 };
@@ -109,7 +110,8 @@ fn small_blocks_use_up_the_credit_too() {
     let mut victim = Victim::new(0..0);
     victim.replicator.handle_head(FEED, head(1 << 20));
     victim.tell(&have(1 << 20, vec![0..1 << 20], vec![]));
-    let want = Want { target: Target::Bytes(0..50), priority: Priority(1), order: Order::Linear };
+    let want =
+        Want { priority: Priority(1), order: Order::Linear, ..Want::new(Target::Bytes(0..50)) };
     victim.replicator.want(FEED, want);
     let request = victim.ask();
     let fault = (0..1 << 20).find_map(|block| {
@@ -158,7 +160,7 @@ fn withdrawn_requests_are_remembered_for_a_while() {
         let mut first = None;
         for _ in 0..LATE_REQUESTS_MAX + forgotten {
             let target = Target::Bytes(0..10);
-            let want = Want { target, priority: Priority(1), order: Order::Linear };
+            let want = Want { priority: Priority(1), order: Order::Linear, ..Want::new(target) };
             let want = victim.replicator.want(FEED, want);
             let request = victim.ask();
             first.get_or_insert(request);
@@ -176,7 +178,8 @@ fn a_sibling_uses_up_credit_too() {
     let mut victim = Victim::new(0..0);
     victim.replicator.handle_head(FEED, head(1 << 20));
     victim.tell(&have(1 << 20, vec![0..1 << 20], vec![]));
-    let want = Want { target: Target::Bytes(0..50), priority: Priority(1), order: Order::Linear };
+    let want =
+        Want { priority: Priority(1), order: Order::Linear, ..Want::new(Target::Bytes(0..50)) };
     victim.replicator.want(FEED, want);
     let id = victim.ask();
     let fault = (0..1 << 20).find_map(|block| {

@@ -79,7 +79,9 @@ fn a_peer_far_behind_is_asked_at_lengths_that_we_remember() {
         (101..=ours).for_each(|length| victim.replicator.handle_head(FEED, head(length)));
         victim.tell(&have(ours - behind, vec![0..50], vec![]));
         let target = Target::Blocks(vec![0..10]);
-        victim.replicator.want(FEED, Want { target, priority: Priority(0), order: Order::Linear });
+        victim
+            .replicator
+            .want(FEED, Want { priority: Priority(0), order: Order::Linear, ..Want::new(target) });
         victim.sent().iter().any(|message| matches!(message, Message::Request { .. }))
     };
     let remembered = PASSED_MAX as u64;
@@ -135,7 +137,9 @@ fn a_lease_names_so_many_blocks() {
     let mut victim = Victim::new(0..0);
     victim.tell(&have(100, vec![0..1], vec![]));
     let target = Target::Blocks(vec![0..1]);
-    victim.replicator.want(FEED, Want { target, priority: Priority(0), order: Order::Linear });
+    victim
+        .replicator
+        .want(FEED, Want { priority: Priority(0), order: Order::Linear, ..Want::new(target) });
     let request = victim.ask();
     victim.send(request, 0, Bytes::from(vec![7; PAYLOAD_BYTES_MAX]));
     victim.store(0);

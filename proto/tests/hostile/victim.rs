@@ -190,7 +190,7 @@ impl Victim {
     pub(crate) fn want_ten(&mut self) {
         self.tell(&have(100, vec![0..100], vec![]));
         let target = Target::Blocks(vec![0..10]);
-        let want = Want { target, priority: Priority(0), order: Order::Linear };
+        let want = Want { priority: Priority(0), order: Order::Linear, ..Want::new(target) };
         self.replicator.want(FEED, want);
     }
 
@@ -229,7 +229,7 @@ impl Victim {
         self.replicator.handle_head(FEED, head(1 << 20));
         self.tell(&have(1 << 20, vec![0..1 << 20], vec![]));
         let target = Target::Blocks(vec![0..1 << 20]);
-        let want = Want { target, priority: Priority(priority), order: Order::Linear };
+        let want = Want { priority: Priority(priority), order: Order::Linear, ..Want::new(target) };
         self.replicator.want(FEED, want);
     }
 }
