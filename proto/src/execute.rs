@@ -13,11 +13,11 @@ use crate::job::{Done, Failure, Job};
 /// Does a job; what the storage says no to is answered as if it were not here.
 pub fn execute<S: Storage>(store: &mut Store<S>, slot: FeedSlot, job: Job) -> Done {
     match job {
-        Job::Read { peer, feed, request, priority, block, levels } => {
+        Job::Read { peer, feed, request, urgency, block, levels } => {
             let answer = read(store, slot, block, levels);
-            Done::Read { peer, feed, request, priority, block, answer }
+            Done::Read { peer, feed, request, urgency, block, answer }
         }
-        Job::Locate { peer, feed, request, priority, length, bytes } => {
+        Job::Locate { peer, feed, request, urgency, length, bytes } => {
             let seek = |byte| store.seek(slot, byte);
             let blocks = match (seek(bytes.start), seek(bytes.end.saturating_sub(1))) {
                 (Ok(Seek::Block { block: a, .. }), Ok(Seek::Block { block: b, .. })) => {
@@ -25,7 +25,7 @@ pub fn execute<S: Storage>(store: &mut Store<S>, slot: FeedSlot, job: Job) -> Do
                 }
                 _ => None,
             };
-            Done::Located { peer, feed, request, priority, length, blocks }
+            Done::Located { peer, feed, request, urgency, length, blocks }
         }
         Job::Prove { peer, feed, from } => {
             Done::Proved { peer, feed, proof: store.prove_upgrade(slot, from).ok().flatten() }

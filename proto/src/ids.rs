@@ -1,5 +1,6 @@
 //! Handles and times that the caller gives to the state machine.
 
+use core::cmp::{Ordering, Reverse};
 use core::time::Duration;
 
 /// A point in time: microseconds since an arbitrary start.
@@ -40,6 +41,29 @@ pub struct RequestId(pub u64);
 /// How urgent something is; higher comes first, zero is bulk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Priority(pub u8);
+
+/// How soon something is to be answered; the greater is the more urgent: by priority, then by the time it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Urgency {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// When it should be there, if that is said.
+    pub due: Option<Instant>,
+}
+
+impl Ord for Urgency {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // What is due some time comes before what is due never.
+        let due = |urgency: &Self| Reverse(urgency.due.unwrap_or(Instant(u64::MAX)));
+        self.priority.cmp(&other.priority).then_with(|| due(self).cmp(&due(other)))
+    }
+}
+
+impl PartialOrd for Urgency {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// What a feed is for; among equal priorities changes come before content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@ use datnode_feed::{
 };
 
 use crate::fault::Fault;
-use crate::ids::{FeedId, PeerId, Priority, RequestId, WantId};
+use crate::ids::{FeedId, PeerId, RequestId, Urgency, WantId};
 
 /// Work for a store. Jobs are executed in the order they are given; each has exactly one [`Done`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub enum Job {
         feed: FeedId,
         /// The peer's request.
         request: RequestId,
-        /// Its priority.
-        priority: Priority,
+        /// How urgent it is.
+        urgency: Urgency,
         /// The block.
         block: BlockIndex,
         /// How many siblings the proof needs.
@@ -37,8 +37,8 @@ pub enum Job {
         feed: FeedId,
         /// The peer's request.
         request: RequestId,
-        /// Its priority.
-        priority: Priority,
+        /// How urgent it is.
+        urgency: Urgency,
         /// The head length the peer verifies against.
         length: u64,
         /// The bytes.
@@ -122,7 +122,7 @@ pub enum Done {
         /// As in the job.
         request: RequestId,
         /// As in the job.
-        priority: Priority,
+        urgency: Urgency,
         /// As in the job.
         block: BlockIndex,
         /// The block's proof and bytes.
@@ -137,7 +137,7 @@ pub enum Done {
         /// As in the job.
         request: RequestId,
         /// As in the job.
-        priority: Priority,
+        urgency: Urgency,
         /// As in the job.
         length: u64,
         /// The blocks.

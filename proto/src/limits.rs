@@ -70,8 +70,36 @@ pub const LEASE_BLOCKS_MAX: u64 = 65_536;
 pub const READS_MAX: usize = 64;
 /// How many bytes these may have, together; two large blocks are always allowed.
 pub const READ_BYTES_MAX: u64 = 512 << 10;
+/// How many bytes of them may be read beyond what the peer's credit lets go: what was read is not taken back any more.
+pub const READ_AHEAD_BYTES: u64 = 128 << 10;
 /// The size that a block is taken for while a feed's average is not known.
 pub const BLOCK_BYTES_GUESS: u64 = 64 << 10;
+/// The time for which somebody who waits for what comes next asks a peer ahead, beyond two round trips: what has a deadline is
+/// leased in small portions, so that each goes to whoever delivers it soonest.
+pub const LEASE_TIME_DUE: Duration = Duration::from_millis(250);
+/// What is leased of it while a peer's rate is not known, in bytes.
+pub const LEASE_BYTES_DUE: u64 = 512 << 10;
+/// How many blocks such a lease names at least.
+pub const LEASE_BLOCKS_DUE: u64 = 2;
+/// How long nobody takes over what a peer owes, once it had to wait for credit that our own limit did not give.
+pub const HELD_LATELY: Duration = Duration::from_secs(1);
+/// What a peer that takes over blocks of another one has to gain, beside its round trip: equal peers would exchange their last
+/// blocks for nothing otherwise.
+pub const SWAP_GAIN: Duration = Duration::from_millis(20);
+/// How many times sooner it has to be there with blocks that may be on their way already: these come twice.
+pub const SWAP_TIMES: u64 = 2;
+/// How many blocks a peer is asked to take over before its rate is known.
+pub const SWAP_TRIAL: u64 = 2;
+/// How many middles a bisection looks at for one request: what lies beyond waits for the next one.
+pub const PROBES_OF_BISECTION: u64 = 16_384;
+/// How often rarest first ranks the regions of a feed anew, at most.
+pub const RANK_EVERY: Duration = Duration::from_millis(200);
+/// How many regions a feed has at most: those of a large one are larger.
+pub const REGIONS_MAX: u64 = 4_096;
+/// How many it should have: in a small feed they are smaller, so that its first readers do not all begin with the same.
+pub const REGIONS_MIN: u64 = 64;
+/// How many runs of a request that may be answered in any order are looked through for a block that nobody else has.
+pub const SPREAD_RUNS: usize = 64;
 /// A peer that owes us blocks and sends none for this long loses its leases.
 pub const STALL: Duration = Duration::from_secs(5);
 /// The same if somebody else could send them at once; halved with each peer in a row that was waited for in vain.
@@ -80,12 +108,8 @@ pub const HURRY: Duration = Duration::from_millis(400);
 pub const HURRY_MIN: Duration = Duration::from_millis(50);
 /// The most that [`STALL`] becomes for a peer whose blocks are known to come that slowly: three times as long as one takes.
 pub const STALL_SLOW: Duration = Duration::from_secs(60);
-/// How often, at most, it is looked for somebody who could send what a peer owes, once that could have come.
+/// How often, at most, it is looked for somebody who could send what a peer owes, once that could have come, or sooner.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Who owes more than it sends in this time loses it as well, if somebody else could send it at once and is so many times faster.
-pub const SLOW: Duration = Duration::from_secs(1);
-/// See [`SLOW`].
-pub const TIMES_FASTER: u64 = 2;
 /// How often in a row a peer loses what it owes before its proofs that end at unknown nodes are a fault.
 pub const UNPROVEN_MAX: u32 = 3;
 /// How long a peer that lost what it owed is asked for nothing; doubled with each loss in a row.

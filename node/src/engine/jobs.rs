@@ -16,15 +16,15 @@ use super::worker::Worker;
 impl Worker {
     pub(super) fn execute(&mut self, slot: FeedSlot, job: Job) {
         let done = match job {
-            Job::Read { peer, feed, request, priority, block, levels } => {
+            Job::Read { peer, feed, request, urgency, block, levels } => {
                 let answer = self.read(slot, block, levels);
                 let answer = self.or_fail(answer).flatten();
-                Done::Read { peer, feed, request, priority, block, answer }
+                Done::Read { peer, feed, request, urgency, block, answer }
             }
-            Job::Locate { peer, feed, request, priority, length, bytes } => {
+            Job::Locate { peer, feed, request, urgency, length, bytes } => {
                 let blocks = self.locate(slot, bytes);
                 let blocks = self.or_fail(blocks).flatten();
-                Done::Located { peer, feed, request, priority, length, blocks }
+                Done::Located { peer, feed, request, urgency, length, blocks }
             }
             Job::Prove { peer, feed, from } => {
                 let proof = self.store.prove_upgrade(slot, from);

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 use core::ops::Range;
 use core::time::Duration;
 
@@ -180,12 +181,20 @@ impl World {
                 self.victim.replicator.handle_timeout(self.now);
             }
             5 => {
-                let target = match input.u8()? % 2 {
-                    0 => Target::Blocks(read_runs(input, BLOCKS)?),
-                    _ => Target::Bytes(read_run(input, 512)?),
+                let kind = input.u8()?;
+                let target = match kind % 4 {
+                    0 | 2 => Target::Blocks(read_runs(input, BLOCKS)?),
+                    1 => Target::Bytes(read_run(input, 512)?),
+                    _ => Target::All,
                 };
-                let order = if step < 128 { Order::Linear } else { Order::Rarest };
-                let want = Want { priority: Priority(input.u8()? % 3), order, ..Want::new(target) };
+                let order = match step / 64 {
+                    0 => Order::Linear,
+                    1 => Order::Bisect,
+                    _ => Order::Rarest,
+                };
+                let deadline = (kind & 4 != 0).then_some(self.now);
+                let (priority, hotswap) = (Priority(input.u8()? % 3), kind & 8 == 0);
+                let want = Want { priority, order, hotswap, deadline, ..Want::new(target) };
                 self.wants.push(self.victim.replicator.want(FEED, want));
             }
             6 => {
@@ -238,8 +247,11 @@ impl World {
                 };
                 let id = RequestId(input.varint()?);
                 let length = if wild { input.varint()? } else { BLOCKS };
-                let priority = Priority(input.u8()? % 3);
-                Message::Request { channel, request: Request { id, length, priority, wanted } }
+                let urgency = input.u8()?;
+                let (priority, any_order) = (Priority(urgency % 3), urgency & 4 != 0);
+                let due = NonZeroU32::new((urgency >> 3).into());
+                let request = Request { id, length, priority, due, any_order, wanted };
+                Message::Request { channel, request }
             }
             18 => {
                 let (id, blocks) = (RequestId(input.varint()?), read_runs(input, BLOCKS)?);

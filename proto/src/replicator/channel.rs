@@ -1,6 +1,7 @@
 //! One feed with one peer: who opened it, what was told, what was asked.
 //!
-//! Invariant: `asked` holds the blocks that the peer owes us; they are in the feed's `assigned` as well.
+//! Invariant: `asked` holds the blocks that the peer owes us, each under one of `requests`; they are in the feed's `assigned` as
+//! well.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -9,7 +10,8 @@ use core::ops::Range;
 use datnode_feed::{Bitfield, UpgradeProof};
 
 use super::feed::Feed;
-use crate::ids::{Instant, Priority, RequestId, WantId};
+use super::runs::RunSet;
+use crate::ids::{Instant, Priority, RequestId, Urgency, WantId};
 use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUNS_MAX};
 use crate::wire::{Channel, Message, Runs};
 
@@ -49,7 +51,8 @@ pub(super) struct Link {
     late_requests: BTreeMap<RequestId, Range<u64>>,
     /// Blocks of the peer that are with the store.
     pub(super) storing: BTreeMap<u64, Storing>,
-    pub(super) cancels: Vec<RequestId>,
+    /// What of which requests the peer need not send any more; no blocks mean all.
+    pub(super) cancels: Vec<(RequestId, Runs)>,
     /// The requests that blocks are owed under.
     pub(super) requests: BTreeMap<RequestId, BlockRequest>,
     pub(super) missing: Vec<(RequestId, Runs)>,
@@ -62,15 +65,18 @@ pub(super) struct Link {
 /// A request for blocks, some of which are owed.
 #[derive(Debug)]
 pub(super) struct BlockRequest {
-    pub(super) priority: Priority,
-    /// How many are.
+    pub(super) urgency: Urgency,
+    /// Whether another peer may take them over.
+    pub(super) hotswap: bool,
+    /// Those that are owed, and how many they are.
+    pub(super) rest: RunSet,
     pub(super) left: u64,
 }
 
 /// A request for bytes that is not answered yet.
 #[derive(Debug)]
 pub(super) struct ByteRequest {
-    pub(super) priority: Priority,
+    pub(super) urgency: Urgency,
     pub(super) want: WantId,
     pub(super) bytes: Range<u64>,
     /// How often the peer had told of more blocks.
@@ -141,10 +147,18 @@ impl Link {
         self.asked_blocks + self.byte_requests.len() as u64
     }
 
+    /// Returns how many of them are of this priority or a higher one.
+    pub(super) fn owed_from(&self, priority: Priority) -> u64 {
+        let blocks = self.requests.values().filter(|one| one.urgency.priority >= priority);
+        let bytes = self.byte_requests.values().filter(|one| one.urgency.priority >= priority);
+        blocks.map(|one| one.left).sum::<u64>() + bytes.count() as u64
+    }
+
     /// Returns how urgent the most urgent of them is.
     pub(super) fn urgency(&self) -> Option<Priority> {
-        let blocks = self.requests.values().map(|request| request.priority);
-        blocks.chain(self.byte_requests.values().map(|request| request.priority)).max()
+        let blocks = self.requests.values().map(|request| request.urgency.priority);
+        let bytes = self.byte_requests.values().map(|request| request.urgency.priority);
+        blocks.chain(bytes).max()
     }
 
     /// Returns what we hold and did not say yet, if it is time to say so.
@@ -196,15 +210,57 @@ impl Link {
         self.announce_due |= self.announce_after <= now;
     }
 
+    /// Asks for blocks that are not owed yet.
+    pub(super) fn ask(&mut self, id: RequestId, urgency: Urgency, hotswap: bool, runs: &Runs) {
+        runs.iter().for_each(|run| self.asked.set_range(run.clone()));
+        let rest: RunSet = runs.iter().cloned().collect();
+        let left = rest.blocks();
+        self.asked_blocks += left;
+        self.requests.insert(id, BlockRequest { urgency, hotswap, rest, left });
+    }
+
     /// Takes back everything that was asked of the peer; returns it.
     pub(super) fn revoke(&mut self) -> Runs {
         let runs: Runs = self.asked.runs().collect();
         runs.iter().for_each(|run| self.cancelled.set_range(run.clone()));
         self.asked = Bitfield::default();
         self.late_blocks += core::mem::take(&mut self.asked_blocks);
-        self.cancels.extend(core::mem::take(&mut self.requests).into_keys());
+        let gone = core::mem::take(&mut self.requests).into_keys();
+        self.cancels.extend(gone.map(|id| (id, Runs::new())));
         self.withdraw(|_| true);
         runs
+    }
+
+    /// Takes back what of `blocks` the peer owes; returns it.
+    pub(super) fn take_back(&mut self, blocks: &[Range<u64>]) -> Runs {
+        let mut taken = Runs::new();
+        for run in blocks {
+            let mut at = run.start;
+            while let Some(start) = self.asked.iter_ones(at..run.end).next() {
+                at = self.asked.first_clear(start).min(run.end);
+                taken.push(start..at);
+            }
+        }
+        if taken.is_empty() {
+            return taken;
+        }
+        for run in &taken {
+            self.asked.clear_range(run.clone());
+            self.cancelled.set_range(run.clone());
+        }
+        for (id, request) in &mut self.requests {
+            let gone = request.rest.take(&taken);
+            let count: u64 = gone.iter().map(|run| run.end - run.start).sum();
+            (request.left, self.asked_blocks) = (request.left - count, self.asked_blocks - count);
+            self.late_blocks += count;
+            match request.left {
+                _ if count == 0 => {}
+                0 => self.cancels.push((*id, Runs::new())),
+                _ => self.cancels.extend(gone.chunks(RUNS_MAX).map(|part| (*id, part.to_vec()))),
+            }
+        }
+        self.requests.retain(|_, request| request.left > 0);
+        taken
     }
 
     /// Takes back requests for bytes.
@@ -213,7 +269,7 @@ impl Link {
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(_, request)| gone(request));
         self.byte_requests = kept;
-        self.cancels.extend(gone.keys());
+        self.cancels.extend(gone.keys().map(|id| (*id, Runs::new())));
         self.late_requests.extend(gone.into_iter().map(|(id, request)| (id, request.bytes)));
         while self.late_requests.len() > LATE_REQUESTS_MAX {
             self.late_requests.pop_first();
@@ -227,9 +283,8 @@ impl Link {
 
     /// Tells why a block may come under a request; nothing if it may not.
     pub(super) fn due(&mut self, request: RequestId, block: u64) -> Option<Due> {
-        if self.requests.contains_key(&request) {
-            let owed = self.asked.contains(block) && self.settle(request, block);
-            return owed.then_some(Due::Owed);
+        if self.settle(request, block) {
+            return Some(Due::Owed);
         }
         let bytes = self.byte_requests.get(&request).map(|request| &request.bytes);
         if let Some(bytes) = bytes.or_else(|| self.late_requests.get(&request)) {
@@ -243,15 +298,24 @@ impl Link {
         })
     }
 
+    /// Tells whether the peer is asked for bytes of a want.
+    pub(super) fn is_asked_for_bytes_of(&self, want: WantId) -> bool {
+        self.byte_requests.values().any(|request| request.want == want)
+    }
+
     /// Returns how many withdrawn requests are remembered.
     #[cfg(feature = "fuzz")]
     pub(super) fn late_requests(&self) -> usize {
         self.late_requests.len()
     }
 
-    /// Notes that the peer no longer owes a block, for which it names a request that it owes blocks under.
+    /// Notes that the peer no longer owes a block under a request; tells whether it did.
     pub(super) fn settle(&mut self, request: RequestId, block: u64) -> bool {
-        let Some(open) = self.requests.get_mut(&request) else { return false };
+        let Some(open) = self.requests.get_mut(&request).filter(|open| open.rest.contains(block))
+        else {
+            return false;
+        };
+        open.rest.remove(block..block + 1);
         open.left -= 1;
         if open.left == 0 {
             self.requests.remove(&request);

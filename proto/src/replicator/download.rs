@@ -1,102 +1,199 @@
 //! What is asked of a peer next.
 //!
-//! A lease names runs of blocks worth about two seconds of the peer's rate; a new one goes out when half is used up, so that
-//! the peer never runs dry. Urgent wants do not wait for that.
-//! Elsewhere: how long a peer may take (`patience`).
+//! Wants are gone through from the most urgent to the least; those that are equal take turns by what they had. A lease names blocks
+//! worth about two seconds of the peer's rate, of one want; a new one goes out when half of what is as urgent is used up, so that the
+//! peer never runs dry and nothing urgent waits for what is not. Who is asked for what has a deadline gets less at a time,
+//! and does not get first what others deliver sooner.
+//! Elsewhere: how long a peer may take (`patience`), who takes over what another one owes (`swap`), which blocks (`picker`).
+
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::num::NonZeroU32;
 
 use super::Replicator;
-use super::channel::{BlockRequest, ByteRequest};
-use super::feed::Rank;
-use crate::ids::{FeedId, Instant, PeerId, Priority, RequestId, WantId};
-use crate::limits::{ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX};
-use crate::wire::{Message, Request, Wanted};
+use super::channel::ByteRequest;
+use super::peer::Peer;
+use super::want::{Open, Order};
+use crate::ids::{Class, FeedId, Instant, PeerId, Priority, RequestId, Urgency, WantId};
+use crate::limits::{
+    ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX,
+};
+use crate::wire::{Message, Request, Runs, Wanted};
+
+/// Where a want stands among all; the greatest is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    urgency: Urgency,
+    class: Class,
+    served: Reverse<u64>,
+    want: Reverse<WantId>,
+    feed: FeedId,
+}
+
+/// Blocks that a peer is asked for.
+pub(super) struct Lease {
+    pub(super) runs: Runs,
+    pub(super) urgency: Urgency,
+    pub(super) hotswap: bool,
+    pub(super) any_order: bool,
+}
 
 impl Replicator {
-    /// Returns the next request to a peer: the most urgent want that it can help with.
+    /// Returns the next request to a peer: for the most urgent want that it can help with.
     pub(super) fn next_request(&mut self, now: Instant, id: PeerId) -> Option<Message> {
         let peer = self.peers.get(&id)?;
-        if peer.paused_until.is_some() || peer.asked() >= ASKED_MAX {
+        if peer.paused_until.is_some() {
             return None;
         }
-        let mut wants: alloc::vec::Vec<(Rank, FeedId)> = self
-            .feeds
-            .iter()
-            .filter(|(feed, state)| {
-                state.paused_until.is_none()
-                    && peer.links.get(feed).is_some_and(|link| link.is_live())
-            })
-            .flat_map(|(feed, state)| {
-                let rank = |want: &super::want::Open| {
-                    Rank(want.priority, state.class, core::cmp::Reverse(want.id))
-                };
-                state.wants.iter().map(move |want| (rank(want), *feed))
-            })
-            .collect();
-        if wants.is_empty() || !self.may_ask(now, id) {
+        let asked = peer.asked();
+        let mut ranks: Vec<Rank> = self.ranks(peer).collect();
+        if ranks.is_empty() || !self.may_ask(now, id) {
             return None;
         }
-        wants.sort_unstable();
-        wants.into_iter().rev().find_map(|(Rank(_, _, want), feed)| self.ask(now, id, feed, want.0))
+        ranks.sort_unstable_by_key(|rank| Reverse(*rank));
+        for level in ranks.chunk_by(|a, b| a.urgency.priority == b.urgency.priority) {
+            let priority = level.first()?.urgency.priority;
+            // Requests for bulk leave room for urgent ones.
+            if asked >= if priority == Priority(0) { ASKED_MAX / 2 } else { ASKED_MAX } {
+                continue;
+            }
+            let is_equal = |a: &Rank, b: &Rank| (a.urgency, a.class) == (b.urgency, b.class);
+            for equal in level.chunk_by(is_equal) {
+                let mut ask = |rank: &Rank| self.ask(now, id, rank, equal.len() as u64);
+                if let Some(request) = equal.iter().find_map(&mut ask) {
+                    return Some(request);
+                }
+            }
+            if let Some(request) = self.overtake(now, id, priority) {
+                return Some(request);
+            }
+        }
+        None
     }
 
-    /// Asks a peer for a share of one want.
-    fn ask(
+    /// Returns the wants of the feeds that may be asked for.
+    fn ranks<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = Rank> + 'a {
+        let live = |feed| peer.links.get(feed).is_some_and(|link| link.is_live());
+        let feeds =
+            self.feeds.iter().filter(move |(id, feed)| feed.paused_until.is_none() && live(id));
+        feeds.flat_map(|(id, feed)| {
+            let rank = |want: &Open| Rank {
+                urgency: Urgency { priority: want.priority, due: want.deadline },
+                class: feed.class,
+                served: Reverse(want.served),
+                want: Reverse(want.id),
+                feed: *id,
+            };
+            feed.wants.iter().filter(|want| want.lacks()).map(rank)
+        })
+    }
+
+    /// Asks a peer for a share of a want that so many are equal to.
+    fn ask(&mut self, now: Instant, id: PeerId, rank: &Rank, equals: u64) -> Option<Message> {
+        let seed = self.tie_seed();
+        let priority = rank.urgency.priority;
+        let limited = self.lease_limit(self.peers.get(&id)?);
+        let feed = self.feeds.get(&rank.feed)?;
+        let length = feed.common_length(id)?;
+        let position = feed.wants.iter().position(|want| want.id == rank.want.0)?;
+        let want = feed.wants.get(position)?;
+        if !want.bytes.is_empty() {
+            return self.ask_for_bytes(now, id, rank, position, length);
+        }
+        let peer = self.peers.get(&id)?;
+        let due = want.deadline.is_some();
+        let least = if due { LEASE_BLOCKS_DUE } else { LEASE_BLOCKS_MIN };
+        let lease = peer.rate.lease(due).min(limited) / (feed.block_bytes() + BLOCK_COST);
+        let lease = lease.clamp(least, LEASE_BLOCKS_MAX);
+        let owed = peer.owed_from(priority);
+        if owed > lease / 2 {
+            return None;
+        }
+        let budget = ((lease - owed) / equals).max(least);
+        let ahead = if due { self.ahead(now, id, rank.feed, priority) } else { 0 };
+        let any_order = want.order == Order::Rarest;
+        let hotswap = want.hotswap;
+        let feed = self.feeds.get_mut(&rank.feed)?;
+        let mut runs = feed.pick(now, id, position, length, (ahead, budget), seed);
+        runs.truncate(RUNS_MAX);
+        if runs.is_empty() || self.has_better(id, rank.feed, &runs, priority) {
+            return None;
+        }
+        let want = self.feeds.get_mut(&rank.feed)?.wants.get_mut(position)?;
+        want.served += runs.iter().map(|run| run.end - run.start).sum::<u64>();
+        let lease = Lease { runs, urgency: rank.urgency, hotswap, any_order };
+        self.lease(now, id, rank.feed, length, lease)
+    }
+
+    /// Asks a peer for the bytes of a want, unless somebody else is asked for them and is not late.
+    fn ask_for_bytes(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        rank: &Rank,
+        position: usize,
+        length: u64,
+    ) -> Option<Message> {
+        let want = self.feeds.get(&rank.feed)?.wants.get(position)?;
+        let bytes = want.bytes.first()?.clone();
+        if want.tried.contains_key(&id) {
+            return None;
+        }
+        if let Some((asked, since)) = want.asked {
+            let late_at = self.late_at(asked, since).filter(|_| want.hotswap && asked != id)?;
+            if now < late_at {
+                self.look_again(id, late_at);
+                return None;
+            }
+        }
+        if self.peers.get(&id)?.links.get(&rank.feed)?.is_asked_for_bytes_of(rank.want.0) {
+            return None;
+        }
+        let feed = self.feeds.get_mut(&rank.feed)?;
+        let told = feed.holders.get(&id).map_or(0, |holder| holder.told);
+        let want = feed.wants.get_mut(position)?;
+        want.asked = Some((id, now));
+        want.served += 1;
+        let urgency = rank.urgency;
+        let asked = ByteRequest { urgency, want: rank.want.0, bytes: bytes.clone(), told };
+        self.request(now, id, rank.feed, |link, request| {
+            link.byte_requests.insert(request, asked);
+            request_of(now, request, length, urgency, false, Wanted::Bytes(bytes))
+        })
+    }
+
+    /// Asks a peer for blocks.
+    pub(super) fn lease(
         &mut self,
         now: Instant,
         id: PeerId,
         feed_id: FeedId,
-        want_id: WantId,
+        length: u64,
+        lease: Lease,
     ) -> Option<Message> {
-        let seed = u64::from_le_bytes(*self.seed.first_chunk().expect("a seed has 32 bytes"));
-        let limited = self.lease_limit(self.peers.get(&id)?);
         let feed = self.feeds.get_mut(&feed_id)?;
-        let peer = self.peers.get_mut(&id)?;
-        let length = feed.common_length(id)?;
-        let owed = peer.owed();
-        let position = feed.wants.iter().position(|want| want.id == want_id)?;
-        let want = feed.wants.get(position)?;
-        let (priority, request) = (want.priority, RequestId(peer.next_request));
-        let wanted = if let Some(bytes) = want.bytes.first().cloned() {
-            if want.asked.is_some() || want.tried.contains_key(&id) {
-                return None;
-            }
-            Wanted::Bytes(bytes)
-        } else {
-            let lease = peer.rate.lease().min(limited) / (feed.block_bytes() + BLOCK_COST);
-            let lease = lease.clamp(LEASE_BLOCKS_MIN, LEASE_BLOCKS_MAX);
-            if priority == Priority(0) && owed > lease / 2 || owed >= LEASE_BLOCKS_MAX {
-                return None;
-            }
-            let budget = lease.saturating_sub(owed).max(LEASE_BLOCKS_MIN);
-            let mut runs = feed.pick(id, want, length, budget, seed);
-            runs.truncate(RUNS_MAX);
-            if runs.is_empty() || self.has_better(id, feed_id, &runs, priority) {
-                return None;
-            }
-            Wanted::Blocks(runs)
-        };
+        let Lease { runs, urgency, hotswap, any_order } = lease;
+        runs.iter().for_each(|run| feed.assigned.set_range(run.clone()));
+        self.request(now, id, feed_id, |link, request| {
+            link.ask(request, urgency, hotswap, &runs);
+            request_of(now, request, length, urgency, any_order, Wanted::Blocks(runs))
+        })
+    }
+
+    /// Makes a request and notes when it was made.
+    fn request(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        feed_id: FeedId,
+        make: impl FnOnce(&mut super::channel::Link, RequestId) -> Request,
+    ) -> Option<Message> {
         // It cannot answer before it has credit: how long that takes says nothing of the way.
         let is_held = self.peers.get(&id).is_some_and(|peer| self.is_held(peer));
-        let feed = self.feeds.get_mut(&feed_id)?;
         let peer = self.peers.get_mut(&id)?;
+        let owed = peer.owed();
         let link = peer.links.get_mut(&feed_id)?;
-        match &wanted {
-            Wanted::Blocks(runs) => {
-                let count = runs.iter().map(|run| run.end - run.start).sum();
-                for run in runs {
-                    link.asked.set_range(run.clone());
-                    feed.assigned.set_range(run.clone());
-                }
-                link.asked_blocks += count;
-                link.requests.insert(request, BlockRequest { priority, left: count });
-            }
-            Wanted::Bytes(bytes) => {
-                let told = feed.holders.get(&id).map_or(0, |holder| holder.told);
-                let asked = ByteRequest { priority, want: want_id, bytes: bytes.clone(), told };
-                link.byte_requests.insert(request, asked);
-                feed.wants.get_mut(position)?.asked = Some(id);
-            }
-        }
+        let (channel, request) = (link.ours, make(link, RequestId(peer.next_request)));
         peer.next_request += 1;
         if owed == 0 {
             (peer.began, peer.last_progress, peer.looked_at) = (now, now, None);
@@ -106,27 +203,54 @@ impl Replicator {
         if !is_held {
             peer.asked_at.get_or_insert(now);
         }
-        let channel = link.ours;
-        Some(Message::Request {
-            channel,
-            request: Request { id: request, length, priority, wanted },
-        })
+        Some(Message::Request { channel, request })
     }
 
     /// Takes back everything that was asked of a peer, so that others are asked.
     pub(super) fn revoke(&mut self, id: PeerId) {
-        let feeds: alloc::vec::Vec<FeedId> = self.feeds.keys().copied().collect();
+        let feeds: Vec<FeedId> = self.feeds.keys().copied().collect();
         feeds.into_iter().for_each(|feed| self.revoke_feed(id, feed));
     }
 
     pub(super) fn revoke_feed(&mut self, id: PeerId, feed_id: FeedId) {
-        let Some(feed) = self.feeds.get_mut(&feed_id) else { return };
         let link = self.peers.get_mut(&id).and_then(|peer| peer.links.get_mut(&feed_id));
-        if let Some(link) = link {
-            link.revoke().into_iter().for_each(|run| feed.assigned.clear_range(run));
-        }
-        for want in feed.wants.iter_mut().filter(|want| want.asked == Some(id)) {
-            want.asked = None;
+        let runs = link.map(super::channel::Link::revoke).unwrap_or_default();
+        self.release_all(feed_id, &runs);
+        let Some(feed) = self.feeds.get_mut(&feed_id) else { return };
+        for want in &mut feed.wants {
+            want.asked.take_if(|(asked, _)| *asked == id);
         }
     }
+
+    /// Makes it possible to ask for blocks again, but for those that somebody else owes, or sent as well.
+    pub(super) fn release_all(&mut self, feed_id: FeedId, runs: &Runs) {
+        let Some(feed) = self.feeds.get_mut(&feed_id).filter(|_| !runs.is_empty()) else { return };
+        feed.release(runs);
+        for link in self.peers.values().filter_map(|peer| peer.links.get(&feed_id)) {
+            for run in runs {
+                let asked = link.asked.iter_ones(run.clone());
+                let storing = link.storing.range(run.clone()).map(|(block, _)| *block);
+                asked.chain(storing).for_each(|block| feed.assigned.set(block));
+            }
+        }
+    }
+
+    /// Returns what decides among equally rare regions.
+    fn tie_seed(&self) -> u64 {
+        u64::from_le_bytes(*self.seed.first_chunk().expect("a seed has 32 bytes"))
+    }
+}
+
+fn request_of(
+    now: Instant,
+    id: RequestId,
+    length: u64,
+    urgency: Urgency,
+    any_order: bool,
+    wanted: Wanted,
+) -> Request {
+    let Urgency { priority, due } = urgency;
+    let left = |due: Instant| u32::try_from(due.since(now).as_millis()).unwrap_or(u32::MAX);
+    let due = due.map(|due| NonZeroU32::new(left(due)).unwrap_or(NonZeroU32::MIN));
+    Request { id, length, priority, due, any_order, wanted }
 }

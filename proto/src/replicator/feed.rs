@@ -8,15 +8,18 @@ use core::ops::Range;
 use datnode_feed::{Accusation, Bitfield, PublicKey, SignedHead};
 
 use super::holder::{Holder, Standing};
-use super::picker::{Picture, Rarity, pick};
-use super::want::{Open, Tried};
-use crate::ids::{Class, Instant, PeerId, Priority, WantId};
-use crate::limits::{BLOCK_BYTES_GUESS, BYTES_AGAIN, PASSED_MAX, PROBES_MAX, REGION_BYTES};
+use super::picker::{self, Picture};
+use super::rarity::{Found, Regions, Stamp};
+use super::runs::RunSet;
+use super::want::{Open, Order, Tried, normal};
+use crate::ids::{Class, Instant, PeerId, WantId};
+use crate::limits::{BLOCK_BYTES_GUESS, BYTES_AGAIN, PASSED_MAX, PROBES_MAX};
 use crate::wire::Runs;
 
 /// A feed of ours.
 ///
-/// Invariant: `assigned` holds exactly the blocks that some peer was asked for or whose bytes are with the store.
+/// Invariant: `assigned` holds exactly the blocks that some peer was asked for or whose bytes are with the store. One is asked
+/// of two peers only if it was taken back from the first.
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) key: PublicKey,
@@ -32,6 +35,15 @@ pub(super) struct Feed {
     /// How often `have` changed.
     pub(super) changes: u64,
     pub(super) assigned: Bitfield,
+    /// What was taken back from a peer and may come from it all the same.
+    taken_back: RunSet,
+    /// What we gave away, or somebody else says to hold: a new drive gives each block once before any of them twice.
+    pub(super) spread: Bitfield,
+    /// How often blocks were lost or taken back.
+    released: u64,
+    /// How often holders told of something.
+    pub(super) news: u64,
+    regions: Regions,
     pub(super) wants: Vec<Open>,
     pub(super) holders: BTreeMap<PeerId, Holder>,
     /// Wants of our own: a block after the end of a peer's shorter history, whose proof shows how that history stands to ours.
@@ -71,14 +83,6 @@ pub struct Replica {
     pub accusation: Option<Box<Accusation>>,
 }
 
-/// Which order wants are served in: priority, then the feed's class, then age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank(
-    pub(super) Priority,
-    pub(super) Class,
-    pub(super) core::cmp::Reverse<WantId>,
-);
-
 impl Feed {
     pub(super) fn new(replica: Replica) -> Self {
         let Replica { key, class, head, have, accusation } = replica;
@@ -93,6 +97,11 @@ impl Feed {
             have,
             changes: 0,
             assigned: Bitfield::default(),
+            taken_back: RunSet::default(),
+            spread: Bitfield::default(),
+            released: 0,
+            news: 0,
+            regions: Regions::default(),
             wants: Vec::new(),
             holders: BTreeMap::new(),
             probes: BTreeSet::new(),
@@ -112,6 +121,9 @@ impl Feed {
                 self.passed.pop_first();
             }
             self.holders.values_mut().for_each(|holder| holder.advance(length));
+            let have = &self.have;
+            self.wants.iter_mut().for_each(|want| want.grow(length, have));
+            self.news += 1;
         }
     }
 
@@ -173,7 +185,9 @@ impl Feed {
             holder.have.iter_ones(run.clone()).any(|block| !self.have.contains(block))
         };
         let has = |want: &Open| {
-            want.runs.iter().any(wants) || !want.bytes.is_empty() && !want.tried.contains_key(&peer)
+            want.lacks()
+                && (want.runs.iter().any(wants)
+                    || !want.bytes.is_empty() && !want.tried.contains_key(&peer))
         };
         !holder.heard || holder.length > self.length || self.wants.iter().any(has)
     }
@@ -206,29 +220,43 @@ impl Feed {
     /// Forgets a peer that is gone, and what it refused: the next stream to it begins anew.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.holders.remove(&peer);
+        self.news += 1;
         for want in &mut self.wants {
             want.tried.remove(&peer);
+            want.tour.forget(peer);
         }
     }
 
-    /// Picks blocks of one want for a peer.
+    /// Picks up to `budget` blocks of a want for a peer, behind the first `ahead` that it could be asked for.
     pub(super) fn pick(
-        &self,
+        &mut self,
+        now: Instant,
         peer: PeerId,
-        want: &Open,
+        want: usize,
         length: u64,
-        budget: u64,
+        (ahead, budget): (u64, u64),
         seed: u64,
     ) -> Runs {
-        let Some(holder) = self.holders.get(&peer) else { return Runs::new() };
-        let theirs = &holder.have;
-        let picture = Picture { have: &self.have, assigned: &self.assigned, theirs, length };
-        let holders =
-            |block: u64| self.holders.values().filter(|holder| holder.have.contains(block)).count();
-        let tie = |region: u64| mix(seed, region);
-        let region = (REGION_BYTES / self.block_bytes()).max(1);
-        let rarity = Rarity { region, holders: &holders, tie: &tie };
-        pick(&want.runs, want.order, picture, budget, &rarity)
+        let shape = (self.length, self.block_bytes());
+        let Self { have, assigned, holders, wants, regions, news, released, .. } = self;
+        let (Some(want), Some(holder)) = (wants.get_mut(want), holders.get(&peer)) else {
+            return Runs::new();
+        };
+        let picture = Picture { have, assigned, theirs: &holder.have, length };
+        match want.order {
+            Order::Linear => {
+                want.advance(have);
+                let most = ahead.saturating_add(budget);
+                picker::skip(picker::linear(want.rest(), picture, most), ahead)
+            }
+            Order::Bisect => want.bisection.pick(&want.runs, picture, budget, *released),
+            Order::Rarest => {
+                let all = holders.values().filter(|holder| holder.heard).map(|holder| &holder.have);
+                regions.rank(now, shape, *news, all, seed);
+                let stamp = (holder.told, *released);
+                rarest(want, regions, picture, (peer, stamp), budget)
+            }
+        }
     }
 
     /// Notes that a block is held now; returns the wants that are done with it.
@@ -240,6 +268,32 @@ impl Feed {
             self.wants.iter_mut().for_each(|want| want.stored(block, bytes));
         }
         self.take_done()
+    }
+
+    /// Makes it possible to ask for blocks again that were taken back from somebody; those that are owed by others, or with the
+    /// store, are not to be among them.
+    pub(super) fn release(&mut self, runs: &Runs) {
+        for run in runs {
+            self.assigned.clear_range(run.clone());
+            self.taken_back.insert(run.clone());
+        }
+        self.released += 1;
+    }
+
+    /// Tells whether a block that came may be owed by somebody else as well.
+    pub(super) fn may_be_owed_twice(&mut self, block: u64) -> bool {
+        let may = self.taken_back.contains(block);
+        if may {
+            self.taken_back.remove(block..block + 1);
+        }
+        may
+    }
+
+    /// Notes that blocks are held no longer.
+    pub(super) fn lost(&mut self, blocks: Range<u64>) {
+        self.have.clear_range(blocks);
+        self.changes += 1;
+        self.released += 1;
     }
 
     /// Takes the wants that are done; those of our own are not told of.
@@ -265,6 +319,33 @@ impl Feed {
         self.insights += 1;
         self.holders.values_mut().for_each(Holder::reconsider);
     }
+}
+
+/// Picks the first candidates of the rarest regions, in ascending order.
+fn rarest(
+    want: &mut Open,
+    regions: &Regions,
+    picture: Picture<'_>,
+    peer: (PeerId, Stamp),
+    budget: u64,
+) -> Runs {
+    let (mut picked, mut left) = (Runs::new(), budget);
+    let Open { tour, runs, .. } = want;
+    tour.follow(regions, runs, peer, |region| {
+        let before = left;
+        let first = runs.partition_point(|run| run.end <= region.start);
+        let inside = runs.iter().skip(first).take_while(|run| run.start < region.end);
+        for run in inside {
+            let part = run.start.max(region.start)..run.end.min(region.end);
+            picker::take(part, picture, &mut left, &mut picked);
+        }
+        match left {
+            0 => Found::Enough,
+            _ if left == before => Found::Nothing,
+            _ => Found::Some,
+        }
+    });
+    normal(picked)
 }
 
 /// Mixes a seed and a number (the finalizer of splitmix64).

@@ -13,7 +13,7 @@ use super::gate::{Both, Direction, Waiting};
 use super::peer::Peer;
 use super::upload::Next;
 use crate::ids::{Instant, PeerId};
-use crate::limits::{BLOCK_COST, LEASE_TIME, LIMIT_BURST, LIMIT_TURN, SLOW};
+use crate::limits::{BLOCK_COST, HELD_LATELY, LEASE_TIME, LIMIT_BURST, LIMIT_TURN};
 
 /// Bandwidth limits in bytes a second, of blocks with their proofs; none and zero are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -223,7 +223,7 @@ impl Replicator {
 
     /// Tells whether a peer had to wait for credit of late: how slow it is says nothing.
     pub(super) fn was_held(&self, peer: &Peer, now: Instant) -> bool {
-        let held = peer.share.held_at.is_some_and(|at| now < at + SLOW);
+        let held = peer.share.held_at.is_some_and(|at| now < at + HELD_LATELY);
         held && self.is_limited_for(peer, Direction::Down)
     }
 }

@@ -1,9 +1,10 @@
 //! Decides what is asked of whom, and what is sent next, for many feeds and many peers. SPEC 7.
 //!
 //! This file routes. Elsewhere: one peer (`peer`), a feed with a peer (`channel`), a feed (`feed`), what is asked (`download`,
-//! `picker`, `want`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`),
+//! `swap`, `want`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`),
 //! how many bytes that may be (`limit`, `gate`, `throttle`).
 
+mod bisection;
 mod channel;
 #[cfg(feature = "fuzz")]
 mod check;
@@ -16,9 +17,11 @@ mod pace;
 mod patience;
 mod peer;
 mod picker;
+mod rarity;
 mod rate;
 mod receive;
 mod runs;
+mod swap;
 mod throttle;
 mod transmit;
 mod upload;
@@ -35,19 +38,21 @@ use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId, Priority, WantId};
 use crate::job::{Availability, Done, Event, Failure, Job};
 use crate::limits::{DISK_PAUSE, TALK_STREAM};
+use crate::wire::Runs;
 use channel::Link;
 use feed::Feed;
 use gate::{Both, Gate};
 use holder::{Holder, Standing};
 use pace::Turns;
 use peer::Peer;
-use upload::Answer;
+use runs::RunSet;
+use upload::{Answer, Asked};
 use want::Open;
 
 pub use feed::Replica;
 pub use limit::Limits;
 pub use peer::PeerStatus;
-pub use want::{Order, Target, Want};
+pub use want::{Order, Progress, Target, Want};
 
 /// The state machine of replication.
 ///
@@ -120,8 +125,7 @@ impl Replicator {
         else {
             return;
         };
-        feed.have.clear_range(blocks);
-        feed.changes += 1;
+        feed.lost(blocks);
         self.recount(id);
     }
 
@@ -130,6 +134,17 @@ impl Replicator {
         let have = &feed.have;
         feed.wants.iter_mut().for_each(|want| want.count(have));
         let done = feed.take_done();
+        self.tell_done(id, done);
+    }
+
+    /// Tells that wants of a feed are done; whoever was asked for bytes of them need send no more.
+    fn tell_done(&mut self, id: FeedId, done: Vec<WantId>) {
+        if done.is_empty() {
+            return;
+        }
+        for link in self.peers.values_mut().filter_map(|peer| peer.links.get_mut(&id)) {
+            link.withdraw(|request| done.contains(&request.want));
+        }
         self.events.extend(done.into_iter().map(|want| Event::WantDone { want }));
     }
 
@@ -137,8 +152,13 @@ impl Replicator {
     pub fn want(&mut self, id: FeedId, want: Want) -> WantId {
         let name = WantId(self.next_want);
         self.next_want += 1;
+        // It has no claim to what its equals had before it came.
+        let equals = self.feeds.values().flat_map(|feed| &feed.wants);
+        let equals = equals.filter(|open| open.priority == want.priority && open.lacks());
+        let served = equals.map(|open| open.served).min().unwrap_or_default();
         if let Some(feed) = self.feeds.get_mut(&id) {
-            let open = Open::new(name, want, &feed.have);
+            let mut open = Open::new(name, want, &feed.have, feed.length);
+            open.served = served;
             if open.is_done() {
                 self.events.push_back(Event::WantDone { want: name });
             } else {
@@ -148,15 +168,37 @@ impl Replicator {
         name
     }
 
-    /// Asks for it no longer.
+    /// Asks for it no longer: what nobody else wants of it is taken back from the peers.
     pub fn unwant(&mut self, id: WantId) {
-        for feed in self.feeds.values_mut() {
-            feed.wants.retain(|want| want.id != id);
-        }
-        // Requests for bytes are withdrawn at once; blocks on their way are few and welcome.
-        for link in self.peers.values_mut().flat_map(|peer| peer.links.values_mut()) {
+        let Some((feed_id, open)) = self.feeds.iter_mut().find_map(|(feed_id, feed)| {
+            let at = feed.wants.iter().position(|want| want.id == id)?;
+            Some((*feed_id, feed.wants.remove(at)))
+        }) else {
+            return;
+        };
+        let mut idle: RunSet = open.rest().collect();
+        let feed = self.feeds.get(&feed_id);
+        let others = feed.into_iter().flat_map(|feed| &feed.wants).flat_map(|want| &want.runs);
+        others.for_each(|run| idle.remove(run.clone()));
+        let idle: Runs = idle.iter().collect();
+        let mut taken = Runs::new();
+        for link in self.peers.values_mut().filter_map(|peer| peer.links.get_mut(&feed_id)) {
+            taken.extend(link.take_back(&idle));
             link.withdraw(|request| request.want == id);
         }
+        self.release_all(feed_id, &taken);
+    }
+
+    /// Changes how urgent a want is; what peers were asked for before stays as it was.
+    pub fn reprioritize(&mut self, id: WantId, priority: Priority) {
+        let wants = self.feeds.values_mut().flat_map(|feed| &mut feed.wants);
+        wants.filter(|want| want.id == id).for_each(|want| want.priority = priority);
+    }
+
+    /// Tells how far a want is; nothing if it is done or was withdrawn.
+    pub fn progress(&self, id: WantId) -> Option<Progress> {
+        let mut wants = self.feeds.values().flat_map(|feed| &feed.wants);
+        wants.find(|want| want.id == id).map(Open::progress)
     }
 
     /// Tells whether a block can be had.
@@ -221,7 +263,7 @@ impl Replicator {
     /// Tells how a job ended.
     pub fn handle_done(&mut self, now: Instant, done: Done) {
         match done {
-            Done::Read { peer, feed, request, priority, block, answer } => {
+            Done::Read { peer, feed, request, urgency, block, answer } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 let serves = self.feeds.get(&feed).is_some_and(|feed| feed.serves(peer));
                 let link = state.links.get_mut(&feed).filter(|link| serves && link.is_live());
@@ -232,13 +274,13 @@ impl Replicator {
                     link.missing.push((request, alloc::vec![block.0..block.0 + 1]));
                 }
                 let answer = answer.map(|(proof, bytes)| Answer { feed, request, proof, bytes });
-                state.upload.read(priority, answer);
+                state.upload.read(urgency, answer);
                 if missing {
                     // It was found rotten when it was read: it is asked of others now.
                     self.handle_lost(feed, block.0..block.0 + 1);
                 }
             }
-            Done::Located { peer, feed, request, priority, length, blocks } => {
+            Done::Located { peer, feed, request, urgency, length, blocks } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 state.answered();
                 let (Some(link), Some(ours)) = (state.links.get_mut(&feed), self.feeds.get(&feed))
@@ -254,8 +296,9 @@ impl Replicator {
                 match blocks.filter(fits) {
                     Some(blocks) => {
                         let runs = alloc::vec![blocks];
-                        let taken =
-                            state.upload.request(feed, ours.class, request, priority, length, runs);
+                        let (class, id, any_order) = (ours.class, request, false);
+                        let asked = Asked { feed, class, id, urgency, length, any_order };
+                        let taken = state.upload.request(asked, runs);
                         self.check(peer, taken);
                     }
                     None => {
@@ -349,8 +392,7 @@ impl Replicator {
     fn probe(&mut self, id: FeedId, length: u64) {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
         let Some(block) = feed.probe(WantId(self.next_want), length) else { return };
-        let target = Target::Blocks(alloc::vec![block..block + 1]);
-        self.want(id, Want { priority: Priority(0), order: Order::Rarest, ..Want::new(target) });
+        self.want(id, Want::new(Target::Blocks(alloc::vec![block..block + 1])));
     }
 
     /// Stops serving a peer that follows another history.
@@ -388,7 +430,19 @@ impl Replicator {
             return;
         }
         let Some(feed) = self.feeds.get_mut(&id) else { return };
-        feed.assigned.clear(block.0);
+        feed.release(&alloc::vec![block.0..block.0 + 1]);
+    }
+
+    /// Takes back from all what is here now, if it was asked of several.
+    fn settle_twice(&mut self, id: FeedId, block: u64) {
+        if !self.feeds.get_mut(&id).is_some_and(|feed| feed.may_be_owed_twice(block)) {
+            return;
+        }
+        for link in self.peers.values_mut().filter_map(|peer| peer.links.get_mut(&id)) {
+            if link.asked.contains(block) {
+                link.take_back(core::slice::from_ref(&(block..block + 1)));
+            }
+        }
     }
 
     fn stored(
@@ -409,9 +463,10 @@ impl Replicator {
                 if feed.have.all(0..feed.length) {
                     feed.reconsider();
                 }
+                self.settle_twice(id, block.0);
                 self.delivered(peer);
                 self.events.push_back(Event::Stored { feed: id, block, peer });
-                self.events.extend(done.into_iter().map(|want| Event::WantDone { want }));
+                self.tell_done(id, done);
                 self.compare(id);
                 // Only now is it known where in the feed the block lies.
                 if sent_for.is_some_and(|asked| offset > asked.end || offset + len < asked.start) {
@@ -448,6 +503,7 @@ impl Replicator {
         };
         for peer in self.peers.values_mut() {
             over(&mut peer.paused_until);
+            over(&mut peer.look_at);
             peer.links.values_mut().for_each(|link| link.handle_timeout(now));
         }
         for feed in self.feeds.values_mut() {
@@ -459,7 +515,8 @@ impl Replicator {
     /// Returns when [`handle_timeout`](Self::handle_timeout), and then the polls, should be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let suspects = self.suspects().map(|(_, at)| at);
-        let peer_pauses = self.peers.values().filter_map(|peer| peer.paused_until);
+        let peer_pauses =
+            self.peers.values().flat_map(|peer| [peer.paused_until, peer.look_at]).flatten();
         let feed_pauses = self.feeds.values().filter_map(|feed| feed.paused_until);
         let announcements = self.peers.values().flat_map(|peer| {
             peer.links.iter().filter_map(|(id, link)| link.announce_at(self.feeds.get(id)?))

@@ -2,7 +2,7 @@
 //!
 //! A peer that owes blocks and is silent loses them; sooner when somebody else could send one of them at once, and sooner still
 //! when that happened again and again. So a crowd of peers that promise and do not deliver costs about a second, whatever its size.
-//! Elsewhere: what is asked of whom (`download`).
+//! Elsewhere: what is asked of whom (`download`), who takes over from one that is slow (`swap`).
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -12,8 +12,7 @@ use super::peer::Peer;
 use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, Priority};
 use crate::limits::{
-    HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE, SLOW, STALL, STALL_PAUSE, STALL_SLOW, TIMES_FASTER,
-    UNPROVEN_MAX,
+    HURRY, HURRY_MIN, LOOK_EVERY, LOSS_PAUSE, STALL, STALL_PAUSE, STALL_SLOW, UNPROVEN_MAX,
 };
 use crate::wire::Runs;
 
@@ -26,14 +25,13 @@ impl Replicator {
         let owes = |peer: &Peer| peer.owed() > 0 && !self.is_held(peer);
         self.peers.iter().filter(move |(_, peer)| owes(peer)).map(move |(id, peer)| {
             let silent = peer.last_progress + self.patience(peer, helped);
-            let soonest = if helped { silent.min(peer.last_asked + SLOW) } else { silent };
             // Nobody could help when it was looked at last, or it would not be here.
-            let again = peer.looked_at.map_or(soonest, |at| soonest.max(at + LOOK_EVERY));
+            let again = peer.looked_at.map_or(silent, |at| silent.max(at + LOOK_EVERY));
             (*id, again.min(peer.last_progress + self.patience(peer, false)))
         })
     }
 
-    /// Takes back what peers owe and could long have sent, or others could send much sooner.
+    /// Takes back what peers owe and could long have sent.
     pub(super) fn look_at_suspects(&mut self, now: Instant) {
         let due: Vec<PeerId> =
             self.suspects().filter(|(_, at)| *at <= now).map(|(id, _)| id).collect();
@@ -49,11 +47,8 @@ impl Replicator {
     /// Tells whether a peer had its time.
     fn is_lost(&self, now: Instant, id: PeerId) -> bool {
         let Some(peer) = self.peers.get(&id) else { return false };
-        let mut helpers = self.ready().filter(|other| self.could_help(*other, id)).peekable();
-        let silent = peer.last_progress + self.patience(peer, helpers.peek().is_some());
-        let is_slow = now >= peer.last_asked + SLOW && !self.was_held(peer, now);
-        let is_behind = is_slow && self.is_behind(peer);
-        now >= silent || is_behind && helpers.any(|other| self.is_much_faster(other, peer))
+        let helped = self.ready().any(|other| self.could_help(other, id));
+        now >= peer.last_progress + self.patience(peer, helped)
     }
 
     /// Takes back what a peer owes, and leaves it alone for a while: the longer, the more often that happened in a row.
@@ -101,7 +96,7 @@ impl Replicator {
         let better = |other: &PeerId, peer: &Peer| {
             peer.losses < losses
                 && peer.paused_until.is_none()
-                && (priority > Priority(0) || peer.owed() == 0)
+                && peer.owed_from(priority) == 0
                 && self.can_send(*other, feed, |have| runs.iter().all(|run| have.all(run.clone())))
         };
         losses > 0 && self.peers.iter().any(|(other, peer)| better(other, peer))
@@ -148,23 +143,5 @@ impl Replicator {
         let steady = (peer.gap * 3).clamp(STALL, STALL_SLOW);
         let least = if helped { hurry } else { steady };
         peer.rate.rtt_min().map_or(least, |rtt| least.max(rtt * 4))
-    }
-
-    /// Tells whether a peer has more to send than it can soon.
-    fn is_behind(&self, peer: &Peer) -> bool {
-        let owed: u64 = peer
-            .links
-            .iter()
-            .filter_map(|(id, link)| {
-                Some(link.asked_blocks.saturating_mul(self.feeds.get(id)?.block_bytes()))
-            })
-            .sum();
-        owed > peer.rate.bytes_per_second().saturating_mul(SLOW.as_secs())
-    }
-
-    fn is_much_faster(&self, other: PeerId, peer: &Peer) -> bool {
-        let slow = peer.rate.bytes_per_second().max(1);
-        let faster = |other: &Peer| other.rate.bytes_per_second_min() / TIMES_FASTER >= slow;
-        self.peers.get(&other).is_some_and(faster)
     }
 }

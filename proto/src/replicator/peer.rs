@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::rate::Rate;
 use super::upload::Upload;
 use crate::fault::Fault;
-use crate::ids::{Binding, FeedId, Instant, PeerId};
+use crate::ids::{Binding, FeedId, Instant, PeerId, Priority};
 use crate::limits::{
     BACKLOG_MAX, BLIND_MAX, BLOCK_COST, CREDIT_START, MISSING_MAX, QUESTIONS_MAX, SIBLING_COST,
 };
@@ -47,6 +47,8 @@ pub(super) struct Peer {
     pub(super) sent: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// Payload bytes of blocks that were here already when they came.
+    pub(super) bytes_twice: u64,
     pub(super) blocks_in: u64,
     pub(super) blocks_out: u64,
     /// When the peer last sent something that it owed, or began to owe it.
@@ -61,6 +63,8 @@ pub(super) struct Peer {
     pub(super) asked_at: Option<Instant>,
     /// When nobody was found who could send what it owes, since it owes it.
     pub(super) looked_at: Option<Instant>,
+    /// When it may be worth while to ask it again, though nothing happens until then.
+    pub(super) look_at: Option<Instant>,
     pub(super) paused_until: Option<Instant>,
     /// How often it lost what it owed since it sent a block that holds.
     pub(super) losses: u32,
@@ -106,6 +110,8 @@ pub struct PeerStatus {
     pub bytes_in: u64,
     /// Payload bytes sent to it.
     pub bytes_out: u64,
+    /// Payload bytes received from it that were here already.
+    pub bytes_twice: u64,
     /// Blocks received from it.
     pub blocks_in: u64,
     /// Blocks sent to it.
@@ -149,6 +155,7 @@ impl Peer {
             sent: 0,
             bytes_in: 0,
             bytes_out: 0,
+            bytes_twice: 0,
             blocks_in: 0,
             blocks_out: 0,
             last_progress: now,
@@ -158,6 +165,7 @@ impl Peer {
             last_asked: now,
             asked_at: None,
             looked_at: None,
+            look_at: None,
             paused_until: None,
             losses: 0,
             missing: PerMinute::new(now),
@@ -176,6 +184,11 @@ impl Peer {
     /// Returns how many blocks the peer owes us.
     pub(super) fn owed(&self) -> u64 {
         self.links.values().map(Link::owed).sum()
+    }
+
+    /// Returns how many of them are of this priority or a higher one.
+    pub(super) fn owed_from(&self, priority: Priority) -> u64 {
+        self.links.values().map(|link| link.owed_from(priority)).sum()
     }
 
     /// Returns how many requests of ours it has not answered.
@@ -290,6 +303,7 @@ impl Peer {
             agent: self.agent.clone(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            bytes_twice: self.bytes_twice,
             blocks_in: self.blocks_in,
             blocks_out: self.blocks_out,
             rate_in: self.rate.bytes_per_second(),

@@ -1,13 +1,12 @@
-//! Which blocks to ask a peer for: a pure function over what is wanted, held, asked and offered.
+//! Which blocks to ask a peer for: pure functions over what is wanted, held, asked and offered.
 //!
-//! Elsewhere: in which order wants are served and how much is leased (`download`).
+//! Elsewhere: in which order wants are served and how much is leased (`download`), the orders that need a memory
+//! (`bisection`, `rarity`).
 
-use alloc::vec::Vec;
 use core::ops::Range;
 
 use datnode_feed::Bitfield;
 
-use super::want::Order;
 use crate::wire::Runs;
 
 /// The facts that a pick is made from.
@@ -23,47 +22,24 @@ pub(super) struct Picture<'a> {
     pub length: u64,
 }
 
-/// How rarest-first sees the swarm.
-pub(super) struct Rarity<'a> {
-    /// How many blocks make a region.
-    pub region: u64,
-    /// How many peers hold a block.
-    pub holders: &'a dyn Fn(u64) -> usize,
-    /// Decides among equally rare regions.
-    pub tie: &'a dyn Fn(u64) -> u64,
-}
-
-/// Picks up to `budget` blocks of `wanted` (ascending, disjoint) that the peer holds and nobody was asked for.
-///
-/// Linear takes the first ones. Rarest takes whole regions, those held by fewest peers first, and goes through a region in
-/// order, since disks and proofs like runs. The answer is in ascending runs.
-pub(super) fn pick(
-    wanted: &[Range<u64>],
-    order: Order,
+/// Takes up to `left` candidates of ascending runs, the first ones.
+pub(super) fn linear(
+    wanted: impl Iterator<Item = Range<u64>>,
     picture: Picture<'_>,
-    budget: u64,
-    rarity: &Rarity<'_>,
+    mut left: u64,
 ) -> Runs {
     let mut picked = Runs::new();
-    let mut left = budget;
-    match order {
-        Order::Linear | Order::Bisect => {
-            for range in wanted {
-                take(range.clone(), picture, &mut left, &mut picked);
-            }
-        }
-        Order::Rarest => {
-            for region in ranked(wanted, picture, rarity) {
-                take(region, picture, &mut left, &mut picked);
-            }
-            picked.sort_unstable_by_key(|run| run.start);
+    for range in wanted {
+        take(range, picture, &mut left, &mut picked);
+        if left == 0 {
+            break;
         }
     }
-    join(picked)
+    picked
 }
 
 /// Takes candidates from the front of `range` while the budget lasts.
-fn take(range: Range<u64>, picture: Picture<'_>, left: &mut u64, picked: &mut Runs) {
+pub(super) fn take(range: Range<u64>, picture: Picture<'_>, left: &mut u64, picked: &mut Runs) {
     let mut from = range.start;
     while *left > 0 {
         let Some(run) = picture.next_run(from..range.end) else { return };
@@ -74,35 +50,28 @@ fn take(range: Range<u64>, picture: Picture<'_>, left: &mut u64, picked: &mut Ru
     }
 }
 
-/// Returns the parts of `wanted` that hold candidates, cut at region borders, rarest first.
-fn ranked(wanted: &[Range<u64>], picture: Picture<'_>, rarity: &Rarity<'_>) -> Vec<Range<u64>> {
-    let mut parts = Vec::new();
-    for range in wanted {
-        let mut from = range.start;
-        // Where the run ends is not asked: it may be far beyond the region, and it would be for each.
-        while let Some(start) = picture.next(from..range.end) {
-            let region = start / rarity.region;
-            let end = range.end.min((region + 1) * rarity.region);
-            parts.push(((rarity.holders)(start), (rarity.tie)(region), start..end));
-            from = end;
-        }
-    }
-    parts.sort_unstable_by_key(|(holders, tie, part)| (*holders, *tie, part.start));
-    parts.into_iter().map(|(_, _, part)| part).collect()
-}
-
-fn join(picked: Runs) -> Runs {
-    let mut runs = Runs::with_capacity(picked.len());
-    for run in picked {
-        match runs.last_mut() {
-            Some(last) if last.end == run.start => last.end = run.end,
-            _ => runs.push(run),
-        }
-    }
-    runs
+/// Leaves out the first `count` blocks of some runs.
+pub(super) fn skip(runs: Runs, mut count: u64) -> Runs {
+    let rest = runs.into_iter().filter_map(|run| {
+        let skipped = count.min(run.end - run.start);
+        count -= skipped;
+        let run = run.start + skipped..run.end;
+        (!run.is_empty()).then_some(run)
+    });
+    rest.collect()
 }
 
 impl Picture<'_> {
+    /// Tells whether a block may be picked.
+    pub(super) fn is_candidate(&self, block: u64) -> bool {
+        block < self.length && self.theirs.contains(block) && !self.is_taken(block)
+    }
+
+    /// Tells whether nobody need be asked for a block any more.
+    pub(super) fn is_taken(&self, block: u64) -> bool {
+        self.have.contains(block) || self.assigned.contains(block)
+    }
+
     /// Returns the first run of candidates within `range`.
     fn next_run(&self, range: Range<u64>) -> Option<Range<u64>> {
         let start = self.next(range.clone())?;
@@ -138,6 +107,8 @@ impl Picture<'_> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     fn bits(blocks: impl IntoIterator<Item = u64>) -> Bitfield {
@@ -161,35 +132,16 @@ mod tests {
             let picture =
                 Picture { have: &have, assigned: &assigned, theirs: &theirs, length: 390 };
             let wanted = [10..150, 170..171, 200..500];
-            let rarity = Rarity { region: 16, holders: &|_| 1, tie: &|region| region };
-            let right: Vec<u64> = wanted
-                .iter()
-                .cloned()
-                .flatten()
-                .filter(|&b| {
-                    b < 390 && theirs.contains(b) && !have.contains(b) && !assigned.contains(b)
-                })
-                .collect();
-            for order in [Order::Linear, Order::Rarest] {
-                for budget in [0, 1, 17, 1_000] {
-                    let picked = pick(&wanted, order, picture, budget, &rarity);
-                    let blocks: Vec<u64> = picked.iter().cloned().flatten().collect();
-                    let count = usize::try_from(budget).unwrap().min(right.len());
-                    assert_eq!(blocks, right[..count], "seed {seed} {order:?} {budget}");
-                    assert!(picked.windows(2).all(|two| two[0].end < two[1].start));
-                }
+            let blocks = |runs: Runs| runs.into_iter().flatten().collect::<Vec<u64>>();
+            let candidates = wanted.iter().cloned().flatten();
+            let right: Vec<u64> = candidates.filter(|&b| picture.is_candidate(b)).collect();
+            for budget in [0, 1, 17, 1_000] {
+                let picked = linear(wanted.iter().cloned(), picture, budget);
+                assert!(picked.windows(2).all(|two| two[0].end < two[1].start));
+                let count = usize::try_from(budget).unwrap().min(right.len());
+                assert_eq!(blocks(picked.clone()), right[..count], "seed {seed} {budget}");
+                assert_eq!(blocks(skip(picked, 5)), right[count.min(5)..count]);
             }
         }
-    }
-
-    #[test]
-    fn rare_regions_come_first() {
-        let (none, theirs) = (Bitfield::default(), bits(0..64));
-        let picture = Picture { have: &none, assigned: &none, theirs: &theirs, length: 64 };
-        let holders = |block: u64| if (32..48).contains(&block) { 1 } else { 3 };
-        let rarity = Rarity { region: 16, holders: &holders, tie: &|region| 9 - region };
-        assert_eq!(pick(&[0..64], Order::Rarest, picture, 16, &rarity), [32..48]);
-        assert_eq!(pick(&[0..64], Order::Rarest, picture, 20, &rarity), [32..52]);
-        assert_eq!(pick(&[0..64], Order::Linear, picture, 20, &rarity), [0..20]);
     }
 }

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use crate::ids::Instant;
 use crate::limits::{
-    CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_MAX, LEASE_BYTES_UNKNOWN, LEASE_TIME,
-    TURNAROUND,
+    CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_DUE, LEASE_BYTES_MAX, LEASE_BYTES_UNKNOWN,
+    LEASE_TIME, LEASE_TIME_DUE, TURNAROUND,
 };
 
 /// How long bytes are counted before they become a sample.
@@ -81,11 +81,19 @@ impl Rate {
         }
     }
 
-    /// Returns how many bytes to lease to this peer.
-    pub(super) fn lease(&self) -> u64 {
-        match self.bytes_per_second {
-            0 => LEASE_BYTES_UNKNOWN,
-            rate => rate.saturating_mul(LEASE_TIME.as_secs()).min(LEASE_BYTES_MAX),
+    /// Returns how many bytes to lease to this peer, less of what is due at some time.
+    pub(super) fn lease(&self, due: bool) -> u64 {
+        let time = match due {
+            true => LEASE_TIME_DUE + 2 * self.rtt_min.unwrap_or_default(),
+            false => LEASE_TIME,
+        };
+        match (self.bytes_per_second, due) {
+            (0, true) => LEASE_BYTES_DUE,
+            (0, false) => LEASE_BYTES_UNKNOWN,
+            (rate, _) => {
+                let micros = u64::try_from(time.min(LEASE_TIME).as_micros()).unwrap_or(u64::MAX);
+                (rate.saturating_mul(micros) / 1_000_000).min(LEASE_BYTES_MAX)
+            }
         }
     }
 }
@@ -121,16 +129,20 @@ mod tests {
     fn credit_and_lease_follow_the_rate_within_their_bounds() {
         let rtt = Duration::from_millis(100);
         assert_eq!(Rate::default().credit(), CREDIT_START);
-        assert_eq!(Rate::default().lease(), LEASE_BYTES_UNKNOWN);
+        assert_eq!(Rate::default().lease(false), LEASE_BYTES_UNKNOWN);
         let beyond = |rate: u64| rate * TURNAROUND.as_millis() as u64 / 1_000;
         assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000 + beyond(10_000_000));
         assert_eq!(rate(Duration::ZERO, 1 << 30).credit(), beyond(1 << 30));
-        assert_eq!(rate(rtt, 10_000_000).lease(), 10_000_000 * LEASE_TIME.as_secs());
+        assert_eq!(rate(rtt, 10_000_000).lease(false), 10_000_000 * LEASE_TIME.as_secs());
+        assert_eq!(Rate::default().lease(true), LEASE_BYTES_DUE);
+        let due = LEASE_TIME_DUE + 2 * rtt;
+        assert_eq!(rate(rtt, 1_000_000).lease(true), due.as_micros() as u64);
+        assert_eq!(rate(LEASE_TIME, 1_000).lease(true), 1_000 * LEASE_TIME.as_secs());
         assert_eq!(rate(rtt, 1).credit(), CREDIT_MIN);
-        assert_eq!(rate(rtt, 1).lease(), LEASE_TIME.as_secs());
+        assert_eq!(rate(rtt, 1).lease(false), LEASE_TIME.as_secs());
         for fast in [1 << 33, u64::MAX / 1_000_000] {
             assert_eq!(rate(rtt, fast).credit(), CREDIT_MAX);
-            assert_eq!(rate(rtt, fast).lease(), LEASE_BYTES_MAX);
+            assert_eq!(rate(rtt, fast).lease(false), LEASE_BYTES_MAX);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 use datnode_feed::limits::HELD_END;
@@ -13,9 +14,10 @@ use super::gate::Direction;
 use super::holder::Holder;
 use super::pace;
 use super::peer::cost;
+use super::upload::Asked;
 use crate::capability;
 use crate::fault::Fault;
-use crate::ids::{FeedId, Instant, PeerId, RequestId};
+use crate::ids::{FeedId, Instant, PeerId, RequestId, Urgency};
 use crate::job::{Concern, Event, Job};
 use crate::limits::{CHANNELS_MAX, OPENS_MAX, STALL_PAUSE, VERSIONS};
 use crate::wire::{self, Channel, Hello, Message, Request, Runs, Wanted};
@@ -263,6 +265,10 @@ impl Replicator {
         let Some(feed) = self.feeds.get_mut(&feed) else { return };
         if let Some(holder) = feed.holders.get_mut(&id) {
             holder.hear(length, held, lost, head);
+            feed.news += 1;
+            let end = feed.length;
+            let known = held.iter().map(|run| run.start..run.end.min(end));
+            known.for_each(|run| feed.spread.set_range(run));
         }
     }
 
@@ -276,7 +282,9 @@ impl Replicator {
         let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get(&feed_id)) else {
             return Ok(());
         };
-        let Request { id: name, length, priority, wanted } = request;
+        let Request { id: name, length, priority, due, any_order, wanted } = request;
+        let due = due.map(|left| now + Duration::from_millis(left.get().into()));
+        let urgency = Urgency { priority, due };
         if length > feed.length || !feed.serves(id) {
             peer.asked_blindly(now)?;
             if let Some(link) = peer.links.get_mut(&feed_id) {
@@ -293,12 +301,14 @@ impl Replicator {
                 if peer.links.get(&feed_id).is_some_and(|link| !link.has_announced(&runs)) {
                     peer.asked_blindly(now)?;
                 }
-                peer.upload.request(feed_id, feed.class, name, priority, length, runs)
+                let class = feed.class;
+                let asked = Asked { feed: feed_id, class, id: name, urgency, length, any_order };
+                peer.upload.request(asked, runs)
             }
             Wanted::Bytes(bytes) => {
                 peer.ask()?;
                 let job =
-                    Job::Locate { peer: id, feed: feed_id, request: name, priority, length, bytes };
+                    Job::Locate { peer: id, feed: feed_id, request: name, urgency, length, bytes };
                 self.jobs.push_back(job);
                 Ok(())
             }
@@ -321,13 +331,14 @@ impl Replicator {
         // Until it delivers, those are asked first who promised nothing in vain.
         peer.losses = peer.losses.max(1);
         let Some(link) = peer.links.get_mut(&feed_id) else { return };
+        let mut gone = Runs::new();
         if let Some(asked) = link.byte_requests.remove(&request) {
             if let Some(want) = feed.wants.iter_mut().find(|open| open.id == asked.want) {
                 want.refused(now, id, asked.told);
             }
         } else if blocks.is_empty() {
             // The peer's head is shorter than we thought; what it owes is asked elsewhere.
-            link.revoke().into_iter().for_each(|run| feed.assigned.clear_range(run));
+            gone = link.revoke();
         }
         for run in blocks {
             if let Some(holder) = feed.holders.get_mut(&id) {
@@ -336,13 +347,15 @@ impl Replicator {
             // By what was asked, not by what is told: a run may be 2^56 blocks long.
             for block in link.asked.iter_ones(run.clone()).collect::<Vec<_>>() {
                 if link.settle(request, block) {
-                    feed.assigned.clear(block);
+                    gone.push(block..block + 1);
                 }
             }
         }
+        feed.news += 1;
         if pause {
             peer.paused_until = Some(now + STALL_PAUSE);
         }
+        self.release_all(feed_id, &gone);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one message's fields")]
@@ -388,9 +401,11 @@ impl Replicator {
         peer.blocks_in += 1;
         if feed.have.contains(block.0) {
             feed.assigned.clear(block.0);
+            peer.bytes_twice += len;
             return Ok(());
         }
         if link.storing.contains_key(&block.0) {
+            peer.bytes_twice += len;
             return Ok(());
         }
         link.storing.insert(block.0, Storing { cost, bytes: bytes_asked });

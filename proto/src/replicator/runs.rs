@@ -41,6 +41,38 @@ impl RunSet {
         }
     }
 
+    /// Takes out what of some blocks is in the set; returns it.
+    pub(super) fn take(&mut self, blocks: &[Range<u64>]) -> Runs {
+        let mut taken = Runs::new();
+        for cut in blocks {
+            let before =
+                self.ends.range(..cut.start).next_back().filter(|(_, end)| **end > cut.start);
+            let inside = before.into_iter().chain(self.ends.range(cut.clone()));
+            let part = |(start, end): (&u64, &u64)| (*start).max(cut.start)..(*end).min(cut.end);
+            let first = taken.len();
+            taken.extend(inside.map(part));
+            if taken.len() > first {
+                self.remove(cut.clone());
+            }
+        }
+        taken
+    }
+
+    /// Tells whether a block is in the set.
+    pub(super) fn contains(&self, block: u64) -> bool {
+        self.ends.range(..=block).next_back().is_some_and(|(_, end)| block < *end)
+    }
+
+    /// Returns the runs, the last one first.
+    pub(super) fn backwards(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.ends.iter().rev().map(|(start, end)| *start..*end)
+    }
+
+    /// Returns the runs.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.ends.iter().map(|(start, end)| *start..*end)
+    }
+
     /// Returns how many runs there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
@@ -87,7 +119,7 @@ impl RunSet {
     /// Returns the runs.
     #[cfg(test)]
     pub(super) fn runs(&self) -> Runs {
-        self.ends.iter().map(|(start, end)| *start..*end).collect()
+        self.iter().collect()
     }
 }
 
@@ -136,6 +168,11 @@ mod tests {
             let mut cut = both.clone();
             b.iter().for_each(|run| cut.remove(run.clone()));
             prop_assert_eq!(set(&cut.runs()), &set(&a) - &set(&b));
+            let mut rest = both.clone();
+            prop_assert_eq!(set(&rest.take(&b)), &set(&both.runs()) & &set(&b));
+            prop_assert_eq!(rest.runs(), cut.runs());
+            let members: BTreeSet<u64> = (0..80).filter(|block| cut.contains(*block)).collect();
+            prop_assert_eq!(members, set(&cut.runs()));
             let mut above = both.clone();
             let below = above.take_below(30);
             prop_assert!(below.iter().all(|run| run.end <= 30));

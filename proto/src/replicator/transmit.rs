@@ -84,8 +84,8 @@ impl Replicator {
             if let Some(have) = link.announce(now, feed) {
                 return Some(have);
             }
-            if let Some(request) = link.cancels.pop() {
-                return Some(Message::Cancel { channel, id: request, blocks: Vec::new() });
+            if let Some((request, blocks)) = link.cancels.pop() {
+                return Some(Message::Cancel { channel, id: request, blocks });
             }
             // Only a head that was held against ours is led further, so that a proof that does not fit is the sender's fault.
             let agrees = |holder: &&Holder| {
@@ -133,6 +133,9 @@ impl Replicator {
         let block = proof.block;
         link.reading.clear(block.0);
         link.sent.set(block.0);
+        if let Some(feed) = self.feeds.get_mut(&feed) {
+            feed.spread.set(block.0);
+        }
         let message =
             Message::Block { channel: link.ours, id: request, block, siblings: proof.siblings };
         Some(Frame { header: encode(&message), payload: bytes })
@@ -151,7 +154,9 @@ impl Replicator {
     fn next_read(&mut self, id: PeerId) -> Option<Job> {
         // Who does not take our refusals is read no more for: each block that is not here would add one.
         let peer = self.peers.get_mut(&id).filter(|peer| !peer.faulted && !peer.is_deaf())?;
-        let read = peer.upload.next_read()?;
+        let credit = peer.their_grant.saturating_sub(peer.sent);
+        let spread = |feed| self.feeds.get(&feed).map(|feed| &feed.spread);
+        let read = peer.upload.next_read(credit, spread)?;
         let (feed, block) = (read.feed, read.block);
         let link = peer.links.get_mut(&feed)?;
         let holder = self.feeds.get(&feed)?.holders.get(&id)?;
@@ -162,7 +167,7 @@ impl Replicator {
             peer: id,
             feed,
             request: read.request,
-            priority: read.priority,
+            urgency: read.urgency,
             block,
             levels,
         })

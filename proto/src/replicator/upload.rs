@@ -1,30 +1,35 @@
 //! What a peer asked of us, and which block is read for it next.
 //!
-//! Order: priority, class, age. Answers wait here only between the store and the stream, a bounded few; a more urgent
-//! answer overtakes those that wait.
+//! Order: priority, the time it is due, class, age. Of a request that may be answered in any order, those blocks go first that
+//! nobody else has, so that a new drive is out as soon as each block went once. Answers wait here only between the store and
+//! the stream, a bounded few, and not many more than the peer's credit lets go; a more urgent answer overtakes those that wait.
 
 use alloc::collections::BTreeMap;
 use core::cmp::Reverse;
+use core::ops::Range;
 
 use bytes::Bytes;
-use datnode_feed::{BlockIndex, BlockProof};
+use datnode_feed::{Bitfield, BlockIndex, BlockProof};
 
 use super::runs::RunSet;
 use crate::fault::Fault;
-use crate::ids::{Class, FeedId, Priority, RequestId};
-use crate::limits::{BLOCK_BYTES_GUESS, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, REQUESTS_MAX};
+use crate::ids::{Class, FeedId, Priority, RequestId, Urgency};
+use crate::limits::{
+    BLOCK_BYTES_GUESS, READ_AHEAD_BYTES, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, REQUESTS_MAX,
+    SPREAD_RUNS,
+};
 use crate::wire::Runs;
 
 /// Most urgent first: the map's smallest key.
-type Urgency = (Reverse<Priority>, Reverse<Class>, RequestId);
+type Turn = (Reverse<Urgency>, Reverse<Class>, RequestId);
 
 /// The requests of one peer.
 #[derive(Debug, Default)]
 pub(super) struct Upload {
-    queue: BTreeMap<Urgency, Lease>,
+    queue: BTreeMap<Turn, Lease>,
     ready: BTreeMap<Place, Answer>,
-    /// The priorities of the reads under way, with their number.
-    reading: BTreeMap<Priority, usize>,
+    /// How urgent the reads under way are, with their number.
+    reading: BTreeMap<Urgency, usize>,
     waiting_bytes: u64,
     /// The size of the last answer, for which the next ones are taken.
     answer_bytes: Option<u64>,
@@ -38,8 +43,32 @@ pub(super) struct Upload {
 struct Lease {
     feed: FeedId,
     length: u64,
+    any_order: bool,
     /// What is still to be read.
     rest: RunSet,
+}
+
+impl Lease {
+    /// Takes out the next block; `spread` are those that others have.
+    fn next(&mut self, spread: Option<&Bitfield>) -> Option<u64> {
+        let spread = spread.filter(|_| self.any_order)?;
+        let first =
+            |run: Range<u64>| Some(spread.first_clear(run.start)).filter(|first| *first < run.end);
+        let next = self.rest.iter().take(SPREAD_RUNS).find_map(first)?;
+        self.rest.remove(next..next + 1);
+        Some(next)
+    }
+}
+
+/// A request, but for its blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) feed: FeedId,
+    pub(super) class: Class,
+    pub(super) id: RequestId,
+    pub(super) urgency: Urgency,
+    pub(super) length: u64,
+    pub(super) any_order: bool,
 }
 
 /// A block on its way out.
@@ -52,7 +81,7 @@ pub(super) struct Answer {
 }
 
 /// Where an answer waits: the most urgent first, then the oldest.
-type Place = (Reverse<Priority>, u64);
+type Place = (Reverse<Urgency>, u64);
 
 /// The answer that is the next one to go out.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +96,7 @@ pub(super) struct Next {
 pub(super) struct Read {
     pub(super) feed: FeedId,
     pub(super) request: RequestId,
-    pub(super) priority: Priority,
+    pub(super) urgency: Urgency,
     pub(super) block: BlockIndex,
     pub(super) length: u64,
     /// Whether the answer may go out before others that are under way.
@@ -76,23 +105,16 @@ pub(super) struct Read {
 
 impl Upload {
     /// Takes a request whose blocks are known.
-    pub(super) fn request(
-        &mut self,
-        feed: FeedId,
-        class: Class,
-        id: RequestId,
-        priority: Priority,
-        length: u64,
-        runs: Runs,
-    ) -> Result<(), Fault> {
+    pub(super) fn request(&mut self, asked: Asked, runs: Runs) -> Result<(), Fault> {
         if self.queue.len() >= REQUESTS_MAX {
             return Err(Fault::TooMany("requests"));
         }
         if self.runs() + runs.len() > REQUEST_RUNS_MAX {
             return Err(Fault::TooMany("runs in requests"));
         }
-        let lease = Lease { feed, length, rest: runs.into_iter().collect() };
-        self.queue.insert((Reverse(priority), Reverse(class), id), lease);
+        let Asked { feed, class, id, urgency, length, any_order } = asked;
+        let lease = Lease { feed, length, any_order, rest: runs.into_iter().collect() };
+        self.queue.insert((Reverse(urgency), Reverse(class), id), lease);
         Ok(())
     }
 
@@ -130,47 +152,52 @@ impl Upload {
         self.waiting_bytes = self.ready.values().map(|answer| answer.bytes.len() as u64).sum();
     }
 
-    /// Returns the next block to read, while few enough answers are under way.
+    /// Returns the next block to read, while few enough answers are under way for so much credit; `spread` tells which blocks
+    /// of a feed others have.
     ///
     /// Reads are added several at a time, when half of what may be under way is out: the store's thread and the network's would
     /// wake each other for every block. What overtakes others does not wait for that.
-    pub(super) fn next_read(&mut self) -> Option<Read> {
+    pub(super) fn next_read<'a>(
+        &mut self,
+        credit: u64,
+        spread: impl Fn(FeedId) -> Option<&'a Bitfield>,
+    ) -> Option<Read> {
         let reading: usize = self.reading.values().sum();
         let under_way = reading + self.ready.len();
         let each = self.answer_bytes.unwrap_or(BLOCK_BYTES_GUESS);
         let bytes = self.waiting_bytes + reading as u64 * each;
         let has_room =
             |reads_max, bytes_max| under_way < reads_max && (under_way < 2 || bytes < bytes_max);
+        let bytes_max = READ_BYTES_MAX.min(credit.saturating_add(READ_AHEAD_BYTES));
         self.filling = match self.filling {
-            true => has_room(READS_MAX, READ_BYTES_MAX),
-            false => has_room(READS_MAX / 2, READ_BYTES_MAX / 2),
+            true => has_room(READS_MAX, bytes_max),
+            false => has_room(READS_MAX / 2, bytes_max / 2),
         };
         let mut first = self.queue.first_entry()?;
-        let (Reverse(priority), _, request) = *first.key();
-        let lowest_reading = self.reading.first_key_value().map(|(priority, _)| *priority);
-        let lowest_ready = self.ready.last_key_value().map(|((Reverse(priority), _), _)| *priority);
-        let overtakes =
-            lowest_reading.into_iter().chain(lowest_ready).any(|other| other < priority);
+        let (Reverse(urgency), _, request) = *first.key();
+        let lowest_reading = self.reading.first_key_value().map(|(urgency, _)| *urgency);
+        let lowest_ready = self.ready.last_key_value().map(|((Reverse(urgency), _), _)| *urgency);
+        let overtakes = lowest_reading.into_iter().chain(lowest_ready).any(|other| other < urgency);
         if !(self.filling || overtakes && has_room(READS_MAX, READ_BYTES_MAX)) {
             return None;
         }
         let lease = first.get_mut();
         let (feed, length) = (lease.feed, lease.length);
-        let block = lease.rest.pop_first().expect("a lease with nothing left is removed");
-        let block = BlockIndex(block);
+        let next = lease.next(spread(feed)).or_else(|| lease.rest.pop_first());
+        let block = BlockIndex(next.expect("a lease with nothing left is removed"));
         if lease.rest.is_empty() {
             first.remove();
         }
-        *self.reading.entry(priority).or_default() += 1;
-        Some(Read { feed, request, priority, block, length, overtakes })
+        *self.reading.entry(urgency).or_default() += 1;
+        Some(Read { feed, request, urgency, block, length, overtakes })
     }
 
     /// Notes what a read brought.
-    pub(super) fn read(&mut self, priority: Priority, answer: Option<Answer>) {
-        if let Some(reading) = self.reading.get_mut(&priority) {
+    pub(super) fn read(&mut self, urgency: Urgency, answer: Option<Answer>) {
+        if let Some(reading) = self.reading.get_mut(&urgency) {
             *reading -= 1;
             if *reading == 0 {
-                self.reading.remove(&priority);
+                self.reading.remove(&urgency);
             }
         }
         if let Some(answer) = answer {
@@ -178,7 +205,7 @@ impl Upload {
             self.answer_bytes = Some(bytes);
             self.waiting_bytes += bytes;
             self.sequence += 1;
-            self.ready.insert((Reverse(priority), self.sequence), answer);
+            self.ready.insert((Reverse(urgency), self.sequence), answer);
         }
     }
 
@@ -195,8 +222,8 @@ impl Upload {
 
     /// Returns what goes out next.
     pub(super) fn next(&self) -> Option<Next> {
-        let ((Reverse(priority), _), answer) = self.ready.first_key_value()?;
-        Some(Next { priority: *priority, len: answer.bytes.len() as u64 })
+        let ((Reverse(urgency), _), answer) = self.ready.first_key_value()?;
+        Some(Next { priority: urgency.priority, len: answer.bytes.len() as u64 })
     }
 
     /// Takes it.
@@ -209,30 +236,53 @@ impl Upload {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
+    use crate::ids::Instant;
+
+    const FEED: FeedId = FeedId(1);
+    const BULK: Urgency = Urgency { priority: Priority(0), due: None };
+    const URGENT: Urgency = Urgency { priority: Priority(9), due: None };
+
+    fn asked(id: u64, urgency: Urgency) -> Asked {
+        let (class, id, length) = (Class::Content, RequestId(id), 10_000);
+        Asked { feed: FEED, class, id, urgency, length, any_order: false }
+    }
+
+    impl Upload {
+        fn ask(&mut self, id: u64, urgency: Urgency, runs: Runs) {
+            self.request(asked(id, urgency), runs).unwrap();
+        }
+
+        fn next_block(&mut self) -> Option<u64> {
+            Some(self.next_read(u64::MAX, |_| None)?.block.0)
+        }
+
+        fn next_blocks(&mut self) -> Vec<u64> {
+            core::iter::from_fn(|| self.next_block()).collect()
+        }
+    }
 
     #[test]
     fn urgent_reads_and_answers_come_first() {
         let mut upload = Upload::default();
-        let feed = FeedId(1);
-        let bulk = Priority(0);
-        upload.request(feed, Class::Content, RequestId(1), bulk, 100, alloc::vec![0..50]).unwrap();
-        assert_eq!(upload.next_read().unwrap().block, BlockIndex(0));
-        let urgent = Priority(9);
-        upload
-            .request(feed, Class::Content, RequestId(2), urgent, 100, alloc::vec![70..72])
-            .unwrap();
-        upload.request(feed, Class::Changes, RequestId(3), bulk, 100, alloc::vec![3..4]).unwrap();
-        let next: alloc::vec::Vec<u64> =
-            (0..4).map(|_| upload.next_read().unwrap().block.0).collect();
-        assert_eq!(next, [70, 71, 3, 1]);
+        upload.ask(1, BULK, alloc::vec![0..50]);
+        assert_eq!(upload.next_block(), Some(0));
+        upload.ask(2, URGENT, alloc::vec![70..71]);
+        let due = |at| Urgency { due: Some(Instant(at)), ..URGENT };
+        upload.ask(3, due(50), alloc::vec![80..81]);
+        upload.ask(4, due(40), alloc::vec![90..91]);
+        let changes = Asked { class: Class::Changes, ..asked(5, BULK) };
+        upload.request(changes, alloc::vec![3..4]).unwrap();
+        let next: Vec<_> = (0..5).filter_map(|_| upload.next_block()).collect();
+        assert_eq!(next, [90, 80, 70, 3, 1]);
     }
 
     #[test]
     fn reads_are_added_when_half_is_out_and_urgent_ones_at_once() {
-        let (feed, bulk, urgent) = (FeedId(1), Priority(0), Priority(9));
         let answer = |read: Read| Answer {
-            feed,
+            feed: FEED,
             request: read.request,
             proof: BlockProof {
                 block: read.block,
@@ -242,82 +292,84 @@ mod tests {
             bytes: Bytes::new(),
         };
         let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
-        let ask = |upload: &mut Upload, id, priority, run| {
-            let runs = alloc::vec![run];
-            upload.request(feed, Class::Content, RequestId(id), priority, 1_000, runs).unwrap();
-        };
-        ask(&mut upload, 1, bulk, 0..1_000);
-        let reads: alloc::vec::Vec<Read> = core::iter::from_fn(|| upload.next_read()).collect();
+        upload.ask(1, BULK, alloc::vec![0..1_000]);
+        let next = |upload: &mut Upload| upload.next_read(u64::MAX, |_| None);
+        let reads: Vec<Read> = core::iter::from_fn(|| next(&mut upload)).collect();
         assert_eq!(reads.len(), READS_MAX);
         for read in reads {
-            upload.read(bulk, Some(answer(read)));
+            upload.read(BULK, Some(answer(read)));
         }
         for _ in 0..READS_MAX / 2 {
-            assert!(upload.next_read().is_none());
+            assert_eq!(upload.next_block(), None);
             upload.pop().unwrap();
         }
         // Half is out, and not more.
-        assert!(upload.next_read().is_none());
-        ask(&mut upload, 2, urgent, 2_000..2_002);
-        let next = [upload.next_read(), upload.next_read(), upload.next_read()];
-        assert_eq!(
-            next.map(|read| read.map(|read| read.block.0)),
-            [Some(2_000), Some(2_001), None]
-        );
-        (0..2).for_each(|_| upload.read(urgent, None));
+        assert_eq!(upload.next_block(), None);
+        upload.ask(2, URGENT, alloc::vec![2_000..2_002]);
+        let next = [upload.next_block(), upload.next_block(), upload.next_block()];
+        assert_eq!(next, [Some(2_000), Some(2_001), None]);
+        (0..2).for_each(|_| upload.read(URGENT, None));
         upload.pop().unwrap();
-        assert_eq!(core::iter::from_fn(|| upload.next_read()).count(), READS_MAX / 2 + 1);
+        assert_eq!(upload.next_blocks().len(), READS_MAX / 2 + 1);
     }
 
     #[test]
-    fn no_more_is_read_than_may_wait_before_it_is_known_how_much_that_is() {
-        let mut upload = Upload::default();
-        let runs = alloc::vec![0..1_000];
-        upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 1_000, runs).unwrap();
-        let reads = core::iter::from_fn(|| upload.next_read()).count();
-        assert_eq!(reads as u64, READ_BYTES_MAX / BLOCK_BYTES_GUESS);
+    fn no_more_is_read_than_may_wait_and_the_credit_lets_go() {
+        for (credit, bytes) in [
+            (u64::MAX, READ_BYTES_MAX),
+            (0, READ_AHEAD_BYTES),
+            (BLOCK_BYTES_GUESS, READ_AHEAD_BYTES + BLOCK_BYTES_GUESS),
+        ] {
+            let mut upload = Upload::default();
+            upload.ask(1, BULK, alloc::vec![0..1_000]);
+            let reads = core::iter::from_fn(|| upload.next_read(credit, |_| None)).count();
+            assert_eq!(reads as u64, bytes / BLOCK_BYTES_GUESS);
+        }
+    }
+
+    #[test]
+    fn in_any_order_what_nobody_else_has_goes_first() {
+        let spread: Bitfield = [0..3, 4..8].into_iter().collect();
+        for (any_order, order) in [(true, [3, 8, 0, 1, 2, 9]), (false, [0, 1, 2, 3, 8, 9])] {
+            let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
+            let asked = Asked { any_order, ..asked(1, BULK) };
+            upload.request(asked, alloc::vec![0..4, 8..10]).unwrap();
+            let mut spread = spread.clone();
+            let mut sent = Vec::new();
+            while let Some(read) = upload.next_read(u64::MAX, |_| Some(&spread)) {
+                sent.push(read.block.0);
+                // The last one goes to somebody else meanwhile.
+                spread.set(9);
+                spread.set(read.block.0);
+            }
+            assert_eq!(sent, order);
+        }
     }
 
     #[test]
     fn cancelled_blocks_are_not_read() {
         let mut upload = Upload::default();
-        let runs = alloc::vec![0..4, 8..10];
-        upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
+        upload.ask(1, BULK, alloc::vec![0..4, 8..10]);
         upload.cancel(RequestId(1), &alloc::vec![1..3, 9..20]).unwrap();
-        let mut blocks = alloc::vec::Vec::new();
-        while let Some(read) = upload.next_read() {
-            blocks.push(read.block.0);
-        }
-        assert_eq!(blocks, [0, 3, 8]);
+        assert_eq!(upload.next_blocks(), [0, 3, 8]);
     }
 
     #[test]
     fn a_request_whose_blocks_are_all_cancelled_is_gone() {
         let mut upload = Upload::default();
-        let runs = alloc::vec![0..4, 8..10];
-        upload.request(FeedId(1), Class::Content, RequestId(1), Priority(0), 100, runs).unwrap();
+        upload.ask(1, BULK, alloc::vec![0..4, 8..10]);
         upload.cancel(RequestId(1), &alloc::vec![0..10]).unwrap();
-        assert!(upload.next_read().is_none());
+        assert_eq!(upload.next_block(), None);
     }
 
     #[test]
     fn few_answers_wait_and_requests_are_bounded() {
         let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
         for id in 0..REQUESTS_MAX as u64 {
-            let runs = alloc::vec![0..1_000];
-            let (feed, id) = (FeedId(1), RequestId(id));
-            upload.request(feed, Class::Content, id, Priority(0), 1_000, runs).unwrap();
+            upload.ask(id, BULK, alloc::vec![0..1_000]);
         }
-        let more = upload.request(
-            FeedId(1),
-            Class::Content,
-            RequestId(9_999),
-            Priority(0),
-            1,
-            Runs::new(),
-        );
+        let more = upload.request(asked(9_999, BULK), Runs::new());
         assert_eq!(more, Err(Fault::TooMany("requests")));
-        let reads = core::iter::from_fn(|| upload.next_read()).count();
-        assert_eq!(reads, READS_MAX);
+        assert_eq!(upload.next_blocks().len(), READS_MAX);
     }
 }

@@ -1,4 +1,6 @@
 //! What is wanted of a feed: blocks or bytes, how urgently, and in which order.
+//!
+//! Elsewhere: in which order wants are served (`download`), which blocks of one come next (`picker`, `bisection`, `rarity`).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -6,6 +8,8 @@ use core::ops::Range;
 
 use datnode_feed::Bitfield;
 
+use super::bisection::Bisection;
+use super::rarity::Tour;
 use crate::ids::{Instant, PeerId, Priority, WantId};
 use crate::wire::Runs;
 
@@ -18,9 +22,9 @@ pub struct Want {
     pub priority: Priority,
     /// In which order.
     pub order: Order,
-    /// Whether a peer that would be done sooner takes over what another one owes; it is then sent twice at times.
+    /// Whether a peer that would be done sooner takes over what another one owes, at the price of some blocks that come twice.
     pub hotswap: bool,
-    /// When it should be here: peers that deliver soonest are asked for what comes first, and what is late is asked for twice.
+    /// When it should be here: what comes first is asked of whoever delivers it soonest, in small portions.
     pub deadline: Option<Instant>,
 }
 
@@ -55,20 +59,44 @@ pub enum Order {
     Rarest,
 }
 
+/// How far a want is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Blocks of it that are here; those that hold wanted bytes do not count before they are.
+    pub here: u64,
+    /// Blocks that it has.
+    pub of: u64,
+    /// Bytes that came for it.
+    pub bytes: u64,
+}
+
 /// A want under way.
 ///
-/// Invariant: `runs` ascend with gaps between them; `missing` counts their blocks that are not held.
+/// Invariant: `runs` ascend with gaps between them; `missing` counts their blocks that are not held; all of them below `front`
+/// are.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) id: WantId,
     pub(super) priority: Priority,
     pub(super) order: Order,
+    pub(super) hotswap: bool,
+    pub(super) deadline: Option<Instant>,
     pub(super) runs: Runs,
+    /// Whether `runs` are the whole feed, however long it becomes.
+    pub(super) follows: bool,
     pub(super) missing: u64,
+    pub(super) front: u64,
+    /// How many blocks were asked for, so that wants that are equal get equal shares.
+    pub(super) served: u64,
+    /// Bytes that came for it.
+    got: u64,
+    /// How far bisecting and rarest first are.
+    pub(super) bisection: Bisection,
+    pub(super) tour: Tour,
     /// Bytes that no stored block covered yet.
     pub(super) bytes: Runs,
-    /// Whom the bytes are asked of, and who did not have them.
-    pub(super) asked: Option<PeerId>,
+    /// Whom the bytes are asked of, since when, and who did not have them.
+    pub(super) asked: Option<(PeerId, Instant)>,
     pub(super) tried: BTreeMap<PeerId, Tried>,
 }
 
@@ -82,22 +110,49 @@ pub(super) struct Tried {
 }
 
 impl Open {
-    pub(super) fn new(id: WantId, want: Want, have: &Bitfield) -> Self {
-        let Want { target, priority, order, .. } = want;
+    /// Opens a want of a feed of `length` blocks.
+    pub(super) fn new(id: WantId, want: Want, have: &Bitfield, length: u64) -> Self {
+        let Want { target, priority, order, hotswap, deadline } = want;
+        let follows = target == Target::All;
         let (runs, bytes) = match target {
+            Target::All => (normal(alloc::vec![0..length]), Runs::new()),
             Target::Blocks(runs) => (normal(runs), Runs::new()),
-            Target::All => (alloc::vec![0..u64::MAX], Runs::new()),
             Target::Bytes(bytes) => (Runs::new(), normal(alloc::vec![bytes])),
         };
-        let (asked, tried) = (None, BTreeMap::new());
-        let mut open = Self { id, priority, order, runs, missing: 0, bytes, asked, tried };
+        let mut open = Self {
+            id,
+            priority,
+            order,
+            hotswap,
+            deadline,
+            bisection: Bisection::of(&runs),
+            tour: Tour::default(),
+            runs,
+            follows,
+            missing: 0,
+            front: 0,
+            served: 0,
+            got: 0,
+            bytes,
+            asked: None,
+            tried: BTreeMap::new(),
+        };
         open.count(have);
         open
     }
 
+    /// The feed has so many blocks now.
+    pub(super) fn grow(&mut self, length: u64, have: &Bitfield) {
+        if self.follows {
+            self.runs = normal(alloc::vec![0..length]);
+            (self.bisection, self.tour) = (Bisection::of(&self.runs), Tour::default());
+            self.count(have);
+        }
+    }
+
     /// Notes that a peer does not have the bytes, which had told of more blocks so often when it was asked.
     pub(super) fn refused(&mut self, now: Instant, peer: PeerId, told: u64) {
-        self.asked = None;
+        self.asked.take_if(|(asked, _)| *asked == peer);
         self.tried.insert(peer, Tried { at: now, told });
     }
 
@@ -106,15 +161,35 @@ impl Open {
         let missing =
             |run: &Range<u64>| (run.end - run.start) - have.iter_ones(run.clone()).count() as u64;
         self.missing = self.runs.iter().map(missing).sum();
+        self.front = 0;
+    }
+
+    /// Passes over what is held at the front.
+    pub(super) fn advance(&mut self, have: &Bitfield) {
+        let after = self.runs.partition_point(|run| run.end <= self.front);
+        for run in self.runs.iter().skip(after) {
+            self.front = have.first_clear(self.front.max(run.start)).min(run.end);
+            if self.front < run.end {
+                return;
+            }
+        }
+    }
+
+    /// Returns what of the runs is not passed over.
+    pub(super) fn rest(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let after = self.runs.partition_point(|run| run.end <= self.front);
+        let rest = self.runs.iter().skip(after);
+        rest.map(|run| run.start.max(self.front)..run.end)
     }
 
     /// Notes that a block was stored that holds `bytes` of the feed.
     pub(super) fn stored(&mut self, block: u64, bytes: &Range<u64>) {
-        let after = self.runs.partition_point(|run| run.end <= block);
-        if self.runs.get(after).is_some_and(|run| run.contains(&block)) {
+        if contains(&self.runs, block) {
             self.missing -= 1;
+            self.got += bytes.end - bytes.start;
         }
         if self.bytes.iter().any(|run| run.start < bytes.end && bytes.start < run.end) {
+            self.got += bytes.end - bytes.start;
             let rest = |run: &Range<u64>| {
                 [run.start..run.end.min(bytes.start), run.start.max(bytes.end)..run.end]
             };
@@ -123,12 +198,28 @@ impl Open {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.missing == 0 && self.bytes.is_empty()
+        self.missing == 0 && self.bytes.is_empty() && !self.follows
+    }
+
+    /// Tells whether something of it is not here.
+    pub(super) fn lacks(&self) -> bool {
+        self.missing > 0 || !self.bytes.is_empty()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let of = self.runs.iter().map(|run| run.end - run.start).sum();
+        Progress { here: of - self.missing, of, bytes: self.got }
     }
 }
 
+/// Tells whether a block is in ascending runs.
+pub(super) fn contains(runs: &[Range<u64>], block: u64) -> bool {
+    let after = runs.partition_point(|run| run.end <= block);
+    runs.get(after).is_some_and(|run| run.contains(&block))
+}
+
 /// Sorts ranges, drops empty ones and joins those that touch.
-fn normal(mut ranges: Vec<Range<u64>>) -> Runs {
+pub(super) fn normal(mut ranges: Vec<Range<u64>>) -> Runs {
     ranges.retain(|range| range.start < range.end);
     ranges.sort_unstable_by_key(|range| range.start);
     let mut runs = Runs::new();
@@ -150,15 +241,48 @@ mod tests {
         assert_eq!(normal(alloc::vec![5..7, 1..3, 3..4, 9..9, 6..8]), [1..4, 5..8]);
     }
 
+    fn open(target: Target, have: &Bitfield) -> Open {
+        Open::new(WantId(1), Want::new(target), have, 100)
+    }
+
     #[test]
     fn bytes_are_done_when_blocks_cover_them() {
-        let target = Target::Bytes(100..300);
-        let want = Want { priority: Priority(0), order: Order::Linear, ..Want::new(target) };
-        let mut open = Open::new(WantId(1), want, &Bitfield::default());
+        let mut open = open(Target::Bytes(100..300), &Bitfield::default());
         open.stored(7, &(150..200));
         assert_eq!(open.bytes, [100..150, 200..300]);
         open.stored(8, &(200..400));
         open.stored(6, &(0..150));
         assert!(open.is_done());
+        assert_eq!(open.progress(), Progress { here: 0, of: 0, bytes: 400 });
+    }
+
+    #[test]
+    fn what_is_held_at_the_front_is_passed_over() {
+        let mut have = Bitfield::default();
+        have.set_range(5..30);
+        let mut open = open(Target::Blocks(alloc::vec![10..20, 25..40, 50..60]), &have);
+        assert_eq!(open.progress(), Progress { here: 15, of: 35, bytes: 0 });
+        open.advance(&have);
+        assert!(open.rest().eq([30..40, 50..60]));
+        have.set_range(30..60);
+        open.advance(&have);
+        assert_eq!(open.rest().count(), 0);
+        have.clear_range(12..14);
+        open.count(&have);
+        open.advance(&have);
+        assert!(open.rest().eq([12..20, 25..40, 50..60]));
+        assert_eq!(open.missing, 2);
+    }
+
+    #[test]
+    fn the_whole_feed_is_wanted_however_long_it_becomes() {
+        let mut have = Bitfield::default();
+        have.set_range(0..100);
+        let mut open = open(Target::All, &have);
+        assert!(!open.is_done() && !open.lacks());
+        open.grow(130, &have);
+        assert_eq!(open.missing, 30);
+        open.advance(&have);
+        assert!(open.rest().eq([100..130]));
     }
 }

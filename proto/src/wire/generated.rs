@@ -18,7 +18,7 @@
 //= table Upgrade { channel: uint; from: ulong; head: [ubyte] (required); nodes: [Node] (required); }
 //= table Request {
 //=   channel: uint; id: ulong; length: ulong; priority: ubyte;
-//=   blocks: [Run]; bytes: Run;
+//=   blocks: [Run]; bytes: Run; due_ms: uint; any_order: bool;
 //= }
 //= table Cancel { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Missing { channel: uint; id: ulong; blocks: [Run] (required); }
@@ -1386,6 +1386,8 @@ pub mod datnode {
             pub const VT_PRIORITY: ::flatbuffers::VOffsetT = 10;
             pub const VT_BLOCKS: ::flatbuffers::VOffsetT = 12;
             pub const VT_BYTES: ::flatbuffers::VOffsetT = 14;
+            pub const VT_DUE_MS: ::flatbuffers::VOffsetT = 16;
+            pub const VT_ANY_ORDER: ::flatbuffers::VOffsetT = 18;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1404,6 +1406,7 @@ pub mod datnode {
                 let mut builder = RequestBuilder::new(_fbb);
                 builder.add_length(args.length);
                 builder.add_id(args.id);
+                builder.add_due_ms(args.due_ms);
                 if let Some(x) = args.bytes {
                     builder.add_bytes(x);
                 }
@@ -1411,6 +1414,7 @@ pub mod datnode {
                     builder.add_blocks(x);
                 }
                 builder.add_channel(args.channel);
+                builder.add_any_order(args.any_order);
                 builder.add_priority(args.priority);
                 builder.finish()
             }
@@ -1462,6 +1466,20 @@ pub mod datnode {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<Run>(Request::VT_BYTES, None) }
             }
+            #[inline]
+            pub fn due_ms(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Request::VT_DUE_MS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn any_order(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Request::VT_ANY_ORDER, Some(false)).unwrap() }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Request<'_> {
@@ -1481,6 +1499,8 @@ pub mod datnode {
                         false,
                     )?
                     .visit_field::<Run>("bytes", Self::VT_BYTES, false)?
+                    .visit_field::<u32>("due_ms", Self::VT_DUE_MS, false)?
+                    .visit_field::<bool>("any_order", Self::VT_ANY_ORDER, false)?
                     .finish();
                 Ok(())
             }
@@ -1492,11 +1512,22 @@ pub mod datnode {
             pub priority: u8,
             pub blocks: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Run>>>,
             pub bytes: Option<&'a Run>,
+            pub due_ms: u32,
+            pub any_order: bool,
         }
         impl<'a> Default for RequestArgs<'a> {
             #[inline]
             fn default() -> Self {
-                RequestArgs { channel: 0, id: 0, length: 0, priority: 0, blocks: None, bytes: None }
+                RequestArgs {
+                    channel: 0,
+                    id: 0,
+                    length: 0,
+                    priority: 0,
+                    blocks: None,
+                    bytes: None,
+                    due_ms: 0,
+                    any_order: false,
+                }
             }
         }
 
@@ -1534,6 +1565,14 @@ pub mod datnode {
                 self.fbb_.push_slot_always::<&Run>(Request::VT_BYTES, bytes);
             }
             #[inline]
+            pub fn add_due_ms(&mut self, due_ms: u32) {
+                self.fbb_.push_slot::<u32>(Request::VT_DUE_MS, due_ms, 0);
+            }
+            #[inline]
+            pub fn add_any_order(&mut self, any_order: bool) {
+                self.fbb_.push_slot::<bool>(Request::VT_ANY_ORDER, any_order, false);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> RequestBuilder<'a, 'b, A> {
@@ -1556,6 +1595,8 @@ pub mod datnode {
                 ds.field("priority", &self.priority());
                 ds.field("blocks", &self.blocks());
                 ds.field("bytes", &self.bytes());
+                ds.field("due_ms", &self.due_ms());
+                ds.field("any_order", &self.any_order());
                 ds.finish()
             }
         }

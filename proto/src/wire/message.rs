@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 use core::ops::Range;
 
 use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
@@ -176,6 +177,10 @@ pub struct Request {
     pub length: u64,
     /// How urgent it is.
     pub priority: Priority,
+    /// In what time it should be there, in milliseconds from when it arrives; none is no matter when.
+    pub due: Option<NonZeroU32>,
+    /// Whether the blocks may come in any order; else they come in theirs.
+    pub any_order: bool,
     /// Blocks, or the bytes whose blocks are wanted.
     pub wanted: Wanted,
 }

@@ -214,9 +214,9 @@ fn refusals_that_nobody_takes_do_not_pile_up() {
     for id in 0..20 {
         victim.tell(&request(id, 100, Wanted::Blocks(vec![0..100])));
         while let Some(job) = victim.replicator.poll_job() {
-            if let Job::Read { peer, feed, request, priority, block, .. } = job {
+            if let Job::Read { peer, feed, request, urgency, block, .. } = job {
                 reads += 1;
-                let done = Done::Read { peer, feed, request, priority, block, answer: None };
+                let done = Done::Read { peer, feed, request, urgency, block, answer: None };
                 victim.replicator.handle_done(NOW, done);
             }
         }

@@ -118,7 +118,14 @@ pub(crate) fn tell_until_fault(
 }
 
 pub(crate) fn request(id: u64, length: u64, wanted: Wanted) -> Message {
-    let request = Request { id: RequestId(id), length, priority: Priority(0), wanted };
+    let request = Request {
+        id: RequestId(id),
+        length,
+        priority: Priority(0),
+        due: None,
+        any_order: false,
+        wanted,
+    };
     Message::Request { channel: CHANNEL, request }
 }
 
@@ -163,13 +170,13 @@ impl Victim {
 
 /// Does a read, of a block that begins with its number.
 pub(crate) fn read(job: Job) -> Done {
-    let Job::Read { peer, feed, request, priority, block, .. } = job else {
+    let Job::Read { peer, feed, request, urgency, block, .. } = job else {
         unreachable!("nothing but reads was asked")
     };
     let mut bytes = vec![0; 32 << 10];
     bytes[..8].copy_from_slice(&block.0.to_le_bytes());
     let proof = BlockProof { block, leaf: leaf(&bytes), siblings: vec![] };
-    Done::Read { peer, feed, request, priority, block, answer: Some((proof, bytes.into())) }
+    Done::Read { peer, feed, request, urgency, block, answer: Some((proof, bytes.into())) }
 }
 
 impl Victim {

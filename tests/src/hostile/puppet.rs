@@ -75,19 +75,19 @@ impl Goods {
         let slot = self.feeds[job.feed().0 as usize].0;
         let mut store = self.lock();
         match job {
-            Job::Read { peer, feed, request, priority, block, levels } => {
+            Job::Read { peer, feed, request, urgency, block, levels } => {
                 let proof = store.prove(slot, block, levels).unwrap();
                 let answer = proof.zip(store.read(slot, block).unwrap().map(Bytes::from));
-                Done::Read { peer, feed, request, priority, block, answer }
+                Done::Read { peer, feed, request, urgency, block, answer }
             }
-            Job::Locate { peer, feed, request, priority, length, bytes } => {
+            Job::Locate { peer, feed, request, urgency, length, bytes } => {
                 let end = |byte| match store.seek(slot, byte).unwrap() {
                     Seek::Block { block, .. } => Some(block.0),
                     _ => None,
                 };
                 let blocks = end(bytes.start).zip(end(bytes.end - 1));
                 let blocks = blocks.map(|(first, last)| first..last + 1);
-                Done::Located { peer, feed, request, priority, length, blocks }
+                Done::Located { peer, feed, request, urgency, length, blocks }
             }
             Job::Prove { peer, feed, from } => {
                 Done::Proved { peer, feed, proof: store.prove_upgrade(slot, from).unwrap() }

@@ -2,148 +2,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use datnode_feed::{Bitfield, BlockIndex, Hash, Head, PublicKey, SecretKey, SignedHead};
-use datnode_proto::capability::tag;
 use datnode_proto::limits::{
-    ANNOUNCE_EVERY, ASKED_MAX, BLOCK_BYTES_GUESS, BLOCK_COST, BYTES_AGAIN, CREDIT_START, HURRY,
-    HURRY_MIN, LIMIT_BURST, LIMIT_TURN, LOOK_EVERY, LOSS_PAUSE, MISSING_MAX, SLOW, STALL,
-    STALL_PAUSE, STALL_SLOW, TIMES_FASTER, UNPROVEN_MAX,
+    ANNOUNCE_EVERY, ASKED_MAX, BLOCK_BYTES_GUESS, BLOCK_COST, BYTES_AGAIN, HURRY, HURRY_MIN,
+    LIMIT_BURST, LIMIT_TURN, LOOK_EVERY, LOSS_PAUSE, MISSING_MAX, STALL, STALL_PAUSE, STALL_SLOW,
+    UNPROVEN_MAX,
 };
-use datnode_proto::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
+use datnode_proto::wire::{Message, Request, Runs, Wanted, decode};
 use datnode_proto::{
-    Binding, Class, Done, Event, Failure, Fault, FeedId, Instant, Job, Limits, Order, PeerId,
-    Priority, Replica, Replicator, RequestId, Target, Want,
+    Done, Failure, Fault, Job, Limits, Order, PeerId, Priority, RequestId, Target, Want,
 };
 
-const FEED: FeedId = FeedId(0);
-const CHANNEL: Channel = Channel(7);
-const LENGTH: u64 = 10_000;
-
-fn key() -> PublicKey {
-    SecretKey::from_bytes([1; 32]).public()
-}
-
-/// A reader of a feed, and peers that hold all of it.
-struct Reader {
-    replicator: Replicator,
-    now: Instant,
-}
-
-impl Reader {
-    fn new(peers: u64) -> Self {
-        Self::limited(peers, Limits::default())
-    }
-
-    fn limited(peers: u64, limits: Limits) -> Self {
-        let mut replicator = Replicator::new([0; 32]);
-        replicator.limit(Instant(1_000), limits);
-        let root = Hash([0; 32]);
-        let head = Head { fork: 0, length: LENGTH, byte_length: 1, root, ancestor: None };
-        let head = Some(SignedHead { head, signature: [0; 64] });
-        let (class, have) = (Class::Content, Bitfield::new());
-        let replica = Replica { key: key(), class, head, have, accusation: None };
-        replicator.add_feed(FEED, replica);
-        let mut reader = Self { replicator, now: Instant(1_000) };
-        (0..peers).map(PeerId).for_each(|peer| reader.connect(peer));
-        assert_eq!(reader.fault(), None);
-        reader
-    }
-
-    /// A peer comes that holds everything.
-    fn connect(&mut self, peer: PeerId) {
-        let binding = Binding { ours: b"us".into(), theirs: b"them".into() };
-        self.replicator.handle_connected(self.now, peer, binding);
-        let (version_min, version_max) = (1, 1);
-        let (features, agent, credit) = (0, String::new(), CREDIT_START);
-        let hello = Hello { version_min, version_max, features, agent, credit };
-        self.tell(peer, &Message::Hello(hello));
-        let tag = *tag(&key(), b"them", b"us", &[0; 16]).as_bytes();
-        self.tell(peer, &Message::Open { channel: CHANNEL, nonce: [0; 16], tag });
-        while self.replicator.poll_transmit(self.now, peer).is_some() {}
-        self.tell(peer, &everything());
-    }
-
-    fn tell(&mut self, peer: PeerId, message: &Message) {
-        self.replicator.handle_frame(self.now, peer, &encode(message), Bytes::new());
-    }
-
-    fn want(&mut self, blocks: Runs, priority: u8) {
-        let (target, priority) = (Target::Blocks(blocks), Priority(priority));
-        self.replicator.want(FEED, Want { priority, order: Order::Linear, ..Want::new(target) });
-    }
-
-    fn want_bytes(&mut self, byte: u64) {
-        let (target, priority) = (Target::Bytes(byte..byte + 1), Priority(200));
-        self.replicator.want(FEED, Want { priority, order: Order::Linear, ..Want::new(target) });
-    }
-
-    /// Lets time pass; whatever is due in it happens.
-    fn wait(&mut self, span: Duration) {
-        let until = self.now + span;
-        while let Some(at) = self.replicator.poll_timeout().filter(|at| *at <= until) {
-            self.now = self.now.max(at);
-            self.replicator.handle_timeout(self.now);
-            let before = self.replicator.poll_timeout();
-            assert!(before.is_none_or(|next| next > self.now), "a timer spins");
-        }
-        self.now = until;
-        self.replicator.handle_timeout(until);
-    }
-
-    /// Returns what a peer is told now.
-    fn messages(&mut self, peer: PeerId) -> Vec<Message> {
-        let frames = std::iter::from_fn(|| self.replicator.poll_transmit(self.now, peer));
-        frames.map(|frame| decode(&frame.header, &frame.payload).unwrap()).collect()
-    }
-
-    /// Returns what a peer is asked now.
-    fn asks(&mut self, peer: PeerId) -> Vec<Request> {
-        let messages = self.messages(peer).into_iter();
-        let request = |message| match message {
-            Message::Request { request, .. } => Some(request),
-            _ => None,
-        };
-        messages.filter_map(request).collect()
-    }
-
-    /// Tells whether something is taken back from a peer now.
-    fn withdraws(&mut self, peer: PeerId) -> bool {
-        let mut messages = self.messages(peer).into_iter();
-        messages.any(|message| matches!(message, Message::Cancel { .. }))
-    }
-
-    /// Returns the peers that are asked for something now, in the order in which they are.
-    fn asked(&mut self, peers: u64) -> Vec<u64> {
-        (0..peers).filter(|peer| !self.asks(PeerId(*peer)).is_empty()).collect()
-    }
-
-    /// A peer sends a block; the store says what it is worth.
-    fn send(&mut self, peer: PeerId, id: RequestId, block: u64, result: Result<u64, Failure>) {
-        let (channel, siblings) = (CHANNEL, Vec::new());
-        let message = Message::Block { channel, id, block: BlockIndex(block), siblings };
-        let bytes = Bytes::from_static(&[1; 1_000]);
-        self.replicator.handle_frame(self.now, peer, &encode(&message), bytes);
-        while let Some(job) = self.replicator.poll_job() {
-            let Job::Store { peer, feed, block, bytes, .. } = job else { continue };
-            let len = bytes.len() as u64;
-            let done = Done::Stored { peer, feed, block, len, result };
-            self.replicator.handle_done(self.now, done);
-        }
-    }
-
-    fn fault(&mut self) -> Option<(PeerId, Fault)> {
-        std::iter::from_fn(|| self.replicator.poll_event()).find_map(|event| match event {
-            Event::Fault { peer, fault } => Some((peer, fault)),
-            _ => None,
-        })
-    }
-}
-
-fn everything() -> Message {
-    let (held, lost, head) = (vec![0..LENGTH], Runs::new(), None);
-    Message::Have { channel: CHANNEL, length: LENGTH, held, lost, head }
-}
+use crate::reader::{CHANNEL, FEED, LENGTH, Reader, everything};
 
 #[test]
 fn the_only_source_has_its_time() {
@@ -153,7 +22,7 @@ fn the_only_source_has_its_time() {
     reader.wait(STALL - Duration::from_millis(1));
     assert_eq!(reader.replicator.poll_timeout(), Some(reader.now + Duration::from_millis(1)));
     reader.wait(Duration::from_millis(1));
-    assert_eq!(reader.asked(1), [], "it is left alone");
+    assert_eq!(reader.asked(1), [0_u64; 0], "it is left alone");
     reader.wait(LOSS_PAUSE);
     assert_eq!(reader.asked(1), [0]);
     for _ in 0..8 {
@@ -191,7 +60,7 @@ fn a_pause_of_ours_is_no_slowness_of_the_peer() {
     let request = reader.asks(PeerId(0)).remove(0).id;
     reader.send(PeerId(0), request, 0, Ok(0));
     reader.wait(STALL);
-    assert_eq!(reader.asked(1), []);
+    assert_eq!(reader.asked(1), [0_u64; 0]);
     reader.wait(LOSS_PAUSE);
     let request = reader.asks(PeerId(0)).remove(0).id;
     reader.send(PeerId(0), request, 1, Ok(1));
@@ -339,68 +208,6 @@ fn who_keeps_its_word_is_asked_before_who_did_not() {
 }
 
 #[test]
-fn who_is_hardly_slower_keeps_what_it_owes() {
-    for (times, keeps) in [(TIMES_FASTER - 1, true), (TIMES_FASTER + 1, false)] {
-        let mut reader = Reader::new(2);
-        let fast_blocks = 10 * times;
-        reader.want(vec![0..63, 100..100 + fast_blocks], 0);
-        let slow = reader.asks(PeerId(0)).remove(0).id;
-        let fast = reader.asks(PeerId(1)).remove(0).id;
-        for block in 0..10 {
-            reader.wait(Duration::from_millis(90));
-            reader.send(PeerId(0), slow, block, Ok(block));
-            for more in 0..times {
-                reader.send(PeerId(1), fast, 100 + block * times + more, Ok(block));
-            }
-        }
-        reader.wait(SLOW - Duration::from_millis(900) + HURRY_MIN);
-        assert_eq!(reader.asks(PeerId(1)).is_empty(), keeps, "{times} times faster");
-        assert_eq!(reader.fault(), None);
-    }
-}
-
-#[test]
-fn who_is_far_slower_than_an_idle_peer_loses_what_it_owes() {
-    let mut reader = Reader::new(2);
-    reader.want(vec![0..63, 100..163], 0);
-    let slow = reader.asks(PeerId(0)).remove(0);
-    let fast = reader.asks(PeerId(1)).remove(0);
-    assert_eq!(slow.wanted, Wanted::Blocks(vec![0..63]));
-    assert_eq!(fast.wanted, Wanted::Blocks(vec![100..163]));
-    for block in 0..63 {
-        reader.wait(Duration::from_millis(5));
-        reader.send(PeerId(1), fast.id, 100 + block, Ok(block));
-        if block % 60 == 0 {
-            reader.send(PeerId(0), slow.id, block / 60, Ok(block));
-        }
-    }
-    reader.send(PeerId(0), slow.id, 2, Ok(2));
-    assert_eq!(reader.asked(2), []);
-    reader.wait(SLOW);
-    let taken = reader.asks(PeerId(1)).remove(0).wanted;
-    assert_eq!(taken, Wanted::Blocks(vec![3..63]));
-    assert_eq!(reader.fault(), None);
-}
-
-#[test]
-fn who_sent_little_at_once_is_known_to_be_fast() {
-    let mut reader = Reader::new(2);
-    reader.want(vec![0..63, 100..103], 0);
-    let slow = reader.asks(PeerId(0)).remove(0).id;
-    let fast = reader.asks(PeerId(1)).remove(0);
-    assert_eq!(fast.wanted, Wanted::Blocks(vec![100..103]));
-    (100..103).for_each(|block| reader.send(PeerId(1), fast.id, block, Ok(block)));
-    for block in 0..10 {
-        reader.wait(SLOW / 10);
-        reader.send(PeerId(0), slow, block, Ok(block));
-    }
-    reader.wait(LOOK_EVERY);
-    let taken = reader.asks(PeerId(1)).remove(0).wanted;
-    assert_eq!(taken, Wanted::Blocks(vec![10..63]));
-    assert_eq!(reader.fault(), None);
-}
-
-#[test]
 fn a_late_lie_takes_nothing_from_who_was_asked_instead() {
     let mut reader = Reader::new(2);
     reader.want(vec![0..10], 0);
@@ -409,7 +216,7 @@ fn a_late_lie_takes_nothing_from_who_was_asked_instead() {
     let second = reader.asks(PeerId(1)).remove(0).id;
     for block in 0..10 {
         reader.send(PeerId(0), first, block, Err(Failure::Unproven));
-        assert_eq!(reader.asked(2), [], "it is asked of somebody already");
+        assert_eq!(reader.asked(2), [0_u64; 0], "it is asked of somebody already");
     }
     for block in 0..10 {
         reader.send(PeerId(1), second, block, Ok(block));
@@ -548,11 +355,11 @@ fn bytes_that_a_peer_lacked_are_asked_for_again_when_it_has_more() {
 fn a_refusal_goes_before_the_news_of_what_came_since() {
     let mut server = Reader::new(1);
     let (id, priority, wanted) = (RequestId(3), Priority(200), Wanted::Bytes(0..1));
-    let request = Request { id, length: LENGTH, priority, wanted };
+    let request = Request { id, length: LENGTH, priority, due: None, any_order: false, wanted };
     server.tell(PeerId(0), &Message::Request { channel: CHANNEL, request });
     let locate = std::iter::from_fn(|| server.replicator.poll_job()).find_map(|job| match job {
-        Job::Locate { peer, feed, request, priority, length, .. } => {
-            Some(Done::Located { peer, feed, request, priority, length, blocks: None })
+        Job::Locate { peer, feed, request, urgency, length, .. } => {
+            Some(Done::Located { peer, feed, request, urgency, length, blocks: None })
         }
         _ => None,
     });
@@ -575,11 +382,11 @@ fn a_block_that_was_refused_and_came_again_is_announced_again() {
     assert!(matches!(server.messages(PeerId(0)).as_slice(), [Message::Have { .. }]));
     let wanted = Wanted::Blocks(vec![5..6]);
     let (id, length, priority) = (RequestId(3), LENGTH, Priority(0));
-    let request = Request { id, length, priority, wanted };
+    let request = Request { id, length, priority, due: None, any_order: false, wanted };
     server.tell(PeerId(0), &Message::Request { channel: CHANNEL, request });
     let read = std::iter::from_fn(|| server.replicator.poll_job()).find_map(|job| match job {
-        Job::Read { peer, feed, request, priority, block, .. } => {
-            Some(Done::Read { peer, feed, request, priority, block, answer: None })
+        Job::Read { peer, feed, request, urgency, block, .. } => {
+            Some(Done::Read { peer, feed, request, urgency, block, answer: None })
         }
         _ => None,
     });
@@ -641,7 +448,7 @@ fn nothing_is_kept_of_who_refused_and_went() {
         let id = ask(&mut reader);
         reader.tell(PeerId(0), &Message::Missing { channel: CHANNEL, id, blocks: Runs::new() });
         reader.tell(PeerId(0), &everything());
-        assert_eq!(reader.asked(1), []);
+        assert_eq!(reader.asked(1), [0_u64; 0]);
         reader.replicator.handle_disconnected(PeerId(0));
         assert_eq!(reader.replicator.poll_timeout(), None, "nobody is left to be asked again");
         reader.connect(PeerId(0));

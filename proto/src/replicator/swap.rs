@@ -1,0 +1,306 @@
+//! Hot-swap: who would be done sooner takes over the tail of what another peer owes.
+//!
+//! All of it goes by estimates: a peer sends what it owes at its rate, and one that has been silent for longer than that takes goes
+//! on being so late. The tail is split so that both would be done at the same time. Blocks that may be on their way already
+//! are taken over only by a peer that is far sooner, since they come twice then; so equal peers waste nothing.
+//! Elsewhere: what nobody was asked for yet (`download`), peers that are silent altogether (`patience`).
+
+use core::time::Duration;
+
+use super::Replicator;
+use super::channel::BlockRequest;
+use super::download::Lease;
+use super::peer::Peer;
+use crate::ids::{FeedId, Instant, PeerId, Priority, Urgency};
+use crate::limits::{
+    BLOCK_COST, HURRY_MIN, LOOK_EVERY, READ_AHEAD_BYTES, RUNS_MAX, SWAP_GAIN, SWAP_TIMES,
+    SWAP_TRIAL,
+};
+use crate::wire::{Message, Runs};
+
+/// What a peer owes of a priority and above, and how soon it could send that; times in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Outlook {
+    /// What a block takes; none if that is not known.
+    each: Option<u64>,
+    /// How long it will be before its first block.
+    delay: u64,
+    /// How many blocks it owes.
+    owed: u64,
+    /// How many of these may be on their way.
+    sent: u64,
+}
+
+/// How many blocks of a tail are taken over, and when all would be here with and without that, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Split {
+    blocks: u64,
+    before: u64,
+    after: u64,
+}
+
+impl Outlook {
+    /// Returns when it has sent so many blocks beside those that it owes.
+    fn finish(&self, more: u64) -> u64 {
+        let blocks = self.owed.saturating_add(more);
+        self.delay.saturating_add(self.each.unwrap_or_default().saturating_mul(blocks))
+    }
+
+    /// Splits what the other one owes so that both are done at the same time; `tail` is how much of it may be moved.
+    fn split(&self, other: &Self, tail: u64) -> Option<Split> {
+        // Whose rate nobody knows is tried out.
+        let (trial, each) = match (self.each, other.each) {
+            (Some(each), _) => (tail, each),
+            (None, known) => (SWAP_TRIAL, known.unwrap_or_default()),
+        };
+        let ours = Self { each: Some(each), ..*self };
+        let theirs = other.each.unwrap_or_default();
+        let before = other.finish(0);
+        let lead = before.checked_sub(ours.finish(0))?;
+        // Rounded: half a block more or less is no matter, the last one is.
+        let fair = (lead + (each + theirs) / 2).checked_div(each + theirs).unwrap_or(tail);
+        let safe = other.owed.saturating_sub(other.sent);
+        let all = fair.min(tail).min(trial);
+        let is_far_sooner = ours.finish(tail).saturating_mul(SWAP_TIMES) < before;
+        let blocks = if is_far_sooner { all } else { all.min(safe) };
+        let left = Self { owed: other.owed - blocks.min(other.owed), ..*other };
+        let rest = if left.owed == 0 { 0 } else { left.finish(0) };
+        Some(Split { blocks, before, after: ours.finish(blocks).max(rest) })
+    }
+}
+
+impl Replicator {
+    /// Lets a peer that has nothing else to do at this priority take over from the one that would be last.
+    pub(super) fn overtake(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        priority: Priority,
+    ) -> Option<Message> {
+        let (feed, other, split) = self.best_split(now, id, priority)?;
+        let length = self.feeds.get(&feed)?.common_length(id)?;
+        let (runs, urgency) = self.tail(id, other, feed, priority, split.blocks)?;
+        let link = self.peers.get_mut(&other)?.links.get_mut(&feed)?;
+        let taken = link.take_back(&runs);
+        self.release_all(feed, &taken);
+        // In order: the tail of a tail is taken over in turn.
+        let lease = Lease { runs: taken, urgency, hotswap: true, any_order: false };
+        self.lease(now, id, feed, length, lease)
+    }
+
+    /// Returns from whom a peer should take over how much; notes when to look again if nobody is late enough yet.
+    fn best_split(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        priority: Priority,
+    ) -> Option<(FeedId, PeerId, Split)> {
+        let peer = self.peers.get(&id)?;
+        let mut best: Option<(FeedId, PeerId, Split)> = None;
+        let mut may_change = false;
+        for (feed_id, feed) in &self.feeds {
+            let is_live = peer.links.get(feed_id).is_some_and(|link| link.is_live());
+            if !is_live || feed.paused_until.is_some() || feed.common_length(id).is_none() {
+                continue;
+            }
+            let each = feed.block_bytes() + BLOCK_COST;
+            let ours = outlook(now, peer, each, priority);
+            // Who still has much to do at this priority does that first.
+            if ours.owed > 0 && ours.finish(0) > ours.delay + micros(SWAP_GAIN) {
+                continue;
+            }
+            for (other_id, other) in self.peers.iter().filter(|(other, _)| **other != id) {
+                if self.was_held(other, now) {
+                    continue;
+                }
+                let tail = self.tail_blocks(id, *other_id, *feed_id, priority);
+                if tail == 0 {
+                    continue;
+                }
+                may_change = true;
+                let theirs = outlook(now, other, each, priority);
+                let gain = ours.delay + micros(SWAP_GAIN);
+                let split = ours.split(&theirs, tail).filter(|split| {
+                    split.blocks > 0 && split.after.saturating_add(gain) <= split.before
+                });
+                let worst = best.map_or(0, |(_, _, split)| split.before);
+                if let Some(split) = split.filter(|split| split.before > worst) {
+                    best = Some((*feed_id, *other_id, split));
+                }
+            }
+        }
+        if best.is_none() && may_change {
+            self.look_again(id, now + LOOK_EVERY);
+        }
+        best
+    }
+
+    /// Returns how many blocks a peer could take over from another one.
+    fn tail_blocks(&self, id: PeerId, other: PeerId, feed: FeedId, priority: Priority) -> u64 {
+        let runs = self.movable(id, other, feed, priority);
+        runs.into_iter().flatten().map(|(_, run)| run.end - run.start).sum()
+    }
+
+    /// Returns the last blocks that another peer owes and this one holds.
+    fn tail(
+        &self,
+        id: PeerId,
+        other: PeerId,
+        feed: FeedId,
+        priority: Priority,
+        mut count: u64,
+    ) -> Option<(Runs, Urgency)> {
+        let (mut runs, mut urgency) = (Runs::new(), None);
+        for (request, run) in self.movable(id, other, feed, priority)?.take(RUNS_MAX) {
+            let start = run.end - count.min(run.end - run.start);
+            count -= run.end - start;
+            runs.push(start..run.end);
+            urgency = urgency.max(Some(request.urgency));
+            if count == 0 {
+                break;
+            }
+        }
+        Some((super::want::normal(runs), urgency?))
+    }
+
+    /// Returns what another peer owes at a priority, may lose, and this one could send: the last one first.
+    fn movable<'a>(
+        &'a self,
+        id: PeerId,
+        other: PeerId,
+        feed: FeedId,
+        priority: Priority,
+    ) -> Option<impl Iterator<Item = (&'a BlockRequest, core::ops::Range<u64>)> + 'a> {
+        let feed_of = self.feeds.get(&feed)?;
+        let length = feed_of.common_length(id)?;
+        let theirs = &feed_of.holders.get(&id)?.have;
+        let link = self.peers.get(&other)?.links.get(&feed)?;
+        let may =
+            move |request: &&BlockRequest| request.hotswap && request.urgency.priority == priority;
+        let requests = link.requests.values().rev().filter(may);
+        Some(requests.flat_map(move |request| {
+            let runs = request.rest.backwards().map(move |run| run.start..run.end.min(length));
+            runs.flat_map(|run| held_backwards(theirs, run)).map(move |run| (request, run))
+        }))
+    }
+
+    /// Returns how many blocks of a feed others would deliver before the next one of a peer.
+    pub(super) fn ahead(
+        &self,
+        now: Instant,
+        id: PeerId,
+        feed_id: FeedId,
+        priority: Priority,
+    ) -> u64 {
+        let (Some(feed), Some(peer)) = (self.feeds.get(&feed_id), self.peers.get(&id)) else {
+            return 0;
+        };
+        let each = feed.block_bytes() + BLOCK_COST;
+        let soonest = outlook(now, peer, each, priority);
+        let Some(arrives) = soonest.each.map(|_| soonest.finish(1)) else { return 0 };
+        let helps = |other: PeerId, state: &Peer| {
+            other != id
+                && state.paused_until.is_none()
+                && state.links.get(&feed_id).is_some_and(|link| link.is_live())
+                && feed.common_length(other).is_some()
+        };
+        let others = self.peers.iter().filter(|(other, state)| helps(**other, state));
+        let blocks = others.map(|(_, state)| {
+            let other = outlook(now, state, each, priority);
+            let Some(each) = other.each.filter(|each| *each > 0) else { return 0 };
+            (arrives.saturating_sub(other.delay) / each).saturating_sub(other.owed)
+        });
+        blocks.sum()
+    }
+
+    /// Returns when the answer to a request for bytes is late.
+    pub(super) fn late_at(&self, asked: PeerId, since: Instant) -> Option<Instant> {
+        let peer = self.peers.get(&asked)?;
+        let rtt = peer.rate.rtt_min().unwrap_or_default();
+        Some(since.max(peer.last_progress) + rtt.saturating_mul(4).max(HURRY_MIN))
+    }
+
+    /// Notes that a peer may be asked for something then, though nothing happens until then.
+    pub(super) fn look_again(&mut self, id: PeerId, at: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.look_at = Some(peer.look_at.map_or(at, |before| before.min(at)));
+        }
+    }
+}
+
+/// Estimates how soon a peer sends blocks of so many bytes.
+fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> Outlook {
+    let rate = peer.rate.bytes_per_second_min();
+    let each = (rate > 0).then(|| block_bytes.saturating_mul(1_000_000) / rate);
+    let rtt = micros(peer.rate.rtt_min().unwrap_or_default());
+    let owed = peer.owed_from(priority);
+    let under_way = peer.granted.saturating_sub(peer.arrived) + READ_AHEAD_BYTES;
+    let sent = under_way.div_ceil(block_bytes.max(1)).min(owed);
+    let silent = micros(now.since(peer.last_progress));
+    let delay = match (peer.owed(), each) {
+        (0, _) => rtt,
+        // Who never answered takes as long again as it took so far.
+        (_, None) => silent.saturating_mul(2),
+        (_, Some(each)) => silent.saturating_sub(each + rtt).saturating_mul(2),
+    };
+    Outlook { each, delay, owed, sent }
+}
+
+/// Returns the runs of a range that are held, the last one first.
+fn held_backwards(
+    held: &datnode_feed::Bitfield,
+    range: core::ops::Range<u64>,
+) -> impl Iterator<Item = core::ops::Range<u64>> {
+    let mut runs = Runs::new();
+    let mut at = range.start;
+    while let Some(start) = held.iter_ones(at..range.end.max(at)).next() {
+        at = held.first_clear(start).min(range.end);
+        runs.push(start..at);
+    }
+    runs.into_iter().rev()
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn peer(each: Option<u64>, delay: u64, owed: u64, sent: u64) -> Outlook {
+        Outlook { each, delay, owed, sent }
+    }
+
+    #[test]
+    fn a_tail_is_split_so_that_both_are_done_at_once() {
+        let (fast, slow) = (peer(Some(10), 50, 0, 0), peer(Some(90), 0, 100, 3));
+        let split = fast.split(&slow, 100).unwrap();
+        assert_eq!(split, Split { blocks: 90, before: 9_000, after: 950 });
+        let equal = peer(Some(90), 50, 0, 0);
+        assert_eq!(equal.split(&slow, 100).unwrap().blocks, 50);
+        assert_eq!(equal.split(&slow, 20).unwrap().blocks, 20, "no more than it holds");
+        let busy = peer(Some(90), 0, 200, 3);
+        assert_eq!(busy.split(&slow, 100), None);
+    }
+
+    #[test]
+    fn what_may_be_on_its_way_is_left_to_an_equal_peer_and_taken_by_a_far_faster_one() {
+        let equal = peer(Some(100), 0, 0, 0);
+        assert_eq!(equal.split(&peer(Some(100), 0, 10, 8), 10).unwrap().blocks, 2);
+        assert_eq!(equal.split(&peer(Some(100), 0, 10, 10), 10).unwrap().blocks, 0);
+        let fast = peer(Some(5), 0, 0, 0);
+        assert_eq!(fast.split(&peer(Some(100), 0, 10, 10), 10).unwrap().blocks, 10);
+        // One that is silent is as late as it was, and the last block is not left to it.
+        assert_eq!(equal.split(&peer(Some(100), 5_000, 1, 1), 1).unwrap().blocks, 1);
+    }
+
+    #[test]
+    fn who_never_answered_is_late_by_the_time_it_took() {
+        let fast = peer(Some(5), 0, 0, 0);
+        assert_eq!(fast.split(&peer(None, 0, 64, 64), 64).unwrap().blocks, 0);
+        assert_eq!(fast.split(&peer(None, 2_000, 64, 64), 64).unwrap().blocks, 64);
+        let unknown = peer(None, 0, 0, 0);
+        assert_eq!(unknown.split(&peer(Some(100), 0, 64, 0), 64).unwrap().blocks, SWAP_TRIAL);
+    }
+}
