@@ -48,10 +48,11 @@ impl Outlook {
 
     /// Splits what the other one owes so that both are done at the same time; `tail` is how much of it may be moved.
     fn split(&self, other: &Self, tail: u64) -> Option<Split> {
-        // Whose rate nobody knows is tried out.
+        // Whose rate nobody knows is tried out, but not in place of another such one.
         let (trial, each) = match (self.each, other.each) {
             (Some(each), _) => (tail, each),
-            (None, known) => (SWAP_TRIAL, known.unwrap_or_default()),
+            (None, Some(each)) => (SWAP_TRIAL, each),
+            (None, None) => return None,
         };
         let ours = Self { each: Some(each), ..*self };
         let theirs = other.each.unwrap_or_default();
@@ -96,6 +97,10 @@ impl Replicator {
         priority: Priority,
     ) -> Option<(FeedId, PeerId, Split)> {
         let peer = self.peers.get(&id)?;
+        // Who was asked and never answered takes over nothing.
+        if peer.next_request > 0 && peer.blocks_in == 0 {
+            return None;
+        }
         let mut best: Option<(FeedId, PeerId, Split)> = None;
         let mut may_change = false;
         for (feed_id, feed) in &self.feeds {
