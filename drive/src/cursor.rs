@@ -1,9 +1,10 @@
-//! Which bytes of which feeds hold a range of a file: the plan of a byte cursor.
+//! The plan of a byte cursor: which bytes of which feeds hold a range of a file, and how far ahead of a reader to ask.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::entry::{Entry, Extent};
+use crate::limits::{READ_AHEAD_MAX, READ_AHEAD_MIN};
 
 /// A run of bytes of one feed that is a run of bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,39 @@ pub struct FeedRange {
     pub file_offset: u64,
     /// The extent they are part of.
     pub extent: Extent,
+}
+
+/// How far ahead of a reader is asked: as far as it has read on, within limits, and little after it sought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadAhead {
+    /// Where it began to read on.
+    start: u64,
+    /// What is asked for.
+    asked: Range<u64>,
+}
+
+impl ReadAhead {
+    /// Notes that the reader went to a place; nothing is asked for then, if it left what was.
+    pub fn sought(&mut self, to: u64) {
+        if !self.asked.contains(&to) {
+            *self = Self { start: to, asked: to..to };
+        }
+    }
+
+    /// Notes that the bytes `read` are read; returns what is to be asked for from then on, if that changes.
+    ///
+    /// Nothing behind `end` is: the end of the file, or of what the reader wants of it.
+    pub fn read(&mut self, read: Range<u64>, end: u64) -> Option<Range<u64>> {
+        let window = read.end.saturating_sub(self.start).clamp(READ_AHEAD_MIN, READ_AHEAD_MAX);
+        let covers = self.asked.contains(&read.start) && read.end <= self.asked.end;
+        // Half of it is enough, so that there are few changes.
+        let left = self.asked.end.saturating_sub(read.end);
+        if covers && (self.asked.end >= end || left > window / 2) {
+            return None;
+        }
+        self.asked = read.start..end.min(read.end.saturating_add(window));
+        Some(self.asked.clone())
+    }
 }
 
 /// Returns where the bytes `range` of a file are, in order. What lies behind the end is left out.
@@ -78,6 +112,47 @@ mod tests {
                 assert_eq!(planned, wanted, "{start}..{end}");
             }
         }
+    }
+
+    const MIB: u64 = 1 << 20;
+    const END: u64 = 1_000 * MIB;
+
+    #[test]
+    fn who_reads_on_is_asked_for_ever_farther_ahead_up_to_a_limit() {
+        let (mut ahead, piece) = (ReadAhead::default(), 64 << 10);
+        let reads = (0..200 * MIB / piece).map(|read| read * piece..(read + 1) * piece);
+        let asked: Vec<Range<u64>> = reads.filter_map(|read| ahead.read(read, END)).collect();
+        assert_eq!(asked[0], 0..READ_AHEAD_MIN + piece);
+        let windows: Vec<u64> = asked.iter().map(|asked| (asked.end - asked.start) / MIB).collect();
+        assert!(windows.is_sorted(), "{windows:?}");
+        assert_eq!(windows.last(), Some(&(READ_AHEAD_MAX / MIB)));
+        assert!(asked.len() < 30, "changes are few: {}", asked.len());
+        assert!(asked.windows(2).all(|two| two[1].start <= two[0].end), "no byte is left out");
+    }
+
+    #[test]
+    fn after_a_seek_little_is_asked_for_and_what_was_is_not_any_more() {
+        let mut ahead = ReadAhead::default();
+        for read in 0..100 {
+            ahead.read(read * MIB..(read + 1) * MIB, END);
+        }
+        for to in [500 * MIB, 7] {
+            ahead.sought(to);
+            assert_eq!(ahead.read(to..to + 9, END), Some(to..to + 9 + READ_AHEAD_MIN));
+            assert_eq!(ahead.read(to + 9..to + 18, END), None);
+            ahead.sought(to + 5_000);
+            assert_eq!(ahead.read(to + 5_000..to + 5_001, END), None, "it is on its way");
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_for_behind_the_end() {
+        let mut ahead = ReadAhead::default();
+        assert_eq!(ahead.read(0..10, 50), Some(0..50));
+        assert_eq!(ahead.read(10..50, 50), None);
+        ahead.sought(60);
+        ahead.sought(40);
+        assert_eq!(ahead.read(40..50, 50), Some(40..50));
     }
 
     #[test]

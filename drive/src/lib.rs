@@ -94,7 +94,7 @@ pub use self::{
     chunk_index::ChunkIndex,
     chunker::{Chunker, ChunkerParams},
     commit::{ChangeInfo, CommitError, Committed, commit},
-    cursor::{FeedRange, byte_ranges},
+    cursor::{FeedRange, ReadAhead, byte_ranges},
     entry::{ChunkList, Entry, Extent, Kind, MODE_MASK, Mtime},
     error::{Damage, Location, ReadError, Reading, Step},
     file_builder::FileBuilder,

@@ -73,3 +73,9 @@ pub const FEED_LENGTH_MAX: u64 = 1 << 56;
 
 /// Longest block of a feed.
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many bytes ahead of a reader are asked for at first, and after it sought.
+pub const READ_AHEAD_MIN: u64 = 1 << 20;
+
+/// How many at most: it doubles while the reader reads on.
+pub const READ_AHEAD_MAX: u64 = 32 << 20;

@@ -13,7 +13,7 @@ use datnode_drive::{DrivePath, Key};
 use datnode_feed::{Bitfield, FeedSlot};
 use datnode_proto::{Order, Priority, Target, Want};
 
-use super::hub::Wanted as Asked;
+use super::hub::Selection;
 use super::snapshot::Snapshot;
 use super::windows::{Earlier, Versions, Windows};
 use super::worker::{AnyStore, Worker};
@@ -279,7 +279,7 @@ impl Several<'_> {
     }
 
     /// Lets the landing put what is here where it belongs, and asks for the rest.
-    async fn begin(&self, window: Vec<Item>) -> Result<Option<Asked>, Error> {
+    async fn begin(&self, window: Vec<Item>) -> Result<Option<Selection>, Error> {
         let slot = self.snapshot.content_slot();
         let begin = move |landing: &mut Landing, store: &mut AnyStore, versions: &Versions| {
             let window = landing.plan(window, &versions.index(store))?;
@@ -307,7 +307,7 @@ impl Several<'_> {
     }
 
     /// Waits for the blocks of the first window that is under way, and ends it.
-    async fn complete(&self, asked: Option<Asked>) -> Result<(), Error> {
+    async fn complete(&self, asked: Option<Selection>) -> Result<(), Error> {
         let drive = &self.snapshot.drive;
         if let Some(mut asked) = asked {
             drive.patience.wait(&drive.hub, asked.done()).await?;

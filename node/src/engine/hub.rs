@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant as Clock;
+use std::time::{Duration, Instant as Clock};
 
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, SignedHead};
 use datnode_proto::{
     Availability, Binding, Done, Event, Fault, FeedId, Frame, Instant, Limits, PeerId, PeerStatus,
-    Replica, Replicator, Want, WantId,
+    Priority, Progress, Replica, Replicator, Want, WantId,
 };
 use libp2p::Multiaddr;
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -137,22 +137,34 @@ pub struct PeerReport {
     pub status: PeerStatus,
 }
 
-/// A want that is withdrawn when this is dropped.
-pub struct Wanted {
+/// A want under way: what is left of it is withdrawn when this is dropped.
+pub struct Selection {
     hub: Hub,
     id: WantId,
     done: oneshot::Receiver<()>,
 }
 
-impl Wanted {
+impl Selection {
     /// Waits until everything that was asked for is here.
     pub async fn done(&mut self) {
         // The sender goes away only with the want itself, that is, when the feed was removed: nobody waits then.
         let _ = (&mut self.done).await;
     }
+
+    /// Tells how far it is; nothing once everything is here.
+    pub fn progress(&self) -> Option<Progress> {
+        self.hub.lock().replicator.progress(self.id)
+    }
+
+    /// Changes how urgent it is.
+    pub fn reprioritize(&self, priority: Priority) {
+        let mut state = self.hub.lock();
+        state.replicator.reprioritize(self.id, priority);
+        self.hub.settle(state);
+    }
 }
 
-impl Drop for Wanted {
+impl Drop for Selection {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
         state.wants.remove(&self.id);
@@ -213,13 +225,23 @@ impl Hub {
     }
 
     /// Asks for blocks or bytes of a feed.
-    pub fn want(&self, feed: FeedId, want: Want) -> Wanted {
-        let mut state = self.lock();
+    pub fn want(&self, feed: FeedId, want: Want) -> Selection {
+        self.select(self.lock(), feed, want)
+    }
+
+    /// Does the same; what comes first should be here in this time.
+    pub fn want_by(&self, feed: FeedId, want: Want, within: Duration) -> Selection {
+        let state = self.lock();
+        let deadline = Some(state.now() + within);
+        self.select(state, feed, Want { deadline, ..want })
+    }
+
+    fn select(&self, mut state: MutexGuard<'_, State>, feed: FeedId, want: Want) -> Selection {
         let id = state.replicator.want(feed, want);
         let (reply, done) = oneshot::channel();
         state.wants.insert(id, reply);
         self.settle(state);
-        Wanted { hub: self.clone(), id, done }
+        Selection { hub: self.clone(), id, done }
     }
 
     /// Tells whether a block is here, or with somebody connected.
@@ -436,7 +458,7 @@ impl State {
     }
 
     pub(super) fn clock(&self, at: Instant) -> Clock {
-        self.started + std::time::Duration::from_micros(at.0)
+        self.started + Duration::from_micros(at.0)
     }
 
     pub(super) fn connect(

@@ -3,6 +3,7 @@
 //! Data flows one way: a peer's frames go to the hub, jobs from the hub to a store's thread, its answers back to the hub.
 
 mod changes;
+mod cursor;
 mod drive;
 mod fetch;
 mod gather;
@@ -11,6 +12,7 @@ mod jobs;
 mod network;
 mod pages;
 mod patience;
+mod reading;
 mod session;
 mod settle;
 mod shunned;
@@ -20,9 +22,10 @@ mod windows;
 mod worker;
 
 pub use changes::Touched;
+pub use cursor::ByteCursor;
 pub use drive::{Drive, Link, URGENT};
 pub use fetch::{LandingPlan, LandingState, Report};
-pub use hub::{About, Hub, News, PeerReport, Traffic, Wanted};
+pub use hub::{About, Hub, News, PeerReport, Selection, Traffic};
 pub use network::{LOCAL, Network, NetworkOptions};
 pub(crate) use network::{connect_locally, listen_locally};
 pub use patience::{Patience, Reach};

@@ -1,7 +1,7 @@
 //! The store thread: the only place that touches an open store.
 //!
-//! It executes the replicator's jobs and the drive's queries in the order they come, and commits in groups. Each
-//! answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
+//! It executes the replicator's jobs and the drive's queries in the order they come, but urgent reads before all that wait, and
+//! commits in groups. Each answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
 //! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
 use std::sync::{Condvar, Mutex, MutexGuard, mpsc};
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use datnode_feed::{FeedSlot, Storage, Store};
-use datnode_proto::{Done, Job};
+use datnode_proto::{Done, Job, Priority};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
@@ -38,14 +38,20 @@ type Query = Box<dyn FnOnce(&mut Worker) + Send>;
     reason = "a job is moved once, and boxing it would cost more than its copy"
 )]
 enum Task {
-    Job { slot: FeedSlot, job: Job },
+    Job {
+        slot: FeedSlot,
+        job: Job,
+    },
     Query(Query),
+    /// There is something urgent, which overtakes what waits; this alone waits its turn.
+    Urgent,
 }
 
 /// A handle on a store thread; the thread commits and ends when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     tasks: mpsc::Sender<Task>,
+    urgent: mpsc::Sender<(FeedSlot, Job)>,
 }
 
 /// What the store thread owns.
@@ -65,6 +71,7 @@ pub struct Worker {
 /// Starts the thread of a store; its answers to jobs go to `answers`.
 pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
     let (tasks, inbox) = mpsc::channel();
+    let (urgent, urgent_inbox) = mpsc::channel();
     let worker = Worker {
         store,
         landing: None,
@@ -77,11 +84,11 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
     running().threads += 1;
     let run = move || {
         let _ended = Ended;
-        worker.run(&inbox);
+        worker.run(&inbox, &urgent_inbox);
     };
     let thread = thread::Builder::new().name("store".into()).spawn(run);
     thread.expect("the system has room for one more thread");
-    StoreHandle { tasks }
+    StoreHandle { tasks, urgent }
 }
 
 /// Waits until the threads of all stores have made durable what they have, but not for ever. Their handles are to be dropped before.
@@ -122,8 +129,14 @@ impl Drop for Ended {
 impl StoreHandle {
     /// Gives the thread a job of the replicator; the answer comes by the channel given to [`start`].
     pub fn job(&self, slot: FeedSlot, job: Job) {
+        let task = if is_urgent(&job) {
+            let _ = self.urgent.send((slot, job));
+            Task::Urgent
+        } else {
+            Task::Job { slot, job }
+        };
         // The thread ends only after the last handle, so a failed send means that it died: its panic was printed.
-        let _ = self.tasks.send(Task::Job { slot, job });
+        let _ = self.tasks.send(task);
     }
 
     /// Runs `query` on the thread and gives its result.
@@ -140,9 +153,18 @@ impl StoreHandle {
     }
 }
 
+/// Tells whether a job may overtake others: reads alone change nothing that others count on.
+fn is_urgent(job: &Job) -> bool {
+    matches!(job, Job::Read { urgency, .. } if urgency.priority > Priority(0))
+}
+
 impl Worker {
-    fn run(mut self, inbox: &mpsc::Receiver<Task>) {
+    fn run(mut self, inbox: &mpsc::Receiver<Task>, urgent: &mpsc::Receiver<(FeedSlot, Job)>) {
         loop {
+            while let Ok((slot, job)) = urgent.try_recv() {
+                self.write_out();
+                self.execute(slot, job);
+            }
             let task = match self.dirty_since {
                 None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
                 Some(since) => inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed())),
@@ -158,6 +180,8 @@ impl Worker {
                     self.write_out();
                     query(&mut self);
                 }
+                // It was found before this task was taken, or will be now.
+                Ok(Task::Urgent) => continue,
                 Err(mpsc::RecvTimeoutError::Timeout) => self.commit_or_warn(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
