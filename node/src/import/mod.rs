@@ -33,7 +33,7 @@ use ahead::read_ahead;
 use compare::{Look, Run, looks};
 use file::Taker;
 pub use rule::{Finder, Rule};
-pub use walk::{Found, LeftOut, Rules, Walked, Why, look_at, parse_pattern, walk};
+pub use walk::{Found, LeftOut, Rules, Walked, Why, look_at, matcher, parse_pattern, walk};
 
 /// How many entries of the base are read at a time.
 const PAGE: usize = 10_000;

@@ -227,11 +227,19 @@ pub fn parse_pattern(text: &str) -> Result<String, String> {
 
 /// Returns the patterns of `--ignore`.
 pub(super) fn flagged(root: &Path, rules: &Rules) -> Result<Override, Error> {
+    matcher(root, "--ignore", &rules.ignore)
+}
+
+/// Returns what finds the names below `root` that patterns match: they are "ignored" by it. `whose` is said of one that is none.
+///
+/// # Errors
+/// E-USAGE for a pattern that is none.
+pub fn matcher(root: &Path, whose: &str, patterns: &[String]) -> Result<Override, Error> {
     let mut overrides = OverrideBuilder::new(root);
-    for pattern in &rules.ignore {
+    for pattern in patterns {
         overrides
             .add(&format!("!{pattern}"))
-            .map_err(|error| Error::usage(format!("--ignore {pattern}: {error}")))?;
+            .map_err(|error| Error::usage(format!("{whose} {pattern}: {error}")))?;
     }
     overrides.build().map_err(|error| Error::usage(error.to_string()))
 }

@@ -7,9 +7,8 @@
 //! before it only. Of the names of a million folders just a hash is kept, which nobody can foresee.
 //! Elsewhere: names that must not land whatever the disk (`datnode_drive::SafePath`), the folder of ours (`scratch`).
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasher as _, DefaultHasher, Hasher as _};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use rustix::io::Errno;
 use super::index::Index;
 use super::limits::NAMES_MAX;
 use super::scratch::Scratch;
+use super::seen::Seen;
 use super::survey::may_land;
 use super::target::Folder;
 use crate::disk::beneath::{join, split};
@@ -190,11 +190,15 @@ impl Names {
             bare.extend(kind.is_none().then(|| path.to_vec()));
         }
         if is_below {
-            bare.iter().for_each(|path| self.below.insert(path));
+            for path in &bare {
+                self.below.insert(path);
+            }
             self.below.insert(folder);
             return Ok(true);
         }
-        bare.iter().for_each(|path| self.folders.insert(path));
+        for path in &bare {
+            self.folders.insert(path);
+        }
         self.ask();
         if matches!(self.disk, Disk::Doubtful(_)) {
             self.bare.extend(bare.into_iter().filter(|path| !self.settled.contains(split(path).0)));
@@ -267,23 +271,6 @@ fn entries<S: Storage>(
         names.extend(may_land(&path, &entry).is_ok().then_some(base));
     }
     Ok(names)
-}
-
-/// Paths that were seen, by hashes that nobody can foresee.
-#[derive(Default)]
-struct Seen {
-    hashes: HashSet<u64>,
-    key: RandomState,
-}
-
-impl Seen {
-    fn insert(&mut self, path: &[u8]) {
-        self.hashes.insert(self.key.hash_one(path));
-    }
-
-    fn contains(&self, path: &[u8]) -> bool {
-        self.hashes.contains(&self.key.hash_one(path))
-    }
 }
 
 /// What became of a name in the folder of ours.

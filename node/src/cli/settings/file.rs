@@ -103,6 +103,23 @@ impl File {
     /// # Errors
     /// E-NOTFOUND for what is no setting, E-USAGE for what is no value of it, and what the disk says.
     pub fn set(&mut self, key: &str, values: Option<&[String]>) -> Result<(), Error> {
+        self.change(&[(key, values.map(<[String]>::to_vec))])
+    }
+
+    /// Changes settings, or forgets them: all or none.
+    ///
+    /// # Errors
+    /// Those of [`set`](Self::set).
+    pub fn change(&mut self, settings: &[(&str, Option<Vec<String>>)]) -> Result<(), Error> {
+        for (key, values) in settings {
+            self.put(key, values.as_deref())?;
+        }
+        let folder = self.path.parent().expect("a file is in a folder");
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
+        replace(&self.place()?, self.document.to_string().as_bytes())
+    }
+
+    fn put(&mut self, key: &str, values: Option<&[String]>) -> Result<(), Error> {
         let arg = flag(key)?;
         if !self.may_say(key) {
             return Err(
@@ -110,24 +127,19 @@ impl File {
             );
         }
         let (section, name) = key.split_once('.').expect("a setting has a section");
-        match values {
-            Some(values) => {
-                let values = split(&arg, values);
-                check(&arg, &values).map_err(Error::usage)?;
-                let table = self.document.entry(section).or_insert(Item::Table(Table::new()));
-                let table = table.as_table_like_mut();
-                let table = table
-                    .ok_or_else(|| wrong(&self.path, &format!("{section} is no section there")))?;
-                table.insert(name, Item::Value(typed(&arg, values)));
-            }
-            None => {
-                let table = self.document.get_mut(section).and_then(Item::as_table_like_mut);
-                table.into_iter().for_each(|table| drop(table.remove(name)));
-            }
-        }
-        let folder = self.path.parent().expect("a file is in a folder");
-        std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
-        replace(&self.place()?, self.document.to_string().as_bytes())
+        let Some(values) = values else {
+            let table = self.document.get_mut(section).and_then(Item::as_table_like_mut);
+            table.into_iter().for_each(|table| drop(table.remove(name)));
+            return Ok(());
+        };
+        let values = split(&arg, values);
+        check(&arg, &values).map_err(Error::usage)?;
+        let table = self.document.entry(section).or_insert(Item::Table(Table::new()));
+        let table = table.as_table_like_mut();
+        let table =
+            table.ok_or_else(|| wrong(&self.path, &format!("{section} is no section there")))?;
+        table.insert(name, Item::Value(typed(&arg, values)));
+        Ok(())
     }
 
     /// Returns where it is written: a user may keep settings elsewhere and have a link to them. A drive's folder may come from
