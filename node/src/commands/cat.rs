@@ -9,7 +9,7 @@ use std::time::Instant;
 use datnode_drive::Kind;
 use tokio::sync::{mpsc, oneshot};
 
-use super::context::open_beside;
+use super::context::open_to_read;
 use super::missing::missing;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span};
@@ -34,8 +34,7 @@ async fn read(args: &Cat, sink: &mut Option<Sink>, out: &Out) -> Result<(), Erro
     let mut drives = Vec::new();
     for address in &args.addresses {
         let started = Instant::now();
-        let opened =
-            open_beside(&drives, Some(address), args.at.as_ref(), &args.network, out).await?;
+        let opened = open_to_read(&drives, address, args.at.as_ref(), &args.network, out).await?;
         drives.push(opened.clone());
         let snapshot = opened.snapshot().await?;
         let Some(entry) = snapshot.entry(&opened.path).await? else {

@@ -10,6 +10,7 @@ use datnode_drive::DrivePath;
 use datnode_feed::{MemoryStorage, PublicKey, Store};
 use libp2p::Multiaddr;
 
+use super::content::lacking;
 use super::scene::Scene;
 use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::escape;
@@ -42,6 +43,17 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// Tells whether the file at the path is here as a whole, as far as that can be told from what is here.
+    async fn holds_all(&self) -> bool {
+        let holds = async {
+            let snapshot = self.drive.version(&self.version).await?;
+            let held = snapshot.held().await?;
+            let entry = snapshot.entry(&self.path).await?;
+            Ok::<_, Error>(entry.is_none_or(|entry| lacking(&entry, &held) == 0))
+        };
+        holds.await.unwrap_or(false)
+    }
+
     /// Returns the version that was asked for.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, Error> {
         let (stages, scene) = (Stages::aside(&self.out, FETCHING), Scene::default());
@@ -171,6 +183,34 @@ pub(super) async fn open_beside(
     Ok(Opened { drive, path, version, named, out: out.clone(), _network: network })
 }
 
+/// Does the same to read a file: what a clone in a folder lacks of it is fetched from others, and kept there.
+pub(super) async fn open_to_read(
+    others: &[Opened],
+    address: &OsStr,
+    at: Option<&VersionSpec>,
+    args: &NetworkArgs,
+    out: &Out,
+) -> Result<Opened, Error> {
+    let opened = open_beside(others, Some(address), at, args, out).await?;
+    let (dirs, key) = (Dirs::open()?, opened.drive.key);
+    let alone = matches!(opened.drive.patience.reach, Reach::Folder(_));
+    if !alone || DriveKeys::load(&dirs, &key)?.is_some() || opened.holds_all().await {
+        return Ok(opened);
+    }
+    let (hub, here) = (&opened.drive.hub, on_any_port(args));
+    let network = network(hub, &dirs, &here, key, Vec::new(), out).await?;
+    let network = Some(Arc::new(network));
+    let mut drive = opened.drive.clone();
+    drive.patience = patience(args, &dirs, &key);
+    Ok(Opened { drive, _network: network, ..opened })
+}
+
+/// Returns the flags of a command that only reads, and needs no fixed port.
+fn on_any_port(args: &NetworkArgs) -> NetworkArgs {
+    let listen = args.listen.iter().map(Listen::on_any_port).collect();
+    NetworkArgs { port: 0, listen, ..args.clone() }
+}
+
 /// Returns where a drive is read that was named by its key: where it is written, if that is here, and offline where a copy is;
 /// others may have what no copy here has.
 fn here_or_elsewhere(
@@ -197,10 +237,7 @@ async fn open_remote(
     let patience = patience(args, dirs, &key);
     let store = start(memory()?, hub.answers());
     let drive = Drive::open(hub, store, key, patience).await?;
-    // A command that only reads needs no fixed port.
-    let listen = args.listen.iter().map(Listen::on_any_port).collect();
-    let args = NetworkArgs { port: 0, listen, ..args.clone() };
-    let network = network(hub, dirs, &args, key, peers, out).await?;
+    let network = network(hub, dirs, &on_any_port(args), key, peers, out).await?;
     Ok((drive, Some(network)))
 }
 

@@ -216,7 +216,7 @@ fn missing(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
         &[
             (reader, &format!("clone {ticket}/data part"), 0, &["stage", "clone_done"]),
             (reader, "status part", 0, &["status"]),
-            (reader, "cat part/plain", 5, &["error"]),
+            (reader, "cat part/plain --wait 200ms", 5, &["error"]),
             (writer, "status source", 0, &["status"]),
         ],
     );
