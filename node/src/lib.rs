@@ -24,5 +24,6 @@ pub mod landing;
 pub mod pool;
 pub mod remembered;
 pub mod runtime;
+pub mod selection;
 pub mod swarm;
 pub mod view;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::units;
-use super::{ByteRange, Network};
+use super::{ByteRange, Network, Select};
 use crate::address::VersionSpec;
 use crate::import::{Rules, parse_pattern};
 
@@ -96,6 +96,9 @@ pub struct CloneArgs {
     /// Replace what is in the way.
     #[arg(long)]
     pub force: bool,
+    /// What of it.
+    #[command(flatten)]
+    pub select: Select,
     /// The network.
     #[command(flatten)]
     pub network: Network,

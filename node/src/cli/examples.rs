@@ -28,7 +28,21 @@ pub(super) const CLONE: &str = "\
 Examples:
   datnode clone dat1…
   datnode clone dat1… ./flights --wait 5m
-  datnode clone dat1…+3 ./flights-as-of-3";
+  datnode clone dat1…+3 ./flights-as-of-3
+  datnode clone dat1… ./part --include 'data/**' --exclude '*.iso'";
+
+pub(super) const INCLUDE: &str = "\
+Examples:
+  datnode include ./flights 'data/**' README.md
+  datnode include ./flights
+  datnode include ./flights --remove README.md
+  datnode include ./flights --clear";
+
+pub(super) const EXCLUDE: &str = "\
+Examples:
+  datnode exclude ./flights '*.iso' 'data/old'
+  datnode exclude ./flights --remove 'data/old'
+  datnode exclude ./flights --clear";
 
 pub(super) const LS: &str = "\
 Examples:

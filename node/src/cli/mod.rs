@@ -1,6 +1,6 @@
 //! The command line: what can be said, and how answers look.
 //!
-//! Elsewhere: what each command takes (`args`), flags that several take (`flags`), files of settings (`settings`), from words to a
+//! Elsewhere: what each command takes (`args`, `select`), flags that several take (`flags`), files of settings (`settings`), from words to a
 //! command (`usage`), printing (`output`), progress (`stages`), Ctrl-C (`interrupt`).
 
 mod args;
@@ -14,6 +14,7 @@ pub mod log;
 pub mod output;
 pub mod painter;
 mod range;
+mod select;
 pub mod settings;
 pub mod stages;
 pub mod topics;
@@ -32,6 +33,7 @@ pub use args::{
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
 pub use range::ByteRange;
+pub use select::{Choose, Select};
 pub use usage::{Stop, command, parse};
 
 /// Publish a folder under one key; anyone with the key gets it, live and verified.
@@ -59,6 +61,12 @@ pub enum Command {
     /// Fetch a drive into a folder; run again to go on or to bring it up to date
     #[command(after_help = examples::CLONE)]
     Clone(CloneArgs),
+    /// Choose what a clone fetches, or list what is chosen
+    #[command(after_help = examples::INCLUDE)]
+    Include(Choose),
+    /// Choose what a clone leaves out, or list what is left out
+    #[command(after_help = examples::EXCLUDE)]
+    Exclude(Choose),
     /// Make a drive without serving it
     #[command(after_help = examples::INIT)]
     Init(Init),

@@ -12,6 +12,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("names", "how drives get names"),
     ("network", "how peers are found, and what strangers learn"),
     ("ignore", "what share leaves out"),
+    ("selection", "what clone fetches of a drive, and what first"),
     ("settings", "flags, variables and files"),
     ("json", "output for programs"),
     ("exit-codes", "how commands end"),
@@ -29,6 +30,7 @@ pub fn page(topic: &str) -> Option<String> {
         "names" => NAMES.to_owned(),
         "network" => NETWORK.to_owned(),
         "ignore" => IGNORE.to_owned(),
+        "selection" => SELECTION.to_owned(),
         "settings" => settings(),
         "json" => JSON.to_owned(),
         "exit-codes" => EXIT_CODES.to_owned(),
@@ -128,6 +130,27 @@ What share leaves out
   .dat             the store itself, always
 
 share --show-ignored lists what is left out and why; datnode ignored PATH names the rule.
+";
+
+const SELECTION: &str = "\
+What clone fetches
+
+  --include GLOB    only what matches; without it, everything
+  --exclude GLOB    not what matches, whatever is included
+  --priority GLOB   this before anything else; of several the first one first
+  --sparse          the history and the names, and no file but what is included; cat fetches what it reads, and keeps it
+  --no-sparse       the files as well, from now on
+
+A glob is as in .datignore: a name anywhere (*.md), a path from the top of the drive (/README.md, docs/*.md), or a folder with all
+that is in it (docs, docs/**). Folders above what is included are made.
+
+All of it is kept in the clone (.dat/config.toml), so that clone goes on with the same, also after it was killed. A list that is
+given again takes the place of the one before. These change it, and the next clone fetches what is new:
+  datnode include ./flights 'data/**'       datnode exclude ./flights '*.iso'
+  datnode include ./flights                 lists them; --remove GLOB takes one away, --clear all
+
+What is here and left out later stays as it is, is no longer brought up to date, and is not missing: it may be changed and deleted.
+A process that is fetching goes on with what it began.
 ";
 
 const JSON: &str = "\

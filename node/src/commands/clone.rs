@@ -17,7 +17,7 @@ use crate::address::{self, Address, Link, Ticket, VersionSpec};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
-use crate::cli::units::{Size, Span, Things};
+use crate::cli::units::{Count, Size, Span, Things};
 use crate::cli::{CloneArgs, Network as NetworkArgs};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
@@ -28,6 +28,7 @@ use crate::engine::{
 use crate::error::{Code, Error};
 use crate::landing::{FolderOf, Others};
 use crate::runtime::{self, Announcement};
+use crate::selection::Selection;
 
 /// How long a clone that is here already waits for somebody who has a newer version.
 const NEWER_WAIT: Duration = Duration::from_secs(3);
@@ -76,6 +77,7 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
 async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
     let request = Request::of(&args)?;
+    args.select.over(Selection::default()).check()?;
     if let Some(name) = &args.name {
         Drives::of(&Dirs::open()?).check(&request.key, name)?;
     }
@@ -98,11 +100,16 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     if !snapshot.has(scope).await? {
         return Err(missing(&snapshot, scope).await);
     }
+    let selection = args.select.over(Selection::kept(&folder)?);
+    selection.check()?;
     // Its name is looked up meanwhile.
-    let plan = session.plan(&snapshot, &folder, scope, args.force);
+    let plan = session.plan(&snapshot, &folder, scope, &selection, args.force);
     let (plan, header) = tokio::try_join!(plan, snapshot.drive.header())?;
     let _announcement = session.announce(started, out)?;
     stages.tell("History", &history(&snapshot));
+    if !selection.is_everything() {
+        stages.tell("Selected", &selected(&snapshot, &plan));
+    }
     scene.landing(plan.state());
     let landed = snapshot.land(&folder, plan, |state| scene.landing(state)).await;
     let report = landed.map_err(|error| match error.code() {
@@ -115,7 +122,7 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
         out.warn(&crate::home::two_histories_read());
     }
     note_name(&request.key, &header.name, &folder, args.name.as_deref())?;
-    finish(&snapshot, &folder, &report, started, out)?;
+    finish(&snapshot, &folder, &report, &selection, started, out)?;
     session.network.close().await;
     if report.refused.is_empty() {
         return Ok(());
@@ -219,6 +226,7 @@ impl Session {
         snapshot: &Snapshot,
         folder: &Path,
         scope: &DrivePath,
+        selection: &Selection,
         force: bool,
     ) -> Result<LandingPlan, Error> {
         std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
@@ -227,16 +235,17 @@ impl Session {
         let of = FolderOf::Reader { others: if force { Others::Replace } else { Others::Refuse } };
         if files.next().is_none() {
             // Nothing can be in the way, and the index has no need to fit into memory.
-            self.settle(folder).await?;
-            return snapshot.plan(folder, scope, of).await;
+            self.settle(folder, selection).await?;
+            return snapshot.plan(folder, scope, selection, of).await;
         }
-        let plan = snapshot.plan(folder, scope, of).await?;
-        self.settle(folder).await?;
+        let plan = snapshot.plan(folder, scope, selection, of).await?;
+        self.settle(folder, selection).await?;
         Ok(plan)
     }
 
-    /// Moves the drive into the folder, if it is not there yet.
-    async fn settle(&mut self, folder: &Path) -> Result<(), Error> {
+    /// Keeps what is selected, and moves the drive into the folder, if it is not there yet: whoever goes on with it fetches the same.
+    async fn settle(&mut self, folder: &Path, selection: &Selection) -> Result<(), Error> {
+        selection.keep(folder)?;
         if !self.settled {
             self.drive.settle(folder).await?;
             self.settled = true;
@@ -285,11 +294,19 @@ fn history(snapshot: &Snapshot) -> String {
     format!("{changes}, {}, {}", Things(counts.files, "file"), Size(counts.bytes))
 }
 
+/// Says how much of it is wanted.
+fn selected(snapshot: &Snapshot, plan: &LandingPlan) -> String {
+    let (counts, (files, bytes)) = (snapshot.version.change.counts, plan.size());
+    let all = Things(counts.files, "file");
+    format!("{} of {all}, {} of {}", Count(files), Size(bytes), Size(counts.bytes))
+}
+
 /// Says what was done.
 fn finish(
     snapshot: &Snapshot,
     folder: &Path,
     report: &Report,
+    selection: &Selection,
     started: Instant,
     out: &Out,
 ) -> Result<(), Error> {
@@ -302,6 +319,7 @@ fn finish(
         out.record(&json!({
             "type": "done", "drive": { "key": crate::address::key::hex(key), "link": Link(key).to_string() },
             "change": version.number, "version": id, "files": counts.files, "bytes": counts.bytes,
+            "selected": { "files": report.files, "bytes": report.bytes }, "selection": selection.to_json(),
             "folder": escape::path(folder), "received": received, "seconds": started.elapsed().as_secs_f64(),
         }))?;
     }
@@ -317,6 +335,11 @@ fn finish(
         )),
     }
     let shown = escape::shell(folder);
+    if selection.sparse && selection.include.is_empty() {
+        out.say("  no file was fetched: datnode cat fetches what it reads, datnode include what it names");
+    } else if !selection.is_everything() {
+        out.say("  the rest is left out: datnode include and datnode exclude change that");
+    }
     out.say(format_args!(
         "  next: datnode ls {shown}      datnode log {shown}      datnode share {shown}"
     ));

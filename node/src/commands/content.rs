@@ -5,20 +5,40 @@ use std::time::Duration;
 
 use datnode_drive::{DrivePath, Entry, Extent, Kind};
 use datnode_feed::Bitfield;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cli::units::Span;
+use crate::cli::units::{Count, Size, Span, Things};
 use crate::engine::Snapshot;
 use crate::error::Error;
+use crate::selection::Choice;
 
 /// What of the files is here.
 #[derive(Default)]
 pub(super) struct Content {
+    /// How many files there are.
+    pub(super) files: u64,
     /// The bytes of all files.
     pub(super) bytes: u64,
     /// Of these, what is here.
     pub(super) here: u64,
+    /// The same of what is selected.
+    pub(super) selected: Part,
+    /// What is selected and not here.
     pub(super) missing: Vec<Missing>,
+}
+
+/// Some of the files.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Part {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) here: u64,
+}
+
+impl Part {
+    pub(super) fn to_json(self) -> Value {
+        json!({ "files": self.files, "bytes": self.bytes, "here": self.here })
+    }
 }
 
 /// A file that is not whole.
@@ -30,22 +50,32 @@ pub(super) struct Missing {
 }
 
 impl Content {
-    /// Looks at all files of a version.
-    pub(super) async fn of(snapshot: &Snapshot, why: &Why) -> Result<Self, Error> {
+    /// Looks at all files of a version. What the choice leaves out is not missing.
+    pub(super) async fn of(snapshot: &Snapshot, why: &Why, choice: &Choice) -> Result<Self, Error> {
         let held = snapshot.held().await?;
         let change = &snapshot.version.change;
         let whole = change.feeds.first().is_none_or(|feed| held.all(0..feed.length));
         if whole && matches!(why, Why::Changed) {
             // Everything is here, and what there is, our own change says.
-            let bytes = change.counts.bytes;
-            return Ok(Self { bytes, here: bytes, missing: Vec::new() });
+            let (files, bytes) = (change.counts.files, change.counts.bytes);
+            let selected = Part { files, bytes, here: bytes };
+            return Ok(Self { files, bytes, here: bytes, selected, missing: Vec::new() });
         }
         let mut content = Self::default();
         let count = |path: DrivePath, entry: Entry| {
             if entry.kind == Kind::File {
                 let missing = lacking(&entry, &held);
+                let here = entry.size - missing;
+                content.files += 1;
                 content.bytes = content.bytes.saturating_add(entry.size);
-                content.here = content.here.saturating_add(entry.size - missing);
+                content.here = content.here.saturating_add(here);
+                if !choice.takes(&path, entry.kind) {
+                    return Ok(());
+                }
+                let selected = &mut content.selected;
+                selected.files += 1;
+                selected.bytes = selected.bytes.saturating_add(entry.size);
+                selected.here = selected.here.saturating_add(here);
                 if missing > 0 {
                     let why = why.of(&entry, &held);
                     content.missing.push(Missing { path, bytes: missing, why });
@@ -55,6 +85,13 @@ impl Content {
         };
         snapshot.walk(count).await?;
         Ok(content)
+    }
+
+    /// Says how much is selected.
+    pub(super) fn describe(&self) -> String {
+        let Part { files, bytes, .. } = self.selected;
+        let all = Things(self.files, "file");
+        format!("{} of {all} selected, {} of {}", Count(files), Size(bytes), Size(self.bytes))
     }
 }
 

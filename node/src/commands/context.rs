@@ -26,6 +26,7 @@ use crate::engine::{
 use crate::error::{Code, Error};
 use crate::keys::{DriveKeys, random};
 use crate::runtime;
+use crate::selection::Selection;
 
 pub(super) use crate::drives::{read_key, write_key};
 
@@ -43,6 +44,23 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// Returns the folder that holds the drive, if it is read from one.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match &self.named {
+            address::Drive::Folder(folder) => Some(folder),
+            _ => None,
+        }
+    }
+
+    /// Returns what is wanted of the drive here; all of one that is in no folder, or is written.
+    pub(super) fn selection(&self) -> Result<Selection, Error> {
+        let writes = || Ok::<_, Error>(DriveKeys::load(&Dirs::open()?, &self.drive.key)?.is_some());
+        match self.folder() {
+            Some(folder) if !writes()? => Selection::kept(folder),
+            _ => Ok(Selection::default()),
+        }
+    }
+
     /// Tells whether the file at the path is here as a whole, as far as that can be told from what is here.
     async fn holds_all(&self) -> bool {
         let holds = async {

@@ -14,6 +14,7 @@ use crate::cli::output::{Lines, Out};
 use crate::cli::units::Size;
 use crate::cli::{Ls, Sort};
 use crate::error::Error;
+use crate::selection::Choice;
 
 pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let opened = open(args.address.as_deref(), args.at.as_ref(), &args.network, out).await?;
@@ -21,8 +22,9 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let folder = &opened.path;
     let entry = snapshot.entry_or_root(folder).await?;
     let lines = out.lines();
-    let mut list =
-        List { args: &args, json: out.json, folder, lines, held: snapshot.held().await? };
+    let choice = Choice::of(&opened.selection()?)?;
+    let held = snapshot.held().await?;
+    let mut list = List { args: &args, json: out.json, folder, lines, held, choice };
     match entry {
         Some(entry) if entry.kind != Kind::Directory => {
             list.show(folder, &entry)?;
@@ -66,6 +68,8 @@ struct List<'a> {
     lines: Lines,
     /// The blocks of the content that are here.
     held: Bitfield,
+    /// What is wanted here.
+    choice: Choice,
 }
 
 impl List<'_> {
@@ -76,7 +80,9 @@ impl List<'_> {
         } else {
             0
         };
-        if self.args.missing && lacks == 0 {
+        let wanted = self.choice.takes(path, entry.kind);
+        // What nobody wanted is not missing.
+        if self.args.missing && (lacks == 0 || !wanted) {
             return Ok(());
         }
         let here = entry.size - lacks;
@@ -87,7 +93,10 @@ impl List<'_> {
             });
             escape::json_path(&mut record, path.as_bytes());
             match entry.kind {
-                Kind::File => record["here"] = here.into(),
+                Kind::File => {
+                    record["here"] = here.into();
+                    record["selected"] = wanted.into();
+                }
                 Kind::Symlink => record["target"] = escape::bytes(&entry.target).into(),
                 Kind::Directory => {}
             }
@@ -110,7 +119,7 @@ impl List<'_> {
         let size = if is_file { Size(entry.size).to_string() } else { none() };
         let percent = u128::from(here) * 100 / u128::from(entry.size.max(1));
         let here = match lacks {
-            _ if !is_file => none(),
+            _ if !is_file || !wanted && here == 0 => none(),
             0 => "100 %".to_owned(),
             _ => format!("{percent} %"),
         };

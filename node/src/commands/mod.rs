@@ -1,6 +1,7 @@
 //! The commands: each opens what it needs, says what it does, and ends with a result or an error.
 
 mod cat;
+mod choose;
 mod clone;
 mod completions;
 mod config;
@@ -61,6 +62,8 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Share(args) if args.dry_run => stoppable(share::run(args, out)).await,
         Command::Share(args) => share::run(args, out).await,
         Command::Clone(args) => stoppable(clone::run(args, out)).await,
+        Command::Include(args) => stoppable(choose::run(args, choose::List::Include, out)).await,
+        Command::Exclude(args) => stoppable(choose::run(args, choose::List::Exclude, out)).await,
         Command::Init(args) => stoppable(async { init::run(&args, out) }).await,
         Command::Link(args) => stoppable(link::run(args, out)).await,
         Command::Ls(args) => stoppable(ls::run(args, out)).await,

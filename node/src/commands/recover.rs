@@ -25,6 +25,7 @@ use crate::home::{self, Home};
 use crate::import::latest;
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, landed, note_landed};
+use crate::selection::Selection;
 
 /// How long a longer head is waited for, if none is known of.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -123,10 +124,11 @@ async fn fetch(
     scene: &Scene,
     out: &Out,
 ) -> Result<(Snapshot, u64), Error> {
+    let everything = Selection::default();
     loop {
         let snapshot = drive.latest().await?;
         let length = drive.changes.news.borrow().length;
-        let plan = snapshot.plan(folder, &DrivePath::root(), FolderOf::Writer).await?;
+        let plan = snapshot.plan(folder, &DrivePath::root(), &everything, FolderOf::Writer).await?;
         let report = snapshot.land(folder, plan, |state| scene.landing(state)).await?;
         let mut lost = drive.gather(&drive.changes).await?;
         if let Some(content) = &snapshot.content {

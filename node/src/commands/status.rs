@@ -7,7 +7,7 @@ use datnode_feed::PublicKey;
 use serde_json::{Value, json};
 
 use super::content::{Content, Missing, Why};
-use super::context::{Opened, folder_of, open};
+use super::context::{folder_of, open};
 use super::working::{Base, Counts, differences};
 use crate::address::{Link, key::hex};
 use crate::cli::Status;
@@ -25,6 +25,7 @@ use crate::import::{Rules, walk};
 use crate::keys::DriveKeys;
 use crate::remembered::Remembered;
 use crate::runtime;
+use crate::selection::{Choice, Selection};
 
 /// How many missing files are named.
 const NAMES_MAX: usize = 5;
@@ -39,8 +40,13 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
     let news = *opened.drive.changes.news.borrow();
-    let writing = writing(&opened, &folder)?;
     let (dirs, key) = (Dirs::open()?, &opened.drive.key);
+    let writing = writing(key, &folder)?;
+    let selection = match writing {
+        // A writer has all of it.
+        Writing::Here(_) => Selection::default(),
+        _ => Selection::kept(&folder)?,
+    };
     let serving = serving(&dirs, key).await;
     let why = match writing {
         Writing::Here(_) => Why::Changed,
@@ -57,7 +63,8 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
         name,
         accused: news.accused,
         length: news.length,
-        content: Content::of(&snapshot, &why).await?,
+        content: Content::of(&snapshot, &why, &Choice::of(&selection)?).await?,
+        selection,
         serving,
         snapshot,
     };
@@ -99,7 +106,7 @@ async fn serving(dirs: &Dirs, key: &PublicKey) -> Vec<Value> {
 }
 
 /// Whether the drive is written here.
-enum Writing {
+pub(super) enum Writing {
     /// Its secret key is not here.
     No,
     /// It is written in this folder; so many blocks of changes were made or seen.
@@ -108,8 +115,8 @@ enum Writing {
     Elsewhere(std::path::PathBuf),
 }
 
-fn writing(opened: &Opened, folder: &Path) -> Result<Writing, Error> {
-    let (dirs, key) = (Dirs::open()?, &opened.drive.key);
+pub(super) fn writing(key: &PublicKey, folder: &Path) -> Result<Writing, Error> {
+    let dirs = Dirs::open()?;
     if DriveKeys::load(&dirs, key)?.is_none() {
         return Ok(Writing::No);
     }
@@ -153,6 +160,8 @@ struct State {
     accused: bool,
     length: u64,
     content: Content,
+    /// What of it is wanted.
+    selection: Selection,
     /// The processes that serve it.
     serving: Vec<Value>,
     snapshot: Snapshot,
@@ -195,24 +204,7 @@ impl State {
         let mut text = format!("\"{name}\"  {link}\n{:<11}{may}     {shown}\n", "");
         let mut line = |title: &str, rest: String| text.push_str(&format!("{title:<11}{rest}\n"));
         line("version", format!("{} · {}", version.number, &version.id.to_string()[..6]));
-        let Content { bytes, here, missing } = &self.content;
-        let whole = if missing.is_empty() { "     everything" } else { "" };
-        line("here", format!("{} of {}{whole}", Size(*here), Size(*bytes)));
-        for (at, Missing { path, bytes, why }) in missing.iter().take(NAMES_MAX).enumerate() {
-            let path = escape::bytes(path.as_bytes());
-            let title = if at == 0 { "missing" } else { "" };
-            line(title, format!("{path}   {}   ({why})", Size(*bytes)));
-        }
-        if let Some(more) = missing.len().checked_sub(NAMES_MAX + 1) {
-            line(
-                "",
-                format!(
-                    "and {} more   (datnode du {})",
-                    Count(more as u64 + 1),
-                    escape::shell(folder)
-                ),
-            );
-        }
+        self.say_content(folder, &mut line);
         match &self.working {
             Working::None => {}
             Working::Large(files) => line(
@@ -254,6 +246,36 @@ impl State {
         out.data(text.as_bytes())
     }
 
+    /// Says what is here and what is missing, a line at a time.
+    fn say_content(&self, folder: &Path, line: &mut impl FnMut(&str, String)) {
+        let Content { bytes, here, missing, .. } = &self.content;
+        let partial = !self.selection.is_everything();
+        let whole = match (missing.is_empty(), partial) {
+            (true, false) => "     everything",
+            (true, true) => "     everything that is selected",
+            (false, _) => "",
+        };
+        line("here", format!("{} of {}{whole}", Size(*here), Size(*bytes)));
+        if partial {
+            line("part", format!("{}; the rest is left out", self.content.describe()));
+        }
+        for (at, Missing { path, bytes, why }) in missing.iter().take(NAMES_MAX).enumerate() {
+            let path = escape::bytes(path.as_bytes());
+            let title = if at == 0 { "missing" } else { "" };
+            line(title, format!("{path}   {}   ({why})", Size(*bytes)));
+        }
+        if let Some(more) = missing.len().checked_sub(NAMES_MAX + 1) {
+            line(
+                "",
+                format!(
+                    "and {} more   (datnode du {})",
+                    Count(more as u64 + 1),
+                    escape::shell(folder)
+                ),
+            );
+        }
+    }
+
     fn record(&self, folder: &Path, out: &Out) -> Result<(), Error> {
         let (key, version) = (&self.snapshot.drive.key, &self.snapshot.version);
         let working = match self.working {
@@ -271,7 +293,9 @@ impl State {
             "drive": { "key": hex(key), "link": Link(key).to_string(), "name": escape::bytes(&self.name) },
             "folder": escape::path(folder), "change": version.number, "version": version.id.to_string(),
             "writes": matches!(self.writing, Writing::Here(_)),
-            "bytes": self.content.bytes, "here": self.content.here, "missing": missing.collect::<Vec<Value>>(),
+            "files": self.content.files, "bytes": self.content.bytes, "here": self.content.here,
+            "selected": self.content.selected.to_json(), "selection": self.selection.to_json(),
+            "missing": missing.collect::<Vec<Value>>(),
             "working": working,
             "accused": self.accused, "blocks": self.length, "blocks_known": self.behind(),
             "serving": self.serving, "next": self.next(folder),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use datnode_drive::{DrivePath, Entry};
-use datnode_feed::{BlockIndex, Checked, FeedSlot, PublicKey, StoreError};
+use datnode_feed::{BlockIndex, Checked, FeedSlot, Place, PublicKey, StoreError};
 use datnode_proto::{Order, Priority, Target, Want};
 use serde_json::{Value, json};
 
@@ -15,13 +15,14 @@ use crate::address::VersionSpec;
 use crate::cli::Verify;
 use crate::cli::escape;
 use crate::cli::output::Out;
-use crate::cli::units::{Count, Size, Span};
+use crate::cli::units::{Count, Size, Span, Things};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
 use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Worker, start};
 use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, Others, landed};
+use crate::selection::{Choice, Selection};
 
 /// How many bytes are checked before a store is somebody else's for a while.
 const CHECK_BYTES: u64 = 8 << 20;
@@ -38,24 +39,19 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
         store => store?,
     };
     let started = Instant::now();
-    let (mut store, (checked, mut bad)) = blocking(move || {
+    let choice = choice(&folder, &key)?;
+    let (mut store, (checked, found)) = blocking(move || {
         let found = audit(&mut store, &key, !args.quick)?;
         Ok((store, found))
     })
     .await?;
     let took = started.elapsed();
-    for (feed, block) in doubted::doubted(&folder)? {
-        let feed = if feed == CHANGES { CHANGES } else { CONTENT };
-        let found = Bad { feed, block, file: None };
-        // What came back since, with a clone for example, was held against its signature by the audit.
-        if !bad.contains(&found) && !holds(&store, &key, &found) {
-            bad.push(found);
-        }
-    }
+    let (left, mut bad) = split(&store, &key, found, &choice)?;
+    add_doubted(&folder, &store, &key, &mut bad)?;
     if args.repair {
         // Before anything is dropped: from then on the store cannot tell what is damaged.
         note(&folder, &bad)?;
-        for bad in &bad {
+        for bad in bad.iter().chain(&left) {
             discard(&mut store, &key, bad)?;
         }
         store.commit().map_err(Error::store)?;
@@ -72,11 +68,12 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience.clone() };
     let mut drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
     name_all(&drive, &folder, &mut bad).await;
-    say(out, &checked, &bad, took);
+    say(out, &checked, &bad, left.len(), took);
     if !args.repair || bad.is_empty() {
-        record(out, &checked, &bad, 0)?;
+        record(out, &checked, &bad, left.len(), 0)?;
         return verdict(&bad, None);
     }
+    let gone = left.len();
     drive.patience = patience;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     let cause = repair(&drive, &folder, &bad, writes).await.err();
@@ -90,7 +87,7 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let missing = |bad: &&Bad| left.contains(bad) || cause.is_some();
     let left: Vec<Bad> = bad.iter().filter(missing).cloned().collect();
     note(&folder, &left)?;
-    record(out, &checked, &bad, bad.len() - left.len())?;
+    record(out, &checked, &bad, gone, bad.len() - left.len())?;
     if left.is_empty() {
         out.say(format_args!("fetched again: {} blocks  ✓", Count(bad.len() as u64)));
     }
@@ -126,6 +123,32 @@ fn audit(store: &mut AnyStore, key: &PublicKey, full: bool) -> Result<(Checked, 
         total += store.check(slot, full, &mut note).map_err(Error::store)?;
     }
     Ok((total, bad))
+}
+
+/// Returns what is wanted of the drive in a folder; all of one that is written.
+fn choice(folder: &Path, key: &PublicKey) -> Result<Choice, Error> {
+    let writes = DriveKeys::load(&Dirs::open()?, key)?.is_some();
+    Choice::of(&if writes { Selection::default() } else { Selection::kept(folder)? })
+}
+
+/// Parts the blocks of files that are left out from the others: such files are the user's to change and delete.
+fn split(
+    store: &AnyStore,
+    key: &PublicKey,
+    bad: Vec<Bad>,
+    choice: &Choice,
+) -> Result<(Vec<Bad>, Vec<Bad>), Error> {
+    let (mut left, mut others) = (Vec::new(), Vec::new());
+    for bad in bad {
+        let place = match slot(store, key, bad.feed) {
+            Some(slot) => store.where_is(slot, BlockIndex(bad.block)).map_err(Error::store)?,
+            None => None,
+        };
+        let is_left =
+            matches!(&place, Some(Place::Working { path, .. }) if choice.leaves_out(path));
+        if is_left { left.push(bad) } else { others.push(bad) }
+    }
+    Ok((left, others))
 }
 
 /// Holds what an open drive's store has against the signatures, a little at a time: it goes on serving. Answers what
@@ -180,9 +203,32 @@ async fn beside(
     let checked = Checked { blocks, bytes, signatures, bad: bad.len() as u64 };
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
     name_all(&opened.drive, folder, &mut bad).await;
-    say(out, &checked, &bad, started.elapsed());
-    record(out, &checked, &bad, 0)?;
+    let (choice, found) = (choice(folder, key)?, bad.len());
+    let is_left =
+        |bad: &Bad| bad.file.as_ref().is_some_and(|(path, _)| choice.leaves_out(path.as_bytes()));
+    bad.retain(|bad| !is_left(bad));
+    let left = found - bad.len();
+    say(out, &checked, &bad, left, started.elapsed());
+    record(out, &checked, &bad, left, 0)?;
     verdict(&bad, None)
+}
+
+/// Adds what an earlier repair dropped and did not bring back.
+fn add_doubted(
+    folder: &Path,
+    store: &AnyStore,
+    key: &PublicKey,
+    bad: &mut Vec<Bad>,
+) -> Result<(), Error> {
+    for (feed, block) in doubted::doubted(folder)? {
+        let feed = if feed == CHANGES { CHANGES } else { CONTENT };
+        let found = Bad { feed, block, file: None };
+        // What came back since, with a clone for example, was held against its signature by the audit.
+        if !bad.contains(&found) && !holds(store, key, &found) {
+            bad.push(found);
+        }
+    }
+    Ok(())
 }
 
 /// Notes which blocks are to be brought back.
@@ -265,7 +311,7 @@ async fn fetch(drive: &Drive, link: &Link, bad: &[Bad], feed: &str) -> Result<()
     drive.patience.wait(&drive.hub, wanted.done()).await
 }
 
-fn say(out: &Out, checked: &Checked, bad: &[Bad], took: Duration) {
+fn say(out: &Out, checked: &Checked, bad: &[Bad], left: usize, took: Duration) {
     out.say(format_args!(
         "checked {}, {} blocks, {} signatures in {}      {} bad",
         Size(checked.bytes),
@@ -278,16 +324,28 @@ fn say(out: &Out, checked: &Checked, bad: &[Bad], took: Duration) {
     if bad.len() > NAMES_MAX {
         out.say(format_args!("  and {} more", bad.len() - NAMES_MAX));
     }
+    if left > 0 {
+        let blocks = Things(left as u64, "block");
+        out.say(format_args!(
+            "  {blocks} of files that are left out changed or went, which is no damage"
+        ));
+    }
 }
 
-fn record(out: &Out, checked: &Checked, bad: &[Bad], repaired: usize) -> Result<(), Error> {
+fn record(
+    out: &Out,
+    checked: &Checked,
+    bad: &[Bad],
+    left: usize,
+    repaired: usize,
+) -> Result<(), Error> {
     if !out.json {
         return Ok(());
     }
     let bad: Vec<Value> = bad.iter().map(Bad::record).collect();
     out.record(&json!({
         "blocks": checked.blocks, "bytes": checked.bytes, "signatures": checked.signatures, "bad": bad,
-        "repaired": repaired,
+        "left_out": left, "repaired": repaired,
     }))
 }
 

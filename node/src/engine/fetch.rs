@@ -4,7 +4,7 @@
 //! next one's are asked for already, so that the pipe does not run dry.
 //! Elsewhere: which bytes go where (`landing`), the entries in order (`windows`), what is asked of whom (`datnode_proto`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use datnode_proto::{Order, Priority, Target, Want};
 
 use super::hub::Selection;
 use super::snapshot::Snapshot;
-use super::windows::{Earlier, Versions, Windows};
+use super::windows::{Aim, Versions, Windows};
 use super::worker::{AnyStore, Worker};
 use crate::error::Error;
 use crate::landing::{
     Current, FolderOf, Item, Landing, Survey, Surveyed, WINDOWS_MAX, Wanted, landed, note_landed,
 };
+use crate::selection::Selection;
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -39,11 +40,10 @@ pub struct LandingState {
 /// A landing that found nothing in its way.
 pub struct LandingPlan {
     landing: Landing,
-    scope: DrivePath,
+    aim: Aim,
     /// The versions whose files may be in the folder.
     before: Vec<u64>,
-    earlier: Earlier,
-    /// All entries, if they are so few that they are one window.
+    /// All entries, if they are so few that they are one window, and land in one pass.
     all: Option<Vec<Item>>,
 }
 
@@ -52,12 +52,19 @@ impl LandingPlan {
     pub fn state(&self) -> LandingState {
         LandingState { bytes: self.landing.landed, total: self.landing.total, current: None }
     }
+
+    /// Returns how many files are wanted, and how many bytes they have.
+    pub fn size(&self) -> (u64, u64) {
+        (self.landing.files, self.landing.total)
+    }
 }
 
 /// What a landing left undone, on purpose.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Bytes of all files.
+    /// How many files are wanted.
+    pub files: u64,
+    /// How many bytes they have.
     pub bytes: u64,
     /// Names that must not or cannot be written here, and why.
     pub refused: Vec<(DrivePath, String)>,
@@ -66,7 +73,7 @@ pub struct Report {
 }
 
 impl Snapshot {
-    /// Plans to bring what is at `scope` into the working folder, at the same place below it; the root means everything.
+    /// Plans to bring what is selected of `scope` into the working folder, at the same place below it; the root means everything.
     /// Nothing is written.
     ///
     /// # Errors
@@ -76,12 +83,14 @@ impl Snapshot {
         &self,
         folder: &Path,
         scope: &DrivePath,
+        selection: &Selection,
         of: FolderOf,
     ) -> Result<LandingPlan, Error> {
-        self.survey(folder, Wanted { scope: scope.clone(), of, trust: true }).await
+        self.survey(folder, scope, selection, of, true).await
     }
 
-    /// Does the same, and looks at the bytes of all files: one that looks as it was left may be damaged.
+    /// Plans to bring all that is at `scope` there, and looks at the bytes of all files: one that looks as it was left may be
+    /// damaged.
     ///
     /// # Errors
     /// Those of [`plan`](Self::plan).
@@ -91,13 +100,20 @@ impl Snapshot {
         scope: &DrivePath,
         of: FolderOf,
     ) -> Result<LandingPlan, Error> {
-        self.survey(folder, Wanted { scope: scope.clone(), of, trust: false }).await
+        self.survey(folder, scope, &Selection::default(), of, false).await
     }
 
-    async fn survey(&self, folder: &Path, wanted: Wanted) -> Result<LandingPlan, Error> {
-        let (before, scope) = (landed(folder)?, wanted.scope.clone());
+    async fn survey(
+        &self,
+        folder: &Path,
+        scope: &DrivePath,
+        selection: &Selection,
+        of: FolderOf,
+        trust: bool,
+    ) -> Result<LandingPlan, Error> {
+        let before = landed(folder)?;
         let earlier = self.earlier(&before).await;
-        if !self.has(&scope).await? {
+        if !self.has(scope).await? {
             let name = crate::cli::escape::bytes(scope.as_bytes());
             let none = format!("there is no {name} in this version");
             return Err(Error::not_found::<&[u8]>(none, &[]));
@@ -105,12 +121,15 @@ impl Snapshot {
         if scope.is_root() {
             self.fetch_index().await?;
         }
+        let choice = self.choose(selection, scope, &earlier).await?;
+        let wanted = Wanted { scope: scope.clone(), choice: choice.clone(), of, trust };
+        let aim = Aim { scope: scope.clone(), choice, earlier };
         let mut survey = Survey::new(folder, wanted)?;
         loop {
-            let mut windows = Windows::new(self, &scope, &earlier);
+            let mut windows = Windows::new(self, &aim);
             let (mut count, mut last) = (0, None);
             while let Some(window) = windows.next().await? {
-                let versions = earlier.with(self);
+                let versions = aim.with(self);
                 let look = move |worker: &mut Worker| {
                     let looked = survey.look(&window, &versions.index(&mut worker.store));
                     looked.map(|()| (survey, window))
@@ -118,13 +137,13 @@ impl Snapshot {
                 let looked = self.drive.store.query(look).await?;
                 (count, survey, last) = (count + 1, looked.0, Some(looked.1));
             }
-            let versions = earlier.with(self);
+            let versions = aim.with(self);
             let end = move |worker: &mut Worker| survey.end(&versions.index(&mut worker.store));
             match self.drive.store.query(end).await? {
                 Surveyed::Again(again) => survey = *again,
                 Surveyed::Ready(landing) => {
-                    let all = last.filter(|_| count == 1);
-                    return Ok(LandingPlan { landing: *landing, scope, before, earlier, all });
+                    let all = last.filter(|_| count == 1 && aim.choice.passes() == 1);
+                    return Ok(LandingPlan { landing: *landing, aim, before, all });
                 }
             }
         }
@@ -140,10 +159,11 @@ impl Snapshot {
         plan: LandingPlan,
         mut show: impl FnMut(LandingState),
     ) -> Result<Report, Error> {
-        let LandingPlan { landing, scope, before, earlier, all } = plan;
-        let (number, total) = (self.version.number, landing.total);
+        let (files, total) = plan.size();
+        let LandingPlan { landing, aim, before, all } = plan;
+        let number = self.version.number;
         let refused = landing.refused().clone();
-        let several = Several { snapshot: self, scope: &scope, earlier: &earlier };
+        let several = Several { snapshot: self, aim: &aim };
         let replaces = landing.replaces() && all.is_none();
         let drops = before.iter().any(|landed| *landed != number);
         note_landed(folder, &with(&before, number))?;
@@ -163,21 +183,21 @@ impl Snapshot {
             if drops {
                 several.remove_dropped(&refused).await?;
             }
-            Ok(())
+            several.leave().await
         };
         let mut look = |bytes: u64, current| {
             show(LandingState { bytes: bytes.min(total), total, current });
         };
-        tokio::select! {
+        let left = tokio::select! {
             done = work => done?,
             error = self.watch(&mut look) => return Err(error),
-        }
+        };
         let kept = self.finish().await?;
-        let now = if scope.is_root() { vec![number] } else { with(&before, number) };
+        let now = if aim.scope.is_root() { with(&left, number) } else { with(&before, number) };
         note_landed(folder, &now)?;
         let path = |key: Key| key.path().expect("it was made of a path");
         let refused = refused.into_iter().map(|(key, why)| (path(key), why)).collect();
-        Ok(Report { bytes: total, refused, kept })
+        Ok(Report { files, bytes: total, refused, kept })
     }
 
     fn content_slot(&self) -> FeedSlot {
@@ -220,13 +240,12 @@ impl Snapshot {
 /// The windows of a landing, one after the other.
 struct Several<'a> {
     snapshot: &'a Snapshot,
-    scope: &'a DrivePath,
-    earlier: &'a Earlier,
+    aim: &'a Aim,
 }
 
 impl Several<'_> {
     fn windows(&self) -> Windows {
-        Windows::new(self.snapshot, self.scope, self.earlier)
+        Windows::new(self.snapshot, self.aim)
     }
 
     /// Runs `act` where the landing is, on the store's thread.
@@ -234,7 +253,7 @@ impl Several<'_> {
         &self,
         act: impl FnOnce(&mut Landing, &mut AnyStore, &Versions) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let versions = self.earlier.with(self.snapshot);
+        let versions = self.aim.with(self.snapshot);
         let run = move |worker: &mut Worker| {
             let (landing, _) = worker.landing.as_mut().expect("it is there until it is finished");
             act(landing, &mut worker.store, &versions)
@@ -259,13 +278,21 @@ impl Several<'_> {
         self.with(rewind).await
     }
 
-    /// Lands all entries: those given, if they are all, or a window behind the other.
+    /// Lands all entries: those given, if they are all, or one pass after the other.
     async fn land(&self, all: Option<Vec<Item>>) -> Result<(), Error> {
         if let Some(window) = all {
             let asked = self.begin(window).await?;
             return self.complete(asked).await;
         }
-        let (mut windows, mut under_way) = (self.windows(), VecDeque::new());
+        for pass in 0..self.aim.choice.passes() {
+            self.land_pass(pass).await?;
+        }
+        Ok(())
+    }
+
+    /// Lands the entries of a pass, a window behind the other. Nothing of the next pass is asked for before all of it is here.
+    async fn land_pass(&self, pass: usize) -> Result<(), Error> {
+        let (mut windows, mut under_way) = (self.windows().of_pass(pass), VecDeque::new());
         while let Some(window) = windows.next().await? {
             under_way.push_back(self.begin(window).await?);
             if under_way.len() >= WINDOWS_MAX {
@@ -313,6 +340,20 @@ impl Several<'_> {
             drive.patience.wait(&drive.hub, asked.done()).await?;
         }
         self.with(|landing, _, _| landing.complete()).await
+    }
+
+    /// Leaves alone what is left out; returns the versions of which something is here because of that.
+    async fn leave(&self) -> Result<Vec<u64>, Error> {
+        let mut versions = BTreeSet::new();
+        if self.aim.choice.is_everything() || self.aim.earlier.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut windows = self.windows();
+        while let Some(window) = windows.next_left().await? {
+            let places = self.with(move |landing, _, _| Ok(landing.leave(&window))).await?;
+            versions.extend(places.into_iter().map(|place| self.aim.earlier.number(place)));
+        }
+        Ok(versions.into_iter().collect())
     }
 
     /// Removes what earlier versions put here and this one has not.

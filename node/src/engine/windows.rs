@@ -3,14 +3,15 @@
 use std::sync::{Arc, OnceLock};
 use std::vec::IntoIter;
 
-use datnode_drive::{DrivePath, Entry, Key, Version};
+use datnode_drive::{DrivePath, Entry, Key, Kind, Version};
 use datnode_feed::{FeedSlot, Storage, Store};
 
 use super::pages::Pages;
 use super::snapshot::Snapshot;
 use crate::address::VersionSpec;
 use crate::error::Error;
-use crate::landing::{Before, Dropped, Index, Item, WINDOW_ENTRIES, Was};
+use crate::landing::{Before, Dropped, Index, Item, Left, WINDOW_ENTRIES, Was};
+use crate::selection::{Choice, Selection};
 
 /// The versions whose files may be in the folder.
 #[derive(Clone, Default)]
@@ -19,27 +20,49 @@ pub(super) struct Earlier {
     snapshots: Arc<[Snapshot]>,
 }
 
+/// What of a version is to land, and beside what.
+#[derive(Clone)]
+pub(super) struct Aim {
+    pub(super) scope: DrivePath,
+    pub(super) choice: Arc<Choice>,
+    pub(super) earlier: Earlier,
+}
+
 /// The version that lands and those before it, as the store's thread reads them.
 pub(super) struct Versions {
     changes: FeedSlot,
     content: Option<FeedSlot>,
     now: Arc<Version>,
     before: Arc<[Before]>,
+    choice: Arc<Choice>,
 }
 
 impl Versions {
     /// Returns their indexes.
     pub(super) fn index<'a, S: Storage>(&'a self, store: &'a mut Store<S>) -> Index<'a, S> {
-        Index::new(store, (self.changes, self.content), &self.now, &self.before)
+        Index::new(store, (self.changes, self.content), &self.now, &self.before, &self.choice)
     }
 }
 
 impl Earlier {
-    /// Returns these versions together with the one that lands.
+    /// Tells whether nothing was landed before that can be read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    /// Returns the number of one of these versions.
+    pub(super) fn number(&self, place: usize) -> u64 {
+        self.versions[place].version.number
+    }
+}
+
+impl Aim {
+    /// Returns the earlier versions together with the one that lands.
     pub(super) fn with(&self, now: &Snapshot) -> Versions {
-        let (changes, before) = (now.drive.changes.slot, self.versions.clone());
+        let (changes, before) = (now.drive.changes.slot, self.earlier.versions.clone());
         let content = now.content.as_ref().map(|content| content.slot);
-        Versions { changes, content, now: now.version.clone(), before }
+        let choice = self.choice.clone();
+        Versions { changes, content, now: now.version.clone(), before, choice }
     }
 }
 
@@ -47,6 +70,11 @@ impl Earlier {
 pub(super) struct Windows {
     snapshot: Snapshot,
     scope: DrivePath,
+    choice: Arc<Choice>,
+    /// The pass whose entries come; those of all if none is said.
+    pass: Option<usize>,
+    /// How many entries that land were met.
+    count: u64,
     /// The folder of the last entry.
     folder: Option<DrivePath>,
     now: Stream,
@@ -57,7 +85,14 @@ pub(super) struct Windows {
 struct Merged {
     path: DrivePath,
     entry: Option<Entry>,
-    was: Vec<Was>,
+    /// Each with the first version that had it, by its place.
+    was: Vec<(Was, usize)>,
+}
+
+impl Merged {
+    fn was(self) -> Vec<Was> {
+        self.was.into_iter().map(|(was, _)| was).collect()
+    }
 }
 
 impl Snapshot {
@@ -81,35 +116,80 @@ impl Snapshot {
         }
         Earlier { versions: versions.into(), snapshots: snapshots.into() }
     }
+
+    /// Prepares a selection for what is at `scope`: finds the folders above what is included, here and in earlier versions.
+    ///
+    /// # Errors
+    /// E-USAGE for a glob that is none, and those of [`Drive::latest`](super::Drive::latest).
+    pub(super) async fn choose(
+        &self,
+        selection: &Selection,
+        scope: &DrivePath,
+        earlier: &Earlier,
+    ) -> Result<Arc<Choice>, Error> {
+        let mut choice = Choice::of(selection)?;
+        if choice.narrows() {
+            self.note_above(scope, &mut choice).await?;
+            for (snapshot, before) in earlier.snapshots.iter().zip(&*earlier.versions) {
+                // As far as it goes: what is behind that counts as the user's.
+                if let Err(error) = snapshot.note_above(scope, &mut choice).await {
+                    not_here(before.version.number, &error);
+                }
+            }
+        }
+        Ok(Arc::new(choice))
+    }
+
+    async fn note_above(&self, scope: &DrivePath, choice: &mut Choice) -> Result<(), Error> {
+        let mut pages = Pages::at(self, scope);
+        while let Some(page) = pages.next().await? {
+            page.iter().for_each(|(path, entry)| choice.note_above(path, entry.kind));
+        }
+        Ok(())
+    }
 }
 
 impl Windows {
-    /// Begins with the first entry at or below `scope`, or of a folder above it.
-    pub(super) fn new(snapshot: &Snapshot, scope: &DrivePath, earlier: &Earlier) -> Self {
-        let stream = |snapshot| Stream::new(Pages::at(snapshot, scope));
+    /// Begins with the first entry at or below what is wanted, or of a folder above it.
+    pub(super) fn new(snapshot: &Snapshot, aim: &Aim) -> Self {
+        let Aim { scope, choice, earlier } = aim.clone();
+        let stream = |snapshot| Stream::new(Pages::at(snapshot, &scope));
         let before = earlier.snapshots.iter().zip(&*earlier.versions);
         let before = before.map(|(snapshot, before)| (stream(snapshot), before.clone())).collect();
-        let (now, snapshot, scope) = (stream(snapshot), snapshot.clone(), scope.clone());
-        Self { snapshot, scope, folder: None, now, before }
+        let (now, snapshot) = (stream(snapshot), snapshot.clone());
+        Self { snapshot, scope, choice, pass: None, count: 0, folder: None, now, before }
     }
 
-    /// Returns the next entries of this version.
+    /// Gives the entries of one pass alone.
+    pub(super) fn of_pass(self, pass: usize) -> Self {
+        Self { pass: Some(pass), ..self }
+    }
+
+    /// Returns the next entries of this version that land.
     ///
     /// # Errors
     /// Those of [`Drive::latest`](super::Drive::latest).
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Item>>, Error> {
         let mut window = Vec::new();
         while window.len() < WINDOW_ENTRIES {
-            let Some(Merged { path, entry, was }) = self.merge().await? else { break };
-            if let Some(entry) = entry {
-                self.fetch_above(&path).await?;
-                window.push(Item { path, entry, was });
+            let Some(mut merged) = self.merge().await? else { break };
+            let Some(entry) = merged.entry.take() else { continue };
+            let (path, number) = (merged.path.clone(), self.count);
+            if !self.choice.takes(&path, entry.kind) {
+                continue;
             }
+            self.count += 1;
+            if self.pass.is_some_and(|pass| pass != self.choice.pass(&path, entry.kind)) {
+                continue;
+            }
+            self.fetch_above(&path).await?;
+            window.push(Item { number, path, entry, was: merged.was() });
         }
         Ok((!window.is_empty()).then_some(window))
     }
 
-    /// Returns the next names that were dropped: those that this version has not, or that may not land.
+    /// Returns the next names that were dropped: those that this version has not, or that may not land. What is left out is not
+    /// among them.
     ///
     /// # Errors
     /// Those of [`Drive::latest`](super::Drive::latest).
@@ -119,12 +199,38 @@ impl Windows {
     ) -> Result<Option<Vec<Dropped>>, Error> {
         let mut window = Vec::new();
         while window.len() < WINDOW_ENTRIES {
-            let Some(Merged { path, entry, was }) = self.merge().await? else { break };
-            if !was.is_empty() && (entry.is_none() || refused(&path)) {
-                window.push(Dropped { path, was });
+            let Some(merged) = self.merge().await? else { break };
+            let dropped = merged.entry.is_none() || refused(&merged.path);
+            if !merged.was.is_empty() && dropped && self.takes_any(&merged) {
+                window.push(Dropped { path: merged.path.clone(), was: merged.was() });
             }
         }
         Ok((!window.is_empty()).then_some(window))
+    }
+
+    /// Returns the next names of earlier versions that are left out.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`](super::Drive::latest).
+    pub(super) async fn next_left(&mut self) -> Result<Option<Vec<Left>>, Error> {
+        let mut window = Vec::new();
+        while window.len() < WINDOW_ENTRIES {
+            let Some(merged) = self.merge().await? else { break };
+            if !merged.was.is_empty() && !self.takes_any(&merged) {
+                window.push(Left { path: merged.path, was: merged.was });
+            }
+        }
+        Ok((!window.is_empty()).then_some(window))
+    }
+
+    /// Tells whether a name is taken as one of the kinds that it had.
+    fn takes_any(&self, merged: &Merged) -> bool {
+        let kind = |was: &Was| match was {
+            Was::File { .. } => Kind::File,
+            Was::Symlink(_) => Kind::Symlink,
+            Was::Directory => Kind::Directory,
+        };
+        merged.was.iter().any(|(was, _)| self.choice.takes(&merged.path, kind(was)))
     }
 
     /// Fetches what the index says of the folders of a name, if that is not here with all of the index.
@@ -157,13 +263,13 @@ impl Windows {
         let now = self.now.take(&key);
         let mut merged =
             now.map(|head| Merged { path: head.path, entry: Some(head.entry), was: Vec::new() });
-        for (stream, _) in &mut self.before {
+        for (place, (stream, _)) in self.before.iter_mut().enumerate() {
             let Some(head) = stream.take(&key) else { continue };
             let was = Was::from(&head.entry);
             let merged =
                 merged.get_or_insert(Merged { path: head.path, entry: None, was: Vec::new() });
-            if !merged.was.contains(&was) {
-                merged.was.push(was);
+            if merged.was.iter().all(|(other, _)| *other != was) {
+                merged.was.push((was, place));
             }
         }
         Ok(merged)

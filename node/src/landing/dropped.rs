@@ -20,6 +20,14 @@ pub struct Dropped {
     pub was: Vec<Was>,
 }
 
+/// A name that is left out, and was not always.
+pub struct Left {
+    /// The name.
+    pub path: DrivePath,
+    /// What was put there, each with the version that did, by its place among the earlier ones.
+    pub was: Vec<(Was, usize)>,
+}
+
 /// What goes when all is there that comes.
 #[derive(Default)]
 pub(super) struct Leaving {
@@ -61,6 +69,24 @@ impl Landing {
             }
         }
         Ok(())
+    }
+
+    /// Leaves names alone that are left out, but for what of them is not whole; returns the versions of which something is still
+    /// there as it was put.
+    pub fn leave(&mut self, left: &[Left]) -> Vec<usize> {
+        let folder = &self.ground.folder;
+        let mut versions = Vec::new();
+        for Left { path, was } in left.iter().filter(|left| left.path.is_within(&self.scope)) {
+            let path = path.as_bytes();
+            if was.iter().any(|(was, _)| matches!(was, Was::File { .. })) {
+                let _ = folder.remove(&temporary(path), &Was::Symlink(Vec::new()));
+            }
+            let Some(there) = folder.look(path) else { continue };
+            versions.extend(was.iter().find(|(was, _)| was.is_still(&there)).map(|(_, of)| *of));
+        }
+        versions.sort_unstable();
+        versions.dedup();
+        versions
     }
 
     /// Tells whether what was dropped may be there under names of the version.

@@ -9,6 +9,7 @@ use datnode_feed::{FeedSlot, Storage, Store, StoreError};
 
 use super::earlier::Was;
 use crate::error::Error;
+use crate::selection::Choice;
 use crate::view::View;
 
 /// How many entries of a folder are read at a time.
@@ -36,6 +37,7 @@ pub struct Index<'a, S> {
     content: Option<FeedSlot>,
     now: &'a Version,
     before: &'a [Before],
+    choice: &'a Choice,
 }
 
 impl<'a, S: Storage> Index<'a, S> {
@@ -45,8 +47,9 @@ impl<'a, S: Storage> Index<'a, S> {
         (changes, content): (FeedSlot, Option<FeedSlot>),
         now: &'a Version,
         before: &'a [Before],
+        choice: &'a Choice,
     ) -> Self {
-        Self { view: View::new(store, changes, None), content, now, before }
+        Self { view: View::new(store, changes, None), content, now, before, choice }
     }
 
     /// Tells whether the store has all blocks of an entry: what it has was durable before it was claimed.
@@ -78,8 +81,11 @@ impl<'a, S: Storage> Index<'a, S> {
         }
     }
 
-    /// Returns what was put under a name; what cannot be read was not.
+    /// Returns what was put under a name; what cannot be read was not, and what is left out is no longer ours.
     pub(super) fn was(&self, path: &[u8]) -> Vec<Was> {
+        if self.choice.leaves_out(path) {
+            return Vec::new();
+        }
         let Ok(path) = DrivePath::from_bytes(path) else { return Vec::new() };
         let key = path.key();
         let before = self.before.iter().filter(|before| before.reaches(&key));

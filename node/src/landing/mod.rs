@@ -27,13 +27,15 @@ mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 
 use datnode_drive::{DrivePath, Entry, Key, Kind};
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
 use crate::error::Error;
-pub use dropped::Dropped;
+use crate::selection::Choice;
 use dropped::Leaving;
+pub use dropped::{Dropped, Left};
 pub use earlier::{Was, landed, note_landed};
 use folders::Folders;
 pub use index::{Before, Index};
@@ -49,6 +51,8 @@ pub use window::{Current, Window};
 /// An entry of the version, and what earlier versions put under its name.
 #[derive(Clone, Debug)]
 pub struct Item {
+    /// Its place among those that land, in the order of their keys.
+    pub number: u64,
     /// Its name.
     pub path: DrivePath,
     /// What the version says.
@@ -84,11 +88,10 @@ pub enum Others {
 pub struct Landing {
     ground: Ground,
     scope: DrivePath,
+    choice: Arc<Choice>,
     found: Found,
     /// Whether the disk takes names for bytes, if it was asked.
     exact: Option<bool>,
-    /// How many entries were planned.
-    planned: u64,
     /// What is under way, the first window in front.
     windows: VecDeque<Window>,
     /// Blocks that are in files of the version.
@@ -102,6 +105,8 @@ pub struct Landing {
     pub landed: u64,
     /// Bytes that all files have.
     pub total: u64,
+    /// How many files there are.
+    pub files: u64,
 }
 
 impl Landing {
@@ -110,14 +115,15 @@ impl Landing {
         self.windows.iter().find_map(Window::current)
     }
 
-    fn new(ground: Ground, scope: DrivePath, found: Found, exact: Option<bool>) -> Self {
-        let (landed, total) = (found.landed, found.total);
+    fn new(ground: Ground, wanted: Wanted, found: Found, exact: Option<bool>) -> Self {
+        let Wanted { scope, choice, .. } = wanted;
+        let (landed, total, files) = (found.landed, found.total, found.files);
         Self {
             ground,
             scope,
+            choice,
             found,
             exact,
-            planned: 0,
             windows: VecDeque::new(),
             needed: Bitfield::new(),
             folders: Folders::default(),
@@ -125,6 +131,7 @@ impl Landing {
             kept: Vec::new(),
             landed,
             total,
+            files,
         }
     }
 
@@ -152,9 +159,7 @@ impl Landing {
         index: &Index<'_, S>,
     ) -> Result<Window, Error> {
         let (mut planned, mut files) = (Window::default(), Vec::new());
-        for Item { path, entry, was } in window {
-            let number = self.planned;
-            self.planned += 1;
+        for Item { number, path, entry, was } in window {
             let Some(path) = may_land(&path, &entry).ok().filter(|_| !self.is_refused(&path))
             else {
                 continue;
@@ -222,7 +227,6 @@ impl Landing {
 
     /// Begins anew with the first entry.
     pub fn rewind(&mut self) {
-        self.planned = 0;
         self.kept.clear();
     }
 
@@ -334,19 +338,27 @@ impl Landing {
         Ok(())
     }
 
-    /// Makes the store forget blocks that lived in files of earlier versions and are in none now.
+    /// Makes the store forget blocks that lived in files of earlier versions and are in none now. What is left out and still there
+    /// keeps its blocks.
     fn forget_dropped<S: Storage>(
         &self,
         store: &mut Store<S>,
         content: FeedSlot,
     ) -> Result<(), Error> {
         let have = store.have(content).clone();
+        let mut last = (Vec::new(), false);
         for block in have.iter_ones(0..store.length(content)) {
             if self.needed.contains(block) {
                 continue;
             }
             let place = store.where_is(content, BlockIndex(block)).map_err(Error::store)?;
-            if matches!(place, Some(Place::Working { .. })) {
+            let Some(Place::Working { path, .. }) = place else { continue };
+            if last.0 != path {
+                let stays =
+                    self.choice.leaves_out(&path) && self.ground.folder.look(&path).is_some();
+                last = (path, stays);
+            }
+            if !last.1 {
                 store.forget(content, block..block + 1);
             }
         }

@@ -18,12 +18,15 @@ use super::{FolderOf, Item, Landing};
 use crate::disk::DRIVE_FOLDER;
 use crate::disk::beneath::{Beneath, split};
 use crate::error::Error;
+use crate::selection::Choice;
 
 /// What is to land, and how.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The folder of the drive that is wanted: what earlier versions had elsewhere is left alone.
     pub scope: DrivePath,
+    /// What of it is taken.
+    pub choice: Arc<Choice>,
     /// Whose folder it is.
     pub of: FolderOf,
     /// Whether files that look as they were left are whole; else their bytes are looked at.
@@ -34,7 +37,7 @@ pub struct Wanted {
 pub struct Survey {
     ground: Ground,
     root: PathBuf,
-    scope: DrivePath,
+    wanted: Wanted,
     names: Names,
     found: Found,
     /// Whether it is looked what files have on the disk that are to be written.
@@ -66,11 +69,12 @@ pub(super) struct Found {
     pub(super) landed: u64,
     /// Bytes of all files.
     pub(super) total: u64,
+    /// How many files there are.
+    pub(super) files: u64,
     dirty: Vec<Vec<u8>>,
     /// Bytes of files that are to be written, and those of them that are on the disk already or get free.
     needed: u64,
     has: u64,
-    entries: u64,
 }
 
 impl Found {
@@ -84,6 +88,7 @@ impl Found {
     fn note(&mut self, number: u64, path: &SafePath, entry: &Entry, verdict: Verdict) {
         let size = if entry.kind == Kind::File { entry.size } else { 0 };
         self.total = self.total.saturating_add(size);
+        self.files += u64::from(entry.kind == Kind::File);
         match verdict {
             Verdict::Free | Verdict::Replace { .. } | Verdict::Clear => {
                 self.needed = self.needed.saturating_add(size);
@@ -131,12 +136,12 @@ impl Survey {
         let names = folder.names(b"").map_err(said)?;
         let empty = names.iter().all(|name| name == DRIVE_FOLDER.as_bytes());
         let folder = Arc::new(folder);
-        let Wanted { scope, of, trust } = wanted;
+        let Wanted { of, trust, .. } = wanted;
         Ok(Self {
             names: Names::new(&folder, root),
             ground: Ground { folder, of, trust, empty },
             root: root.to_owned(),
-            scope,
+            wanted,
             found: Found::default(),
             weighing: false,
         })
@@ -147,9 +152,8 @@ impl Survey {
     /// # Errors
     /// What the disk says, and a damaged index.
     pub fn look<S: Storage>(&mut self, window: &[Item], index: &Index<'_, S>) -> Result<(), Error> {
-        for Item { path, entry, was } in window {
-            let number = self.found.entries;
-            self.found.entries += 1;
+        for Item { number, path, entry, was } in window {
+            let number = *number;
             let landing = may_land(path, entry).map_err(|refusal| refusal.to_string());
             let landing = match landing {
                 Ok(safe) => match self.names.refuse(&safe, entry.kind, index)? {
@@ -184,7 +188,7 @@ impl Survey {
     /// # Errors
     /// E-DIRTY if something is in the way that is neither equal nor ours, E-SPACE if the disk has too little room.
     pub fn end<S: Storage>(mut self, index: &Index<'_, S>) -> Result<Surveyed, Error> {
-        if self.names.settle(&self.scope, index)? {
+        if self.names.settle(&self.wanted.scope, &self.wanted.choice, index)? {
             return Ok(self.again());
         }
         if self.ground.refuses() && !self.found.dirty.is_empty() {
@@ -202,15 +206,14 @@ impl Survey {
             if needed > free {
                 let error = Error::space(&self.root, needed, free);
                 return Err(match self.ground.of {
-                    FolderOf::Reader { .. } => {
-                        error.hint("or clone a part of the drive: KEY/FOLDER")
-                    }
+                    FolderOf::Reader { .. } => error
+                        .hint("or clone a part of the drive: --include, --exclude, or KEY/FOLDER"),
                     FolderOf::Writer => error,
                 });
             }
         }
-        let Self { ground, scope, names, found, .. } = self;
-        Ok(Surveyed::Ready(Box::new(Landing::new(ground, scope, found, names.is_exact()))))
+        let Self { ground, wanted, names, found, .. } = self;
+        Ok(Surveyed::Ready(Box::new(Landing::new(ground, wanted, found, names.is_exact()))))
     }
 
     fn again(mut self) -> Surveyed {

@@ -217,6 +217,9 @@ fn missing(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
             (reader, &format!("clone {ticket}/data part"), 0, &["stage", "clone_done"]),
             (reader, "status part", 0, &["status"]),
             (reader, "cat part/plain --wait 200ms", 5, &["error"]),
+            (reader, &format!("clone {ticket} few --sparse"), 0, &["stage", "clone_done"]),
+            (reader, "include few data", 0, &["chosen"]),
+            (reader, "exclude few *.iso", 0, &["chosen"]),
             (writer, "status source", 0, &["status"]),
         ],
     );

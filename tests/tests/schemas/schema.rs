@@ -9,8 +9,19 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// What is defined only to be used in other definitions.
-const PARTS: [&str; 9] =
-    ["process", "trouble", "drive", "link", "hash", "path", "base64", "time", "count"];
+const PARTS: [&str; 11] = [
+    "process",
+    "trouble",
+    "drive",
+    "selection",
+    "part",
+    "link",
+    "hash",
+    "path",
+    "base64",
+    "time",
+    "count",
+];
 
 /// The definitions of the schema, and which of them and of their fields were met.
 pub(crate) struct Schemas {

@@ -23,6 +23,11 @@ fn is_drives(key: &str) -> bool {
     !key.starts_with("output.") && !matches!(key, "network.peer" | "network.listen")
 }
 
+/// What the user's file may say. What is fetched of a drive is kept with that drive.
+fn is_users(key: &str) -> bool {
+    !key.starts_with("clone.")
+}
+
 /// A file of settings.
 #[derive(Clone, Debug)]
 pub struct File {
@@ -81,7 +86,7 @@ impl File {
     }
 
     fn may_say(&self, key: &str) -> bool {
-        !self.is_drives() || is_drives(key)
+        if self.is_drives() { is_drives(key) } else { is_users(key) }
     }
 
     fn is_drives(&self) -> bool {
@@ -122,9 +127,7 @@ impl File {
     fn put(&mut self, key: &str, values: Option<&[String]>) -> Result<(), Error> {
         let arg = flag(key)?;
         if !self.may_say(key) {
-            return Err(
-                Error::usage(format!("a drive does not set {key}")).hint("leave --drive out")
-            );
+            return Err(self.not_its_to_say(key));
         }
         let (section, name) = key.split_once('.').expect("a setting has a section");
         let Some(values) = values else {
@@ -140,6 +143,15 @@ impl File {
             table.ok_or_else(|| wrong(&self.path, &format!("{section} is no section there")))?;
         table.insert(name, Item::Value(typed(&arg, values)));
         Ok(())
+    }
+
+    fn not_its_to_say(&self, key: &str) -> Error {
+        match self.is_drives() {
+            true => Error::usage(format!("a drive does not set {key}")).hint("leave --drive out"),
+            false => Error::usage(format!("{key} is a matter of one drive")).hint(
+                "add --drive in its folder, or say it with datnode clone, include or exclude",
+            ),
+        }
     }
 
     /// Returns where it is written: a user may keep settings elsewhere and have a link to them. A drive's folder may come from

@@ -45,6 +45,12 @@ pub const SECTIONS: &[Section] = &[
         // A link has flags of these names as well, with another meaning.
         commands: &["share", "status", "ignored"],
     },
+    // What a clone fetches; a drive's own file alone has it.
+    Section {
+        name: "clone",
+        flags: &["sparse", "include", "exclude", "priority"],
+        commands: &["clone"],
+    },
     Section {
         name: "output",
         flags: &[
