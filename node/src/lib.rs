@@ -5,6 +5,7 @@
 //! into a folder. What is decided is decided in `datnode_feed`, `datnode_proto` and `datnode_drive`, which know no I/O.
 
 pub mod address;
+pub mod choice;
 pub mod cli;
 pub mod commands;
 pub mod control;
@@ -24,6 +25,5 @@ pub mod landing;
 pub mod pool;
 pub mod remembered;
 pub mod runtime;
-pub mod selection;
 pub mod swarm;
 pub mod view;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::selection::{Selection, parse_glob};
+use crate::choice::{Choice, parse_glob};
 
 /// What of a drive a clone fetches. It is kept in the clone: without these flags the next one fetches the same.
 #[derive(Clone, Debug, Default, Args)]
@@ -32,10 +32,10 @@ pub struct Select {
 
 impl Select {
     /// Returns what is wanted where something is kept: each list that is given takes the place of the one before.
-    pub fn over(&self, kept: Selection) -> Selection {
+    pub fn over(&self, kept: Choice) -> Choice {
         let either =
             |given: &Vec<String>, kept| if given.is_empty() { kept } else { given.clone() };
-        Selection {
+        Choice {
             sparse: (self.sparse || kept.sparse) && !self.no_sparse,
             include: either(&self.include, kept.include),
             exclude: either(&self.exclude, kept.exclude),
@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn a_list_that_is_given_takes_the_place_of_the_one_before() {
-        let kept = Selection { sparse: true, include: list(&["a"]), ..Selection::default() };
+        let kept = Choice { sparse: true, include: list(&["a"]), ..Choice::default() };
         let given = Select { exclude: list(&["b"]), ..Select::default() };
         let now = given.over(kept.clone());
-        assert_eq!(now, Selection { exclude: list(&["b"]), ..kept });
+        assert_eq!(now, Choice { exclude: list(&["b"]), ..kept });
         let given = Select { include: list(&["c"]), no_sparse: true, ..Select::default() };
         let then = given.over(now.clone());
-        assert_eq!(then, Selection { sparse: false, include: list(&["c"]), ..now });
+        assert_eq!(then, Choice { sparse: false, include: list(&["c"]), ..now });
         assert_eq!(Select::default().over(then.clone()), then);
     }
 }

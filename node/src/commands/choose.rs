@@ -14,6 +14,7 @@ use super::context::{Opened, folder_of, open, read_key};
 use super::status::{Writing, writing};
 use crate::address::key::{hex, is_keylike};
 use crate::address::{self, Address, Link, find_drive};
+use crate::choice::{Choice, Chooser, parse_glob};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Things};
@@ -23,7 +24,6 @@ use crate::dirs::Dirs;
 use crate::drives::Drives;
 use crate::engine::Reach;
 use crate::error::{Code, Error, nearest};
-use crate::selection::{Choice, Selection, parse_glob};
 
 /// Which list of globs a command is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) enum List {
 }
 
 impl List {
-    fn of(self, selection: &mut Selection) -> &mut Vec<String> {
+    fn of(self, selection: &mut Choice) -> &mut Vec<String> {
         match self {
             Self::Include => &mut selection.include,
             Self::Exclude => &mut selection.exclude,
@@ -49,7 +49,7 @@ pub(super) async fn run(args: Choose, list: List, out: &Out) -> Result<(), Error
             "what a share leaves out is said by .datignore and --ignore: datnode help ignore",
         ));
     }
-    let before = Selection::kept(&folder)?;
+    let before = Choice::kept(&folder)?;
     let mut now = before.clone();
     let shows = globs.is_empty() && args.remove.is_empty() && !args.clear;
     if shows && !out.json {
@@ -144,16 +144,11 @@ struct Here {
 }
 
 impl Here {
-    async fn of(
-        folder: &Path,
-        before: &Selection,
-        now: &Selection,
-        out: &Out,
-    ) -> Result<Self, Error> {
+    async fn of(folder: &Path, before: &Choice, now: &Choice, out: &Out) -> Result<Self, Error> {
         let opened = open(Some(folder.as_os_str()), None, &Network::none(), out).await?;
         let fetching = fetching(&opened).await;
         let snapshot = opened.snapshot().await?;
-        let (held, before, now) = (snapshot.held().await?, Choice::of(before)?, Choice::of(now)?);
+        let (held, before, now) = (snapshot.held().await?, Chooser::of(before)?, Chooser::of(now)?);
         let content = Content::of(&snapshot, &Why::Idle(None), &now).await?;
         let mut stays = 0;
         let count = |path, entry: datnode_drive::Entry| {
@@ -181,7 +176,7 @@ struct Told {
     key: PublicKey,
     folder: PathBuf,
     changed: bool,
-    selection: Selection,
+    selection: Choice,
     seen: Option<Here>,
 }
 

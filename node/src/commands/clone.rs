@@ -14,6 +14,7 @@ use super::missing::missing;
 use super::scene::Scene;
 use super::serving::Serving;
 use crate::address::{self, Address, Link, Ticket, VersionSpec};
+use crate::choice::Choice;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
@@ -28,7 +29,6 @@ use crate::engine::{
 use crate::error::{Code, Error};
 use crate::landing::{FolderOf, Others};
 use crate::runtime::{self, Announcement};
-use crate::selection::Selection;
 
 /// How long a clone that is here already waits for somebody who has a newer version.
 const NEWER_WAIT: Duration = Duration::from_secs(3);
@@ -77,7 +77,7 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
 async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
     let started = Instant::now();
     let request = Request::of(&args)?;
-    args.select.over(Selection::default()).check()?;
+    args.select.over(Choice::default()).check()?;
     if let Some(name) = &args.name {
         Drives::of(&Dirs::open()?).check(&request.key, name)?;
     }
@@ -100,7 +100,7 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     if !snapshot.has(scope).await? {
         return Err(missing(&snapshot, scope).await);
     }
-    let selection = args.select.over(Selection::kept(&folder)?);
+    let selection = args.select.over(Choice::kept(&folder)?);
     selection.check()?;
     // Its name is looked up meanwhile.
     let plan = session.plan(&snapshot, &folder, scope, &selection, args.force);
@@ -226,7 +226,7 @@ impl Session {
         snapshot: &Snapshot,
         folder: &Path,
         scope: &DrivePath,
-        selection: &Selection,
+        selection: &Choice,
         force: bool,
     ) -> Result<LandingPlan, Error> {
         std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
@@ -244,7 +244,7 @@ impl Session {
     }
 
     /// Keeps what is selected, and moves the drive into the folder, if it is not there yet: whoever goes on with it fetches the same.
-    async fn settle(&mut self, folder: &Path, selection: &Selection) -> Result<(), Error> {
+    async fn settle(&mut self, folder: &Path, selection: &Choice) -> Result<(), Error> {
         selection.keep(folder)?;
         if !self.settled {
             self.drive.settle(folder).await?;
@@ -306,7 +306,7 @@ fn finish(
     snapshot: &Snapshot,
     folder: &Path,
     report: &Report,
-    selection: &Selection,
+    selection: &Choice,
     started: Instant,
     out: &Out,
 ) -> Result<(), Error> {

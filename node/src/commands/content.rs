@@ -7,10 +7,10 @@ use datnode_drive::{DrivePath, Entry, Extent, Kind};
 use datnode_feed::Bitfield;
 use serde_json::{Value, json};
 
+use crate::choice::Chooser;
 use crate::cli::units::{Count, Size, Span, Things};
 use crate::engine::Snapshot;
 use crate::error::Error;
-use crate::selection::Choice;
 
 /// What of the files is here.
 #[derive(Default)]
@@ -51,7 +51,11 @@ pub(super) struct Missing {
 
 impl Content {
     /// Looks at all files of a version. What the choice leaves out is not missing.
-    pub(super) async fn of(snapshot: &Snapshot, why: &Why, choice: &Choice) -> Result<Self, Error> {
+    pub(super) async fn of(
+        snapshot: &Snapshot,
+        why: &Why,
+        choice: &Chooser,
+    ) -> Result<Self, Error> {
         let held = snapshot.held().await?;
         let change = &snapshot.version.change;
         let whole = change.feeds.first().is_none_or(|feed| held.all(0..feed.length));

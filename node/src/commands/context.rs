@@ -13,6 +13,7 @@ use libp2p::Multiaddr;
 use super::content::lacking;
 use super::scene::Scene;
 use crate::address::{self, Address, Link, VersionSpec};
+use crate::choice::Choice;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
@@ -26,7 +27,6 @@ use crate::engine::{
 use crate::error::{Code, Error};
 use crate::keys::{DriveKeys, random};
 use crate::runtime;
-use crate::selection::Selection;
 
 pub(super) use crate::drives::{read_key, write_key};
 
@@ -53,11 +53,11 @@ impl Opened {
     }
 
     /// Returns what is wanted of the drive here; all of one that is in no folder, or is written.
-    pub(super) fn selection(&self) -> Result<Selection, Error> {
+    pub(super) fn selection(&self) -> Result<Choice, Error> {
         let writes = || Ok::<_, Error>(DriveKeys::load(&Dirs::open()?, &self.drive.key)?.is_some());
         match self.folder() {
-            Some(folder) if !writes()? => Selection::kept(folder),
-            _ => Ok(Selection::default()),
+            Some(folder) if !writes()? => Choice::kept(folder),
+            _ => Ok(Choice::default()),
         }
     }
 

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::content::lacking;
 use super::context::open;
 use super::missing::missing;
+use crate::choice::Chooser;
 use crate::cli::escape;
 use crate::cli::output::{Lines, Out};
 use crate::cli::units::Size;
 use crate::cli::{Ls, Sort};
 use crate::error::Error;
-use crate::selection::Choice;
 
 pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let opened = open(args.address.as_deref(), args.at.as_ref(), &args.network, out).await?;
@@ -22,7 +22,7 @@ pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let folder = &opened.path;
     let entry = snapshot.entry_or_root(folder).await?;
     let lines = out.lines();
-    let choice = Choice::of(&opened.selection()?)?;
+    let choice = Chooser::of(&opened.selection()?)?;
     let held = snapshot.held().await?;
     let mut list = List { args: &args, json: out.json, folder, lines, held, choice };
     match entry {
@@ -69,7 +69,7 @@ struct List<'a> {
     /// The blocks of the content that are here.
     held: Bitfield,
     /// What is wanted here.
-    choice: Choice,
+    choice: Chooser,
 }
 
 impl List<'_> {

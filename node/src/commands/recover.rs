@@ -13,6 +13,7 @@ use serde_json::json;
 use super::context::{disk, folder_of, hub, network, patience, read_key};
 use super::scene::Scene;
 use crate::address::{Link, key::hex};
+use crate::choice::Choice;
 use crate::cli::Recover;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -25,7 +26,6 @@ use crate::home::{self, Home};
 use crate::import::latest;
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, landed, note_landed};
-use crate::selection::Selection;
 
 /// How long a longer head is waited for, if none is known of.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -124,7 +124,7 @@ async fn fetch(
     scene: &Scene,
     out: &Out,
 ) -> Result<(Snapshot, u64), Error> {
-    let everything = Selection::default();
+    let everything = Choice::default();
     loop {
         let snapshot = drive.latest().await?;
         let length = drive.changes.news.borrow().length;

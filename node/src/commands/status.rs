@@ -10,6 +10,7 @@ use super::content::{Content, Missing, Why};
 use super::context::{folder_of, open};
 use super::working::{Base, Counts, differences};
 use crate::address::{Link, key::hex};
+use crate::choice::{Choice, Chooser};
 use crate::cli::Status;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -25,7 +26,6 @@ use crate::import::{Rules, walk};
 use crate::keys::DriveKeys;
 use crate::remembered::Remembered;
 use crate::runtime;
-use crate::selection::{Choice, Selection};
 
 /// How many missing files are named.
 const NAMES_MAX: usize = 5;
@@ -44,8 +44,8 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
     let writing = writing(key, &folder)?;
     let selection = match writing {
         // A writer has all of it.
-        Writing::Here(_) => Selection::default(),
-        _ => Selection::kept(&folder)?,
+        Writing::Here(_) => Choice::default(),
+        _ => Choice::kept(&folder)?,
     };
     let serving = serving(&dirs, key).await;
     let why = match writing {
@@ -63,7 +63,7 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
         name,
         accused: news.accused,
         length: news.length,
-        content: Content::of(&snapshot, &why, &Choice::of(&selection)?).await?,
+        content: Content::of(&snapshot, &why, &Chooser::of(&selection)?).await?,
         selection,
         serving,
         snapshot,
@@ -161,7 +161,7 @@ struct State {
     length: u64,
     content: Content,
     /// What of it is wanted.
-    selection: Selection,
+    selection: Choice,
     /// The processes that serve it.
     serving: Vec<Value>,
     snapshot: Snapshot,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::context::{blocking, disk, folder_of, hub, network, open, owner, patience, read_key};
 use super::doubted;
 use crate::address::VersionSpec;
+use crate::choice::{Choice, Chooser};
 use crate::cli::Verify;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -22,7 +23,6 @@ use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Worker, st
 use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, Others, landed};
-use crate::selection::{Choice, Selection};
 
 /// How many bytes are checked before a store is somebody else's for a while.
 const CHECK_BYTES: u64 = 8 << 20;
@@ -126,9 +126,9 @@ fn audit(store: &mut AnyStore, key: &PublicKey, full: bool) -> Result<(Checked, 
 }
 
 /// Returns what is wanted of the drive in a folder; all of one that is written.
-fn choice(folder: &Path, key: &PublicKey) -> Result<Choice, Error> {
+fn choice(folder: &Path, key: &PublicKey) -> Result<Chooser, Error> {
     let writes = DriveKeys::load(&Dirs::open()?, key)?.is_some();
-    Choice::of(&if writes { Selection::default() } else { Selection::kept(folder)? })
+    Chooser::of(&if writes { Choice::default() } else { Choice::kept(folder)? })
 }
 
 /// Parts the blocks of files that are left out from the others: such files are the user's to change and delete.
@@ -136,7 +136,7 @@ fn split(
     store: &AnyStore,
     key: &PublicKey,
     bad: Vec<Bad>,
-    choice: &Choice,
+    choice: &Chooser,
 ) -> Result<(Vec<Bad>, Vec<Bad>), Error> {
     let (mut left, mut others) = (Vec::new(), Vec::new());
     for bad in bad {

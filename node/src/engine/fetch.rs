@@ -17,11 +17,11 @@ use super::hub::Selection;
 use super::snapshot::Snapshot;
 use super::windows::{Aim, Versions, Windows};
 use super::worker::{AnyStore, Worker};
+use crate::choice::Choice;
 use crate::error::Error;
 use crate::landing::{
     Current, FolderOf, Item, Landing, Survey, Surveyed, WINDOWS_MAX, Wanted, landed, note_landed,
 };
-use crate::selection::Selection;
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -83,10 +83,10 @@ impl Snapshot {
         &self,
         folder: &Path,
         scope: &DrivePath,
-        selection: &Selection,
+        choice: &Choice,
         of: FolderOf,
     ) -> Result<LandingPlan, Error> {
-        self.survey(folder, scope, selection, of, true).await
+        self.survey(folder, scope, choice, of, true).await
     }
 
     /// Plans to bring all that is at `scope` there, and looks at the bytes of all files: one that looks as it was left may be
@@ -100,14 +100,14 @@ impl Snapshot {
         scope: &DrivePath,
         of: FolderOf,
     ) -> Result<LandingPlan, Error> {
-        self.survey(folder, scope, &Selection::default(), of, false).await
+        self.survey(folder, scope, &Choice::default(), of, false).await
     }
 
     async fn survey(
         &self,
         folder: &Path,
         scope: &DrivePath,
-        selection: &Selection,
+        choice: &Choice,
         of: FolderOf,
         trust: bool,
     ) -> Result<LandingPlan, Error> {
@@ -121,9 +121,9 @@ impl Snapshot {
         if scope.is_root() {
             self.fetch_index().await?;
         }
-        let choice = self.choose(selection, scope, &earlier).await?;
-        let wanted = Wanted { scope: scope.clone(), choice: choice.clone(), of, trust };
-        let aim = Aim { scope: scope.clone(), choice, earlier };
+        let chooser = self.choose(choice, scope, &earlier).await?;
+        let wanted = Wanted { scope: scope.clone(), chooser: chooser.clone(), of, trust };
+        let aim = Aim { scope: scope.clone(), chooser, earlier };
         let mut survey = Survey::new(folder, wanted)?;
         loop {
             let mut windows = Windows::new(self, &aim);
@@ -142,7 +142,7 @@ impl Snapshot {
             match self.drive.store.query(end).await? {
                 Surveyed::Again(again) => survey = *again,
                 Surveyed::Ready(landing) => {
-                    let all = last.filter(|_| count == 1 && aim.choice.passes() == 1);
+                    let all = last.filter(|_| count == 1 && aim.chooser.passes() == 1);
                     return Ok(LandingPlan { landing: *landing, aim, before, all });
                 }
             }
@@ -284,7 +284,7 @@ impl Several<'_> {
             let asked = self.begin(window).await?;
             return self.complete(asked).await;
         }
-        for pass in 0..self.aim.choice.passes() {
+        for pass in 0..self.aim.chooser.passes() {
             self.land_pass(pass).await?;
         }
         Ok(())
@@ -345,7 +345,7 @@ impl Several<'_> {
     /// Leaves alone what is left out; returns the versions of which something is here because of that.
     async fn leave(&self) -> Result<Vec<u64>, Error> {
         let mut versions = BTreeSet::new();
-        if self.aim.choice.is_everything() || self.aim.earlier.is_empty() {
+        if self.aim.chooser.is_everything() || self.aim.earlier.is_empty() {
             return Ok(Vec::new());
         }
         let mut windows = self.windows();

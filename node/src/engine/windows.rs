@@ -9,9 +9,9 @@ use datnode_feed::{FeedSlot, Storage, Store};
 use super::pages::Pages;
 use super::snapshot::Snapshot;
 use crate::address::VersionSpec;
+use crate::choice::{Choice, Chooser};
 use crate::error::Error;
 use crate::landing::{Before, Dropped, Index, Item, Left, WINDOW_ENTRIES, Was};
-use crate::selection::{Choice, Selection};
 
 /// The versions whose files may be in the folder.
 #[derive(Clone, Default)]
@@ -24,7 +24,7 @@ pub(super) struct Earlier {
 #[derive(Clone)]
 pub(super) struct Aim {
     pub(super) scope: DrivePath,
-    pub(super) choice: Arc<Choice>,
+    pub(super) chooser: Arc<Chooser>,
     pub(super) earlier: Earlier,
 }
 
@@ -34,13 +34,13 @@ pub(super) struct Versions {
     content: Option<FeedSlot>,
     now: Arc<Version>,
     before: Arc<[Before]>,
-    choice: Arc<Choice>,
+    chooser: Arc<Chooser>,
 }
 
 impl Versions {
     /// Returns their indexes.
     pub(super) fn index<'a, S: Storage>(&'a self, store: &'a mut Store<S>) -> Index<'a, S> {
-        Index::new(store, (self.changes, self.content), &self.now, &self.before, &self.choice)
+        Index::new(store, (self.changes, self.content), &self.now, &self.before, &self.chooser)
     }
 }
 
@@ -61,8 +61,8 @@ impl Aim {
     pub(super) fn with(&self, now: &Snapshot) -> Versions {
         let (changes, before) = (now.drive.changes.slot, self.earlier.versions.clone());
         let content = now.content.as_ref().map(|content| content.slot);
-        let choice = self.choice.clone();
-        Versions { changes, content, now: now.version.clone(), before, choice }
+        let chooser = self.chooser.clone();
+        Versions { changes, content, now: now.version.clone(), before, chooser }
     }
 }
 
@@ -70,7 +70,7 @@ impl Aim {
 pub(super) struct Windows {
     snapshot: Snapshot,
     scope: DrivePath,
-    choice: Arc<Choice>,
+    chooser: Arc<Chooser>,
     /// The pass whose entries come; those of all if none is said.
     pass: Option<usize>,
     /// How many entries that land were met.
@@ -123,27 +123,27 @@ impl Snapshot {
     /// E-USAGE for a glob that is none, and those of [`Drive::latest`](super::Drive::latest).
     pub(super) async fn choose(
         &self,
-        selection: &Selection,
+        selection: &Choice,
         scope: &DrivePath,
         earlier: &Earlier,
-    ) -> Result<Arc<Choice>, Error> {
-        let mut choice = Choice::of(selection)?;
-        if choice.narrows() {
-            self.note_above(scope, &mut choice).await?;
+    ) -> Result<Arc<Chooser>, Error> {
+        let mut chooser = Chooser::of(selection)?;
+        if chooser.narrows() {
+            self.note_above(scope, &mut chooser).await?;
             for (snapshot, before) in earlier.snapshots.iter().zip(&*earlier.versions) {
                 // As far as it goes: what is behind that counts as the user's.
-                if let Err(error) = snapshot.note_above(scope, &mut choice).await {
+                if let Err(error) = snapshot.note_above(scope, &mut chooser).await {
                     not_here(before.version.number, &error);
                 }
             }
         }
-        Ok(Arc::new(choice))
+        Ok(Arc::new(chooser))
     }
 
-    async fn note_above(&self, scope: &DrivePath, choice: &mut Choice) -> Result<(), Error> {
+    async fn note_above(&self, scope: &DrivePath, chooser: &mut Chooser) -> Result<(), Error> {
         let mut pages = Pages::at(self, scope);
         while let Some(page) = pages.next().await? {
-            page.iter().for_each(|(path, entry)| choice.note_above(path, entry.kind));
+            page.iter().for_each(|(path, entry)| chooser.note_above(path, entry.kind));
         }
         Ok(())
     }
@@ -152,12 +152,12 @@ impl Snapshot {
 impl Windows {
     /// Begins with the first entry at or below what is wanted, or of a folder above it.
     pub(super) fn new(snapshot: &Snapshot, aim: &Aim) -> Self {
-        let Aim { scope, choice, earlier } = aim.clone();
+        let Aim { scope, chooser, earlier } = aim.clone();
         let stream = |snapshot| Stream::new(Pages::at(snapshot, &scope));
         let before = earlier.snapshots.iter().zip(&*earlier.versions);
         let before = before.map(|(snapshot, before)| (stream(snapshot), before.clone())).collect();
         let (now, snapshot) = (stream(snapshot), snapshot.clone());
-        Self { snapshot, scope, choice, pass: None, count: 0, folder: None, now, before }
+        Self { snapshot, scope, chooser, pass: None, count: 0, folder: None, now, before }
     }
 
     /// Gives the entries of one pass alone.
@@ -175,11 +175,11 @@ impl Windows {
             let Some(mut merged) = self.merge().await? else { break };
             let Some(entry) = merged.entry.take() else { continue };
             let (path, number) = (merged.path.clone(), self.count);
-            if !self.choice.takes(&path, entry.kind) {
+            if !self.chooser.takes(&path, entry.kind) {
                 continue;
             }
             self.count += 1;
-            if self.pass.is_some_and(|pass| pass != self.choice.pass(&path, entry.kind)) {
+            if self.pass.is_some_and(|pass| pass != self.chooser.pass(&path, entry.kind)) {
                 continue;
             }
             self.fetch_above(&path).await?;
@@ -230,7 +230,7 @@ impl Windows {
             Was::Symlink(_) => Kind::Symlink,
             Was::Directory => Kind::Directory,
         };
-        merged.was.iter().any(|(was, _)| self.choice.takes(&merged.path, kind(was)))
+        merged.was.iter().any(|(was, _)| self.chooser.takes(&merged.path, kind(was)))
     }
 
     /// Fetches what the index says of the folders of a name, if that is not here with all of the index.

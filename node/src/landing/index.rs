@@ -8,8 +8,8 @@ use datnode_drive::{DrivePath, Entry, Key, Reading, Step, Version};
 use datnode_feed::{FeedSlot, Storage, Store, StoreError};
 
 use super::earlier::Was;
+use crate::choice::Chooser;
 use crate::error::Error;
-use crate::selection::Choice;
 use crate::view::View;
 
 /// How many entries of a folder are read at a time.
@@ -37,7 +37,7 @@ pub struct Index<'a, S> {
     content: Option<FeedSlot>,
     now: &'a Version,
     before: &'a [Before],
-    choice: &'a Choice,
+    chooser: &'a Chooser,
 }
 
 impl<'a, S: Storage> Index<'a, S> {
@@ -47,9 +47,9 @@ impl<'a, S: Storage> Index<'a, S> {
         (changes, content): (FeedSlot, Option<FeedSlot>),
         now: &'a Version,
         before: &'a [Before],
-        choice: &'a Choice,
+        chooser: &'a Chooser,
     ) -> Self {
-        Self { view: View::new(store, changes, None), content, now, before, choice }
+        Self { view: View::new(store, changes, None), content, now, before, chooser }
     }
 
     /// Tells whether the store has all blocks of an entry: what it has was durable before it was claimed.
@@ -83,7 +83,7 @@ impl<'a, S: Storage> Index<'a, S> {
 
     /// Returns what was put under a name; what cannot be read was not, and what is left out is no longer ours.
     pub(super) fn was(&self, path: &[u8]) -> Vec<Was> {
-        if self.choice.leaves_out(path) {
+        if self.chooser.leaves_out(path) {
             return Vec::new();
         }
         let Ok(path) = DrivePath::from_bytes(path) else { return Vec::new() };

@@ -32,8 +32,8 @@ use std::sync::Arc;
 use datnode_drive::{DrivePath, Entry, Key, Kind};
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
+use crate::choice::Chooser;
 use crate::error::Error;
-use crate::selection::Choice;
 use dropped::Leaving;
 pub use dropped::{Dropped, Left};
 pub use earlier::{Was, landed, note_landed};
@@ -88,7 +88,7 @@ pub enum Others {
 pub struct Landing {
     ground: Ground,
     scope: DrivePath,
-    choice: Arc<Choice>,
+    chooser: Arc<Chooser>,
     found: Found,
     /// Whether the disk takes names for bytes, if it was asked.
     exact: Option<bool>,
@@ -116,12 +116,12 @@ impl Landing {
     }
 
     fn new(ground: Ground, wanted: Wanted, found: Found, exact: Option<bool>) -> Self {
-        let Wanted { scope, choice, .. } = wanted;
+        let Wanted { scope, chooser, .. } = wanted;
         let (landed, total, files) = (found.landed, found.total, found.files);
         Self {
             ground,
             scope,
-            choice,
+            chooser,
             found,
             exact,
             windows: VecDeque::new(),
@@ -355,7 +355,7 @@ impl Landing {
             let Some(Place::Working { path, .. }) = place else { continue };
             if last.0 != path {
                 let stays =
-                    self.choice.leaves_out(&path) && self.ground.folder.look(&path).is_some();
+                    self.chooser.leaves_out(&path) && self.ground.folder.look(&path).is_some();
                 last = (path, stays);
             }
             if !last.1 {

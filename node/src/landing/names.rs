@@ -22,9 +22,9 @@ use super::scratch::Scratch;
 use super::seen::Seen;
 use super::survey::may_land;
 use super::target::Folder;
+use crate::choice::Chooser;
 use crate::disk::beneath::{join, split};
 use crate::error::Error;
-use crate::selection::Choice;
 
 /// Something above it is no folder.
 const BELOW_NO_FOLDER: &str = "something above it is no folder";
@@ -111,7 +111,7 @@ impl Names {
     pub(super) fn settle<S: Storage>(
         &mut self,
         scope: &DrivePath,
-        choice: &Choice,
+        chooser: &Chooser,
         index: &Index<'_, S>,
     ) -> Result<bool, Error> {
         self.leave();
@@ -122,7 +122,7 @@ impl Names {
         }
         let mut changed = false;
         for (folder, mut names) in beside {
-            names.extend(entries(&folder, scope, choice, index)?);
+            names.extend(entries(&folder, scope, chooser, index)?);
             let (here, elsewhere): (HashMap<_, _>, _) =
                 self.clashes.drain().partition(|(path, _)| split(path).0 == folder);
             self.clashes = elsewhere;
@@ -254,7 +254,7 @@ impl Names {
 fn entries<S: Storage>(
     folder: &[u8],
     scope: &DrivePath,
-    choice: &Choice,
+    chooser: &Chooser,
     index: &Index<'_, S>,
 ) -> Result<Vec<Vec<u8>>, Error> {
     let folder = DrivePath::from_bytes(folder).expect("what is above a path is one");
@@ -271,7 +271,7 @@ fn entries<S: Storage>(
     let mut names = Vec::new();
     for (base, entry) in entries {
         let path = folder.join(&base).map_err(|error| Error::verify(error.to_string()))?;
-        let lands = choice.takes(&path, entry.kind) && may_land(&path, &entry).is_ok();
+        let lands = chooser.takes(&path, entry.kind) && may_land(&path, &entry).is_ok();
         names.extend(lands.then_some(base));
     }
     Ok(names)

@@ -15,10 +15,10 @@ use super::look::{Ground, Verdict};
 use super::names::Names;
 use super::target::{Folder, temporary};
 use super::{FolderOf, Item, Landing};
+use crate::choice::Chooser;
 use crate::disk::DRIVE_FOLDER;
 use crate::disk::beneath::{Beneath, split};
 use crate::error::Error;
-use crate::selection::Choice;
 
 /// What is to land, and how.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Wanted {
     /// The folder of the drive that is wanted: what earlier versions had elsewhere is left alone.
     pub scope: DrivePath,
     /// What of it is taken.
-    pub choice: Arc<Choice>,
+    pub chooser: Arc<Chooser>,
     /// Whose folder it is.
     pub of: FolderOf,
     /// Whether files that look as they were left are whole; else their bytes are looked at.
@@ -188,7 +188,7 @@ impl Survey {
     /// # Errors
     /// E-DIRTY if something is in the way that is neither equal nor ours, E-SPACE if the disk has too little room.
     pub fn end<S: Storage>(mut self, index: &Index<'_, S>) -> Result<Surveyed, Error> {
-        if self.names.settle(&self.wanted.scope, &self.wanted.choice, index)? {
+        if self.names.settle(&self.wanted.scope, &self.wanted.chooser, index)? {
             return Ok(self.again());
         }
         if self.ground.refuses() && !self.found.dirty.is_empty() {

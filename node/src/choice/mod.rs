@@ -2,9 +2,9 @@
 //!
 //! Globs are those of `.datignore`; one that matches a folder stands for all that is in it. What is excluded is left out whatever
 //! is included. Without includes everything is wanted; of a sparse clone nothing is, but what is included.
-//! Elsewhere: globs (`glob`), what of one version is taken by them, and in which order (`choice`).
+//! Elsewhere: globs (`glob`), what of one version is taken by them, and in which order (`chooser`).
 
-mod choice;
+mod chooser;
 mod glob;
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::cli::escape;
 use crate::cli::settings::File;
 use crate::error::Error;
-pub use choice::Choice;
+pub use chooser::Chooser;
 use glob::check_all;
 pub use glob::parse_glob;
 
@@ -26,7 +26,7 @@ const PRIORITY: &str = "clone.priority";
 
 /// What of a drive is wanted, and what of it first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
+pub struct Choice {
     /// Whether nothing is wanted but what is included.
     pub sparse: bool,
     /// What is wanted; if it is empty and the clone is not sparse, everything.
@@ -37,7 +37,7 @@ pub struct Selection {
     pub priority: Vec<String>,
 }
 
-impl Selection {
+impl Choice {
     /// Returns what is kept in a drive's folder; all of the drive if nothing is.
     ///
     /// # Errors
@@ -96,9 +96,9 @@ mod tests {
     use super::*;
     use crate::error::Code;
 
-    fn some() -> Selection {
+    fn some() -> Choice {
         let list = |globs: &[&str]| globs.iter().map(|&glob| glob.to_owned()).collect();
-        Selection {
+        Choice {
             sparse: true,
             include: list(&["docs/**", "a, b", "\\!odd", "quote\"d\u{7f}"]),
             exclude: list(&["*.iso"]),
@@ -109,16 +109,16 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back_and_other_settings_stay() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Selection::kept(folder.path()).unwrap(), Selection::default());
-        Selection::default().keep(folder.path()).unwrap();
+        assert_eq!(Choice::kept(folder.path()).unwrap(), Choice::default());
+        Choice::default().keep(folder.path()).unwrap();
         assert!(!folder.path().join(".dat").exists(), "nothing is written for nothing");
         let path = File::path_of_drive(folder.path());
         std::fs::create_dir(folder.path().join(".dat")).unwrap();
         std::fs::write(&path, "# mine\n[network]\nport = 4000\n").unwrap();
         some().keep(folder.path()).unwrap();
-        assert_eq!(Selection::kept(folder.path()).unwrap(), some());
-        Selection::default().keep(folder.path()).unwrap();
-        assert_eq!(Selection::kept(folder.path()).unwrap(), Selection::default());
+        assert_eq!(Choice::kept(folder.path()).unwrap(), some());
+        Choice::default().keep(folder.path()).unwrap();
+        assert_eq!(Choice::kept(folder.path()).unwrap(), Choice::default());
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# mine\n[network]\nport = 4000\n"), "{text}");
     }
@@ -130,7 +130,7 @@ mod tests {
         std::fs::create_dir(folder.path().join(".dat")).unwrap();
         for text in ["[clone]\ninclude = ['!x']\n", "[clone]\nexclude = ['a{']\n"] {
             std::fs::write(&path, text).unwrap();
-            let error = Selection::kept(folder.path()).unwrap_err();
+            let error = Choice::kept(folder.path()).unwrap_err();
             assert_eq!(error.code(), Code::Usage);
             assert!(error.to_string().contains("config.toml"), "{error}");
         }

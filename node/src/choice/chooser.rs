@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use datnode_drive::{DrivePath, Kind};
 use ignore::overrides::Override;
 
-use super::Selection;
+use super::Choice;
 use super::glob::compile;
 use crate::error::Error;
 use crate::landing::Seen;
@@ -17,7 +17,7 @@ use crate::landing::Seen;
 ///
 /// Invariant: with each name that is taken, the folders above it are, as far as they have entries.
 #[derive(Debug)]
-pub struct Choice {
+pub struct Chooser {
     /// Whether only what is included is taken.
     narrows: bool,
     include: Override,
@@ -36,13 +36,13 @@ struct Marks {
     excluded: bool,
 }
 
-impl Choice {
+impl Chooser {
     /// Prepares a selection.
     ///
     /// # Errors
     /// E-USAGE if it has globs that are none.
-    pub fn of(selection: &Selection) -> Result<Self, Error> {
-        let Selection { sparse, include, exclude, priority } = selection;
+    pub fn of(selection: &Choice) -> Result<Self, Error> {
+        let Choice { sparse, include, exclude, priority } = selection;
         let one = |glob: &String| compile(std::slice::from_ref(glob));
         Ok(Self {
             narrows: *sparse || !include.is_empty(),
@@ -172,18 +172,14 @@ mod tests {
     }
 
     fn taken(sparse: bool, include: &[&str], exclude: &[&str]) -> Vec<&'static str> {
-        let selection = Selection {
-            sparse,
-            include: list(include),
-            exclude: list(exclude),
-            ..Selection::default()
-        };
-        let mut choice = Choice::of(&selection).unwrap();
-        assert_eq!(choice.is_everything(), selection.is_everything());
-        if choice.narrows() {
-            NAMES.iter().for_each(|(name, kind)| choice.note_above(&path(name), *kind));
+        let selection =
+            Choice { sparse, include: list(include), exclude: list(exclude), ..Choice::default() };
+        let mut chooser = Chooser::of(&selection).unwrap();
+        assert_eq!(chooser.is_everything(), selection.is_everything());
+        if chooser.narrows() {
+            NAMES.iter().for_each(|(name, kind)| chooser.note_above(&path(name), *kind));
         }
-        let taken = NAMES.iter().filter(|(name, kind)| choice.takes(&path(name), *kind));
+        let taken = NAMES.iter().filter(|(name, kind)| chooser.takes(&path(name), *kind));
         taken.map(|(name, _)| *name).collect()
     }
 
@@ -209,18 +205,18 @@ mod tests {
     #[test]
     fn each_entry_lands_in_one_pass_and_folders_in_the_first() {
         let priority = list(&["*.rs", "docs/deep", "*.md"]);
-        let choice = Choice::of(&Selection { priority, ..Selection::default() }).unwrap();
+        let chooser = Chooser::of(&Choice { priority, ..Choice::default() }).unwrap();
         let passes: Vec<usize> =
-            NAMES.iter().map(|(name, kind)| choice.pass(&path(name), *kind)).collect();
+            NAMES.iter().map(|(name, kind)| chooser.pass(&path(name), *kind)).collect();
         assert_eq!(passes, [2, 0, 0, 2, 3, 0, 3, 1, 0]);
-        assert_eq!(choice.passes(), 4);
+        assert_eq!(chooser.passes(), 4);
     }
 
     #[test]
     fn what_is_on_the_disk_is_left_alone_if_it_is_not_taken() {
-        let selection = Selection { exclude: list(&["*.iso"]), ..Selection::default() };
-        let choice = Choice::of(&selection).unwrap();
-        assert!(choice.leaves_out(b"docs/disk.iso") && choice.leaves_out(b"no//path"));
-        assert!(!choice.leaves_out(b"docs/a.md"));
+        let selection = Choice { exclude: list(&["*.iso"]), ..Choice::default() };
+        let chooser = Chooser::of(&selection).unwrap();
+        assert!(chooser.leaves_out(b"docs/disk.iso") && chooser.leaves_out(b"no//path"));
+        assert!(!chooser.leaves_out(b"docs/a.md"));
     }
 }
