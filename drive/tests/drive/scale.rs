@@ -1,7 +1,7 @@
 //! Figures that must hold at size: levels, node sizes, bytes per edit, reads per lookup and find.
 
 use crate::common::{Feed, Random, done, folder, path};
-use datnode_drive::{DrivePath, Op, kind};
+use datnode_drive::{DrivePath, Op, Step, Version, kind};
 
 fn name(number: u64) -> DrivePath {
     let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -42,6 +42,33 @@ fn a_hundred_thousand_names_cost_what_they_should() {
     assert!(bytes / 40 <= 60 * 1024, "{} bytes per insert", bytes / 40);
     assert!(worst <= 100 * 1024, "{worst} bytes for one insert");
     assert_eq!(version.change.counts.directories, 100_040);
+}
+
+#[test]
+fn a_cold_lookup_among_a_million_names_takes_few_round_trips() {
+    let feed = Feed::new();
+    let ops: Vec<_> = (0..1_000_000).map(|number| Op::Put(name(number), folder())).collect();
+    let latest = feed.commit(&feed.empty(), &ops).version.position;
+    for number in (0..1_000_000).step_by(99_991) {
+        // Nothing is here but the head; what is needed at one time comes at one time.
+        *feed.hidden.borrow_mut() = (0..feed.len()).collect();
+        let (mut trips, mut bytes) = (0, 0);
+        let found = loop {
+            let step = match Version::open(&feed, latest).unwrap() {
+                Step::Done(version) => version.entry(&feed, &name(number)).unwrap(),
+                Step::Need(blocks) => Step::Need(blocks),
+            };
+            let Step::Need(blocks) = step else { break done(Ok(step)) };
+            trips += 1;
+            for block in blocks.into_iter().map(|at| at.block.0) {
+                assert!(feed.hidden.borrow_mut().remove(&block), "it was here");
+                bytes += feed.blocks.borrow()[usize::try_from(block).unwrap()].len();
+            }
+        };
+        assert!(found.is_some());
+        assert!(trips <= 4, "{trips} round trips");
+        assert!(bytes <= 200 << 10, "{bytes} bytes");
+    }
 }
 
 #[test]

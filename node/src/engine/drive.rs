@@ -13,6 +13,7 @@ use datnode_feed::{BlockIndex, FeedSlot, PublicKey, Storage, StoreError};
 use datnode_proto::{Class, FeedId, Order, PeerId, Priority, Replica, Target, Want};
 use tokio::sync::watch;
 
+use super::feed::Feed;
 use super::hub::{Hub, News};
 use super::patience::Patience;
 use super::snapshot::Snapshot;
@@ -69,6 +70,11 @@ impl Drive {
         let changes = link(hub, &store, key, Class::Changes).await?;
         let linked = Arc::default();
         Ok(Self { key, hub: hub.clone(), store, changes, patience, linked })
+    }
+
+    /// Returns the feed of changes, with the index of names.
+    pub fn feed(&self) -> Feed {
+        Feed::of(self.hub.clone(), self.store.clone(), self.changes.clone())
     }
 
     /// Waits until a head of the drive is known, and returns the latest version it has.
@@ -227,7 +233,12 @@ impl Drive {
 }
 
 /// Replicates a feed of a store, which is added to it if it is new.
-async fn link(hub: &Hub, store: &StoreHandle, key: PublicKey, class: Class) -> Result<Link, Error> {
+pub(super) async fn link(
+    hub: &Hub,
+    store: &StoreHandle,
+    key: PublicKey,
+    class: Class,
+) -> Result<Link, Error> {
     let known = store.query(move |worker| {
         let slot = worker.store.add_feed(key)?;
         let replica = Replica {

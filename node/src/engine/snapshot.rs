@@ -12,6 +12,8 @@ use datnode_proto::{Order, Target, Want};
 
 use super::cursor::ByteCursor;
 use super::drive::{Drive, Link, StoreView, URGENT};
+use super::feed::{Feed, Options};
+use super::hub::Selection;
 use super::patience::Reach;
 use crate::error::Error;
 
@@ -96,6 +98,19 @@ impl Snapshot {
         let (version, folder) = (self.version.clone(), path.clone());
         let deeper = move |view: &StoreView<'_>| version.walk_deeper(view, &folder, None, 1);
         Ok(!self.drive.ask(None, deeper).await?.is_empty())
+    }
+
+    /// Returns the feed of content.
+    pub fn feed(&self) -> Option<Feed> {
+        let content = self.content.clone()?;
+        Some(Feed::of(self.drive.hub.clone(), self.drive.store.clone(), content))
+    }
+
+    /// Wants a whole file in some way, until it is here or what is returned is dropped.
+    pub fn prioritize(&self, file: &Entry, options: Options) -> Option<Selection> {
+        let blocks = file.extents.iter();
+        let blocks = blocks.map(|extent| extent.first_block..extent.first_block + extent.count);
+        Some(self.feed()?.prioritize_all(blocks.collect(), options))
     }
 
     /// Opens a cursor on the bytes of a file, which may be here or not.
