@@ -40,7 +40,7 @@ pub fn execute<S: Storage>(store: &mut Store<S>, slot: FeedSlot, job: Job) -> Do
             let kept = store.accuse(slot, &accusation).map_err(|error| Failure::from(&error));
             Done::Accused { peer, feed, result: kept.map(|_| accusation) }
         }
-        Job::Store { peer, feed, block, siblings, bytes } => {
+        Job::Store { peer, feed, block, siblings, bytes, .. } => {
             let proof = BlockProof { block, leaf: leaf(&bytes), siblings };
             let kept = store.accept(slot, &proof, None).and_then(|offset| {
                 store.keep(slot, block, &bytes)?;

@@ -88,6 +88,8 @@ pub enum Job {
         feed: FeedId,
         /// Which block it is said to be.
         block: BlockIndex,
+        /// How urgent the request was that it answers.
+        urgency: Urgency,
         /// The siblings on the way up.
         siblings: alloc::vec::Vec<Node>,
         /// The bytes.

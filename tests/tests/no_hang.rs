@@ -90,17 +90,18 @@ impl World {
         Self { writer, reader, link, goods }
     }
 
-    /// Runs each command with these flags, all at once, and gives how each ended; the one that has everything runs alone, since
-    /// the others would get from it what they lack.
+    /// Runs each command with these flags, and gives how each ended: all at once but for those that have blocks themselves, since
+    /// the others would get from them what they lack.
     fn run_all(&self, flags: &[&str], net: Net) -> Vec<(Fetch, Output)> {
         let run = |fetches: &[Fetch]| -> Vec<(Fetch, Output)> {
             let begun = fetches.iter().map(|fetch| (*fetch, self.begin(*fetch, flags, net)));
             let begun: Vec<_> = begun.collect();
             begun.into_iter().map(|(fetch, child)| (fetch, child.finish(HANGS).output)).collect()
         };
-        let others: Vec<Fetch> =
-            Fetch::ALL.into_iter().filter(|fetch| *fetch != Fetch::CloneAgain).collect();
-        [run(&others), run(&[Fetch::CloneAgain])].concat()
+        let (have, lack): (Vec<Fetch>, _) = Fetch::ALL
+            .into_iter()
+            .partition(|fetch| matches!(fetch, Fetch::CloneAgain | Fetch::Repair));
+        [run(&lack), run(&have)].concat()
     }
 
     fn begin(&self, fetch: Fetch, flags: &[&str], net: Net) -> Running {

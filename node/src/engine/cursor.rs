@@ -187,7 +187,7 @@ impl ByteCursor {
             // Seen before looking: news that come while we look wake us up afterwards.
             news.borrow_and_update();
             let (slot, byte) = (content.slot, part.bytes.start);
-            let found = store.query(move |worker| worker.block_at(slot, byte)).await;
+            let found = store.query_first(move |worker| worker.block_at(slot, byte)).await;
             let found = found.map_err(Error::store)?;
             self.misses |= found.is_none();
             if self.misses && !self.asked {
@@ -209,7 +209,7 @@ impl ByteCursor {
         let parts = byte_ranges(&self.entry, self.at..self.wanted.end.max(self.at + 1));
         let (slot, is_last) = (content.slot, self.wanted.end >= self.end);
         let plan = move |worker: &mut super::Worker| Plan::of(&worker.store, slot, &parts, is_last);
-        let plan = self.snapshot.drive.store.query(plan).await.map_err(Error::store)?;
+        let plan = self.snapshot.drive.store.query_first(plan).await.map_err(Error::store)?;
         let hub = &self.snapshot.drive.hub;
         hub.lost(content.id, plan.lost);
         let want = |target, priority| Want { priority, order: Order::Linear, ..Want::new(target) };

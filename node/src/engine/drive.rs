@@ -211,7 +211,7 @@ impl Drive {
             let run = read.clone();
             let step = self
                 .store
-                .query(move |worker| run(&View::new(&mut worker.store, changes, content)))
+                .query_first(move |worker| run(&View::new(&mut worker.store, changes, content)))
                 .await;
             match step.map_err(Error::damaged)? {
                 Step::Done(value) => return Ok(value),

@@ -157,7 +157,7 @@ impl Feed {
     /// What the store says.
     pub async fn seek(&self, byte: u64) -> Result<Option<(BlockIndex, u64)>, Error> {
         let slot = self.link.slot;
-        let found = self.store.query(move |worker| worker.store.seek(slot, byte)).await;
+        let found = self.store.query_first(move |worker| worker.store.seek(slot, byte)).await;
         Ok(match found.map_err(Error::store)? {
             Seek::Block { block, offset } => Some((block, offset)),
             _ => None,
@@ -166,7 +166,7 @@ impl Feed {
 
     async fn read(&self, block: BlockIndex) -> Result<Option<Vec<u8>>, Error> {
         let slot = self.link.slot;
-        let read = self.store.query(move |worker| worker.store.read(slot, block)).await;
+        let read = self.store.query_first(move |worker| worker.store.read(slot, block)).await;
         read.map_err(Error::store)
     }
 }

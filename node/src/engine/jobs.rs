@@ -42,7 +42,7 @@ impl Worker {
                 let result = self.accuse(slot, accusation);
                 Done::Accused { peer, feed, result }
             }
-            Job::Store { peer, feed, block, siblings, bytes } => {
+            Job::Store { peer, feed, block, siblings, bytes, .. } => {
                 let result = self.take(slot, block, siblings, &bytes);
                 Done::Stored { peer, feed, block, len: bytes.len() as u64, result }
             }

@@ -19,6 +19,7 @@ mod settle;
 mod shunned;
 mod snapshot;
 mod sought;
+mod urgent;
 mod windows;
 mod worker;
 

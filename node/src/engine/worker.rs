@@ -1,7 +1,7 @@
 //! The store thread: the only place that touches an open store.
 //!
-//! It executes the replicator's jobs and the drive's queries in the order they come, but urgent reads before all that wait, and
-//! commits in groups. Each answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
+//! It executes the replicator's jobs and the drive's queries in the order they come, but urgent blocks before all that wait
+//! (`urgent`), and commits in groups. Each answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
 //! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
 use std::sync::{Condvar, Mutex, MutexGuard, mpsc};
@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use datnode_feed::{FeedSlot, Storage, Store};
-use datnode_proto::{Done, Job, Priority};
+use datnode_proto::{Done, Job};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
+use super::urgent::{Overtaking, is_urgent};
 use crate::error::Error;
 use crate::landing::Landing;
 use crate::pool::Pool;
@@ -31,13 +32,13 @@ const COMMIT_STAGED_BYTES: usize = 8 << 20;
 static RUNNING: (Mutex<Running>, Condvar) =
     (Mutex::new(Running { threads: 0, failure: None }), Condvar::new());
 
-type Query = Box<dyn FnOnce(&mut Worker) + Send>;
+pub(super) type Query = Box<dyn FnOnce(&mut Worker) + Send>;
 
 #[expect(
     clippy::large_enum_variant,
     reason = "a job is moved once, and boxing it would cost more than its copy"
 )]
-enum Task {
+pub(super) enum Task {
     Job {
         slot: FeedSlot,
         job: Job,
@@ -51,7 +52,7 @@ enum Task {
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     tasks: mpsc::Sender<Task>,
-    urgent: mpsc::Sender<(FeedSlot, Job)>,
+    urgent: mpsc::Sender<Task>,
 }
 
 /// What the store thread owns.
@@ -84,7 +85,7 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
     running().threads += 1;
     let run = move || {
         let _ended = Ended;
-        worker.run(&inbox, &urgent_inbox);
+        worker.run(&inbox, urgent_inbox);
     };
     let thread = thread::Builder::new().name("store".into()).spawn(run);
     thread.expect("the system has room for one more thread");
@@ -129,11 +130,16 @@ impl Drop for Ended {
 impl StoreHandle {
     /// Gives the thread a job of the replicator; the answer comes by the channel given to [`start`].
     pub fn job(&self, slot: FeedSlot, job: Job) {
-        let task = if is_urgent(&job) {
-            let _ = self.urgent.send((slot, job));
+        let is_urgent = is_urgent(&job);
+        self.send(Task::Job { slot, job }, is_urgent);
+    }
+
+    fn send(&self, task: Task, is_urgent: bool) {
+        let task = if is_urgent {
+            let _ = self.urgent.send(task);
             Task::Urgent
         } else {
-            Task::Job { slot, job }
+            task
         };
         // The thread ends only after the last handle, so a failed send means that it died: its panic was printed.
         let _ = self.tasks.send(task);
@@ -144,44 +150,49 @@ impl StoreHandle {
         &self,
         query: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> T {
+        self.query_as(query, false).await
+    }
+
+    /// Does the same before all that waits there, for queries that somebody waits for and that change nothing.
+    pub async fn query_first<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&mut Worker) -> T + Send + 'static,
+    ) -> T {
+        self.query_as(query, true).await
+    }
+
+    async fn query_as<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&mut Worker) -> T + Send + 'static,
+        is_urgent: bool,
+    ) -> T {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let run = move |worker: &mut Worker| {
             let _ = reply.send(query(worker));
         };
-        let _ = self.tasks.send(Task::Query(Box::new(run)));
+        self.send(Task::Query(Box::new(run)), is_urgent);
         answer.await.expect("the store thread lives as long as its handles")
     }
 }
 
-/// Tells whether a job may overtake others: reads alone change nothing that others count on.
-fn is_urgent(job: &Job) -> bool {
-    matches!(job, Job::Read { urgency, .. } if urgency.priority > Priority(0))
-}
-
 impl Worker {
-    fn run(mut self, inbox: &mpsc::Receiver<Task>, urgent: &mpsc::Receiver<(FeedSlot, Job)>) {
+    fn run(mut self, inbox: &mpsc::Receiver<Task>, urgent: mpsc::Receiver<Task>) {
+        let mut urgent = Overtaking::new(urgent);
         loop {
-            while let Ok((slot, job)) = urgent.try_recv() {
-                self.write_out();
-                self.execute(slot, job);
+            while let Some(task) = urgent.next(&self.store) {
+                self.take_task(task);
             }
             let task = match self.dirty_since {
                 None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
                 Some(since) => inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed())),
             };
             match task {
-                Ok(Task::Job { slot, job }) => {
-                    if matches!(job, Job::Read { .. }) {
-                        self.write_out();
+                Ok(Task::Urgent) => {
+                    if let Some(task) = urgent.turn() {
+                        self.take_task(task);
                     }
-                    self.execute(slot, job);
                 }
-                Ok(Task::Query(query)) => {
-                    self.write_out();
-                    query(&mut self);
-                }
-                // It was found before this task was taken, or will be now.
-                Ok(Task::Urgent) => continue,
+                Ok(task) => self.take_task(task),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.commit_or_warn(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
@@ -193,6 +204,22 @@ impl Worker {
         }
         if let Some(failure) = self.failure {
             running().failure = Some(failure);
+        }
+    }
+
+    fn take_task(&mut self, task: Task) {
+        match task {
+            Task::Job { slot, job } => {
+                if matches!(job, Job::Read { .. }) {
+                    self.write_out();
+                }
+                self.execute(slot, job);
+            }
+            Task::Query(query) => {
+                self.write_out();
+                query(self);
+            }
+            Task::Urgent => {}
         }
     }
 

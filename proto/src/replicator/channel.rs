@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::ops::Range;
 
 use datnode_feed::{Bitfield, UpgradeProof};
@@ -154,6 +155,27 @@ impl Link {
         blocks.map(|one| one.left).sum::<u64>() + bytes.count() as u64
     }
 
+    /// Returns the blocks that are owed at lower priorities than this, but for the first `sent` of all that are owed.
+    pub(super) fn owed_below(&self, priority: Priority, mut sent: u64) -> Runs {
+        let mut owed: Vec<_> = self.requests.iter().collect();
+        // As they are answered.
+        owed.sort_by_key(|(id, request)| (Reverse(request.urgency), **id));
+        let mut below = Runs::new();
+        for (_, request) in owed {
+            let is_below = request.urgency.priority < priority;
+            for run in request.rest.iter() {
+                let skipped = sent.min(run.end - run.start);
+                sent -= skipped;
+                below.extend(
+                    [run.start + skipped..run.end]
+                        .into_iter()
+                        .filter(|run| is_below && !run.is_empty()),
+                );
+            }
+        }
+        below
+    }
+
     /// Returns how urgent the most urgent of them is.
     pub(super) fn urgency(&self) -> Option<Priority> {
         let blocks = self.requests.values().map(|request| request.urgency.priority);
@@ -279,6 +301,13 @@ impl Link {
     /// Tells whether a request is open.
     pub(super) fn owes(&self, request: RequestId) -> bool {
         self.requests.contains_key(&request) || self.byte_requests.contains_key(&request)
+    }
+
+    /// Returns how urgent a request is; the least if it is open no longer.
+    pub(super) fn urgency_of(&self, request: RequestId) -> Urgency {
+        let blocks = self.requests.get(&request).map(|request| request.urgency);
+        let bytes = || self.byte_requests.get(&request).map(|request| request.urgency);
+        blocks.or_else(bytes).unwrap_or_default()
     }
 
     /// Tells why a block may come under a request; nothing if it may not.

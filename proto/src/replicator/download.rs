@@ -9,11 +9,13 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::num::NonZeroU32;
+use core::ops::Range;
 
 use super::Replicator;
 use super::channel::ByteRequest;
 use super::peer::Peer;
-use super::want::{Open, Order};
+use super::runs::RunSet;
+use super::want::{Open, Order, normal};
 use crate::ids::{Class, FeedId, Instant, PeerId, Priority, RequestId, Urgency, WantId};
 use crate::limits::{
     ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX,
@@ -28,6 +30,14 @@ struct Rank {
     served: Reverse<u64>,
     want: Reverse<WantId>,
     feed: FeedId,
+}
+
+/// What came of asking for a want.
+enum Asked {
+    For(Message),
+    /// The peer has enough to do that is as urgent.
+    Enough,
+    Nothing,
 }
 
 /// Blocks that a peer is asked for.
@@ -59,9 +69,13 @@ impl Replicator {
             }
             let is_equal = |a: &Rank, b: &Rank| (a.urgency, a.class) == (b.urgency, b.class);
             for equal in level.chunk_by(is_equal) {
-                let mut ask = |rank: &Rank| self.ask(now, id, rank, equal.len() as u64);
-                if let Some(request) = equal.iter().find_map(&mut ask) {
-                    return Some(request);
+                for rank in equal {
+                    match self.ask(now, id, rank, equal.len() as u64) {
+                        Asked::For(request) => return Some(request),
+                        // What is lower waits until more of this may be asked for.
+                        Asked::Enough => return None,
+                        Asked::Nothing => {}
+                    }
                 }
             }
             if let Some(request) = self.overtake(now, id, priority) {
@@ -89,28 +103,46 @@ impl Replicator {
     }
 
     /// Asks a peer for a share of a want that so many are equal to.
-    fn ask(&mut self, now: Instant, id: PeerId, rank: &Rank, equals: u64) -> Option<Message> {
+    fn ask(&mut self, now: Instant, id: PeerId, rank: &Rank, equals: u64) -> Asked {
+        let request = match self.room(id, rank) {
+            Some((0, _)) => return Asked::Enough,
+            Some((room, least)) => self.ask_for_blocks(now, id, rank, (room / equals).max(least)),
+            None => self.ask_for_bytes(now, id, rank),
+        };
+        request.map_or(Asked::Nothing, Asked::For)
+    }
+
+    /// Returns how many blocks of a want a peer may be asked for, and how few are worth a request; nothing if bytes are wanted.
+    fn room(&self, id: PeerId, rank: &Rank) -> Option<(u64, u64)> {
+        let (peer, feed) = (self.peers.get(&id)?, self.feeds.get(&rank.feed)?);
+        let want = feed.wants.iter().find(|want| want.id == rank.want.0)?;
+        if !want.bytes.is_empty() {
+            return None;
+        }
+        let due = want.deadline.is_some();
+        let least = if due { LEASE_BLOCKS_DUE } else { LEASE_BLOCKS_MIN };
+        let lease = peer.rate.lease(due).min(self.lease_limit(peer));
+        let lease = (lease / (feed.block_bytes() + BLOCK_COST)).clamp(least, LEASE_BLOCKS_MAX);
+        let owed = peer.owed_from(rank.urgency.priority);
+        Some((if owed > lease / 2 { 0 } else { (lease - owed).max(least) }, least))
+    }
+
+    /// Asks a peer for up to so many blocks of a want.
+    fn ask_for_blocks(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        rank: &Rank,
+        budget: u64,
+    ) -> Option<Message> {
         let seed = self.tie_seed();
         let priority = rank.urgency.priority;
-        let limited = self.lease_limit(self.peers.get(&id)?);
         let feed = self.feeds.get(&rank.feed)?;
         let length = feed.common_length(id)?;
         let position = feed.wants.iter().position(|want| want.id == rank.want.0)?;
         let want = feed.wants.get(position)?;
-        if !want.bytes.is_empty() {
-            return self.ask_for_bytes(now, id, rank, position, length);
-        }
-        let peer = self.peers.get(&id)?;
-        let due = want.deadline.is_some();
-        let least = if due { LEASE_BLOCKS_DUE } else { LEASE_BLOCKS_MIN };
-        let lease = peer.rate.lease(due).min(limited) / (feed.block_bytes() + BLOCK_COST);
-        let lease = lease.clamp(least, LEASE_BLOCKS_MAX);
-        let owed = peer.owed_from(priority);
-        if owed > lease / 2 {
-            return None;
-        }
-        let budget = ((lease - owed) / equals).max(least);
-        let ahead = if due { self.ahead(now, id, rank.feed, priority) } else { 0 };
+        let ahead =
+            if want.deadline.is_some() { self.ahead(now, id, rank.feed, priority) } else { 0 };
         let any_order = want.order == Order::Rarest;
         let hotswap = want.hotswap;
         let feed = self.feeds.get_mut(&rank.feed)?;
@@ -126,15 +158,11 @@ impl Replicator {
     }
 
     /// Asks a peer for the bytes of a want, unless somebody else is asked for them and is not late.
-    fn ask_for_bytes(
-        &mut self,
-        now: Instant,
-        id: PeerId,
-        rank: &Rank,
-        position: usize,
-        length: u64,
-    ) -> Option<Message> {
-        let want = self.feeds.get(&rank.feed)?.wants.get(position)?;
+    fn ask_for_bytes(&mut self, now: Instant, id: PeerId, rank: &Rank) -> Option<Message> {
+        let feed = self.feeds.get(&rank.feed)?;
+        let length = feed.common_length(id)?;
+        let position = feed.wants.iter().position(|want| want.id == rank.want.0)?;
+        let want = feed.wants.get(position)?;
         let bytes = want.bytes.first()?.clone();
         if want.tried.contains_key(&id) {
             return None;
@@ -220,6 +248,23 @@ impl Replicator {
         for want in &mut feed.wants {
             want.asked.take_if(|(asked, _)| *asked == id);
         }
+    }
+
+    /// Takes back what is owed of some blocks at a lower priority, so that it is asked for at this one; but for what may be on
+    /// its way already.
+    pub(super) fn raise(&mut self, feed_id: FeedId, priority: Priority, runs: &[Range<u64>]) {
+        let Some(feed) = self.feeds.get(&feed_id) else { return };
+        let each = feed.block_bytes() + BLOCK_COST;
+        let mut raised = Runs::new();
+        for peer in self.peers.values_mut() {
+            let sent = peer.under_way(each);
+            let Some(link) = peer.links.get_mut(&feed_id) else { continue };
+            let lower = link.owed_below(priority, sent);
+            let runs: RunSet = runs.iter().cloned().collect();
+            let runs: Runs = lower.iter().flat_map(|run| runs.part(run)).collect();
+            raised.extend(link.take_back(&normal(runs)));
+        }
+        self.release_all(feed_id, &raised);
     }
 
     /// Makes it possible to ask for blocks again, but for those that somebody else owes, or sent as well.

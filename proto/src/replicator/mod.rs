@@ -162,7 +162,9 @@ impl Replicator {
             if open.is_done() {
                 self.events.push_back(Event::WantDone { want: name });
             } else {
+                let (priority, runs) = (open.priority, open.runs.clone());
                 feed.wants.push(open);
+                self.raise_if_urgent(id, priority, &runs);
             }
         }
         name
@@ -189,10 +191,21 @@ impl Replicator {
         self.release_all(feed_id, &taken);
     }
 
-    /// Changes how urgent a want is; what peers were asked for before stays as it was.
+    /// Changes how urgent a want is.
     pub fn reprioritize(&mut self, id: WantId, priority: Priority) {
-        let wants = self.feeds.values_mut().flat_map(|feed| &mut feed.wants);
-        wants.filter(|want| want.id == id).for_each(|want| want.priority = priority);
+        for feed_id in self.feeds.keys().copied().collect::<Vec<_>>() {
+            let Some(feed) = self.feeds.get_mut(&feed_id) else { continue };
+            let Some(want) = feed.wants.iter_mut().find(|want| want.id == id) else { continue };
+            want.priority = priority;
+            let runs = want.runs.clone();
+            self.raise_if_urgent(feed_id, priority, &runs);
+        }
+    }
+
+    fn raise_if_urgent(&mut self, feed: FeedId, priority: Priority, runs: &Runs) {
+        if priority > Priority(0) {
+            self.raise(feed, priority, runs);
+        }
     }
 
     /// Tells how far a want is; nothing if it is done or was withdrawn.

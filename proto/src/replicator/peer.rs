@@ -13,7 +13,8 @@ use super::upload::Upload;
 use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId, Priority};
 use crate::limits::{
-    BACKLOG_MAX, BLIND_MAX, BLOCK_COST, CREDIT_START, MISSING_MAX, QUESTIONS_MAX, SIBLING_COST,
+    BACKLOG_MAX, BLIND_MAX, BLOCK_COST, CREDIT_START, MISSING_MAX, QUESTIONS_MAX, READ_AHEAD_BYTES,
+    SIBLING_COST,
 };
 use crate::wire::{Channel, Message};
 
@@ -120,6 +121,8 @@ pub struct PeerStatus {
     pub rate_in: u64,
     /// The least round trip seen.
     pub rtt: Option<Duration>,
+    /// How many bytes of blocks it may send until it is granted more: those on the way to us, at most.
+    pub credit: u64,
     /// How many feeds are open with it.
     pub feeds: usize,
     /// How many blocks it asked for that did not go out yet.
@@ -189,6 +192,12 @@ impl Peer {
     /// Returns how many of them are of this priority or a higher one.
     pub(super) fn owed_from(&self, priority: Priority) -> u64 {
         self.links.values().map(|link| link.owed_from(priority)).sum()
+    }
+
+    /// Returns how many blocks of so many bytes may be on their way to us, or cannot be held up any more.
+    pub(super) fn under_way(&self, block_bytes: u64) -> u64 {
+        let bytes = self.granted.saturating_sub(self.arrived) + READ_AHEAD_BYTES;
+        bytes.div_ceil(block_bytes.max(1))
     }
 
     /// Returns how many requests of ours it has not answered.
@@ -308,6 +317,7 @@ impl Peer {
             blocks_out: self.blocks_out,
             rate_in: self.rate.bytes_per_second(),
             rtt: self.rate.rtt_min(),
+            credit: self.granted.saturating_sub(self.arrived),
             feeds: self.links.values().filter(|link| link.is_live()).count(),
             wants: self.upload.blocks(),
         }

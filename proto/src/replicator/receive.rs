@@ -388,6 +388,7 @@ impl Replicator {
         if let Some(asked) = peer.asked_at.take() {
             peer.rate.answered(now.since(asked));
         }
+        let urgency = link.urgency_of(request);
         let bytes_asked = match link.due(request, block.0) {
             None => return Err(Fault::Unexpected("block nobody asked for")),
             // The answer to a request for bytes names the block itself.
@@ -411,7 +412,8 @@ impl Replicator {
         link.storing.insert(block.0, Storing { cost, bytes: bytes_asked });
         feed.assigned.set(block.0);
         peer.backlog += cost;
-        self.jobs.push_back(Job::Store { peer: id, feed: feed_id, block, siblings, bytes });
+        let feed = feed_id;
+        self.jobs.push_back(Job::Store { peer: id, feed, block, urgency, siblings, bytes });
         Ok(())
     }
 }

@@ -45,17 +45,21 @@ impl RunSet {
     pub(super) fn take(&mut self, blocks: &[Range<u64>]) -> Runs {
         let mut taken = Runs::new();
         for cut in blocks {
-            let before =
-                self.ends.range(..cut.start).next_back().filter(|(_, end)| **end > cut.start);
-            let inside = before.into_iter().chain(self.ends.range(cut.clone()));
-            let part = |(start, end): (&u64, &u64)| (*start).max(cut.start)..(*end).min(cut.end);
-            let first = taken.len();
-            taken.extend(inside.map(part));
-            if taken.len() > first {
+            let part = self.part(cut);
+            if !part.is_empty() {
                 self.remove(cut.clone());
+                taken.extend(part);
             }
         }
         taken
+    }
+
+    /// Returns what of some blocks is in the set.
+    pub(super) fn part(&self, blocks: &Range<u64>) -> Runs {
+        let (start, end) = (blocks.start, blocks.end);
+        let before = self.ends.range(..start).next_back().filter(|(_, last)| **last > start);
+        let inside = before.into_iter().chain(self.ends.range(blocks.clone()));
+        inside.map(|(first, last)| (*first).max(start)..(*last).min(end)).collect()
     }
 
     /// Tells whether a block is in the set.

@@ -13,8 +13,7 @@ use super::download::Lease;
 use super::peer::Peer;
 use crate::ids::{FeedId, Instant, PeerId, Priority, Urgency};
 use crate::limits::{
-    BLOCK_COST, HURRY_MIN, LOOK_EVERY, READ_AHEAD_BYTES, RUNS_MAX, SWAP_GAIN, SWAP_TIMES,
-    SWAP_TRIAL,
+    BLOCK_COST, HURRY_MIN, LOOK_EVERY, RUNS_MAX, SWAP_GAIN, SWAP_TIMES, SWAP_TRIAL,
 };
 use crate::wire::{Message, Runs};
 
@@ -239,8 +238,7 @@ fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> O
     let each = (rate > 0).then(|| block_bytes.saturating_mul(1_000_000) / rate);
     let rtt = micros(peer.rate.rtt_min().unwrap_or_default());
     let owed = peer.owed_from(priority);
-    let under_way = peer.granted.saturating_sub(peer.arrived) + READ_AHEAD_BYTES;
-    let sent = under_way.div_ceil(block_bytes.max(1)).min(owed);
+    let sent = peer.under_way(block_bytes).min(owed);
     let silent = micros(now.since(peer.last_progress));
     let delay = match (peer.owed(), each) {
         (0, _) => rtt,
