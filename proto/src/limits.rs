@@ -46,7 +46,7 @@ pub const BYTES_AGAIN: Duration = Duration::from_secs(4);
 /// How many requests for blocks that were never told to be here a peer may make in a minute: twice what [`MISSING_MAX`] leaves it.
 pub const BLIND_MAX: u32 = 64;
 /// The byte credit that a new peer gets; adapted to rate and round trip afterwards.
-pub const CREDIT_START: u64 = 1 << 20;
+pub const CREDIT_START: u64 = 256 << 10;
 /// The least byte credit: two large blocks and their company.
 pub const CREDIT_MIN: u64 = 128 << 10;
 /// The time for which credit is given beyond the round trip: threads and processes of both ends have to notice and take turns,
@@ -88,6 +88,8 @@ pub const HELD_LATELY: Duration = Duration::from_secs(1);
 pub const SWAP_GAIN: Duration = Duration::from_millis(20);
 /// How many times sooner it has to be there with blocks that may be on their way already: these come twice.
 pub const SWAP_TIMES: u64 = 2;
+/// How many times longer than a block and the way take a peer is silent before it counts as late.
+pub const LATE_TIMES: u64 = 3;
 /// How many blocks a peer is asked to take over before its rate is known.
 pub const SWAP_TRIAL: u64 = 2;
 /// How many middles a bisection looks at for one request: what lies beyond waits for the next one.

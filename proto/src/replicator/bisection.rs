@@ -161,6 +161,17 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_looked_at_for_one_request_than_so_many_middles() {
+        let (none, runs) = (Bitfield::default(), alloc::vec![0..1 << 40]);
+        // The peer has the last block alone, which is a middle of the last level.
+        let last: Bitfield = [(1 << 20) - 1..1 << 20].into_iter().collect();
+        let mut bisection = Bisection::of(&runs);
+        let picture = Picture { have: &none, assigned: &none, theirs: &last, length: 1 << 40 };
+        assert_eq!(bisection.pick(&runs, picture, 1, 0), []);
+        assert!(1 << bisection.levels() > PROBES_OF_BISECTION);
+    }
+
+    #[test]
     fn several_runs_are_one_sequence() {
         let runs = alloc::vec![10..12, 100..105];
         let all: Bitfield = runs.iter().cloned().collect();

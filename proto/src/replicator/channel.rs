@@ -176,6 +176,11 @@ impl Link {
         below
     }
 
+    /// Tells whether others may take over some of them.
+    pub(super) fn may_lose(&self) -> bool {
+        !self.byte_requests.is_empty() || self.requests.values().any(|request| request.hotswap)
+    }
+
     /// Returns how urgent the most urgent of them is.
     pub(super) fn urgency(&self) -> Option<Priority> {
         let blocks = self.requests.values().map(|request| request.urgency.priority);

@@ -507,8 +507,9 @@ impl Replicator {
 
     /// Tells that time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.give_turns(now);
+        // What is taken back from them may give others their turn.
         self.look_at_suspects(now);
+        self.give_turns(now);
         let over = |until: &mut Option<Instant>| {
             if until.is_some_and(|at| at <= now) {
                 *until = None;

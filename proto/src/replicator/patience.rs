@@ -114,7 +114,7 @@ impl Replicator {
             return false;
         };
         theirs.losses <= peer.losses
-            && peer.links.iter().any(|(feed, link)| {
+            && peer.links.iter().filter(|(_, link)| link.may_lose()).any(|(feed, link)| {
                 self.can_send(helper, *feed, |have| {
                     !link.byte_requests.is_empty() || link.asked.intersects(have)
                 })
@@ -141,7 +141,7 @@ impl Replicator {
         let hurry = (HURRY / (1 << self.in_vain.min(8))).max(HURRY_MIN);
         // Who is slow and alone is not asked for the same again before it can have sent it.
         let steady = (peer.gap * 3).clamp(STALL, STALL_SLOW);
-        let least = if helped { hurry } else { steady };
+        let least = if helped { hurry.max(peer.gap * 2).min(STALL) } else { steady };
         peer.rate.rtt_min().map_or(least, |rtt| least.max(rtt * 4))
     }
 }

@@ -212,7 +212,8 @@ mod tests {
             [(10, 1), (64, 1), (640, 10), (64 * 64, 64), (100_000, 64), (100_000_000, 24_415)]
         {
             assert_eq!(size(length, block), blocks, "{length}");
-            assert!(length.div_ceil(size(length, block)) <= REGIONS_MAX);
+            let count = length.div_ceil(size(length, block));
+            assert!(count <= REGIONS_MAX && (count >= REGIONS_MIN || count == length), "{count}");
         }
         assert_eq!(size(1_000, 1 << 20), 4);
         assert_eq!(size(1_000, 8 << 20), 1);

@@ -17,6 +17,8 @@ const SAMPLE_MICROS: u64 = 100_000;
 pub(super) struct Rate {
     /// Bytes a second; zero until the first sample.
     bytes_per_second: u64,
+    /// Whether it was a quarter more in the last sample than before: the credit may be what holds it back.
+    is_growing: bool,
     rtt_min: Option<Duration>,
     since: Option<Instant>,
     bytes: u64,
@@ -33,10 +35,10 @@ impl Rate {
         if span >= SAMPLE {
             let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
             let sample = self.bytes.saturating_mul(1_000_000) / micros;
-            self.bytes_per_second = match self.bytes_per_second {
-                0 => sample,
-                old => old / 2 + sample / 2,
-            };
+            let old = self.bytes_per_second;
+            // What the credit held back is followed at once.
+            self.is_growing = sample > old + old / 4;
+            self.bytes_per_second = if self.is_growing { sample } else { old / 2 + sample / 2 };
             (self.since, self.bytes) = (Some(now), 0);
         }
     }
@@ -67,12 +69,13 @@ impl Rate {
         self.rtt_min
     }
 
-    /// Returns how many bytes may be on the way to us: what comes in 1.25 × the least round trip and the time that
-    /// both ends take to notice, within bounds.
+    /// Returns how many bytes may be on the way to us: what comes in 1.25 × the least round trip, or twice that while the rate
+    /// grows, and the time that both ends take to notice, within bounds.
     pub(super) fn credit(&self) -> u64 {
         match self.rtt_min {
             Some(rtt) if self.bytes_per_second > 0 => {
-                let under_way = rtt.saturating_mul(5) / 4 + TURNAROUND;
+                let times = if self.is_growing { 10 } else { 5 };
+                let under_way = rtt.saturating_mul(times) / 4 + TURNAROUND;
                 let micros = u64::try_from(under_way.as_micros()).unwrap_or(u64::MAX);
                 let product = self.bytes_per_second.saturating_mul(micros) / 1_000_000;
                 product.clamp(CREDIT_MIN, CREDIT_MAX)
@@ -131,7 +134,11 @@ mod tests {
         assert_eq!(Rate::default().credit(), CREDIT_START);
         assert_eq!(Rate::default().lease(false), LEASE_BYTES_UNKNOWN);
         let beyond = |rate: u64| rate * TURNAROUND.as_millis() as u64 / 1_000;
-        assert_eq!(rate(rtt, 10_000_000).credit(), 1_250_000 + beyond(10_000_000));
+        // Twice as much while the rate grows.
+        let mut steady = rate(rtt, 10_000_000);
+        assert_eq!(steady.credit(), 2_500_000 + beyond(10_000_000));
+        steady.received(Instant(2_000_000), 10_000_000);
+        assert_eq!(steady.credit(), 1_250_000 + beyond(10_000_000));
         assert_eq!(rate(Duration::ZERO, 1 << 30).credit(), beyond(1 << 30));
         assert_eq!(rate(rtt, 10_000_000).lease(false), 10_000_000 * LEASE_TIME.as_secs());
         assert_eq!(Rate::default().lease(true), LEASE_BYTES_DUE);

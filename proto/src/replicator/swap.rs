@@ -13,7 +13,7 @@ use super::download::Lease;
 use super::peer::Peer;
 use crate::ids::{FeedId, Instant, PeerId, Priority, Urgency};
 use crate::limits::{
-    BLOCK_COST, HURRY_MIN, LOOK_EVERY, RUNS_MAX, SWAP_GAIN, SWAP_TIMES, SWAP_TRIAL,
+    BLOCK_COST, HURRY_MIN, LATE_TIMES, LOOK_EVERY, RUNS_MAX, SWAP_GAIN, SWAP_TIMES, SWAP_TRIAL,
 };
 use crate::wire::{Message, Runs};
 
@@ -28,12 +28,16 @@ struct Outlook {
     owed: u64,
     /// How many of these may be on their way.
     sent: u64,
+    /// Whether all that is wanted is owed by somebody: these are the last blocks.
+    is_last: bool,
 }
 
 /// How many blocks of a tail are taken over, and when all would be here with and without that, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Split {
     blocks: u64,
+    /// Whether none of them can be on its way.
+    is_safe: bool,
     before: u64,
     after: u64,
 }
@@ -47,11 +51,10 @@ impl Outlook {
 
     /// Splits what the other one owes so that both are done at the same time; `tail` is how much of it may be moved.
     fn split(&self, other: &Self, tail: u64) -> Option<Split> {
-        // Whose rate nobody knows is tried out, but not in place of another such one.
+        // Whose rate nobody knows is tried out.
         let (trial, each) = match (self.each, other.each) {
             (Some(each), _) => (tail, each),
-            (None, Some(each)) => (SWAP_TRIAL, each),
-            (None, None) => return None,
+            (None, each) => (SWAP_TRIAL, each.unwrap_or_default()),
         };
         let ours = Self { each: Some(each), ..*self };
         let theirs = other.each.unwrap_or_default();
@@ -62,10 +65,15 @@ impl Outlook {
         let safe = other.owed.saturating_sub(other.sent);
         let all = fair.min(tail).min(trial);
         let is_far_sooner = ours.finish(tail).saturating_mul(SWAP_TIMES) < before;
-        let blocks = if is_far_sooner { all } else { all.min(safe) };
+        // First what need not come twice, and the rest only if it is late or the last.
+        let blocks = match all.min(safe) {
+            0 if is_far_sooner && (other.is_last || other.delay > 0) => all,
+            safe => safe,
+        };
         let left = Self { owed: other.owed - blocks.min(other.owed), ..*other };
         let rest = if left.owed == 0 { 0 } else { left.finish(0) };
-        Some(Split { blocks, before, after: ours.finish(blocks).max(rest) })
+        let after = ours.finish(blocks).max(rest);
+        Some(Split { blocks, is_safe: blocks <= safe, before, after })
     }
 }
 
@@ -110,9 +118,11 @@ impl Replicator {
             let each = feed.block_bytes() + BLOCK_COST;
             let ours = outlook(now, peer, each, priority);
             // Who still has much to do at this priority does that first.
-            if ours.owed > 0 && ours.finish(0) > ours.delay + micros(SWAP_GAIN) {
+            let rtt = micros(peer.rate.rtt_min().unwrap_or_default());
+            if ours.each.unwrap_or_default() * ours.owed > rtt + micros(SWAP_GAIN) {
                 continue;
             }
+            let is_last = self.is_all_owed(*feed_id, priority);
             for (other_id, other) in self.peers.iter().filter(|(other, _)| **other != id) {
                 if self.was_held(other, now) {
                     continue;
@@ -122,13 +132,14 @@ impl Replicator {
                     continue;
                 }
                 may_change = true;
-                let theirs = outlook(now, other, each, priority);
+                let theirs = Outlook { is_last, ..outlook(now, other, each, priority) };
                 let gain = ours.delay + micros(SWAP_GAIN);
                 let split = ours.split(&theirs, tail).filter(|split| {
                     split.blocks > 0 && split.after.saturating_add(gain) <= split.before
                 });
-                let worst = best.map_or(0, |(_, _, split)| split.before);
-                if let Some(split) = split.filter(|split| split.before > worst) {
+                let rank = |split: &Split| (split.is_safe, split.before);
+                let least = best.as_ref().map(|(_, _, split)| rank(split));
+                if let Some(split) = split.filter(|split| Some(rank(split)) > least) {
                     best = Some((*feed_id, *other_id, split));
                 }
             }
@@ -137,6 +148,15 @@ impl Replicator {
             self.look_again(id, now + LOOK_EVERY);
         }
         best
+    }
+
+    /// Tells whether all that is wanted of a feed at a priority is owed by somebody.
+    fn is_all_owed(&self, feed: FeedId, priority: Priority) -> bool {
+        let links = self.peers.values().filter_map(|peer| peer.links.get(&feed));
+        let owed: u64 = links.map(|link| link.asked_blocks + link.storing.len() as u64).sum();
+        let wants = self.feeds.get(&feed).into_iter().flat_map(|feed| &feed.wants);
+        let missing = wants.filter(|want| want.priority == priority).map(|want| want.missing);
+        missing.max().is_none_or(|missing| missing <= owed)
     }
 
     /// Returns how many blocks a peer could take over from another one.
@@ -244,9 +264,9 @@ fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> O
         (0, _) => rtt,
         // Who never answered takes as long again as it took so far.
         (_, None) => silent.saturating_mul(2),
-        (_, Some(each)) => silent.saturating_sub(each + rtt).saturating_mul(2),
+        (_, Some(each)) => silent.saturating_sub((each + rtt).saturating_mul(LATE_TIMES)),
     };
-    Outlook { each, delay, owed, sent }
+    Outlook { each, delay, owed, sent, is_last: false }
 }
 
 /// Returns the runs of a range that are held, the last one first.
@@ -269,17 +289,19 @@ fn micros(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     const fn peer(each: Option<u64>, delay: u64, owed: u64, sent: u64) -> Outlook {
-        Outlook { each, delay, owed, sent }
+        Outlook { each, delay, owed, sent, is_last: true }
     }
 
     #[test]
     fn a_tail_is_split_so_that_both_are_done_at_once() {
         let (fast, slow) = (peer(Some(10), 50, 0, 0), peer(Some(90), 0, 100, 3));
         let split = fast.split(&slow, 100).unwrap();
-        assert_eq!(split, Split { blocks: 90, before: 9_000, after: 950 });
+        assert_eq!(split, Split { blocks: 90, is_safe: true, before: 9_000, after: 950 });
         let equal = peer(Some(90), 50, 0, 0);
         assert_eq!(equal.split(&slow, 100).unwrap().blocks, 50);
         assert_eq!(equal.split(&slow, 20).unwrap().blocks, 20, "no more than it holds");
@@ -296,6 +318,34 @@ mod tests {
         assert_eq!(fast.split(&peer(Some(100), 0, 10, 10), 10).unwrap().blocks, 10);
         // One that is silent is as late as it was, and the last block is not left to it.
         assert_eq!(equal.split(&peer(Some(100), 5_000, 1, 1), 1).unwrap().blocks, 1);
+    }
+
+    #[test]
+    fn blocks_come_twice_only_if_they_are_late_or_the_last_and_much_sooner() {
+        let fast = |each| peer(Some(each), 0, 0, 0);
+        let slow = Outlook { is_last: false, ..peer(Some(100), 0, 10, 10) };
+        assert_eq!(fast(1).split(&slow, 10).unwrap().blocks, 0);
+        assert_eq!(fast(1).split(&Outlook { delay: 1, ..slow }, 10).unwrap().blocks, 10);
+        let last = Outlook { is_last: true, ..slow };
+        assert_eq!(fast(100 / SWAP_TIMES - 1).split(&last, 10).unwrap().blocks, 7);
+        assert_eq!(fast(100 / SWAP_TIMES + 1).split(&last, 10).unwrap().blocks, 0);
+    }
+
+    #[test]
+    fn a_peer_is_late_when_it_was_silent_for_several_times_what_a_block_takes() {
+        let binding = crate::ids::Binding { ours: Vec::new(), theirs: Vec::new() };
+        let mut state = Peer::new(Instant(0), binding);
+        state.rate.answered(Duration::from_millis(40));
+        state.rate.received(Instant(0), 0);
+        state.rate.received(Instant(100_000), 100_000);
+        state.add(FeedId(0));
+        let link = state.links.get_mut(&FeedId(0)).unwrap();
+        link.ask(crate::ids::RequestId(0), Urgency::default(), true, &alloc::vec![0..10]);
+        state.last_progress = Instant(100_000);
+        // A block takes 10 ms, and the way 40.
+        let delay = |micros| outlook(Instant(100_000 + micros), &state, 10_000, Priority(0)).delay;
+        assert_eq!([delay(0), delay(50_000 * LATE_TIMES)], [0, 0]);
+        assert_eq!(delay(50_000 * LATE_TIMES + 7), 7);
     }
 
     #[test]

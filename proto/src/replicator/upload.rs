@@ -347,6 +347,17 @@ mod tests {
     }
 
     #[test]
+    fn not_all_pieces_of_a_request_are_looked_through() {
+        let pieces = SPREAD_RUNS as u64 + 1;
+        let spread: Bitfield = [0..2 * (pieces - 1)].into_iter().collect();
+        let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
+        let asked = Asked { any_order: true, ..asked(1, BULK) };
+        upload.request(asked, (0..pieces).map(|piece| 2 * piece..2 * piece + 1).collect()).unwrap();
+        assert_eq!(upload.next_read(0, |_| Some(&spread)).unwrap().block.0, 0);
+        assert_eq!(upload.next_read(0, |_| Some(&spread)).unwrap().block.0, 2 * (pieces - 1));
+    }
+
+    #[test]
     fn cancelled_blocks_are_not_read() {
         let mut upload = Upload::default();
         upload.ask(1, BULK, alloc::vec![0..4, 8..10]);

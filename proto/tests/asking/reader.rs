@@ -121,7 +121,11 @@ impl Reader {
             self.now = self.now.max(at);
             self.replicator.handle_timeout(self.now);
             let before = self.replicator.poll_timeout();
-            assert!(before.is_none_or(|next| next > self.now), "a timer spins");
+            assert!(
+                before.is_none_or(|next| next > self.now),
+                "a timer spins at {:?}: {before:?}",
+                self.now
+            );
         }
         self.now = until;
         self.replicator.handle_timeout(until);

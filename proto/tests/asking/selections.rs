@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use datnode_proto::limits::{ASKED_MAX, LEASE_BLOCKS_MIN, LEASE_BYTES_UNKNOWN};
+use datnode_proto::limits::{ASKED_MAX, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MIN, LEASE_BYTES_UNKNOWN};
 use datnode_proto::wire::{Message, Request, Wanted};
 use datnode_proto::{Event, Order, PeerId, Priority, Progress, Target, Want};
 
@@ -228,7 +228,7 @@ fn what_is_due_is_asked_in_small_portions_of_who_delivers_it_soonest() {
     assert_eq!(first(&soon), 100);
     let Wanted::Blocks(runs) = soon.wanted else { unreachable!("blocks are wanted") };
     let portion: u64 = runs.iter().map(|run| run.end - run.start).sum();
-    assert!((2..40).contains(&portion), "{portion} blocks");
+    assert!((LEASE_BLOCKS_DUE..40).contains(&portion), "{portion} blocks");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use datnode_proto::limits::{LOOK_EVERY, SWAP_TRIAL};
+use datnode_proto::limits::{HELD_LATELY, LOOK_EVERY, SWAP_GAIN, SWAP_TRIAL};
 use datnode_proto::wire::{Request, Runs, Wanted};
-use datnode_proto::{Order, PeerId, Target, Want};
+use datnode_proto::{Limits, Order, PeerId, Target, Want};
 
 use crate::reader::Reader;
 
@@ -85,6 +85,40 @@ fn who_never_answered_loses_what_it_owes_to_who_does() {
         reader.wait(LOOK_EVERY);
     }
     assert!(taken.contains(&62), "{taken:?}");
+}
+
+#[test]
+fn what_our_own_limit_holds_back_is_taken_over_by_nobody() {
+    for limit in [None, Some(10_000)] {
+        let mut reader = Reader::new(2);
+        race(&mut reader, 6, true);
+        reader.replicator.limit(reader.now, Limits { up: None, down: limit });
+        // The one that owes something is granted nothing now.
+        reader.wait(Duration::from_millis(1));
+        let taken = reader.blocks_asked(FAST);
+        assert_eq!(taken.is_empty(), limit.is_some(), "{taken:?}");
+        reader.wait(HELD_LATELY / 2);
+        assert!(reader.blocks_asked(FAST).is_empty());
+    }
+}
+
+#[test]
+fn nothing_is_exchanged_for_less_than_the_way_and_a_little_more() {
+    let mut reader = Reader::new(2);
+    reader.select(linear(vec![0..63, 100..163], true));
+    let slow = reader.asks(SLOW).remove(0);
+    let fast = reader.asks(FAST).remove(0);
+    // Both send all but the last block of the first, which is due just now.
+    for block in 0..63 {
+        reader.wait(SWAP_GAIN / 4);
+        reader.send(FAST, fast.id, 100 + block, Ok(block));
+        if block < 62 {
+            reader.send(SLOW, slow.id, block, Ok(block));
+        }
+    }
+    assert!(reader.blocks_asked(FAST).is_empty());
+    reader.wait(SWAP_GAIN * 9);
+    assert_eq!(reader.blocks_asked(FAST), [62], "it is late");
 }
 
 #[test]
