@@ -28,6 +28,11 @@ impl Bitfield {
         self.bits.len() as u64
     }
 
+    /// Returns how many bytes of memory the members take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.bits.as_raw_slice())
+    }
+
     /// Tells whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.bits.is_empty()

@@ -59,7 +59,7 @@ pub const BACKLOG_MAX: u64 = 8 << 20;
 /// How much of its rate a peer is leased.
 pub const LEASE_TIME: Duration = Duration::from_secs(2);
 /// The lease, in bytes, while a peer's rate is not known.
-pub const LEASE_BYTES_UNKNOWN: u64 = 4 << 20;
+pub const LEASE_BYTES_UNKNOWN: u64 = 1 << 20;
 /// The most bytes leased to one peer.
 pub const LEASE_BYTES_MAX: u64 = 256 << 20;
 /// How many blocks a lease names at least.

@@ -1,5 +1,7 @@
 //! Messages on the wire: every one survives, nothing else passes, and the bytes stay what they are.
 
+use std::num::NonZeroU32;
+
 use datnode_feed::{
     Accusation, Ancestor, BlockIndex, Hash, Head, Node, SecretKey, SignedHead, UpgradeProof, leaf,
 };
@@ -41,6 +43,14 @@ fn messages() -> Vec<Message> {
         },
         Message::Request { channel, request: request(Wanted::Blocks(vec![1..3, 8..9])) },
         Message::Request { channel, request: request(Wanted::Bytes(10..90)) },
+        Message::Request {
+            channel,
+            request: Request {
+                due: NonZeroU32::new(1_500),
+                any_order: true,
+                ..request(Wanted::Blocks(vec![0..9]))
+            },
+        },
         Message::Cancel { channel, id, blocks: vec![] },
         Message::Missing { channel, id, blocks: vec![2..3] },
         Message::Block { channel, id, block: BlockIndex(8), siblings: vec![node(b"c")] },
@@ -67,7 +77,7 @@ fn every_message_survives() {
 }
 
 /// The names of the messages, as SPEC 6.6 has them.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "Hello",
     "Open",
     "Reject",
@@ -77,6 +87,7 @@ const NAMES: [&str; 14] = [
     "Upgrade",
     "Request, blocks",
     "Request, bytes",
+    "Request, due",
     "Cancel",
     "Missing",
     "Block",

@@ -6,11 +6,13 @@
 //! Elsewhere: what a host does (`host`), what a hostile one says (`hostile`), random worlds (`scenario`).
 
 pub mod disk;
+pub mod figures;
 mod host;
 pub mod hostile;
 pub mod lanes;
 pub mod oracle;
 pub mod scenario;
+pub mod swarm;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};

@@ -1,10 +1,13 @@
-//! Long forms of the lanes, and worlds of seeds; see `USAGE`.
+//! Long forms of the lanes, worlds of seeds, and figures; see `USAGE`.
 
+use std::fs;
 use std::io::{StdoutLock, Write as _};
 use std::ops::Range;
+use std::path::Path;
 use std::process::ExitCode;
 
 use datnode_sim::disk::{FaultKind, Images};
+use datnode_sim::figures::{EXPERIMENTS, KEPT};
 use datnode_sim::lanes::fail::Failed;
 use datnode_sim::lanes::rot::Extent;
 use datnode_sim::lanes::{self, Tally as _, crash, fail, rot};
@@ -16,7 +19,10 @@ usage: sim --seed N              runs the world of a seed, and prints its trace 
        sim crash --images N      crashes every workload behind every operation
        sim fail --points N       lets every operation of every workload fail, in each way
        sim rot --images N        damages every bit of what every workload leaves behind
-  the last three take --seed N, where they begin, and stop at the first broken promise";
+  the last three take --seed N, where they begin, and stop at the first broken promise
+       sim figures               measures swarms, prints the figures, and says which promises do not hold
+  it takes --out DIR, where plots are written (target/figures), --only NAME of a section, and --keep, which writes
+  the figures to where the tests hold them against";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +38,7 @@ fn main() -> ExitCode {
                 _ => None,
             }
         }
+        ["figures", ref flags @ ..] => figures(flags, &mut out),
         [name, what, goal] => number(goal).and_then(|goal| lane(name, what, goal, 0, &mut out)),
         [name, what, goal, "--seed", seed] => match (number(goal), number(seed)) {
             (Some(goal), Some(seed)) => lane(name, what, goal, seed, &mut out),
@@ -81,6 +88,58 @@ fn every_failure(workload: &lanes::Workload, seed: u64) -> Result<Failed, String
         all.add(fail::run(workload, kind, seed, 1)?);
     }
     Ok(all)
+}
+
+/// Measures swarms; `None` if a flag is not understood.
+fn figures(flags: &[&str], out: &mut StdoutLock<'_>) -> Option<Result<(), String>> {
+    let (mut plots, mut only, mut keeps) = ("target/figures", None, false);
+    let mut flags = flags.iter();
+    while let Some(flag) = flags.next() {
+        match *flag {
+            "--out" => plots = *flags.next()?,
+            "--only" => only = Some(*flags.next()?),
+            "--keep" => keeps = true,
+            _ => return None,
+        }
+    }
+    let wanted = |name: &str| only.is_none_or(|only| only == name);
+    // A part of the figures would be kept as all of them.
+    if keeps && only.is_some() || !EXPERIMENTS.iter().any(|one| wanted(one.name)) {
+        return None;
+    }
+    Some(measure(wanted, plots, keeps, out))
+}
+
+fn measure(
+    wanted: impl Fn(&str) -> bool,
+    plots: &str,
+    keeps: bool,
+    out: &mut StdoutLock<'_>,
+) -> Result<(), String> {
+    let (mut sections, mut broken) = (Vec::new(), 0);
+    for experiment in EXPERIMENTS.iter().filter(|one| wanted(one.name)) {
+        let figure = experiment.run();
+        let section = figure.section(experiment.name);
+        let _ = writeln!(out, "{section}");
+        for timing in &figure.timings {
+            let _ = writeln!(out, "  {timing}");
+        }
+        for plot in &figure.plots {
+            write(&format!("{plots}/{}.svg", plot.name), &plot.svg())?;
+        }
+        broken += figure.broken().count();
+        sections.push(section);
+    }
+    if keeps {
+        write(KEPT, &sections.join("\n"))?;
+    }
+    if broken == 0 { Ok(()) } else { Err(format!("{broken} promises do not hold")) }
+}
+
+fn write(path: &str, text: &str) -> Result<(), String> {
+    let folder = Path::new(path).parent().unwrap_or(Path::new("."));
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(path, text));
+    written.map_err(|error| format!("cannot write {path}: {error}"))
 }
 
 fn worlds(seeds: Range<u64>, out: &mut StdoutLock<'_>) -> Result<(), String> {

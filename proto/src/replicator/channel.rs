@@ -143,6 +143,12 @@ impl Link {
         self.opened && self.theirs.is_some()
     }
 
+    /// Returns how many bytes its sets of blocks take.
+    pub(super) fn footprint(&self) -> usize {
+        let sets = [&self.announced, &self.asked, &self.cancelled, &self.sent, &self.reading];
+        sets.map(Bitfield::bytes).iter().sum()
+    }
+
     /// Returns how many answers the peer owes.
     pub(super) fn owed(&self) -> u64 {
         self.asked_blocks + self.byte_requests.len() as u64

@@ -33,6 +33,10 @@ struct Rank {
 }
 
 /// What came of asking for a want.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and boxing it would cost more than its copy"
+)]
 enum Asked {
     For(Message),
     /// The peer has enough to do that is as urgent.

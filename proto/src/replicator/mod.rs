@@ -573,6 +573,13 @@ impl Replicator {
         Some((held.sum(), feed.length))
     }
 
+    /// Returns how many bytes are kept of what a peer holds, was told, and owes: what grows with the feeds.
+    pub fn footprint(&self, peer: PeerId) -> Option<usize> {
+        let links = self.peers.get(&peer)?.links.values().map(Link::footprint);
+        let holders = self.feeds.values().filter_map(|feed| feed.holders.get(&peer));
+        Some(links.chain(holders.map(|holder| holder.have.bytes())).sum())
+    }
+
     fn check(&mut self, peer: PeerId, result: Result<(), Fault>) {
         if let Err(fault) = result {
             self.fault(peer, fault);

@@ -31,6 +31,21 @@ impl Reader {
         Self::limited(peers, Limits::default())
     }
 
+    /// Does the same where it is known how small blocks are, so that a lease names many.
+    pub(crate) fn measured(peers: u64) -> Self {
+        let mut reader = Self::new(peers);
+        let other = PeerId(peers);
+        reader.connect(other);
+        reader.holds(other, vec![LENGTH - 1..LENGTH]);
+        (0..peers).for_each(|peer| reader.holds(PeerId(peer), vec![0..LENGTH - 1]));
+        reader.want(vec![LENGTH - 1..LENGTH], 1);
+        let request = reader.asks(other).remove(0).id;
+        reader.send(other, request, LENGTH - 1, Ok(0));
+        reader.replicator.handle_disconnected(other);
+        while reader.replicator.poll_event().is_some() {}
+        reader
+    }
+
     pub(crate) fn limited(peers: u64, limits: Limits) -> Self {
         let mut replicator = Replicator::new([0; 32]);
         replicator.limit(Instant(1_000), limits);

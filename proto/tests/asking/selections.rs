@@ -60,7 +60,7 @@ fn linear_is_in_order_whoever_is_asked() {
 
 #[test]
 fn bisecting_asks_for_the_middle_first_and_for_each_level_before_the_next() {
-    let mut reader = Reader::new(1);
+    let mut reader = Reader::measured(1);
     reader.select(Want { order: Order::Bisect, ..blocks(0..31) });
     let asked = reader.blocks_asked(A);
     assert_eq!(asked[..7], [15, 7, 23, 3, 11, 19, 27]);
@@ -71,7 +71,7 @@ fn bisecting_asks_for_the_middle_first_and_for_each_level_before_the_next() {
 
 #[test]
 fn equal_wants_have_equal_shares_and_a_late_one_has_no_claim_to_what_was() {
-    let mut reader = Reader::new(1);
+    let mut reader = Reader::measured(1);
     // A block in 20 ms, so that a lease is some hundred.
     let step = Duration::from_millis(20);
     reader.select(linear(9_000..9_050, 9));
@@ -129,7 +129,7 @@ fn several_that_overlap_are_all_done_and_each_block_is_asked_for_once() {
 
 #[test]
 fn what_nobody_wants_any_more_is_taken_back() {
-    let mut reader = Reader::new(1);
+    let mut reader = Reader::measured(1);
     let (kept, gone) = (reader.select(linear(20..40, 0)), reader.select(linear(0..40, 5)));
     let request = reader.asks(A).remove(0);
     assert_eq!(request.wanted, Wanted::Blocks(vec![0..40]));
@@ -203,8 +203,9 @@ fn many_requests_for_bulk_leave_room_for_urgent_ones() {
 
 #[test]
 fn what_is_due_is_asked_in_small_portions_of_who_delivers_it_soonest() {
-    let mut reader = Reader::new(2);
+    let mut reader = Reader::measured(2);
     // One sends a block in 10 ms, the other one in 100.
+    reader.holds(A, vec![0..9_200]);
     reader.select(linear(9_000..9_400, 0));
     let [fast, slow] = [A, B].map(|peer| reader.asks(peer).remove(0));
     let first = |request: &Request| match &request.wanted {

@@ -236,6 +236,9 @@ fn a_failing_disk_is_given_time() {
     victim.replicator.handle_done(NOW, Done::Stored { peer, feed, block, len: 5, result });
     assert_eq!(victim.next_request(), None);
     victim.replicator.handle_timeout(NOW + DISK_PAUSE);
+    // Half of what is leased comes first.
+    (1..5).for_each(|block| victim.send(request, block, Bytes::from_static(b"block")));
+    assert_eq!(victim.store(0), 4);
     assert!(victim.next_request().is_some(), "the block is asked for again");
     assert_eq!(victim.fault(), None);
 }
