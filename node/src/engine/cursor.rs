@@ -154,9 +154,11 @@ impl ByteCursor {
 
     /// Returns the bytes from the cursor to the end of their block, of which `count` are read now; none at the end.
     async fn load(&mut self, count: u64) -> Result<&[u8], Error> {
-        if self.at >= self.end || count == 0 {
+        if self.at >= self.end {
             // What was asked for ahead is here, or nobody reads it.
             self.selections.clear();
+        }
+        if self.at >= self.end || count == 0 {
             return Ok(&[]);
         }
         let read = self.at..self.end.min(self.at.saturating_add(count));
@@ -189,7 +191,11 @@ impl ByteCursor {
             let (slot, byte) = (content.slot, part.bytes.start);
             let found = store.query_first(move |worker| worker.block_at(slot, byte)).await;
             let found = found.map_err(Error::store)?;
-            self.misses |= found.is_none();
+            if found.is_none() {
+                self.misses = true;
+                // What came once and was forgotten, or was given up at the end, is asked for again.
+                self.asked &= self.selections.iter().any(|one| one.progress().is_some());
+            }
             if self.misses && !self.asked {
                 self.ask(&content).await?;
             }
