@@ -3,7 +3,8 @@
 //! Everything that happens follows from a seed: there is one queue of events, ordered by time and then by when they were
 //! made, and one source of random numbers. Each frame that arrives goes into the trace hash, so that two runs with one seed
 //! can be compared by one line.
-//! Elsewhere: what a host does (`host`), what a hostile one says (`hostile`), random worlds (`scenario`).
+//! Elsewhere: what a host does (`host`), what a hostile one says (`hostile`), random worlds (`scenario`), many hosts whose blocks
+//! cost nothing (`swarm`), and what is measured of them (`figures`).
 
 pub mod disk;
 pub mod figures;

@@ -158,8 +158,8 @@ pub(super) fn run() -> Figure {
         let viewer = Viewer::new().watch(pauses);
         let mut first = viewer.first_bytes;
         first.sort_unstable();
-        let [median, most] =
-            [first.len() / 2, first.len() - 1].map(|at| first.get(at).copied().unwrap_or_default());
+        let [median, most] = [first.len() / 2, first.len().saturating_sub(1)]
+            .map(|at| first.get(at).copied().unwrap_or_default());
         let stood: Duration = viewer.stalls.iter().sum();
         table.row(vec![
             String::from(name),

@@ -78,11 +78,6 @@ impl Light {
         self.have.contains(block)
     }
 
-    /// Returns how many blocks are here.
-    pub fn count(&self) -> u64 {
-        self.have.count()
-    }
-
     /// Returns what the replicator is told of it.
     pub(crate) fn replica(&self) -> Replica {
         let (key, have) = (self.content.key, self.told.clone());
