@@ -59,6 +59,8 @@ pub struct ByteCursor {
     misses: bool,
     asked: bool,
     selections: Vec<Selection>,
+    /// What that is, as it was known then.
+    plan: Plan,
     /// The last block that was read, and where in the file it begins.
     block: (u64, Vec<u8>),
     /// The blocks that were read and are in memory alone.
@@ -79,6 +81,7 @@ impl ByteCursor {
             misses: false,
             asked: false,
             selections: Vec::new(),
+            plan: Plan::default(),
             block: (0, Vec::new()),
             kept: VecDeque::new(),
             fetched: 0..0,
@@ -183,7 +186,7 @@ impl ByteCursor {
         let content = self.snapshot.content.clone().ok_or_else(too_short)?;
         let (store, patience) =
             (self.snapshot.drive.store.clone(), self.snapshot.drive.patience.clone());
-        let mut news = content.news.clone();
+        let (mut news, mut is_first) = (content.news.clone(), true);
         self.have_fetched(&patience, &part).await?;
         loop {
             // Seen before looking: news that come while we look wake us up afterwards.
@@ -191,11 +194,10 @@ impl ByteCursor {
             let (slot, byte) = (content.slot, part.bytes.start);
             let found = store.query_first(move |worker| worker.block_at(slot, byte)).await;
             let found = found.map_err(Error::store)?;
-            if found.is_none() {
-                self.misses = true;
-                // What came once and was forgotten, or was given up at the end, is asked for again.
-                self.asked &= self.selections.iter().any(|one| one.progress().is_some());
-            }
+            self.misses |= found.is_none();
+            // What came once and was forgotten, or was given up at the end, is asked for again.
+            self.asked &= found.is_some() || !is_first;
+            is_first = false;
             if self.misses && !self.asked {
                 self.ask(&content).await?;
             }
@@ -216,6 +218,12 @@ impl ByteCursor {
         let (slot, is_last) = (content.slot, self.wanted.end >= self.end);
         let plan = move |worker: &mut super::Worker| Plan::of(&worker.store, slot, &parts, is_last);
         let plan = self.snapshot.drive.store.query_first(plan).await.map_err(Error::store)?;
+        self.asked = plan.is_all;
+        let goes_on = self.selections.iter().any(|one| one.progress().is_some());
+        if goes_on && self.plan == plan {
+            return Ok(());
+        }
+        self.plan = plan.clone();
         let hub = &self.snapshot.drive.hub;
         hub.lost(content.id, plan.lost);
         let want = |target, priority| Want { priority, order: Order::Linear, ..Want::new(target) };
@@ -233,7 +241,6 @@ impl ByteCursor {
         }
         // Only now: what both want goes on.
         self.selections = selections;
-        self.asked = plan.is_all;
         Ok(())
     }
 

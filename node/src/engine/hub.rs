@@ -411,8 +411,9 @@ impl Hub {
     pub(super) fn settle_quietly(&self, mut state: MutexGuard<'_, State>, frame: Option<&Frame>) {
         state.dispatch_jobs();
         state.route_events();
-        // Who was asked has so long to answer; under a limit somebody's turn may be sooner or later now.
-        let has_asked = frame.is_some_and(|frame| frame.payload.is_empty());
+        // Who was asked has so long to answer, and where there is nothing to ask for now there may be soon; under a limit
+        // somebody's turn may be sooner or later now.
+        let has_asked = frame.is_none_or(|frame| frame.payload.is_empty());
         if has_asked || state.replicator.is_limited() {
             drop(state);
             self.shared.timer.notify_one();

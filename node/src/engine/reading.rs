@@ -14,7 +14,7 @@ use super::worker::{AnyStore, Worker};
 const BY_BYTES_MAX: u64 = 1 << 20;
 
 /// What a reader asks for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Bytes, where it is not known which blocks they are in.
     pub(super) bytes: Option<Range<u64>>,
@@ -26,7 +26,7 @@ pub(super) struct Plan {
 }
 
 /// Blocks in the order in which they are read, with the size of most.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Blocks {
     runs: Runs,
     each: u64,

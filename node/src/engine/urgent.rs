@@ -14,7 +14,9 @@ use super::worker::{AnyStore, Task};
 /// Tells whether a job may overtake others.
 pub(super) fn is_urgent(job: &Job) -> bool {
     match job {
-        Job::Read { urgency, .. } | Job::Store { urgency, .. } => urgency.priority > Priority(0),
+        Job::Read { urgency, .. } | Job::Store { urgency, .. } | Job::Locate { urgency, .. } => {
+            urgency.priority > Priority(0)
+        }
         _ => false,
     }
 }
@@ -51,6 +53,11 @@ impl Overtaking {
     /// Returns the task whose turn it is, if it waited for that.
     pub(super) fn turn(&mut self) -> Option<Task> {
         self.turns += 1;
+        if self.looked < self.turns {
+            // Its turn came before anybody looked: all that it may count on is done.
+            self.looked += 1;
+            return self.inbox.try_recv().ok();
+        }
         self.put_off.front().filter(|(number, _)| *number == self.turns)?;
         self.put_off.pop_front().map(|(_, task)| task)
     }

@@ -181,6 +181,7 @@ impl Worker {
         loop {
             while let Some(task) = urgent.next(&self.store) {
                 self.take_task(task);
+                self.commit_if_due();
             }
             let task = match self.dirty_since {
                 None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),

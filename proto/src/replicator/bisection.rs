@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::picker::Picture;
+use super::picker::{self, Picture};
 use crate::limits::PROBES_OF_BISECTION;
 use crate::wire::Runs;
 
@@ -67,8 +67,8 @@ impl Bisection {
             }
             let middle = self.position(at).and_then(|position| self.block(runs, position));
             at.index += 1;
-            let Some(block) = middle else { continue };
             probes += 1;
+            let Some(block) = middle else { continue };
             if picture.is_taken(block) {
                 continue;
             }
@@ -85,6 +85,10 @@ impl Bisection {
         }
         if passes {
             self.next = at;
+        }
+        if picked.is_empty() && at.level < self.levels() {
+            // There is more than is looked at for one request: what this peer has is taken in order.
+            return picker::linear(runs.iter().cloned(), picture, budget);
         }
         picked
     }
@@ -167,7 +171,8 @@ mod tests {
         let last: Bitfield = [(1 << 20) - 1..1 << 20].into_iter().collect();
         let mut bisection = Bisection::of(&runs);
         let picture = Picture { have: &none, assigned: &none, theirs: &last, length: 1 << 40 };
-        assert_eq!(bisection.pick(&runs, picture, 1, 0), []);
+        // It is not waited for until the other middles are here.
+        assert_eq!(bisection.pick(&runs, picture, 1, 0), [(1 << 20) - 1..1 << 20]);
         assert!(1 << bisection.levels() > PROBES_OF_BISECTION);
     }
 

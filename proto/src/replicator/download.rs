@@ -145,10 +145,17 @@ impl Replicator {
         let length = feed.common_length(id)?;
         let position = feed.wants.iter().position(|want| want.id == rank.want.0)?;
         let want = feed.wants.get(position)?;
-        let ahead =
-            if want.deadline.is_some() { self.ahead(now, id, rank.feed, priority) } else { 0 };
         let any_order = want.order == Order::Rarest;
         let hotswap = want.hotswap;
+        let is_timed = want.deadline.is_some() && want.order == Order::Linear;
+        let feed = self.feeds.get_mut(&rank.feed)?;
+        let ahead = match is_timed {
+            true => {
+                let next = feed.pick(now, id, position, length, (0, 1), seed).first()?.start;
+                self.ahead(now, id, rank.feed, next, priority)
+            }
+            false => 0,
+        };
         let feed = self.feeds.get_mut(&rank.feed)?;
         let mut runs = feed.pick(now, id, position, length, (ahead, budget), seed);
         runs.truncate(RUNS_MAX);

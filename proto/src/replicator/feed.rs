@@ -123,7 +123,7 @@ impl Feed {
             self.holders.values_mut().for_each(|holder| holder.advance(length));
             let have = &self.have;
             self.wants.iter_mut().for_each(|want| want.grow(length, have));
-            self.news += 1;
+            (self.news, self.released) = (self.news + 1, self.released + 1);
         }
     }
 

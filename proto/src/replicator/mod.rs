@@ -447,8 +447,10 @@ impl Replicator {
     }
 
     /// Takes back from all what is here now, if it was asked of several.
-    fn settle_twice(&mut self, id: FeedId, block: u64) {
-        if !self.feeds.get_mut(&id).is_some_and(|feed| feed.may_be_owed_twice(block)) {
+    fn settle_twice(&mut self, id: FeedId, block: u64, by_bytes: bool) {
+        let twice = self.feeds.get_mut(&id).is_some_and(|feed| feed.may_be_owed_twice(block));
+        // Which block the bytes would come in, nobody knew when it was asked of others.
+        if !twice && !by_bytes {
             return;
         }
         for link in self.peers.values_mut().filter_map(|peer| peer.links.get_mut(&id)) {
@@ -476,7 +478,7 @@ impl Replicator {
                 if feed.have.all(0..feed.length) {
                     feed.reconsider();
                 }
-                self.settle_twice(id, block.0);
+                self.settle_twice(id, block.0, sent_for.is_some());
                 self.delivered(peer);
                 self.events.push_back(Event::Stored { feed: id, block, peer });
                 self.tell_done(id, done);

@@ -86,13 +86,12 @@ impl Picture<'_> {
         let end = range.end.min(self.length);
         let mut at = range.start;
         while at < end {
-            let free = self.assigned.first_clear(self.have.first_clear(at));
+            // Nothing behind the range is looked at.
+            let lacked = self.have.iter_zeros(at..end).next()?;
+            let free = self.assigned.iter_zeros(lacked..end).next()?;
             if self.have.contains(free) {
                 at = free;
                 continue;
-            }
-            if free >= end {
-                return None;
             }
             let start = self.theirs.iter_ones(free..end).next()?;
             if start != free && (self.have.contains(start) || self.assigned.contains(start)) {

@@ -128,7 +128,10 @@ impl Tour {
         }
         (self.epoch, self.passed) = (regions.epoch, BTreeMap::new());
         self.regions.clear();
-        for run in runs {
+        // What lies behind the end of the feed has no region, whoever wants it.
+        let end = regions.ranks.len() as u64 * regions.size;
+        let inside = runs.iter().map(|run| run.start..run.end.min(end));
+        for run in inside.filter(|run| !run.is_empty()) {
             let (first, last) = (run.start / regions.size, (run.end - 1) / regions.size);
             let next = self.regions.last().map_or(0, |last| last + 1);
             self.regions.extend(first.max(next)..=last);

@@ -327,6 +327,10 @@ impl Replicator {
         else {
             return;
         };
+        // What was withdrawn meanwhile is refused in vain.
+        if !peer.links.get(&feed_id).is_some_and(|link| link.owes(request)) {
+            return;
+        }
         let pause = peer.refused(now);
         // Until it delivers, those are asked first who promised nothing in vain.
         peer.losses = peer.losses.max(1);

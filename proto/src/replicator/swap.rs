@@ -208,12 +208,13 @@ impl Replicator {
         }))
     }
 
-    /// Returns how many blocks of a feed others would deliver before the next one of a peer.
+    /// Returns how many blocks of a feed those who hold the next one that a peer could send would deliver before it does.
     pub(super) fn ahead(
         &self,
         now: Instant,
         id: PeerId,
         feed_id: FeedId,
+        next: u64,
         priority: Priority,
     ) -> u64 {
         let (Some(feed), Some(peer)) = (self.feeds.get(&feed_id), self.peers.get(&id)) else {
@@ -227,12 +228,15 @@ impl Replicator {
                 && state.paused_until.is_none()
                 && state.links.get(&feed_id).is_some_and(|link| link.is_live())
                 && feed.common_length(other).is_some()
+                && feed.holders.get(&other).is_some_and(|holder| holder.have.contains(next))
         };
         let others = self.peers.iter().filter(|(other, state)| helps(**other, state));
         let blocks = others.map(|(_, state)| {
             let other = outlook(now, state, each, priority);
             let Some(each) = other.each.filter(|each| *each > 0) else { return 0 };
-            (arrives.saturating_sub(other.delay) / each).saturating_sub(other.owed)
+            // Who delivers at the same moment is no sooner.
+            let sooner = arrives.saturating_sub(other.delay.saturating_add(1)) / each;
+            sooner.saturating_sub(other.owed)
         });
         blocks.sum()
     }

@@ -52,8 +52,7 @@ impl Lease {
     /// Takes out the next block; `spread` are those that others have.
     fn next(&mut self, spread: Option<&Bitfield>) -> Option<u64> {
         let spread = spread.filter(|_| self.any_order)?;
-        let first =
-            |run: Range<u64>| Some(spread.first_clear(run.start)).filter(|first| *first < run.end);
+        let first = |run: Range<u64>| spread.iter_zeros(run).next();
         let next = self.rest.iter().take(SPREAD_RUNS).find_map(first)?;
         self.rest.remove(next..next + 1);
         Some(next)
