@@ -37,6 +37,8 @@ pub(super) async fn run(args: Peers, out: &Out) -> Result<(), Error> {
         }
     };
     tokio::select! {
+        // Whoever sees the first line may end it: it is listened for that before.
+        biased;
         () = asked_to_stop() => Ok(()),
         ended = watch => ended,
     }

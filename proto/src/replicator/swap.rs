@@ -281,7 +281,7 @@ fn held_backwards(
     let mut runs = Runs::new();
     let mut at = range.start;
     while let Some(start) = held.iter_ones(at..range.end.max(at)).next() {
-        at = held.first_clear(start).min(range.end);
+        at = held.iter_zeros(start..range.end).next().unwrap_or(range.end);
         runs.push(start..at);
     }
     runs.into_iter().rev()
