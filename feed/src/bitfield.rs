@@ -147,10 +147,25 @@ impl Bitfield {
 
     /// Returns the members as ascending runs with gaps between them.
     pub fn runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        let mut at = 0;
+        self.runs_in(0..self.len())
+    }
+
+    /// Returns the members within `range` as ascending runs with gaps between them.
+    pub fn runs_in(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let (mut at, end) = (range.start, range.end);
         core::iter::from_fn(move || {
-            let start = self.iter_ones(at..self.len()).next()?;
-            at = self.first_clear(start);
+            let start = self.iter_ones(at..end).next()?;
+            at = self.first_clear_in(start..end).unwrap_or(end);
+            Some(start..at)
+        })
+    }
+
+    /// Returns what of `range` is no member, as ascending runs.
+    pub fn gaps_in(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let (mut at, end) = (range.start, range.end);
+        core::iter::from_fn(move || {
+            let start = self.first_clear_in(at..end)?;
+            at = self.iter_ones(start..end).next().unwrap_or(end);
             Some(start..at)
         })
     }
@@ -213,6 +228,11 @@ mod tests {
             assert!(bits.iter_ones(start..end).eq(set.range(start..end).copied()));
             assert!(bits.iter_zeros(start..end).eq((start..end).filter(|b| !set.contains(b))));
             assert_eq!(bits.runs().collect::<Bitfield>(), bits);
+            let (runs, gaps): (Vec<_>, Vec<_>) =
+                (bits.runs_in(start..end).collect(), bits.gaps_in(start..end).collect());
+            assert!(runs.iter().cloned().flatten().eq(bits.iter_ones(start..end)));
+            assert!(gaps.iter().cloned().flatten().eq(bits.iter_zeros(start..end)));
+            assert!([runs, gaps].iter().all(|all| all.is_sorted_by(|a, b| a.end < b.start)));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datnode::engine::{About, AnyStore, Extent, Feed, Hub, Options, StoreHandle, Wait, start};
+use datnode::engine::{About, AnyStore, Feed, Hub, Interest, Options, StoreHandle, Wait, start};
 use datnode::error::Code;
 use datnode_feed::{BlockIndex, MemoryStorage, SecretKey, Store};
 use datnode_proto::{Availability, Binding, Order, Priority, Progress};
@@ -43,19 +43,19 @@ impl Node {
         }
         store.sign(slot, &secret()).unwrap();
         store.commit().unwrap();
-        Self::of(0, store, Extent::Sparse).await
+        Self::of(0, store, Interest::Sparse).await
     }
 
     /// One that has nothing yet.
-    async fn reader(name: u8, extent: Extent) -> Self {
-        Self::of(name, memory(), extent).await
+    async fn reader(name: u8, interest: Interest) -> Self {
+        Self::of(name, memory(), interest).await
     }
 
-    async fn of(name: u8, store: AnyStore, extent: Extent) -> Self {
+    async fn of(name: u8, store: AnyStore, interest: Interest) -> Self {
         let (hub, driver) = Hub::new([name; 32]);
         tokio::spawn(driver);
         let store = start(store, hub.answers());
-        let feed = Feed::open(&hub, &store, secret().public(), extent).await.unwrap();
+        let feed = Feed::open(&hub, &store, secret().public(), interest).await.unwrap();
         Self { name, hub, store, feed }
     }
 
@@ -97,7 +97,7 @@ fn connect(a: &Node, b: &Node) -> [JoinHandle<()>; 2] {
 
 /// A writer of so many blocks, and a reader that is connected with it and knows how many there are.
 async fn pair(blocks: u64) -> (Node, Node) {
-    let (writer, reader) = (Node::writer(blocks).await, Node::reader(1, Extent::Sparse).await);
+    let (writer, reader) = (Node::writer(blocks).await, Node::reader(1, Interest::Sparse).await);
     connect(&writer, &reader);
     assert_eq!(reader.feed.grown_to(blocks).await, blocks);
     (writer, reader)
@@ -129,7 +129,7 @@ fn of_a_sparse_feed_what_is_wanted_arrives_and_nothing_else() {
 #[test]
 fn all_of_a_feed_arrives_by_itself_unless_it_is_sparse() {
     run(async {
-        let (writer, reader) = (Node::writer(100).await, Node::reader(1, Extent::Whole).await);
+        let (writer, reader) = (Node::writer(100).await, Node::reader(1, Interest::Whole).await);
         connect(&writer, &reader);
         let last = reader.feed.get(BlockIndex(99), Wait::Forever).await.unwrap();
         assert_eq!(last, Some(bytes(99)));
@@ -146,7 +146,7 @@ fn all_of_a_feed_arrives_by_itself_unless_it_is_sparse() {
 #[test]
 fn whether_a_block_can_be_had_has_three_answers() {
     run(async {
-        let reader = Node::reader(1, Extent::Sparse).await;
+        let reader = Node::reader(1, Interest::Sparse).await;
         let block = BlockIndex(1);
         assert_eq!(reader.feed.availability(block), Availability::Unknown);
         let (writer, mirror) = pair(3).await;
@@ -168,7 +168,7 @@ fn whether_a_block_can_be_had_has_three_answers() {
 #[test]
 fn a_block_is_waited_for_as_long_as_is_said() {
     run(async {
-        let reader = Node::reader(1, Extent::Sparse).await;
+        let reader = Node::reader(1, Interest::Sparse).await;
         let block = BlockIndex(0);
         assert_eq!(reader.feed.get(block, Wait::No).await.unwrap(), None);
         let late = reader.feed.get(block, Wait::For(Duration::from_millis(5))).await;
@@ -191,7 +191,7 @@ fn what_nobody_connected_has_stops_nothing_else() {
     run(async {
         let (_writer, mirror) = pair(7).await;
         mirror.feed.prioritize_all(vec![0..3, 4..7], Options::default()).done().await;
-        let reader = Node::reader(2, Extent::Sparse).await;
+        let reader = Node::reader(2, Interest::Sparse).await;
         connect(&mirror, &reader);
         reader.feed.grown_to(7).await;
         let waiting = reader.feed.prioritize(3..4, options(9, Order::Linear));
@@ -209,7 +209,7 @@ fn what_nobody_connected_has_stops_nothing_else() {
 #[test]
 fn what_is_not_wanted_any_more_is_not_fetched() {
     run(async {
-        let reader = Node::reader(1, Extent::Sparse).await;
+        let reader = Node::reader(1, Interest::Sparse).await;
         let gone = reader.feed.prioritize(0..50, options(9, Order::Bisect));
         let kept = reader.feed.prioritize(40..60, options(0, Order::Linear));
         drop(gone);
@@ -228,7 +228,7 @@ fn a_peer_that_goes_is_no_loss_while_another_one_has_what_it_owed() {
     run(async {
         let (writer, mirror) = pair(300).await;
         mirror.feed.prioritize(0..300, Options::default()).done().await;
-        let reader = Node::reader(2, Extent::Sparse).await;
+        let reader = Node::reader(2, Interest::Sparse).await;
         let links = connect(&mirror, &reader);
         connect(&writer, &reader);
         let mut all = reader.feed.prioritize(0..300, options(1, Order::Linear));

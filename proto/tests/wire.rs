@@ -16,14 +16,7 @@ fn messages() -> Vec<Message> {
     let ancestor = Some(Ancestor { fork: 0, length: 4, root: Hash([8; 32]) });
     let head = Head { fork: 1, length: 9, byte_length: 100, root: Hash([7; 32]), ancestor };
     let head = SignedHead::sign(head, &SecretKey::from_bytes([1; 32]));
-    let request = |wanted| Request {
-        id,
-        length: 9,
-        priority: Priority(5),
-        due: None,
-        any_order: false,
-        wanted,
-    };
+    let request = |wanted| Request::new(id, 9, Priority(5), wanted);
     vec![
         Message::Hello(Hello {
             version_min: 1,

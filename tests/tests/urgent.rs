@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use datnode::engine::{About, AnyStore, Extent, Feed, Hub, Options, Wait, start};
+use datnode::engine::{About, AnyStore, Feed, Hub, Interest, Options, Wait, start};
 use datnode_feed::{BlockIndex, MemoryStorage, SecretKey, Store};
 use datnode_proto::{Binding, Limits, Order};
+use datnode_tests::process::wait_until;
 use datnode_tests::{User, assert_exit, noise, write};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -51,7 +52,8 @@ fn source(name: u8) -> u16 {
             tokio::spawn(driver);
             hub.limit(Limits { up: Some(LINK), down: None });
             let store = start(store, hub.answers());
-            let _feed = Feed::open(&hub, &store, secret().public(), Extent::Sparse).await.unwrap();
+            let _feed =
+                Feed::open(&hub, &store, secret().public(), Interest::Sparse).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap().port()).unwrap();
             let (stream, _) = listener.accept().await.unwrap();
@@ -82,7 +84,7 @@ async fn urgent(sources: u8) -> Vec<Arrival> {
     let (hub, driver) = Hub::new([0; 32]);
     tokio::spawn(driver);
     let store = start(memory(), hub.answers());
-    let feed = Feed::open(&hub, &store, secret().public(), Extent::Sparse).await.unwrap();
+    let feed = Feed::open(&hub, &store, secret().public(), Interest::Sparse).await.unwrap();
     for (name, port) in (1..).zip(ports) {
         let (hub, stream) = (hub.clone(), TcpStream::connect(("127.0.0.1", port)).await.unwrap());
         tokio::spawn(async move { replicate(&hub, stream, 0, name).await });
@@ -94,9 +96,7 @@ async fn urgent(sources: u8) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
     for count in 0..URGENT {
         // At any time while it lasts, for blocks at its end.
-        while here() < BLOCKS / 2 * count / URGENT + 20 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        feed.prioritize(0..BLOCKS / 2 * count / URGENT + 20, linear).done().await;
         let (block, began) = (BLOCKS - 1 - 3 * count, Instant::now());
         let counted = || {
             let peers = hub.peers().into_iter();
@@ -147,14 +147,7 @@ fn a_player_that_seeks_is_served_while_the_drive_is_cloned() {
     let began = Instant::now();
     let mut clone =
         cloner.command(["clone", sharer.ticket(), "copy"]).stderr(Stdio::null()).spawn().unwrap();
-    let part = || {
-        let file = std::fs::File::open(cloner.path("copy/.dat")).ok();
-        file.is_some()
-    };
-    while !part() {
-        assert!(clone.try_wait().unwrap().is_none(), "it is over");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(HANGS, "a clone that begins", || cloner.path("copy/.dat").exists());
     let mut took = Vec::new();
     for seek in 0..12_u64 {
         let at = (seek * 7_919_333) % (SIZE as u64 - 100_000);

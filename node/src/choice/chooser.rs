@@ -1,4 +1,4 @@
-//! A selection as it is asked about each name of a version: whether it is taken, and in which pass it lands.
+//! A choice as it is asked about each name of a version: whether it is taken, and in which pass it lands.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -37,12 +37,12 @@ struct Marks {
 }
 
 impl Chooser {
-    /// Prepares a selection.
+    /// Prepares a choice.
     ///
     /// # Errors
     /// E-USAGE if it has globs that are none.
-    pub fn of(selection: &Choice) -> Result<Self, Error> {
-        let Choice { sparse, include, exclude, priority } = selection;
+    pub fn of(choice: &Choice) -> Result<Self, Error> {
+        let Choice { sparse, include, exclude, priority } = choice;
         let one = |glob: &String| compile(std::slice::from_ref(glob));
         Ok(Self {
             narrows: *sparse || !include.is_empty(),
@@ -172,10 +172,10 @@ mod tests {
     }
 
     fn taken(sparse: bool, include: &[&str], exclude: &[&str]) -> Vec<&'static str> {
-        let selection =
+        let choice =
             Choice { sparse, include: list(include), exclude: list(exclude), ..Choice::default() };
-        let mut chooser = Chooser::of(&selection).unwrap();
-        assert_eq!(chooser.is_everything(), selection.is_everything());
+        let mut chooser = Chooser::of(&choice).unwrap();
+        assert_eq!(chooser.is_everything(), choice.is_everything());
         if chooser.narrows() {
             NAMES.iter().for_each(|(name, kind)| chooser.note_above(&path(name), *kind));
         }
@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn what_is_on_the_disk_is_left_alone_if_it_is_not_taken() {
-        let selection = Choice { exclude: list(&["*.iso"]), ..Choice::default() };
-        let chooser = Chooser::of(&selection).unwrap();
+        let choice = Choice { exclude: list(&["*.iso"]), ..Choice::default() };
+        let chooser = Chooser::of(&choice).unwrap();
         assert!(chooser.leaves_out(b"docs/disk.iso") && chooser.leaves_out(b"no//path"));
         assert!(!chooser.leaves_out(b"docs/a.md"));
     }

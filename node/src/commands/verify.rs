@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use datnode_drive::{DrivePath, Entry};
 use datnode_feed::{BlockIndex, Checked, FeedSlot, Place, PublicKey, StoreError};
-use datnode_proto::{Order, Priority, Target, Want};
+use datnode_proto::{Target, Want};
 use serde_json::{Value, json};
 
 use super::context::{blocking, disk, folder_of, hub, network, open, owner, patience, read_key};
@@ -305,9 +305,7 @@ async fn repair(drive: &Drive, folder: &Path, bad: &[Bad], writes: bool) -> Resu
 
 async fn fetch(drive: &Drive, link: &Link, bad: &[Bad], feed: &str) -> Result<(), Error> {
     let blocks = bad.iter().filter(|bad| bad.feed == feed).map(|bad| bad.block..bad.block + 1);
-    let (target, priority) = (Target::Blocks(blocks.collect()), Priority(0));
-    let mut wanted =
-        drive.hub.want(link.id, Want { priority, order: Order::Rarest, ..Want::new(target) });
+    let mut wanted = drive.hub.want(link.id, Want::new(Target::Blocks(blocks.collect())));
     drive.patience.wait(&drive.hub, wanted.done()).await
 }
 

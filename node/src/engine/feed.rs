@@ -24,10 +24,10 @@ pub struct Feed {
     _all: Option<Arc<Selection>>,
 }
 
-/// Whether all of a feed is wanted.
+/// How much of a feed is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it, also what it grows by, before nothing else and after all that is asked for by itself.
+pub enum Interest {
+    /// All of it, also what it grows by, as bulk.
     #[default]
     Whole,
     /// What is asked for alone.
@@ -49,7 +49,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { priority: Priority(0), order: Order::Rarest, hotswap: true, within: None }
+        let Want { priority, order, hotswap, .. } = Want::new(Target::All);
+        Self { priority, order, hotswap, within: None }
     }
 }
 
@@ -73,11 +74,11 @@ impl Feed {
         hub: &Hub,
         store: &StoreHandle,
         key: PublicKey,
-        extent: Extent,
+        interest: Interest,
     ) -> Result<Self, Error> {
         let link = link(hub, store, key, Class::Content).await?;
         let all = || Arc::new(hub.want(link.id, Want::new(Target::All)));
-        let _all = (extent == Extent::Whole).then(all);
+        let _all = (interest == Interest::Whole).then(all);
         Ok(Self { hub: hub.clone(), store: store.clone(), link, _all })
     }
 

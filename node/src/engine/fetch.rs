@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use datnode_drive::{DrivePath, Key};
 use datnode_feed::{Bitfield, FeedSlot};
-use datnode_proto::{Order, Priority, Target, Want};
+use datnode_proto::{Target, Want};
 
 use super::hub::Selection;
 use super::snapshot::Snapshot;
@@ -317,20 +317,9 @@ impl Several<'_> {
         let (runs, have): (Vec<Range<u64>>, Bitfield) = self.with(begin).await?;
         let Some(content) = &self.snapshot.content else { return Ok(None) };
         // What was read and found changed is here no longer, now or when blocks were rescued.
-        let mut lost = Vec::new();
-        for run in &runs {
-            let mut at = run.start;
-            while at < run.end {
-                let held = have.iter_ones(at..run.end).next().unwrap_or(run.end);
-                lost.push(at..held);
-                at = have.first_clear(held).min(run.end);
-            }
-        }
         let hub = &self.snapshot.drive.hub;
-        hub.lost(content.id, lost);
-        let want =
-            Want { priority: Priority(0), order: Order::Rarest, ..Want::new(Target::Blocks(runs)) };
-        Ok(Some(hub.want(content.id, want)))
+        hub.lost(content.id, runs.iter().flat_map(|run| have.gaps_in(run.clone())));
+        Ok(Some(hub.want(content.id, Want::new(Target::Blocks(runs)))))
     }
 
     /// Waits for the blocks of the first window that is under way, and ends it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use datnode_feed::Bitfield;
-use datnode_proto::{Order, Priority, Target, Want};
+use datnode_proto::{Target, Want};
 
 use super::drive::{Drive, Link};
 use crate::error::Error;
@@ -21,9 +21,7 @@ impl Drive {
         if length == 0 {
             return Ok(0);
         }
-        let (target, priority) = (Target::Blocks(vec![0..length]), Priority(0));
-        let mut wanted =
-            self.hub.want(feed.id, Want { priority, order: Order::Rarest, ..Want::new(target) });
+        let mut wanted = self.hub.want(feed.id, Want::new(Target::Blocks(vec![0..length])));
         let out_of_reach = async {
             loop {
                 tokio::time::sleep(LOOK).await;

@@ -26,7 +26,7 @@ mod worker;
 pub use changes::Touched;
 pub use cursor::ByteCursor;
 pub use drive::{Drive, Link, URGENT};
-pub use feed::{Extent, Feed, Options, Wait};
+pub use feed::{Feed, Interest, Options, Wait};
 pub use fetch::{LandingPlan, LandingState, Report};
 pub use hub::{About, Hub, News, PeerReport, Selection, Traffic};
 pub use network::{LOCAL, Network, NetworkOptions};

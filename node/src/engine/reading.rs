@@ -71,14 +71,7 @@ impl Plan {
             }
         }
         let have = store.have(slot);
-        for run in &plan.blocks.runs {
-            let mut at = run.start;
-            while at < run.end {
-                let held = have.iter_ones(at..run.end).next().unwrap_or(run.end);
-                plan.lost.extend([at..held].into_iter().filter(|run| !run.is_empty()));
-                at = have.first_clear(held).min(run.end);
-            }
-        }
+        plan.lost = plan.blocks.runs.iter().flat_map(|run| have.gaps_in(run.clone())).collect();
         Ok(plan)
     }
 

@@ -117,17 +117,17 @@ impl Snapshot {
         Earlier { versions: versions.into(), snapshots: snapshots.into() }
     }
 
-    /// Prepares a selection for what is at `scope`: finds the folders above what is included, here and in earlier versions.
+    /// Prepares a choice for what is at `scope`: finds the folders above what is included, here and in earlier versions.
     ///
     /// # Errors
     /// E-USAGE for a glob that is none, and those of [`Drive::latest`](super::Drive::latest).
     pub(super) async fn choose(
         &self,
-        selection: &Choice,
+        choice: &Choice,
         scope: &DrivePath,
         earlier: &Earlier,
     ) -> Result<Arc<Chooser>, Error> {
-        let mut chooser = Chooser::of(selection)?;
+        let mut chooser = Chooser::of(choice)?;
         if chooser.narrows() {
             self.note_above(scope, &mut chooser).await?;
             for (snapshot, before) in earlier.snapshots.iter().zip(&*earlier.versions) {

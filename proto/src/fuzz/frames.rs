@@ -29,14 +29,7 @@ fn messages() -> Vec<Message> {
     let (channel, id, sample) = (Channel(3), RequestId(77), sample());
     let head = *sample.heads.first().expect("the sample has a head");
     let nodes = vec![leaf(b"a"), leaf(b"b")];
-    let request = |wanted| Request {
-        id,
-        length: 9,
-        priority: Priority(5),
-        due: None,
-        any_order: false,
-        wanted,
-    };
+    let request = |wanted| Request::new(id, 9, Priority(5), wanted);
     let hello = Hello {
         version_min: 1,
         version_max: 1,

@@ -266,14 +266,7 @@ impl Link {
 
     /// Takes back what of `blocks` the peer owes; returns it.
     pub(super) fn take_back(&mut self, blocks: &[Range<u64>]) -> Runs {
-        let mut taken = Runs::new();
-        for run in blocks {
-            let mut at = run.start;
-            while let Some(start) = self.asked.iter_ones(at..run.end).next() {
-                at = self.asked.first_clear(start).min(run.end);
-                taken.push(start..at);
-            }
-        }
+        let taken: Runs = blocks.iter().flat_map(|run| self.asked.runs_in(run.clone())).collect();
         if taken.is_empty() {
             return taken;
         }

@@ -141,14 +141,7 @@ mod tests {
         let head = Head { fork: 0, length: 9, byte_length: 1, root: Hash([0; 32]), ancestor: None };
         let head = SignedHead { head, signature: [0; 64] };
         let request = |wanted| {
-            let request = Request {
-                id,
-                length: end,
-                priority: Priority(0),
-                due: None,
-                any_order: false,
-                wanted,
-            };
+            let request = Request::new(id, end, Priority(0), wanted);
             Message::Request { channel, request }
         };
         let proof = UpgradeProof { from: 0, head, nodes: vec![] };

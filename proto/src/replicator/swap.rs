@@ -5,12 +5,14 @@
 //! are taken over only by a peer that is far sooner, since they come twice then; so equal peers waste nothing.
 //! Elsewhere: what nobody was asked for yet (`download`), peers that are silent altogether (`patience`).
 
+use core::ops::Range;
 use core::time::Duration;
 
 use super::Replicator;
 use super::channel::BlockRequest;
 use super::download::Lease;
 use super::peer::Peer;
+use super::want::normal;
 use crate::ids::{FeedId, Instant, PeerId, Priority, Urgency};
 use crate::limits::{
     BLOCK_COST, HURRY_MIN, LATE_TIMES, LOOK_EVERY, RUNS_MAX, SWAP_GAIN, SWAP_TIMES, SWAP_TRIAL,
@@ -184,7 +186,7 @@ impl Replicator {
                 break;
             }
         }
-        Some((super::want::normal(runs), urgency?))
+        Some((normal(runs), urgency?))
     }
 
     /// Returns what another peer owes at a priority, may lose, and this one could send: the last one first.
@@ -194,7 +196,7 @@ impl Replicator {
         other: PeerId,
         feed: FeedId,
         priority: Priority,
-    ) -> Option<impl Iterator<Item = (&'a BlockRequest, core::ops::Range<u64>)> + 'a> {
+    ) -> Option<impl Iterator<Item = (&'a BlockRequest, Range<u64>)> + 'a> {
         let feed_of = self.feeds.get(&feed)?;
         let length = feed_of.common_length(id)?;
         let theirs = &feed_of.holders.get(&id)?.have;
@@ -204,7 +206,8 @@ impl Replicator {
         let requests = link.requests.values().rev().filter(may);
         Some(requests.flat_map(move |request| {
             let runs = request.rest.backwards().map(move |run| run.start..run.end.min(length));
-            runs.flat_map(|run| held_backwards(theirs, run)).map(move |run| (request, run))
+            let held = |run| theirs.runs_in(run).collect::<Runs>().into_iter().rev();
+            runs.flat_map(held).map(move |run| (request, run))
         }))
     }
 
@@ -271,20 +274,6 @@ fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> O
         (_, Some(each)) => silent.saturating_sub((each + rtt).saturating_mul(LATE_TIMES)),
     };
     Outlook { each, delay, owed, sent, is_last: false }
-}
-
-/// Returns the runs of a range that are held, the last one first.
-fn held_backwards(
-    held: &datnode_feed::Bitfield,
-    range: core::ops::Range<u64>,
-) -> impl Iterator<Item = core::ops::Range<u64>> {
-    let mut runs = Runs::new();
-    let mut at = range.start;
-    while let Some(start) = held.iter_ones(at..range.end.max(at)).next() {
-        at = held.iter_zeros(start..range.end).next().unwrap_or(range.end);
-        runs.push(start..at);
-    }
-    runs.into_iter().rev()
 }
 
 fn micros(span: Duration) -> u64 {

@@ -185,6 +185,13 @@ pub struct Request {
     pub wanted: Wanted,
 }
 
+impl Request {
+    /// Asks for something, in its order and no matter when.
+    pub const fn new(id: RequestId, length: u64, priority: Priority, wanted: Wanted) -> Self {
+        Self { id, length, priority, due: None, any_order: false, wanted }
+    }
+}
+
 /// Blocks or bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {

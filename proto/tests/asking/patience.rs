@@ -355,7 +355,7 @@ fn bytes_that_a_peer_lacked_are_asked_for_again_when_it_has_more() {
 fn a_refusal_goes_before_the_news_of_what_came_since() {
     let mut server = Reader::new(1);
     let (id, priority, wanted) = (RequestId(3), Priority(200), Wanted::Bytes(0..1));
-    let request = Request { id, length: LENGTH, priority, due: None, any_order: false, wanted };
+    let request = Request::new(id, LENGTH, priority, wanted);
     server.tell(PeerId(0), &Message::Request { channel: CHANNEL, request });
     let locate = std::iter::from_fn(|| server.replicator.poll_job()).find_map(|job| match job {
         Job::Locate { peer, feed, request, urgency, length, .. } => {
@@ -382,7 +382,7 @@ fn a_block_that_was_refused_and_came_again_is_announced_again() {
     assert!(matches!(server.messages(PeerId(0)).as_slice(), [Message::Have { .. }]));
     let wanted = Wanted::Blocks(vec![5..6]);
     let (id, length, priority) = (RequestId(3), LENGTH, Priority(0));
-    let request = Request { id, length, priority, due: None, any_order: false, wanted };
+    let request = Request::new(id, length, priority, wanted);
     server.tell(PeerId(0), &Message::Request { channel: CHANNEL, request });
     let read = std::iter::from_fn(|| server.replicator.poll_job()).find_map(|job| match job {
         Job::Read { peer, feed, request, urgency, block, .. } => {

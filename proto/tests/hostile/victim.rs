@@ -118,14 +118,7 @@ pub(crate) fn tell_until_fault(
 }
 
 pub(crate) fn request(id: u64, length: u64, wanted: Wanted) -> Message {
-    let request = Request {
-        id: RequestId(id),
-        length,
-        priority: Priority(0),
-        due: None,
-        any_order: false,
-        wanted,
-    };
+    let request = Request::new(RequestId(id), length, Priority(0), wanted);
     Message::Request { channel: CHANNEL, request }
 }
 

@@ -43,10 +43,7 @@ pub fn seeks(channel: Channel, length: u64) -> Flood {
 
 fn ask(channel: Channel, number: u64, length: u64, wanted: Wanted) -> Message {
     let (id, priority) = (RequestId(1 << 32 | number), Priority(255));
-    Message::Request {
-        channel,
-        request: Request { id, length, priority, due: None, any_order: false, wanted },
-    }
+    Message::Request { channel, request: Request::new(id, length, priority, wanted) }
 }
 
 /// Tells of longer histories that nobody signed.
