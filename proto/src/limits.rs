@@ -90,8 +90,8 @@ pub const SWAP_GAIN: Duration = Duration::from_millis(20);
 pub const SWAP_TIMES: u64 = 2;
 /// How many times longer than a block and the way take a peer is silent before it counts as late.
 pub const LATE_TIMES: u64 = 3;
-/// How many blocks a peer is asked to take over before its rate is known.
-pub const SWAP_TRIAL: u64 = 2;
+/// How many blocks a peer is asked for whose rate is not known when it takes over, or that sent nothing since it lost what it owed.
+pub const TRIAL_BLOCKS: u64 = 2;
 /// How many middles a bisection looks at for one request: what lies beyond waits for the next one.
 pub const PROBES_OF_BISECTION: u64 = 16_384;
 /// How often rarest first ranks the regions of a feed anew, at most.

@@ -1,6 +1,6 @@
 //! Messages on the wire: every one survives, nothing else passes, and the bytes stay what they are.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU64;
 
 use datnode_feed::{
     Accusation, Ancestor, BlockIndex, Hash, Head, Node, SecretKey, SignedHead, UpgradeProof, leaf,
@@ -39,7 +39,7 @@ fn messages() -> Vec<Message> {
         Message::Request {
             channel,
             request: Request {
-                due: NonZeroU32::new(1_500),
+                due: NonZeroU64::new(1_500),
                 any_order: true,
                 ..request(Wanted::Blocks(vec![0..9]))
             },

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
+use core::num::NonZeroU64;
 use core::ops::Range;
 use core::time::Duration;
 
@@ -249,7 +249,7 @@ impl World {
                 let length = if wild { input.varint()? } else { BLOCKS };
                 let urgency = input.u8()?;
                 let (priority, any_order) = (Priority(urgency % 3), urgency & 4 != 0);
-                let due = NonZeroU32::new((urgency >> 3).into());
+                let due = NonZeroU64::new((urgency >> 3).into());
                 let request = Request { id, length, priority, due, any_order, wanted };
                 Message::Request { channel, request }
             }

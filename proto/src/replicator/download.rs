@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
-use core::num::NonZeroU32;
+use core::num::NonZeroU64;
 use core::ops::Range;
 
 use super::Replicator;
@@ -19,6 +19,7 @@ use super::want::{Open, Order, normal};
 use crate::ids::{Class, FeedId, Instant, PeerId, Priority, RequestId, Urgency, WantId};
 use crate::limits::{
     ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX,
+    TRIAL_BLOCKS,
 };
 use crate::wire::{Message, Request, Runs, Wanted};
 
@@ -126,7 +127,12 @@ impl Replicator {
         let due = want.deadline.is_some();
         let least = if due { LEASE_BLOCKS_DUE } else { LEASE_BLOCKS_MIN };
         let lease = peer.rate.lease(due).min(self.lease_limit(peer));
-        let lease = (lease / (feed.block_bytes() + BLOCK_COST)).clamp(least, LEASE_BLOCKS_MAX);
+        // Who lost what it owed shows first that it sends again.
+        let (least, most) = match peer.losses {
+            0 => (least, LEASE_BLOCKS_MAX),
+            _ => (1, TRIAL_BLOCKS),
+        };
+        let lease = (lease / (feed.block_bytes() + BLOCK_COST)).clamp(least, most);
         let owed = peer.owed_from(rank.urgency.priority);
         Some((if owed > lease / 2 { 0 } else { (lease - owed).max(least) }, least))
     }
@@ -195,9 +201,9 @@ impl Replicator {
         want.served += 1;
         let urgency = rank.urgency;
         let asked = ByteRequest { urgency, want: rank.want.0, bytes: bytes.clone(), told };
-        self.request(now, id, rank.feed, |link, request| {
+        self.request(now, id, rank.feed, |link, request, greeted| {
             link.byte_requests.insert(request, asked);
-            request_of(now, request, length, urgency, false, Wanted::Bytes(bytes))
+            request_of(greeted, request, length, urgency, false, Wanted::Bytes(bytes))
         })
     }
 
@@ -213,9 +219,9 @@ impl Replicator {
         let feed = self.feeds.get_mut(&feed_id)?;
         let Lease { runs, urgency, hotswap, any_order } = lease;
         runs.iter().for_each(|run| feed.assigned.set_range(run.clone()));
-        self.request(now, id, feed_id, |link, request| {
+        self.request(now, id, feed_id, |link, request, greeted| {
             link.ask(request, urgency, hotswap, &runs);
-            request_of(now, request, length, urgency, any_order, Wanted::Blocks(runs))
+            request_of(greeted, request, length, urgency, any_order, Wanted::Blocks(runs))
         })
     }
 
@@ -225,23 +231,22 @@ impl Replicator {
         now: Instant,
         id: PeerId,
         feed_id: FeedId,
-        make: impl FnOnce(&mut super::channel::Link, RequestId) -> Request,
+        make: impl FnOnce(&mut super::channel::Link, RequestId, Instant) -> Request,
     ) -> Option<Message> {
         // It cannot answer before it has credit: how long that takes says nothing of the way.
         let is_held = self.peers.get(&id).is_some_and(|peer| self.is_held(peer));
         let peer = self.peers.get_mut(&id)?;
-        let owed = peer.owed();
+        let (owed, greeted) = (peer.owed(), peer.greeted_at?);
         let link = peer.links.get_mut(&feed_id)?;
-        let (channel, request) = (link.ours, make(link, RequestId(peer.next_request)));
+        let (channel, request) = (link.ours, make(link, RequestId(peer.next_request), greeted));
         peer.next_request += 1;
         if owed == 0 {
             (peer.began, peer.last_progress, peer.looked_at) = (now, now, None);
             peer.rate.idle();
+            // Only the first answer after a pause tells how long the way is.
+            peer.asked_at = (!is_held).then_some(now);
         }
         peer.last_asked = now;
-        if !is_held {
-            peer.asked_at.get_or_insert(now);
-        }
         Some(Message::Request { channel, request })
     }
 
@@ -298,7 +303,7 @@ impl Replicator {
 }
 
 fn request_of(
-    now: Instant,
+    greeted: Instant,
     id: RequestId,
     length: u64,
     urgency: Urgency,
@@ -306,7 +311,8 @@ fn request_of(
     wanted: Wanted,
 ) -> Request {
     let Urgency { priority, due } = urgency;
-    let left = |due: Instant| u32::try_from(due.since(now).as_millis()).unwrap_or(u32::MAX);
-    let due = due.map(|due| NonZeroU32::new(left(due)).unwrap_or(NonZeroU32::MIN));
+    // One clock for all of them: what is due later never comes before.
+    let millis = |due: Instant| u64::try_from(due.since(greeted).as_millis()).unwrap_or(u64::MAX);
+    let due = due.map(|due| NonZeroU64::new(millis(due)).unwrap_or(NonZeroU64::MIN));
     Request { id, length, priority, due, any_order, wanted }
 }

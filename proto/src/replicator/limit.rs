@@ -144,7 +144,7 @@ impl Replicator {
                 Direction::Up => peer.next_answer().is_some() && peer.promised() == 0,
                 Direction::Down => {
                     let has_room = || peer.has_room(self.credit(peer));
-                    let may = peer.hello_sent && !peer.faulted;
+                    let may = peer.greeted_at.is_some() && !peer.faulted;
                     may && (peer.share.unasked || peer.owed() > 0 && has_room())
                 }
             }

@@ -22,7 +22,9 @@ use crate::wire::{Channel, Message};
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) binding: Binding,
-    pub(super) hello_sent: bool,
+    /// When we said hello, and when it did.
+    pub(super) greeted_at: Option<Instant>,
+    pub(super) heard_at: Option<Instant>,
     pub(super) agent: Option<String>,
     /// After a fault nothing is taken or sent any more.
     pub(super) faulted: bool,
@@ -59,6 +61,8 @@ pub(super) struct Peer {
     /// When its last block came, if it owed more then, and how long it takes for one, of late.
     last_block: Option<Instant>,
     pub(super) gap: Duration,
+    /// Until when it sends what others took over from it when it was on its way already.
+    pub(super) busy_until: Instant,
     /// When it was asked for something last.
     pub(super) last_asked: Instant,
     pub(super) asked_at: Option<Instant>,
@@ -138,7 +142,8 @@ impl Peer {
     pub(super) fn new(now: Instant, binding: Binding) -> Self {
         Self {
             binding,
-            hello_sent: false,
+            greeted_at: None,
+            heard_at: None,
             agent: None,
             faulted: false,
             links: BTreeMap::new(),
@@ -165,6 +170,7 @@ impl Peer {
             began: now,
             last_block: None,
             gap: Duration::ZERO,
+            busy_until: now,
             last_asked: now,
             asked_at: None,
             looked_at: None,

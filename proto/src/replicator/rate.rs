@@ -8,7 +8,7 @@ use crate::limits::{
     LEASE_TIME, LEASE_TIME_DUE, TURNAROUND,
 };
 
-/// How long bytes are counted before they become a sample.
+/// How long bytes are counted before they become a sample, at least.
 const SAMPLE: Duration = Duration::from_micros(SAMPLE_MICROS);
 const SAMPLE_MICROS: u64 = 100_000;
 
@@ -32,7 +32,9 @@ impl Rate {
         self.bytes += bytes;
         self.burst = self.burst.max(self.bytes);
         let span = now.since(since);
-        if span >= SAMPLE {
+        // A grant is used up in bursts: a sample spans some of them.
+        let least = self.rtt_min.map_or(SAMPLE, |rtt| SAMPLE.max(2 * rtt));
+        if span >= least {
             let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
             let sample = self.bytes.saturating_mul(1_000_000) / micros;
             let old = self.bytes_per_second;
@@ -110,7 +112,8 @@ mod tests {
         let mut rate = Rate::default();
         rate.answered(rtt);
         rate.received(Instant(0), 0);
-        rate.received(Instant(1_000_000), bytes_per_second);
+        let seconds = (2 * rtt).as_secs().max(1);
+        rate.received(Instant(seconds * 1_000_000), seconds * bytes_per_second);
         rate
     }
 

@@ -39,7 +39,7 @@ impl Replicator {
         let Some(peer) = self.peers.get(&id).filter(|peer| !peer.faulted) else {
             return Concern::Sender;
         };
-        let greeted = peer.agent.is_some();
+        let greeted = peer.heard_at.is_some();
         let is_limited = self.is_limited_for(peer, Direction::Down);
         let decoded = wire::decode(header, &payload);
         let concern = decoded.as_ref().map_or(Concern::Everyone, Message::concern);
@@ -51,7 +51,7 @@ impl Replicator {
             self.charge(now, id, Direction::Down, bytes as u64, reserved);
         }
         let taken = match decoded {
-            Ok(Message::Hello(hello)) if !greeted => self.hello(id, hello),
+            Ok(Message::Hello(hello)) if !greeted => self.hello(now, id, hello),
             Ok(Message::Hello(_)) => Err(Fault::Unexpected("hello")),
             Ok(_) if !greeted => Err(Fault::Unexpected("message before hello")),
             Ok(message) => self.message(now, id, message, payload),
@@ -72,7 +72,7 @@ impl Replicator {
         peer.pace.spend(now, work, &mut self.turns);
     }
 
-    fn hello(&mut self, id: PeerId, hello: Hello) -> Result<(), Fault> {
+    fn hello(&mut self, now: Instant, id: PeerId, hello: Hello) -> Result<(), Fault> {
         if hello.version_min > *VERSIONS.end() {
             self.events.push_back(Event::NewerProtocol { peer: id, theirs: hello.version_min });
             return Err(Fault::Version(hello.version_min));
@@ -81,6 +81,7 @@ impl Replicator {
             return Err(Fault::Version(hello.version_max));
         }
         if let Some(peer) = self.peers.get_mut(&id) {
+            peer.heard_at = Some(now);
             peer.agent = Some(hello.agent);
             peer.their_grant = hello.credit;
         }
@@ -283,7 +284,8 @@ impl Replicator {
             return Ok(());
         };
         let Request { id: name, length, priority, due, any_order, wanted } = request;
-        let due = due.map(|left| now + Duration::from_millis(left.get().into()));
+        let due =
+            due.zip(peer.heard_at).map(|(due, heard)| heard + Duration::from_millis(due.get()));
         let urgency = Urgency { priority, due };
         if length > feed.length || !feed.serves(id) {
             peer.asked_blindly(now)?;

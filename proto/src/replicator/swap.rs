@@ -15,7 +15,8 @@ use super::peer::Peer;
 use super::want::normal;
 use crate::ids::{FeedId, Instant, PeerId, Priority, Urgency};
 use crate::limits::{
-    BLOCK_COST, HURRY_MIN, LATE_TIMES, LOOK_EVERY, RUNS_MAX, SWAP_GAIN, SWAP_TIMES, SWAP_TRIAL,
+    BLOCK_COST, HURRY_MIN, LATE_TIMES, LOOK_EVERY, LOSS_PAUSE, RUNS_MAX, SWAP_GAIN, SWAP_TIMES,
+    TRIAL_BLOCKS,
 };
 use crate::wire::{Message, Runs};
 
@@ -56,7 +57,7 @@ impl Outlook {
         // Whose rate nobody knows is tried out.
         let (trial, each) = match (self.each, other.each) {
             (Some(each), _) => (tail, each),
-            (None, each) => (SWAP_TRIAL, each.unwrap_or_default()),
+            (None, each) => (TRIAL_BLOCKS, each.unwrap_or_default()),
         };
         let ours = Self { each: Some(each), ..*self };
         let theirs = other.each.unwrap_or_default();
@@ -90,9 +91,20 @@ impl Replicator {
         let (feed, other, split) = self.best_split(now, id, priority)?;
         let length = self.feeds.get(&feed)?.common_length(id)?;
         let (runs, urgency) = self.tail(id, other, feed, priority, split.blocks)?;
-        let link = self.peers.get_mut(&other)?.links.get_mut(&feed)?;
-        let taken = link.take_back(&runs);
+        let each = self.feeds.get(&feed)?.block_bytes() + BLOCK_COST;
+        let state = self.peers.get_mut(&other)?;
+        let outlook = outlook(now, state, each, priority);
+        let is_late = outlook.delay > 0;
+        if !split.is_safe {
+            // Some of it comes all the same, before anything else that it will be asked for.
+            state.busy_until = now + Duration::from_micros(outlook.finish(0));
+        }
+        let taken = state.links.get_mut(&feed)?.take_back(&runs);
+        let is_lost = is_late && state.owed() == 0;
         self.release_all(feed, &taken);
+        if is_lost {
+            self.lose(now, other);
+        }
         // In order: the tail of a tail is taken over in turn.
         let lease = Lease { runs: taken, urgency, hotswap: true, any_order: false };
         self.lease(now, id, feed, length, lease)
@@ -106,8 +118,8 @@ impl Replicator {
         priority: Priority,
     ) -> Option<(FeedId, PeerId, Split)> {
         let peer = self.peers.get(&id)?;
-        // Who was asked and never answered takes over nothing.
-        if peer.next_request > 0 && peer.blocks_in == 0 {
+        // Who was asked and never answered takes over nothing, nor who lost what it owed and sent nothing since.
+        if peer.next_request > 0 && peer.blocks_in == 0 || peer.losses > 0 {
             return None;
         }
         let mut best: Option<(FeedId, PeerId, Split)> = None;
@@ -269,10 +281,13 @@ fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> O
     let silent = micros(now.since(peer.last_progress));
     let delay = match (peer.owed(), each) {
         (0, _) => rtt,
+        // Who lost what it owed is not waited for until it sent something.
+        _ if peer.losses > 0 => silent + micros(LOSS_PAUSE),
         // Who never answered takes as long again as it took so far.
         (_, None) => silent.saturating_mul(2),
         (_, Some(each)) => silent.saturating_sub((each + rtt).saturating_mul(LATE_TIMES)),
     };
+    let delay = delay.max(micros(peer.busy_until.since(now)));
     Outlook { each, delay, owed, sent, is_last: false }
 }
 
@@ -347,6 +362,6 @@ mod tests {
         assert_eq!(fast.split(&peer(None, 0, 64, 64), 64).unwrap().blocks, 0);
         assert_eq!(fast.split(&peer(None, 2_000, 64, 64), 64).unwrap().blocks, 64);
         let unknown = peer(None, 0, 0, 0);
-        assert_eq!(unknown.split(&peer(Some(100), 0, 64, 0), 64).unwrap().blocks, SWAP_TRIAL);
+        assert_eq!(unknown.split(&peer(Some(100), 0, 64, 0), 64).unwrap().blocks, TRIAL_BLOCKS);
     }
 }

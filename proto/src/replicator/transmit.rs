@@ -25,18 +25,21 @@ impl Replicator {
         if self.peers.get(&id)?.faulted {
             return None;
         }
-        let control =
-            self.greet(id).or_else(|| self.tell(now, id)).or_else(|| self.next_request(now, id));
+        let control = self
+            .greet(now, id)
+            .or_else(|| self.tell(now, id))
+            .or_else(|| self.next_request(now, id));
         match control {
             Some(message) => Some(Frame { header: encode(&message), payload: Bytes::new() }),
             None => self.next_block(now, id),
         }
     }
 
-    fn greet(&mut self, id: PeerId) -> Option<Message> {
+    fn greet(&mut self, now: Instant, id: PeerId) -> Option<Message> {
         let is_limited = self.is_limited_for(self.peers.get(&id)?, Direction::Down);
         let peer = self.peers.get_mut(&id)?;
-        if !core::mem::replace(&mut peer.hello_sent, true) {
+        if peer.greeted_at.is_none() {
+            peer.greeted_at = Some(now);
             let credit = peer.greet(is_limited);
             return Some(Message::Hello(Hello {
                 version_min: *VERSIONS.start(),

@@ -5,7 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use core::num::NonZeroU32;
+use core::num::NonZeroU64;
 use core::ops::Range;
 
 use datnode_feed::limits::LENGTH_END;
@@ -125,7 +125,7 @@ fn request(request: &fb::Request<'_>) -> Option<Message> {
         id: RequestId(request.id()),
         length: length(request.length())?,
         priority: Priority(request.priority()),
-        due: NonZeroU32::new(request.due_ms()),
+        due: NonZeroU64::new(request.due_ms()),
         any_order: request.any_order(),
         wanted,
     };

@@ -1,7 +1,7 @@
 //! Messages to headers.
 
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
+use core::num::NonZeroU64;
 use core::ops::Range;
 
 use datnode_feed::Node;
@@ -90,7 +90,7 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
                 priority: request.priority.0,
                 blocks,
                 bytes: bytes.as_ref(),
-                due_ms: request.due.map_or(0, NonZeroU32::get),
+                due_ms: request.due.map_or(0, NonZeroU64::get),
                 any_order: request.any_order,
             };
             (fb::Body::Request, fb::Request::create(b, &args).as_union_value())

@@ -18,7 +18,7 @@
 //= table Upgrade { channel: uint; from: ulong; head: [ubyte] (required); nodes: [Node] (required); }
 //= table Request {
 //=   channel: uint; id: ulong; length: ulong; priority: ubyte;
-//=   blocks: [Run]; bytes: Run; due_ms: uint; any_order: bool;
+//=   blocks: [Run]; bytes: Run; due_ms: ulong; any_order: bool;
 //= }
 //= table Cancel { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Missing { channel: uint; id: ulong; blocks: [Run] (required); }
@@ -1404,9 +1404,9 @@ pub mod datnode {
                 args: &'args RequestArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Request<'bldr>> {
                 let mut builder = RequestBuilder::new(_fbb);
+                builder.add_due_ms(args.due_ms);
                 builder.add_length(args.length);
                 builder.add_id(args.id);
-                builder.add_due_ms(args.due_ms);
                 if let Some(x) = args.bytes {
                     builder.add_bytes(x);
                 }
@@ -1467,11 +1467,11 @@ pub mod datnode {
                 unsafe { self._tab.get::<Run>(Request::VT_BYTES, None) }
             }
             #[inline]
-            pub fn due_ms(&self) -> u32 {
+            pub fn due_ms(&self) -> u64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe { self._tab.get::<u32>(Request::VT_DUE_MS, Some(0)).unwrap() }
+                unsafe { self._tab.get::<u64>(Request::VT_DUE_MS, Some(0)).unwrap() }
             }
             #[inline]
             pub fn any_order(&self) -> bool {
@@ -1499,7 +1499,7 @@ pub mod datnode {
                         false,
                     )?
                     .visit_field::<Run>("bytes", Self::VT_BYTES, false)?
-                    .visit_field::<u32>("due_ms", Self::VT_DUE_MS, false)?
+                    .visit_field::<u64>("due_ms", Self::VT_DUE_MS, false)?
                     .visit_field::<bool>("any_order", Self::VT_ANY_ORDER, false)?
                     .finish();
                 Ok(())
@@ -1512,7 +1512,7 @@ pub mod datnode {
             pub priority: u8,
             pub blocks: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Run>>>,
             pub bytes: Option<&'a Run>,
-            pub due_ms: u32,
+            pub due_ms: u64,
             pub any_order: bool,
         }
         impl<'a> Default for RequestArgs<'a> {
@@ -1565,8 +1565,8 @@ pub mod datnode {
                 self.fbb_.push_slot_always::<&Run>(Request::VT_BYTES, bytes);
             }
             #[inline]
-            pub fn add_due_ms(&mut self, due_ms: u32) {
-                self.fbb_.push_slot::<u32>(Request::VT_DUE_MS, due_ms, 0);
+            pub fn add_due_ms(&mut self, due_ms: u64) {
+                self.fbb_.push_slot::<u64>(Request::VT_DUE_MS, due_ms, 0);
             }
             #[inline]
             pub fn add_any_order(&mut self, any_order: bool) {

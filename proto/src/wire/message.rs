@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
+use core::num::NonZeroU64;
 use core::ops::Range;
 
 use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
@@ -177,8 +177,8 @@ pub struct Request {
     pub length: u64,
     /// How urgent it is.
     pub priority: Priority,
-    /// In what time it should be there, in milliseconds from when it arrives; none is no matter when.
-    pub due: Option<NonZeroU32>,
+    /// When it should be there, in milliseconds since the asker said hello; none is no matter when.
+    pub due: Option<NonZeroU64>,
     /// Whether the blocks may come in any order; else they come in theirs.
     pub any_order: bool,
     /// Blocks, or the bytes whose blocks are wanted.

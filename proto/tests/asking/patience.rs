@@ -5,7 +5,7 @@ use std::time::Duration;
 use datnode_proto::limits::{
     ANNOUNCE_EVERY, ASKED_MAX, BLOCK_BYTES_GUESS, BLOCK_COST, BYTES_AGAIN, HURRY, HURRY_MIN,
     LIMIT_BURST, LIMIT_TURN, LOOK_EVERY, LOSS_PAUSE, MISSING_MAX, STALL, STALL_PAUSE, STALL_SLOW,
-    UNPROVEN_MAX,
+    TRIAL_BLOCKS, UNPROVEN_MAX,
 };
 use datnode_proto::wire::{Message, Request, Runs, Wanted, decode};
 use datnode_proto::{
@@ -235,9 +235,13 @@ fn proofs_that_lead_nowhere_hold_up_nobody_else_and_end_in_a_fault() {
     reader.want(vec![0..64], 0);
     for time in 0..=UNPROVEN_MAX {
         assert_eq!(reader.fault(), None, "{time}");
-        let request = reader.asks(PeerId(0)).remove(0).id;
-        for block in 0..10 {
-            reader.send(PeerId(0), request, block, Err(Failure::Unproven));
+        let Request { id, wanted, .. } = reader.asks(PeerId(0)).remove(0);
+        let Wanted::Blocks(runs) = wanted else { unreachable!("blocks are wanted") };
+        let blocks: Vec<u64> = runs.into_iter().flatten().take(10).collect();
+        // After a loss it is asked for little, until it sends what holds.
+        assert_eq!(blocks.len() as u64, if time == 0 { 10 } else { TRIAL_BLOCKS });
+        for block in blocks {
+            reader.send(PeerId(0), id, block, Err(Failure::Unproven));
         }
         reader.wait(STALL_PAUSE);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datnode_proto::limits::{HELD_LATELY, LOOK_EVERY, SWAP_GAIN, SWAP_TRIAL};
+use datnode_proto::limits::{HELD_LATELY, HURRY, LOOK_EVERY, SWAP_GAIN, TRIAL_BLOCKS};
 use datnode_proto::wire::{Request, Runs, Wanted};
 use datnode_proto::{Limits, Order, PeerId, Target, Want};
 
@@ -127,5 +127,31 @@ fn a_new_peer_is_tried_out_with_little() {
     }
     // The second one told nothing so far of which more was wanted.
     let taken = reader.blocks_asked(FAST);
-    assert!(taken.len() as u64 <= SWAP_TRIAL, "{taken:?}");
+    assert!(taken.len() as u64 <= TRIAL_BLOCKS, "{taken:?}");
+}
+
+#[test]
+fn who_stalls_is_left_alone_though_others_took_over_all_that_it_owed() {
+    let mut reader = Reader::measured(2);
+    reader.holds(SLOW, vec![0..16, 90..91]);
+    reader.select(linear(vec![0..16, 100..116], true));
+    let slow = reader.asks(SLOW).remove(0);
+    let fast = reader.asks(FAST).remove(0);
+    for block in 0..16 {
+        reader.wait(SWAP_GAIN / 2);
+        if block < 12 {
+            reader.send(SLOW, slow.id, block, Ok(block));
+        }
+        reader.send(FAST, fast.id, 100 + block, Ok(block));
+    }
+    // One of them is silent now; the other one takes over all of it before it would lose it for that alone.
+    let (silent, mut taken) = (reader.now, Vec::new());
+    while taken.len() < 4 {
+        reader.wait(LOOK_EVERY / 2);
+        taken.extend(reader.owed(FAST));
+        assert!(reader.now.since(silent) < HURRY / 2, "{taken:?}");
+    }
+    assert!(reader.withdraws(SLOW));
+    reader.select(linear(vec![90..91], true));
+    assert_eq!(reader.asked(2), [1], "the first one sent nothing since");
 }

@@ -5,6 +5,7 @@ use datnode_feed::{BlockIndex, leaf};
 use datnode_proto::limits::{
     BACKLOG_MAX, BLOCK_COST, CREDIT_MAX, CREDIT_START, DISK_PAUSE, LATE_REQUESTS_MAX,
     PAYLOAD_BYTES_MAX, READ_AHEAD_BYTES, READ_BYTES_MAX, SIBLING_COST, STALL, STALL_PAUSE,
+    TRIAL_BLOCKS,
 };
 use datnode_proto::wire::{Message, Wanted};
 use datnode_proto::{Done, Failure, Fault, Job, Order, Priority, RequestId, Target, Want};
@@ -49,19 +50,19 @@ fn answers_that_a_close_made_vain_hold_nothing_back() {
 fn a_peer_that_was_frozen_twice_may_answer_everything_it_was_asked() {
     let mut victim = Victim::new(0..0);
     victim.want_ten();
-    let mut asked = vec![victim.ask()];
+    let mut asked = vec![(victim.ask(), 10)];
     let mut now = NOW;
     for _ in 0..2 {
-        // It stalls, is left alone, and is asked anew.
+        // It stalls, is left alone, and is asked anew, for little.
         for span in [STALL, STALL_PAUSE] {
             now = now + span;
             victim.replicator.handle_timeout(now);
         }
-        asked.push(victim.ask());
+        asked.push((victim.ask(), TRIAL_BLOCKS));
     }
     let mut stored = 0;
-    for request in asked {
-        for block in 0..10 {
+    for (request, blocks) in asked {
+        for block in 0..blocks {
             victim.send(request, block, Bytes::from_static(b"block"));
             stored += victim.store(0);
         }

@@ -102,9 +102,11 @@ impl Scene {
         let at_server = log.iter().filter(|passed| passed.host == server);
         let request = at_server.clone().find(|passed| is_request(passed));
         let asked_at = request.map_or(began + source.latency, |request| request.at);
-        let begun = at_server.filter(|passed| passed.way == Way::Left && passed.at >= asked_at);
-        let blocks = begun.filter(|passed| passed.what.block().is_some());
-        let others = blocks.take_while(|passed| !is_it(passed)).count() as u64;
+        // It may have been on its way already.
+        let begun = at_server.filter(|passed| passed.way == Way::Left);
+        let blocks = begun.take_while(|passed| !is_it(passed));
+        let after = blocks.filter(|passed| passed.what.block().is_some() && passed.at >= asked_at);
+        let others = after.count() as u64;
         let asked = log.iter().position(|passed| passed.peer == ours && is_request(passed));
         log[..asked.unwrap_or(0)].iter().for_each(|passed| self.account(passed));
         let (granted, used) = self.credit[&ours];
