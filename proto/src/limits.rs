@@ -58,6 +58,10 @@ pub const CREDIT_MAX: u64 = 16 << 20;
 pub const BACKLOG_MAX: u64 = 8 << 20;
 /// How much of its rate a peer is leased.
 pub const LEASE_TIME: Duration = Duration::from_secs(2);
+/// The lease is no more than such a part of a peer's share of what is missing, so that whoever is done sooner finds more to do.
+pub const LEASE_PARTS: u64 = 4;
+/// But for what it sends in a round trip and this.
+pub const LEASE_TIME_LEAST: Duration = Duration::from_millis(100);
 /// The lease, in bytes, while a peer's rate is not known.
 pub const LEASE_BYTES_UNKNOWN: u64 = 1 << 20;
 /// The most bytes leased to one peer.

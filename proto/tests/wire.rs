@@ -46,6 +46,7 @@ fn messages() -> Vec<Message> {
         },
         Message::Cancel { channel, id, blocks: vec![] },
         Message::Missing { channel, id, blocks: vec![2..3] },
+        Message::Elsewhere { channel, id, blocks: vec![2..3] },
         Message::Block { channel, id, block: BlockIndex(8), siblings: vec![node(b"c")] },
         Message::Credit { total: u64::MAX },
         Message::Accuse {
@@ -70,7 +71,7 @@ fn every_message_survives() {
 }
 
 /// The names of the messages, as SPEC 6.6 has them.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "Hello",
     "Open",
     "Reject",
@@ -83,6 +84,7 @@ const NAMES: [&str; 15] = [
     "Request, due",
     "Cancel",
     "Missing",
+    "Elsewhere",
     "Block",
     "Credit",
     "Accuse",

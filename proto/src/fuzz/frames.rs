@@ -54,6 +54,7 @@ fn messages() -> Vec<Message> {
         Message::Request { channel, request: request(Wanted::Bytes(10..90)) },
         Message::Cancel { channel, id, blocks: vec![] },
         Message::Missing { channel, id, blocks: vec![2..3] },
+        Message::Elsewhere { channel, id, blocks: vec![2..3] },
         Message::Block { channel, id, block: BlockIndex(8), siblings: nodes },
         Message::Credit { total: u64::MAX },
         Message::Accuse { channel, accusation: Box::new(sample.accusation.clone()) },

@@ -258,8 +258,11 @@ impl World {
                 Message::Cancel { channel, id, blocks }
             }
             19 => {
-                let (id, _) = self.read_asked(input)?;
-                Message::Missing { channel, id, blocks: read_runs(input, BLOCKS)? }
+                let ((id, _), blocks) = (self.read_asked(input)?, read_runs(input, BLOCKS)?);
+                match input.u8()? % 2 {
+                    0 => Message::Missing { channel, id, blocks },
+                    _ => Message::Elsewhere { channel, id, blocks },
+                }
             }
             20 | 21 => return self.read_block(channel, input),
             22 => Message::Credit { total: input.varint()? },

@@ -57,6 +57,9 @@ pub(super) struct Link {
     /// The requests that blocks are owed under.
     pub(super) requests: BTreeMap<RequestId, BlockRequest>,
     pub(super) missing: Vec<(RequestId, Runs)>,
+    /// What of its requests the peer is to look for elsewhere, and what it ever was.
+    pub(super) elsewhere: Vec<(RequestId, Runs)>,
+    pub(super) deferred: Bitfield,
     /// What was sent on this stream: its proofs' nodes are known to the peer.
     pub(super) sent: Bitfield,
     /// What is being read, and will have been sent before anything that is no more urgent.
@@ -133,6 +136,8 @@ impl Link {
             cancels: Vec::new(),
             requests: BTreeMap::new(),
             missing: Vec::new(),
+            elsewhere: Vec::new(),
+            deferred: Bitfield::default(),
             sent: Bitfield::default(),
             reading: Bitfield::default(),
         }
@@ -145,7 +150,14 @@ impl Link {
 
     /// Returns how many bytes its sets of blocks take.
     pub(super) fn footprint(&self) -> usize {
-        let sets = [&self.announced, &self.asked, &self.cancelled, &self.sent, &self.reading];
+        let sets = [
+            &self.announced,
+            &self.asked,
+            &self.cancelled,
+            &self.sent,
+            &self.reading,
+            &self.deferred,
+        ];
         sets.map(Bitfield::bytes).iter().sum()
     }
 
@@ -224,6 +236,11 @@ impl Link {
             self.announced_changes = None;
         }
         Some((request, blocks))
+    }
+
+    /// Returns how many refusals wait to be said.
+    pub(super) fn refusals(&self) -> usize {
+        self.missing.len() + self.elsewhere.len()
     }
 
     /// Tells whether we said to hold all of these blocks.

@@ -43,7 +43,7 @@ impl Replicator {
 impl Peer {
     fn check(&self) {
         assert!(self.theirs.len() + self.rejects.len() <= CHANNELS_MAX, "channels are bounded");
-        let refusals: usize = self.links.values().map(|link| link.missing.len()).sum();
+        let refusals: usize = self.links.values().map(super::channel::Link::refusals).sum();
         assert!(refusals <= 2 * QUESTIONS_MAX + READS_MAX, "refusals are bounded");
         let most = cost(PAYLOAD_BYTES_MAX, datnode_feed::LEVELS_MAX);
         assert!(self.arrived < self.granted + most, "the credit is kept");

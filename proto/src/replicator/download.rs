@@ -18,8 +18,8 @@ use super::runs::RunSet;
 use super::want::{Open, Order, normal};
 use crate::ids::{Class, FeedId, Instant, PeerId, Priority, RequestId, Urgency, WantId};
 use crate::limits::{
-    ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, RUNS_MAX,
-    TRIAL_BLOCKS,
+    ASKED_MAX, BLOCK_COST, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MAX, LEASE_BLOCKS_MIN, LEASE_PARTS,
+    RUNS_MAX, TRIAL_BLOCKS,
 };
 use crate::wire::{Message, Request, Runs, Wanted};
 
@@ -132,7 +132,12 @@ impl Replicator {
             0 => (least, LEASE_BLOCKS_MAX),
             _ => (1, TRIAL_BLOCKS),
         };
-        let lease = (lease / (feed.block_bytes() + BLOCK_COST)).clamp(least, most);
+        let each = feed.block_bytes() + BLOCK_COST;
+        let is_shared = want.order == Order::Rarest && peer.rate.bytes_per_second() > 0;
+        let part = is_shared.then(|| self.part(peer, rank.feed, want.missing, each));
+        let part = part.unwrap_or(most);
+        let (least, most) = (least.min(part), most.min(part));
+        let lease = (lease / each).clamp(least, most);
         let owed = peer.owed_from(rank.urgency.priority);
         Some((if owed > lease / 2 { 0 } else { (lease - owed).max(least) }, least))
     }
@@ -169,9 +174,20 @@ impl Replicator {
             return None;
         }
         let want = self.feeds.get_mut(&rank.feed)?.wants.get_mut(position)?;
-        want.served += runs.iter().map(|run| run.end - run.start).sum::<u64>();
+        want.served += count(&runs);
         let lease = Lease { runs, urgency: rank.urgency, hotswap, any_order };
         self.lease(now, id, rank.feed, length, lease)
+    }
+
+    /// Returns how many blocks of a feed a peer is to owe at most when so many are missing: the rest is left to whoever needs work.
+    fn part(&self, peer: &Peer, feed_id: FeedId, missing: u64, each: u64) -> u64 {
+        let helps = |peer: &Peer| {
+            peer.paused_until.is_none()
+                && peer.links.get(&feed_id).is_some_and(|link| link.is_live())
+        };
+        let helpers = self.peers.values().filter(|peer| helps(peer)).count() as u64;
+        let parts = if helpers > 1 { LEASE_PARTS * helpers } else { 1 };
+        (missing / parts).max(peer.rate.lease_least() / each).max(2)
     }
 
     /// Asks a peer for the bytes of a want, unless somebody else is asked for them and is not late.
@@ -300,6 +316,10 @@ impl Replicator {
     fn tie_seed(&self) -> u64 {
         u64::from_le_bytes(*self.seed.first_chunk().expect("a seed has 32 bytes"))
     }
+}
+
+fn count(runs: &Runs) -> u64 {
+    runs.iter().map(|run| run.end - run.start).sum()
 }
 
 fn request_of(

@@ -39,6 +39,8 @@ pub(super) struct Feed {
     taken_back: RunSet,
     /// What we gave away, or somebody else says to hold: a new drive gives each block once before any of them twice.
     pub(super) spread: Bitfield,
+    /// Below this block there is none that we hold and nobody got.
+    spread_end: u64,
     /// How often blocks were lost or taken back.
     released: u64,
     /// How often holders told of something.
@@ -99,6 +101,7 @@ impl Feed {
             assigned: Bitfield::default(),
             taken_back: RunSet::default(),
             spread: Bitfield::default(),
+            spread_end: 0,
             released: 0,
             news: 0,
             regions: Regions::default(),
@@ -239,9 +242,12 @@ impl Feed {
     ) -> Runs {
         let shape = (self.length, self.block_bytes());
         let Self { have, assigned, holders, wants, regions, news, released, .. } = self;
-        let (Some(want), Some(holder)) = (wants.get_mut(want), holders.get(&peer)) else {
-            return Runs::new();
-        };
+        let Some(want) = wants.get_mut(want) else { return Runs::new() };
+        if want.order == Order::Rarest {
+            let all = holders.values().filter(|holder| holder.heard).map(|holder| &holder.have);
+            regions.rank(now, shape, *news, all, seed);
+        }
+        let Some(holder) = holders.get_mut(&peer) else { return Runs::new() };
         let picture = Picture { have, assigned, theirs: &holder.have, length };
         match want.order {
             Order::Linear => {
@@ -251,12 +257,28 @@ impl Feed {
             }
             Order::Bisect => want.bisection.pick(&want.runs, picture, budget, *released),
             Order::Rarest => {
-                let all = holders.values().filter(|holder| holder.heard).map(|holder| &holder.have);
-                regions.rank(now, shape, *news, all, seed);
-                let stamp = (holder.told, *released);
-                rarest(want, regions, picture, (peer, stamp), budget)
+                if let Some(rather) = &holder.rather {
+                    let peer = (peer, (holder.told, *released));
+                    let picked =
+                        rarest(want, regions, Picture { theirs: rather, ..picture }, peer, budget);
+                    if !picked.is_empty() {
+                        return picked;
+                    }
+                    // Nothing else is wanted from it.
+                    *released += 1;
+                    holder.rather = None;
+                }
+                let peer = (peer, (holder.told, *released));
+                let picture = Picture { have, assigned, theirs: &holder.have, length };
+                rarest(want, regions, picture, peer, budget)
             }
         }
+    }
+
+    /// Tells whether we hold all blocks up to one that nobody else has or was given.
+    pub(super) fn has_own(&mut self) -> bool {
+        self.spread_end = self.spread.first_clear(self.spread_end);
+        self.spread_end < self.length && self.have.contains(self.spread_end)
     }
 
     /// Notes that a block is held now; returns the wants that are done with it.

@@ -20,6 +20,10 @@ pub(super) struct Holder {
     pub(super) head: Option<SignedHead>,
     pub(super) standing: Standing,
     pub(super) have: Bitfield,
+    /// What of that it would rather give than the rest, which others may have: as long as any of it is wanted from it.
+    pub(super) rather: Option<Bitfield>,
+    /// What it ever said that others have.
+    deferred: Bitfield,
     /// Whether it told us at all.
     pub(super) heard: bool,
     /// Whether the store holds a head of it against ours, which may be an older one.
@@ -56,6 +60,8 @@ impl Holder {
             head: None,
             standing: Standing::Unknown,
             have: Bitfield::new(),
+            rather: None,
+            deferred: Bitfield::new(),
             heard: false,
             comparing: false,
             told: 0,
@@ -85,16 +91,32 @@ impl Holder {
         self.length = self.length.max(length);
         // Blocks beyond the peer's own head cannot be held, and nobody holds blocks beyond the limit.
         let end = length.min(HELD_END);
-        for run in part(held, 0..self.known.min(end)) {
-            self.have.set_range(run);
-        }
-        for run in part(lost, 0..self.known) {
-            self.have.clear_range(run);
+        for have in [Some(&mut self.have), self.rather.as_mut()].into_iter().flatten() {
+            for run in part(held, 0..self.known.min(end)) {
+                have.set_range(run);
+            }
+            for run in part(lost, 0..self.known) {
+                have.clear_range(run);
+            }
         }
         part(held, self.known..end).for_each(|run| self.beyond.insert(run));
         part(lost, self.known..HELD_END).for_each(|run| self.beyond.remove(run));
         // Who holds more pieces than this of what we cannot verify yet is believed to hold less.
         self.beyond.truncate(BEYOND_RUNS_MAX);
+    }
+
+    /// The peer would rather give something else than these blocks; tells of which that is the first time.
+    pub(super) fn defer(&mut self, blocks: &[u64]) {
+        let rather = self.rather.get_or_insert_with(|| self.have.clone());
+        for block in blocks {
+            rather.clear(*block);
+            self.deferred.set(*block);
+        }
+    }
+
+    /// Tells whether it said already that others have a block.
+    pub(super) fn has_deferred(&self, block: u64) -> bool {
+        self.deferred.contains(block)
     }
 
     /// Notes the answer to a comparison; what cannot be told is asked again only when more of the tree is known.
@@ -128,7 +150,9 @@ impl Holder {
     pub(super) fn advance(&mut self, known: u64) {
         let known = known.min(HELD_END).max(self.known);
         let below = self.beyond.take_below(known);
-        below.into_iter().for_each(|run| self.have.set_range(run));
+        for have in [Some(&mut self.have), self.rather.as_mut()].into_iter().flatten() {
+            below.iter().for_each(|run| have.set_range(run.clone()));
+        }
         self.known = known;
     }
 }

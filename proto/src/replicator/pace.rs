@@ -104,7 +104,9 @@ pub(super) fn work(message: &Message, length: u64, feeds: usize, peers: usize) -
             Wanted::Blocks(runs) => of_runs(runs),
             Wanted::Bytes(_) => TALK_SEEK,
         },
-        Message::Cancel { blocks, .. } | Message::Missing { blocks, .. } => of_runs(blocks),
+        Message::Cancel { blocks, .. }
+        | Message::Missing { blocks, .. }
+        | Message::Elsewhere { blocks, .. } => of_runs(blocks),
     };
     let others = match message.concern() {
         Concern::Sender => 0,
@@ -158,7 +160,8 @@ mod tests {
             (request(Wanted::Blocks(vec![0..end])), 11),
             (request(Wanted::Bytes(0..1)), TALK_SEEK),
             (Message::Cancel { channel, id, blocks: pieces.clone() }, 100),
-            (Message::Missing { channel, id, blocks: pieces }, 100 + 5 * TALK_PEER),
+            (Message::Missing { channel, id, blocks: pieces.clone() }, 100 + 5 * TALK_PEER),
+            (Message::Elsewhere { channel, id, blocks: pieces }, 100 + 5 * TALK_PEER),
         ] {
             assert_eq!(work(&message, end, 3, 5), TALK_FRAME + beside, "{message:?}");
         }

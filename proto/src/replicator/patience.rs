@@ -142,6 +142,6 @@ impl Replicator {
         // Who is slow and alone is not asked for the same again before it can have sent it.
         let steady = (peer.gap * 3).clamp(STALL, STALL_SLOW);
         let least = if helped { hurry.max(peer.gap * 2).min(STALL) } else { steady };
-        peer.rate.rtt_min().map_or(least, |rtt| least.max(rtt * 4))
+        least.max(peer.rate.rtt() * 4)
     }
 }

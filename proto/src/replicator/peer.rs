@@ -294,7 +294,7 @@ impl Peer {
 
     /// Tells whether too many refusals wait for the peer to take them.
     pub(super) fn is_deaf(&self) -> bool {
-        self.links.values().map(|link| link.missing.len()).sum::<usize>() >= QUESTIONS_MAX
+        self.links.values().map(Link::refusals).sum::<usize>() >= QUESTIONS_MAX
     }
 
     /// Counts a refusal; tells whether the peer should be left alone for a while.

@@ -1,11 +1,14 @@
 //! How fast a peer delivers, and how far away it is.
+//!
+//! A round trip is taken whenever a peer is asked that owes nothing: what waits for the same line of ours counts, what it has to
+//! send first does not.
 
 use core::time::Duration;
 
 use crate::ids::Instant;
 use crate::limits::{
     CREDIT_MAX, CREDIT_MIN, CREDIT_START, LEASE_BYTES_DUE, LEASE_BYTES_MAX, LEASE_BYTES_UNKNOWN,
-    LEASE_TIME, LEASE_TIME_DUE, TURNAROUND,
+    LEASE_TIME, LEASE_TIME_DUE, LEASE_TIME_LEAST, TURNAROUND,
 };
 
 /// How long bytes are counted before they become a sample, at least.
@@ -20,6 +23,8 @@ pub(super) struct Rate {
     /// Whether it was a quarter more in the last sample than before: the credit may be what holds it back.
     is_growing: bool,
     rtt_min: Option<Duration>,
+    /// A moving average of the time from a request to its first answer, of late.
+    rtt: Duration,
     since: Option<Instant>,
     bytes: u64,
     /// The most bytes that came in less time than a sample takes.
@@ -52,6 +57,7 @@ impl Rate {
 
     pub(super) fn answered(&mut self, after: Duration) {
         let least = self.rtt_min.map_or(after, |least| least.min(after));
+        self.rtt = self.rtt_min.map_or(after, |_| self.rtt / 2 + after / 2);
         self.rtt_min = Some(least);
     }
 
@@ -67,23 +73,35 @@ impl Rate {
         }
     }
 
+    /// Returns how long it takes from a request to its first answer, of late.
+    pub(super) fn rtt(&self) -> Duration {
+        self.rtt
+    }
+
     pub(super) fn rtt_min(&self) -> Option<Duration> {
         self.rtt_min
     }
 
-    /// Returns how many bytes may be on the way to us: what comes in 1.25 × the least round trip, or twice that while the rate
-    /// grows, and the time that both ends take to notice, within bounds.
+    /// Returns how many bytes may be on the way to us: what comes in 1.25 × the round trip, or twice that while the rate grows,
+    /// and the time that both ends take to notice, within bounds.
     pub(super) fn credit(&self) -> u64 {
         match self.rtt_min {
-            Some(rtt) if self.bytes_per_second > 0 => {
+            Some(_) if self.bytes_per_second > 0 => {
                 let times = if self.is_growing { 10 } else { 5 };
-                let under_way = rtt.saturating_mul(times) / 4 + TURNAROUND;
+                let under_way = self.rtt.saturating_mul(times) / 4 + TURNAROUND;
                 let micros = u64::try_from(under_way.as_micros()).unwrap_or(u64::MAX);
                 let product = self.bytes_per_second.saturating_mul(micros) / 1_000_000;
                 product.clamp(CREDIT_MIN, CREDIT_MAX)
             }
             _ => CREDIT_START,
         }
+    }
+
+    /// Returns how many bytes a peer has to owe so that it does not run dry.
+    pub(super) fn lease_least(&self) -> u64 {
+        let time = (LEASE_TIME_LEAST + self.rtt).min(LEASE_TIME);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.bytes_per_second_min().saturating_mul(micros) / 1_000_000
     }
 
     /// Returns how many bytes to lease to this peer, less of what is due at some time.

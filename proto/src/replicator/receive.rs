@@ -139,6 +139,11 @@ impl Replicator {
                 self.missing(now, id, feed, request, &blocks);
                 Ok(())
             }
+            Message::Elsewhere { channel, id: request, blocks } => {
+                let feed = self.feed_of(id, channel)?;
+                self.elsewhere(now, id, feed, request, &blocks);
+                Ok(())
+            }
             Message::Block { channel, id: request, block, siblings } => {
                 let feed = self.feed_of(id, channel)?;
                 self.arrived(now, id, feed, request, block, siblings, payload)
@@ -361,6 +366,42 @@ impl Replicator {
         if pause {
             peer.paused_until = Some(now + STALL_PAUSE);
         }
+        self.release_all(feed_id, &gone);
+    }
+
+    /// A peer would rather give something else than what was asked for; once for each block.
+    fn elsewhere(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        feed_id: FeedId,
+        request: RequestId,
+        blocks: &Runs,
+    ) {
+        let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id))
+        else {
+            return;
+        };
+        let (Some(link), Some(holder)) = (peer.links.get_mut(&feed_id), feed.holders.get_mut(&id))
+        else {
+            return;
+        };
+        let mut deferred = Vec::new();
+        for run in blocks {
+            let asked =
+                link.asked.iter_ones(run.clone()).filter(|block| !holder.has_deferred(*block));
+            for block in asked.collect::<Vec<_>>() {
+                if link.settle(request, block) {
+                    deferred.push(block);
+                }
+            }
+        }
+        if deferred.is_empty() {
+            return;
+        }
+        holder.defer(&deferred);
+        peer.last_progress = now;
+        let gone = deferred.into_iter().map(|block| block..block + 1).collect();
         self.release_all(feed_id, &gone);
     }
 

@@ -35,6 +35,14 @@ struct Outlook {
     is_last: bool,
 }
 
+/// How much of what one peer owes another one could take over.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tail {
+    blocks: u64,
+    /// How many of them cannot be on their way: they are the last ones.
+    safe: u64,
+}
+
 /// How many blocks of a tail are taken over, and when all would be here with and without that, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Split {
@@ -52,8 +60,9 @@ impl Outlook {
         self.delay.saturating_add(self.each.unwrap_or_default().saturating_mul(blocks))
     }
 
-    /// Splits what the other one owes so that both are done at the same time; `tail` is how much of it may be moved.
-    fn split(&self, other: &Self, tail: u64) -> Option<Split> {
+    /// Splits what the other one owes so that both are done at the same time.
+    fn split(&self, other: &Self, tail: Tail) -> Option<Split> {
+        let Tail { blocks: tail, safe } = tail;
         // Whose rate nobody knows is tried out.
         let (trial, each) = match (self.each, other.each) {
             (Some(each), _) => (tail, each),
@@ -65,7 +74,6 @@ impl Outlook {
         let lead = before.checked_sub(ours.finish(0))?;
         // Rounded: half a block more or less is no matter, the last one is.
         let fair = (lead + (each + theirs) / 2).checked_div(each + theirs).unwrap_or(tail);
-        let safe = other.owed.saturating_sub(other.sent);
         let all = fair.min(tail).min(trial);
         let is_far_sooner = ours.finish(tail).saturating_mul(SWAP_TIMES) < before;
         // First what need not come twice, and the rest only if it is late or the last.
@@ -141,12 +149,13 @@ impl Replicator {
                 if self.was_held(other, now) {
                     continue;
                 }
-                let tail = self.tail_blocks(id, *other_id, *feed_id, priority);
-                if tail == 0 {
+                let theirs = Outlook { is_last, ..outlook(now, other, each, priority) };
+                let last = theirs.owed - theirs.sent;
+                let tail = self.tail_of(id, *other_id, *feed_id, priority, last);
+                if tail.blocks == 0 {
                     continue;
                 }
                 may_change = true;
-                let theirs = Outlook { is_last, ..outlook(now, other, each, priority) };
                 let gain = ours.delay + micros(SWAP_GAIN);
                 let split = ours.split(&theirs, tail).filter(|split| {
                     split.blocks > 0 && split.after.saturating_add(gain) <= split.before
@@ -173,10 +182,22 @@ impl Replicator {
         missing.max().is_none_or(|missing| missing <= owed)
     }
 
-    /// Returns how many blocks a peer could take over from another one.
-    fn tail_blocks(&self, id: PeerId, other: PeerId, feed: FeedId, priority: Priority) -> u64 {
-        let runs = self.movable(id, other, feed, priority);
-        runs.into_iter().flatten().map(|(_, run)| run.end - run.start).sum()
+    /// Returns how many blocks a peer could take over from another one, of which the `last` ones are not on their way.
+    fn tail_of(
+        &self,
+        id: PeerId,
+        other: PeerId,
+        feed: FeedId,
+        priority: Priority,
+        last: u64,
+    ) -> Tail {
+        let mut tail = Tail::default();
+        for (_, run, behind) in self.movable(id, other, feed, priority).into_iter().flatten() {
+            let blocks = run.end - run.start;
+            tail.blocks += blocks;
+            tail.safe += last.saturating_sub(behind).min(blocks);
+        }
+        tail
     }
 
     /// Returns the last blocks that another peer owes and this one holds.
@@ -189,7 +210,7 @@ impl Replicator {
         mut count: u64,
     ) -> Option<(Runs, Urgency)> {
         let (mut runs, mut urgency) = (Runs::new(), None);
-        for (request, run) in self.movable(id, other, feed, priority)?.take(RUNS_MAX) {
+        for (request, run, _) in self.movable(id, other, feed, priority)?.take(RUNS_MAX) {
             let start = run.end - count.min(run.end - run.start);
             count -= run.end - start;
             runs.push(start..run.end);
@@ -201,25 +222,37 @@ impl Replicator {
         Some((normal(runs), urgency?))
     }
 
-    /// Returns what another peer owes at a priority, may lose, and this one could send: the last one first.
+    /// Returns what another peer owes at a priority, may lose, and this one could send: the last one first, each with the
+    /// number of blocks that the other one sends after it.
     fn movable<'a>(
         &'a self,
         id: PeerId,
         other: PeerId,
         feed: FeedId,
         priority: Priority,
-    ) -> Option<impl Iterator<Item = (&'a BlockRequest, Range<u64>)> + 'a> {
+    ) -> Option<impl Iterator<Item = (&'a BlockRequest, Range<u64>, u64)> + 'a> {
         let feed_of = self.feeds.get(&feed)?;
         let length = feed_of.common_length(id)?;
         let theirs = &feed_of.holders.get(&id)?.have;
         let link = self.peers.get(&other)?.links.get(&feed)?;
-        let may =
-            move |request: &&BlockRequest| request.hotswap && request.urgency.priority == priority;
-        let requests = link.requests.values().rev().filter(may);
-        Some(requests.flat_map(move |request| {
-            let runs = request.rest.backwards().map(move |run| run.start..run.end.min(length));
-            let held = |run| theirs.runs_in(run).collect::<Runs>().into_iter().rev();
-            runs.flat_map(held).map(move |run| (request, run))
+        let is_of = move |request: &&BlockRequest| request.urgency.priority == priority;
+        let mut behind = 0;
+        let runs = link
+            .requests
+            .values()
+            .rev()
+            .filter(is_of)
+            .flat_map(|request| request.rest.backwards().map(move |run| (request, run)));
+        let runs = runs.map(move |(request, run)| {
+            behind += run.end - run.start;
+            (request, run, behind)
+        });
+        Some(runs.filter(|(request, ..)| request.hotswap).flat_map(move |(request, run, from)| {
+            let held: Runs = theirs.runs_in(run.start..run.end.min(length)).collect();
+            held.into_iter().rev().map(move |part| {
+                let behind = from - (part.end - run.start);
+                (request, part, behind)
+            })
         }))
     }
 
@@ -285,7 +318,10 @@ fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> O
         _ if peer.losses > 0 => silent + micros(LOSS_PAUSE),
         // Who never answered takes as long again as it took so far.
         (_, None) => silent.saturating_mul(2),
-        (_, Some(each)) => silent.saturating_sub((each + rtt).saturating_mul(LATE_TIMES)),
+        (_, Some(each)) => {
+            let usual = each + micros(peer.rate.rtt());
+            silent.saturating_sub(usual.saturating_mul(LATE_TIMES))
+        }
     };
     let delay = delay.max(micros(peer.busy_until.since(now)));
     Outlook { each, delay, owed, sent, is_last: false }
@@ -305,38 +341,44 @@ mod tests {
         Outlook { each, delay, owed, sent, is_last: true }
     }
 
+    /// Splits what `other` owes of which the last `tail` may be moved.
+    fn split(ours: &Outlook, other: &Outlook, tail: u64) -> Option<Split> {
+        let safe = (other.owed - other.sent).min(tail);
+        ours.split(other, Tail { blocks: tail, safe })
+    }
+
     #[test]
     fn a_tail_is_split_so_that_both_are_done_at_once() {
         let (fast, slow) = (peer(Some(10), 50, 0, 0), peer(Some(90), 0, 100, 3));
-        let split = fast.split(&slow, 100).unwrap();
-        assert_eq!(split, Split { blocks: 90, is_safe: true, before: 9_000, after: 950 });
+        let first = split(&fast, &slow, 100).unwrap();
+        assert_eq!(first, Split { blocks: 90, is_safe: true, before: 9_000, after: 950 });
         let equal = peer(Some(90), 50, 0, 0);
-        assert_eq!(equal.split(&slow, 100).unwrap().blocks, 50);
-        assert_eq!(equal.split(&slow, 20).unwrap().blocks, 20, "no more than it holds");
+        assert_eq!(split(&equal, &slow, 100).unwrap().blocks, 50);
+        assert_eq!(split(&equal, &slow, 20).unwrap().blocks, 20, "no more than it holds");
         let busy = peer(Some(90), 0, 200, 3);
-        assert_eq!(busy.split(&slow, 100), None);
+        assert_eq!(split(&busy, &slow, 100), None);
     }
 
     #[test]
     fn what_may_be_on_its_way_is_left_to_an_equal_peer_and_taken_by_a_far_faster_one() {
         let equal = peer(Some(100), 0, 0, 0);
-        assert_eq!(equal.split(&peer(Some(100), 0, 10, 8), 10).unwrap().blocks, 2);
-        assert_eq!(equal.split(&peer(Some(100), 0, 10, 10), 10).unwrap().blocks, 0);
+        assert_eq!(split(&equal, &peer(Some(100), 0, 10, 8), 10).unwrap().blocks, 2);
+        assert_eq!(split(&equal, &peer(Some(100), 0, 10, 10), 10).unwrap().blocks, 0);
         let fast = peer(Some(5), 0, 0, 0);
-        assert_eq!(fast.split(&peer(Some(100), 0, 10, 10), 10).unwrap().blocks, 10);
+        assert_eq!(split(&fast, &peer(Some(100), 0, 10, 10), 10).unwrap().blocks, 10);
         // One that is silent is as late as it was, and the last block is not left to it.
-        assert_eq!(equal.split(&peer(Some(100), 5_000, 1, 1), 1).unwrap().blocks, 1);
+        assert_eq!(split(&equal, &peer(Some(100), 5_000, 1, 1), 1).unwrap().blocks, 1);
     }
 
     #[test]
     fn blocks_come_twice_only_if_they_are_late_or_the_last_and_much_sooner() {
         let fast = |each| peer(Some(each), 0, 0, 0);
         let slow = Outlook { is_last: false, ..peer(Some(100), 0, 10, 10) };
-        assert_eq!(fast(1).split(&slow, 10).unwrap().blocks, 0);
-        assert_eq!(fast(1).split(&Outlook { delay: 1, ..slow }, 10).unwrap().blocks, 10);
+        assert_eq!(split(&fast(1), &slow, 10).unwrap().blocks, 0);
+        assert_eq!(split(&fast(1), &Outlook { delay: 1, ..slow }, 10).unwrap().blocks, 10);
         let last = Outlook { is_last: true, ..slow };
-        assert_eq!(fast(100 / SWAP_TIMES - 1).split(&last, 10).unwrap().blocks, 7);
-        assert_eq!(fast(100 / SWAP_TIMES + 1).split(&last, 10).unwrap().blocks, 0);
+        assert_eq!(split(&fast(100 / SWAP_TIMES - 1), &last, 10).unwrap().blocks, 7);
+        assert_eq!(split(&fast(100 / SWAP_TIMES + 1), &last, 10).unwrap().blocks, 0);
     }
 
     #[test]
@@ -359,9 +401,9 @@ mod tests {
     #[test]
     fn who_never_answered_is_late_by_the_time_it_took() {
         let fast = peer(Some(5), 0, 0, 0);
-        assert_eq!(fast.split(&peer(None, 0, 64, 64), 64).unwrap().blocks, 0);
-        assert_eq!(fast.split(&peer(None, 2_000, 64, 64), 64).unwrap().blocks, 64);
+        assert_eq!(split(&fast, &peer(None, 0, 64, 64), 64).unwrap().blocks, 0);
+        assert_eq!(split(&fast, &peer(None, 2_000, 64, 64), 64).unwrap().blocks, 64);
         let unknown = peer(None, 0, 0, 0);
-        assert_eq!(unknown.split(&peer(Some(100), 0, 64, 0), 64).unwrap().blocks, TRIAL_BLOCKS);
+        assert_eq!(split(&unknown, &peer(Some(100), 0, 64, 0), 64).unwrap().blocks, TRIAL_BLOCKS);
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use datnode_feed::levels;
 
 use super::Replicator;
+use super::feed::Feed;
 use super::gate::Direction;
 use super::holder::{Holder, Standing};
 use super::peer::cost;
@@ -67,6 +68,12 @@ impl Replicator {
     fn tell(&mut self, now: Instant, id: PeerId) -> Option<Message> {
         let is_limited = self.is_limited_for(self.peers.get(&id)?, Direction::Down);
         let peer = self.peers.get_mut(&id)?;
+        // Before more credit, with which it would be sent all the same.
+        for link in peer.links.values_mut().filter(|link| link.is_live()) {
+            if let Some((id, blocks)) = link.cancels.pop() {
+                return Some(Message::Cancel { channel: link.ours, id, blocks });
+            }
+        }
         if let Some(grant) = peer.grant(is_limited) {
             return Some(grant);
         }
@@ -84,11 +91,11 @@ impl Replicator {
             if let Some((request, blocks)) = link.next_missing() {
                 return Some(Message::Missing { channel, id: request, blocks });
             }
+            if let Some((request, blocks)) = link.elsewhere.pop() {
+                return Some(Message::Elsewhere { channel, id: request, blocks });
+            }
             if let Some(have) = link.announce(now, feed) {
                 return Some(have);
-            }
-            if let Some((request, blocks)) = link.cancels.pop() {
-                return Some(Message::Cancel { channel, id: request, blocks });
             }
             // Only a head that was held against ours is led further, so that a proof that does not fit is the sender's fault.
             let agrees = |holder: &&Holder| {
@@ -136,9 +143,6 @@ impl Replicator {
         let block = proof.block;
         link.reading.clear(block.0);
         link.sent.set(block.0);
-        if let Some(feed) = self.feeds.get_mut(&feed) {
-            feed.spread.set(block.0);
-        }
         let message =
             Message::Block { channel: link.ours, id: request, block, siblings: proof.siblings };
         Some(Frame { header: encode(&message), payload: bytes })
@@ -158,11 +162,22 @@ impl Replicator {
         // Who does not take our refusals is read no more for: each block that is not here would add one.
         let peer = self.peers.get_mut(&id).filter(|peer| !peer.faulted && !peer.is_deaf())?;
         let credit = peer.their_grant.saturating_sub(peer.sent);
-        let spread = |feed| self.feeds.get(&feed).map(|feed| &feed.spread);
+        // As long as there is something that nobody else has, that goes first: the rest may be had from others.
+        let feed = peer.upload.next_in_any_order();
+        let own = feed.filter(|feed| self.feeds.get_mut(feed).is_some_and(Feed::has_own));
+        let spread = own.and_then(|feed| self.feeds.get(&feed)).map(|feed| &feed.spread);
+        if let (Some(link), Some(spread)) = (own.and_then(|feed| peer.links.get_mut(&feed)), spread)
+            && let Some(elsewhere) = peer.upload.defer(spread, &mut link.deferred)
+        {
+            link.elsewhere.push(elsewhere);
+            return self.next_read(id);
+        }
         let read = peer.upload.next_read(credit, spread)?;
         let (feed, block) = (read.feed, read.block);
         let link = peer.links.get_mut(&feed)?;
-        let holder = self.feeds.get(&feed)?.holders.get(&id)?;
+        let feed_of = self.feeds.get_mut(&feed)?;
+        feed_of.spread.set(block.0);
+        let holder = feed_of.holders.get(&id)?;
         let known = |range| link.knows(&holder.have, read.overtakes, range);
         let levels = levels(block, read.length, known)?;
         link.reading.set(block.0);

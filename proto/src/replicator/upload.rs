@@ -49,11 +49,15 @@ struct Lease {
 }
 
 impl Lease {
-    /// Takes out the next block; `spread` are those that others have.
-    fn next(&mut self, spread: Option<&Bitfield>) -> Option<u64> {
-        let spread = spread.filter(|_| self.any_order)?;
+    /// Returns the next block that nobody else has; `spread` are those that others have.
+    fn first_own(&self, spread: &Bitfield) -> Option<u64> {
         let first = |run: Range<u64>| spread.iter_zeros(run).next();
-        let next = self.rest.iter().take(SPREAD_RUNS).find_map(first)?;
+        self.rest.iter().take(SPREAD_RUNS).find_map(first)
+    }
+
+    /// Takes out the next block.
+    fn next(&mut self, spread: Option<&Bitfield>) -> Option<u64> {
+        let next = self.first_own(spread.filter(|_| self.any_order)?)?;
         self.rest.remove(next..next + 1);
         Some(next)
     }
@@ -151,16 +155,43 @@ impl Upload {
         self.waiting_bytes = self.ready.values().map(|answer| answer.bytes.len() as u64).sum();
     }
 
-    /// Returns the next block to read, while few enough answers are under way for so much credit; `spread` tells which blocks
-    /// of a feed others have.
+    /// Returns the feed of the request that is answered next, if its blocks may come in any order.
+    pub(super) fn next_in_any_order(&self) -> Option<FeedId> {
+        let (_, lease) = self.queue.first_key_value()?;
+        lease.any_order.then_some(lease.feed)
+    }
+
+    /// Takes out of the request that is answered next what others have, if there is nothing else in it; but for what was taken
+    /// out of one before.
+    pub(super) fn defer(
+        &mut self,
+        spread: &Bitfield,
+        deferred: &mut Bitfield,
+    ) -> Option<(RequestId, Runs)> {
+        let mut first = self.queue.first_entry()?;
+        let request = first.key().2;
+        let lease = first.get_mut();
+        if lease.first_own(spread).is_some() {
+            return None;
+        }
+        let front = lease.rest.iter().take(SPREAD_RUNS);
+        let runs: Runs = front.flat_map(|run| deferred.gaps_in(run).collect::<Runs>()).collect();
+        for run in &runs {
+            lease.rest.remove(run.clone());
+            deferred.set_range(run.clone());
+        }
+        if lease.rest.is_empty() {
+            first.remove();
+        }
+        (!runs.is_empty()).then_some((request, runs))
+    }
+
+    /// Returns the next block to read, while few enough answers are under way for so much credit; `spread` are those that
+    /// others have, if the rest goes first.
     ///
     /// Reads are added several at a time, when half of what may be under way is out: the store's thread and the network's would
     /// wake each other for every block. What overtakes others does not wait for that.
-    pub(super) fn next_read<'a>(
-        &mut self,
-        credit: u64,
-        spread: impl Fn(FeedId) -> Option<&'a Bitfield>,
-    ) -> Option<Read> {
+    pub(super) fn next_read(&mut self, credit: u64, spread: Option<&Bitfield>) -> Option<Read> {
         let reading: usize = self.reading.values().sum();
         let under_way = reading + self.ready.len();
         let each = self.answer_bytes.unwrap_or(BLOCK_BYTES_GUESS);
@@ -182,7 +213,7 @@ impl Upload {
         }
         let lease = first.get_mut();
         let (feed, length) = (lease.feed, lease.length);
-        let next = lease.next(spread(feed)).or_else(|| lease.rest.pop_first());
+        let next = lease.next(spread).or_else(|| lease.rest.pop_first());
         let block = BlockIndex(next.expect("a lease with nothing left is removed"));
         if lease.rest.is_empty() {
             first.remove();
@@ -255,7 +286,7 @@ mod tests {
         }
 
         fn next_block(&mut self) -> Option<u64> {
-            Some(self.next_read(u64::MAX, |_| None)?.block.0)
+            Some(self.next_read(u64::MAX, None)?.block.0)
         }
 
         fn next_blocks(&mut self) -> Vec<u64> {
@@ -292,7 +323,7 @@ mod tests {
         };
         let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
         upload.ask(1, BULK, alloc::vec![0..1_000]);
-        let next = |upload: &mut Upload| upload.next_read(u64::MAX, |_| None);
+        let next = |upload: &mut Upload| upload.next_read(u64::MAX, None);
         let reads: Vec<Read> = core::iter::from_fn(|| next(&mut upload)).collect();
         assert_eq!(reads.len(), READS_MAX);
         for read in reads {
@@ -321,7 +352,7 @@ mod tests {
         ] {
             let mut upload = Upload::default();
             upload.ask(1, BULK, alloc::vec![0..1_000]);
-            let reads = core::iter::from_fn(|| upload.next_read(credit, |_| None)).count();
+            let reads = core::iter::from_fn(|| upload.next_read(credit, None)).count();
             assert_eq!(reads as u64, bytes / BLOCK_BYTES_GUESS);
         }
     }
@@ -335,7 +366,7 @@ mod tests {
             upload.request(asked, alloc::vec![0..4, 8..10]).unwrap();
             let mut spread = spread.clone();
             let mut sent = Vec::new();
-            while let Some(read) = upload.next_read(u64::MAX, |_| Some(&spread)) {
+            while let Some(read) = upload.next_read(u64::MAX, Some(&spread)) {
                 sent.push(read.block.0);
                 // The last one goes to somebody else meanwhile.
                 spread.set(9);
@@ -346,14 +377,32 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_is_had_from_them_once_while_something_is_given_to_nobody() {
+        let spread: Bitfield = [0..8].into_iter().collect();
+        let (mut upload, mut deferred) = (Upload::default(), Bitfield::default());
+        let any_order = |id| Asked { any_order: true, ..asked(id, BULK) };
+        upload.request(any_order(1), alloc::vec![0..2, 9..10]).unwrap();
+        assert_eq!(upload.defer(&spread, &mut deferred), None, "it has something else in it");
+        assert_eq!(upload.next_read(u64::MAX, Some(&spread)).unwrap().block.0, 9);
+        let first = Some((RequestId(1), alloc::vec![0..2]));
+        assert_eq!(upload.defer(&spread, &mut deferred), first);
+        assert_eq!((upload.next_in_any_order(), upload.next_block()), (None, None));
+        upload.request(any_order(2), alloc::vec![0..4]).unwrap();
+        let second = Some((RequestId(2), alloc::vec![2..4]));
+        assert_eq!(upload.defer(&spread, &mut deferred), second, "but for what was deferred");
+        assert_eq!(upload.defer(&spread, &mut deferred), None);
+        assert_eq!(upload.next_blocks(), [0, 1]);
+    }
+
+    #[test]
     fn not_all_pieces_of_a_request_are_looked_through() {
         let pieces = SPREAD_RUNS as u64 + 1;
         let spread: Bitfield = [0..2 * (pieces - 1)].into_iter().collect();
         let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
         let asked = Asked { any_order: true, ..asked(1, BULK) };
         upload.request(asked, (0..pieces).map(|piece| 2 * piece..2 * piece + 1).collect()).unwrap();
-        assert_eq!(upload.next_read(0, |_| Some(&spread)).unwrap().block.0, 0);
-        assert_eq!(upload.next_read(0, |_| Some(&spread)).unwrap().block.0, 2 * (pieces - 1));
+        assert_eq!(upload.next_read(0, Some(&spread)).unwrap().block.0, 0);
+        assert_eq!(upload.next_read(0, Some(&spread)).unwrap().block.0, 2 * (pieces - 1));
     }
 
     #[test]

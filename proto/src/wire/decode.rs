@@ -91,6 +91,11 @@ fn body(frame: &fb::Frame<'_>) -> Option<Message> {
             let (channel, id) = (Channel(missing.channel()), RequestId(missing.id()));
             Message::Missing { channel, id, blocks: runs(missing.blocks())? }
         }
+        fb::Body::Elsewhere => {
+            let elsewhere = frame.body_as_elsewhere()?;
+            let (channel, id) = (Channel(elsewhere.channel()), RequestId(elsewhere.id()));
+            Message::Elsewhere { channel, id, blocks: runs(elsewhere.blocks())? }
+        }
         fb::Body::Block => {
             let block = frame.body_as_block()?;
             let siblings = nodes(block.siblings(), LEVELS_MAX)?;

@@ -105,6 +105,11 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
             let args = fb::MissingArgs { channel: channel.0, id: id.0, blocks };
             (fb::Body::Missing, fb::Missing::create(b, &args).as_union_value())
         }
+        Message::Elsewhere { channel, id, blocks } => {
+            let blocks = Some(b.create_vector(&runs(blocks)));
+            let args = fb::ElsewhereArgs { channel: channel.0, id: id.0, blocks };
+            (fb::Body::Elsewhere, fb::Elsewhere::create(b, &args).as_union_value())
+        }
         Message::Block { channel, id, block, siblings } => {
             let siblings = Some(b.create_vector(&nodes(siblings)));
             let args = fb::BlockArgs { channel: channel.0, id: id.0, block: block.0, siblings };

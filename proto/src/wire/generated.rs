@@ -22,11 +22,12 @@
 //= }
 //= table Cancel { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Missing { channel: uint; id: ulong; blocks: [Run] (required); }
+//= table Elsewhere { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Block { channel: uint; id: ulong; block: ulong; siblings: [Node] (required); }
 //= table Credit { total: ulong; }
 //= table Accuse { channel: uint; accusation: [ubyte] (required); }
 //=
-//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit, Accuse }
+//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit, Accuse, Elsewhere }
 //=
 //= table Frame { body: Body (required); }
 //= root_type Frame;
@@ -49,13 +50,13 @@ pub mod datnode {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_BODY: u8 = 12;
+        pub const ENUM_MAX_BODY: u8 = 13;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_BODY: [Body; 13] = [
+        pub const ENUM_VALUES_BODY: [Body; 14] = [
             Body::NONE,
             Body::Hello,
             Body::Open,
@@ -69,6 +70,7 @@ pub mod datnode {
             Body::Block,
             Body::Credit,
             Body::Accuse,
+            Body::Elsewhere,
         ];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -89,9 +91,10 @@ pub mod datnode {
             pub const Block: Self = Self(10);
             pub const Credit: Self = Self(11);
             pub const Accuse: Self = Self(12);
+            pub const Elsewhere: Self = Self(13);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 12;
+            pub const ENUM_MAX: u8 = 13;
             pub const ENUM_VALUES: &'static [Self] = &[
                 Self::NONE,
                 Self::Hello,
@@ -106,6 +109,7 @@ pub mod datnode {
                 Self::Block,
                 Self::Credit,
                 Self::Accuse,
+                Self::Elsewhere,
             ];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
@@ -123,6 +127,7 @@ pub mod datnode {
                     Self::Block => Some("Block"),
                     Self::Credit => Some("Credit"),
                     Self::Accuse => Some("Accuse"),
+                    Self::Elsewhere => Some("Elsewhere"),
                     _ => None,
                 }
             }
@@ -1904,6 +1909,158 @@ pub mod datnode {
                 ds.finish()
             }
         }
+        pub enum ElsewhereOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Elsewhere<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Elsewhere<'a> {
+            type Inner = Elsewhere<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Elsewhere<'a> {
+            pub const VT_CHANNEL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_ID: ::flatbuffers::VOffsetT = 6;
+            pub const VT_BLOCKS: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Elsewhere { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ElsewhereArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Elsewhere<'bldr>> {
+                let mut builder = ElsewhereBuilder::new(_fbb);
+                builder.add_id(args.id);
+                if let Some(x) = args.blocks {
+                    builder.add_blocks(x);
+                }
+                builder.add_channel(args.channel);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn channel(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Elsewhere::VT_CHANNEL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn id(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Elsewhere::VT_ID, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn blocks(&self) -> ::flatbuffers::Vector<'a, Run> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Run>>>(
+                            Elsewhere::VT_BLOCKS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Elsewhere<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u32>("channel", Self::VT_CHANNEL, false)?
+                    .visit_field::<u64>("id", Self::VT_ID, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Run>>>(
+                        "blocks",
+                        Self::VT_BLOCKS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ElsewhereArgs<'a> {
+            pub channel: u32,
+            pub id: u64,
+            pub blocks: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Run>>>,
+        }
+        impl<'a> Default for ElsewhereArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ElsewhereArgs {
+                    channel: 0,
+                    id: 0,
+                    blocks: None, // required field
+                }
+            }
+        }
+
+        pub struct ElsewhereBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ElsewhereBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_channel(&mut self, channel: u32) {
+                self.fbb_.push_slot::<u32>(Elsewhere::VT_CHANNEL, channel, 0);
+            }
+            #[inline]
+            pub fn add_id(&mut self, id: u64) {
+                self.fbb_.push_slot::<u64>(Elsewhere::VT_ID, id, 0);
+            }
+            #[inline]
+            pub fn add_blocks(
+                &mut self,
+                blocks: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Run>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Elsewhere::VT_BLOCKS, blocks);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ElsewhereBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ElsewhereBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Elsewhere<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Elsewhere::VT_BLOCKS, "blocks");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Elsewhere<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Elsewhere");
+                ds.field("channel", &self.channel());
+                ds.field("id", &self.id());
+                ds.field("blocks", &self.blocks());
+                ds.finish()
+            }
+        }
         pub enum BlockOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -2535,6 +2692,20 @@ pub mod datnode {
                     None
                 }
             }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_elsewhere(&self) -> Option<Elsewhere<'a>> {
+                if self.body_type() == Body::Elsewhere {
+                    let u = self.body();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { Elsewhere::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Frame<'_> {
@@ -2609,6 +2780,11 @@ pub mod datnode {
                             Body::Accuse => v
                                 .verify_union_variant::<::flatbuffers::ForwardsUOffset<Accuse>>(
                                     "Body::Accuse",
+                                    pos,
+                                ),
+                            Body::Elsewhere => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Elsewhere>>(
+                                    "Body::Elsewhere",
                                     pos,
                                 ),
                             _ => Ok(()),
@@ -2780,6 +2956,16 @@ pub mod datnode {
                     }
                     Body::Accuse => {
                         if let Some(x) = self.body_as_accuse() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field(
+                                "body",
+                                &"InvalidFlatbuffer: Union discriminant does not match value.",
+                            )
+                        }
+                    }
+                    Body::Elsewhere => {
+                        if let Some(x) = self.body_as_elsewhere() {
                             ds.field("body", &x)
                         } else {
                             ds.field(

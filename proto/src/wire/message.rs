@@ -88,6 +88,15 @@ pub enum Message {
         /// The blocks; none means the whole request.
         blocks: Runs,
     },
+    /// Blocks of a request that others may have by now: the sender has some that nobody has, and gives these if it is asked again.
+    Elsewhere {
+        /// The sender's number.
+        channel: Channel,
+        /// The request.
+        id: RequestId,
+        /// The blocks.
+        blocks: Runs,
+    },
     /// A block with its proof; its bytes are the frame's payload.
     Block {
         /// The sender's number.
@@ -119,7 +128,10 @@ impl Message {
     /// What a peer takes back, or tells of its head, may be what others were not asked for or told so far.
     pub(crate) const fn concern(&self) -> Concern {
         match self {
-            Self::Reject { .. } | Self::Close { .. } | Self::Missing { .. } => Concern::Everyone,
+            Self::Reject { .. }
+            | Self::Close { .. }
+            | Self::Missing { .. }
+            | Self::Elsewhere { .. } => Concern::Everyone,
             Self::Have { lost, head, .. } if !lost.is_empty() || head.is_some() => {
                 Concern::Everyone
             }
@@ -147,6 +159,7 @@ impl Message {
             | Self::Request { channel, .. }
             | Self::Cancel { channel, .. }
             | Self::Missing { channel, .. }
+            | Self::Elsewhere { channel, .. }
             | Self::Block { channel, .. }
             | Self::Accuse { channel, .. } => Some(*channel),
         }

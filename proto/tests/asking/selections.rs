@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use datnode_proto::limits::{ASKED_MAX, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MIN, LEASE_BYTES_UNKNOWN};
+use datnode_proto::limits::{
+    ASKED_MAX, LEASE_BLOCKS_DUE, LEASE_BLOCKS_MIN, LEASE_BYTES_UNKNOWN, LEASE_PARTS,
+    LEASE_TIME_LEAST,
+};
 use datnode_proto::wire::{Message, Request, Wanted};
 use datnode_proto::{Event, Order, PeerId, Priority, Progress, Target, Want};
 
-use crate::reader::{LENGTH, Reader, everything};
+use crate::reader::{CHANNEL, LENGTH, Reader, everything};
 
 const A: PeerId = PeerId(0);
 const B: PeerId = PeerId(1);
@@ -256,4 +259,58 @@ fn a_lease_is_not_larger_than_need_be() {
     assert_eq!(reader.blocks_asked(A).len() as u64, LEASE_BLOCKS_MIN / 2);
     reader.tell(A, &everything());
     assert!(!reader.messages(A).iter().any(|message| matches!(message, Message::Request { .. })));
+}
+
+#[test]
+fn nobody_is_leased_more_than_a_part_of_its_share_of_the_last_blocks() {
+    let mut reader = Reader::measured(2);
+    let rate = |reader: &mut Reader, peer, from| {
+        reader.select(linear(from..from + 11, 0));
+        for (id, block) in reader.owed(peer) {
+            reader.wait(Duration::from_millis(20));
+            reader.send(peer, id, block, Ok(block));
+        }
+    };
+    rate(&mut reader, A, 0);
+    rate(&mut reader, B, 20);
+    // A block in 20 ms.
+    let missing = LEASE_PARTS * 2 * 9;
+    reader.select(blocks(100..100 + missing));
+    assert_eq!([A, B].map(|peer| reader.blocks_asked(peer).len()), [9, 9]);
+    let mut reader = Reader::measured(2);
+    rate(&mut reader, A, 0);
+    reader.select(blocks(100..104));
+    assert!(LEASE_TIME_LEAST > Duration::from_millis(4 * 20));
+    assert_eq!(
+        reader.blocks_asked(A).len(),
+        4,
+        "it would be done before it could be asked for more"
+    );
+    let mut reader = Reader::measured(1);
+    rate(&mut reader, A, 0);
+    reader.select(blocks(100..150));
+    assert_eq!(reader.blocks_asked(A).len(), 50, "nobody else could help");
+}
+
+#[test]
+fn what_a_peer_would_rather_not_give_is_asked_of_others_and_of_it_when_nothing_else_is_left() {
+    let mut reader = Reader::measured(2);
+    reader.holds(B, vec![]);
+    reader.select(blocks(0..6));
+    let first = reader.asks(A).remove(0);
+    assert_eq!(first.wanted, Wanted::Blocks(vec![0..6]));
+    let elsewhere = |id, blocks| Message::Elsewhere { channel: CHANNEL, id, blocks };
+    reader.tell(A, &elsewhere(first.id, vec![0..4, 50..60]));
+    let again = reader.asks(A);
+    assert_eq!(again[0].wanted, Wanted::Blocks(vec![0..4]), "it alone has them");
+    reader.tell(A, &elsewhere(again[0].id, vec![0..4]));
+    assert_eq!(reader.asks(A), [], "it owes them now");
+    assert_eq!(reader.fault(), None);
+    reader.select(blocks(10..20));
+    let owed = reader.owed(A);
+    let id = owed[0].0;
+    reader.tell(A, &elsewhere(id, vec![12..14]));
+    reader.holds(B, vec![12..14]);
+    assert_eq!(reader.blocks_asked(B), [12, 13]);
+    assert!(reader.asks(A).is_empty());
 }
