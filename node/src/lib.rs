@@ -22,6 +22,8 @@ pub mod home;
 pub mod import;
 pub mod keys;
 pub mod landing;
+pub mod live;
+pub mod pen;
 pub mod pool;
 pub mod remembered;
 pub mod runtime;

@@ -25,7 +25,7 @@ pub struct Share {
     /// What is left out.
     #[command(flatten)]
     pub filter: Filter,
-    /// Take no changes in while serving. The only way in this release.
+    /// Take in what is there now, and nothing that changes while it is served.
     #[arg(long)]
     pub no_watch: bool,
     /// Serve what is in the drive, without looking at the folder.
@@ -96,6 +96,9 @@ pub struct CloneArgs {
     /// Replace what is in the way.
     #[arg(long)]
     pub force: bool,
+    /// Go on with each new version, and serve it, until stopped.
+    #[arg(long, conflicts_with = "at")]
+    pub live: bool,
     /// What of it.
     #[command(flatten)]
     pub select: Select,

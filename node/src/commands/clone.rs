@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::context::{disk, hub, memory, network, os, patience, read_key, write_key};
+use super::follow::follow;
 use super::missing::missing;
 use super::scene::Scene;
 use super::serving::Serving;
@@ -65,16 +66,34 @@ impl Request {
 }
 
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
-    let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
-    tokio::select! {
-        // What ends at once has no stages to show.
-        biased;
-        done = clone(args, &stages, &scene, out) => done,
-        never = stages.watch(|| scene.look()) => match never {},
+    let live = args.live;
+    let cloned = {
+        let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
+        tokio::select! {
+            // What ends at once has no stages to show.
+            biased;
+            done = clone(args, &stages, &scene, out) => done?,
+            never = stages.watch(|| scene.look()) => match never {},
+        }
+    };
+    let refused = cloned.report.refused.iter();
+    let refused: Vec<_> =
+        refused.map(|(path, why)| (path.as_bytes().to_vec(), why.clone())).collect();
+    let refused = (!refused.is_empty()).then(|| Error::paths(&refused));
+    if live {
+        refused.iter().for_each(|error| out.warn(error));
+        return follow(cloned, out).await;
     }
+    cloned.close().await;
+    refused.map_or(Ok(()), Err)
 }
 
-async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Result<(), Error> {
+async fn clone(
+    args: CloneArgs,
+    stages: &Stages,
+    scene: &Scene,
+    out: &Out,
+) -> Result<Cloned, Error> {
     let started = Instant::now();
     let request = Request::of(&args)?;
     args.select.over(Choice::default()).check()?;
@@ -105,7 +124,7 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     // Its name is looked up meanwhile.
     let plan = session.plan(&snapshot, &folder, scope, &selection, args.force);
     let (plan, header) = tokio::try_join!(plan, snapshot.drive.header())?;
-    let _announcement = session.announce(started, out)?;
+    let announcement = session.announce(started, out)?;
     stages.tell("History", &history(&snapshot));
     if !selection.is_everything() {
         stages.tell("Selected", &selected(&snapshot, &plan));
@@ -123,14 +142,34 @@ async fn clone(args: CloneArgs, stages: &Stages, scene: &Scene, out: &Out) -> Re
     }
     note_name(&request.key, &header.name, &folder, args.name.as_deref())?;
     finish(&snapshot, &folder, &report, &selection, started, out)?;
-    session.network.close().await;
-    if report.refused.is_empty() {
-        return Ok(());
+    let (force, scope) = (args.force, request.scope);
+    Ok(Cloned { session, folder, scope, selection, force, snapshot, report, announcement })
+}
+
+/// A drive that was brought into a folder, and is served from there.
+pub(super) struct Cloned {
+    session: Session,
+    pub(super) folder: PathBuf,
+    scope: DrivePath,
+    selection: Choice,
+    force: bool,
+    /// The version that is there.
+    pub(super) snapshot: Snapshot,
+    report: Report,
+    announcement: Announcement,
+}
+
+impl Cloned {
+    /// Plans to bring another version there.
+    pub(super) async fn plan(&mut self, snapshot: &Snapshot) -> Result<LandingPlan, Error> {
+        let Self { session, folder, scope, selection, force, .. } = self;
+        session.plan(snapshot, folder, scope, selection, *force).await
     }
-    let refused = report.refused.iter();
-    let refused: Vec<_> =
-        refused.map(|(path, why)| (path.as_bytes().to_vec(), why.clone())).collect();
-    Err(Error::paths(&refused))
+
+    pub(super) async fn close(self) {
+        self.session.network.close().await;
+        drop(self.announcement);
+    }
 }
 
 /// A drive on its way into a folder, and the network.

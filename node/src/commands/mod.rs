@@ -11,6 +11,7 @@ mod doubted;
 mod dry_run;
 mod du;
 mod edit;
+mod follow;
 mod ignored;
 mod init;
 mod keys;

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datnode_feed::{FeedSlot, PublicKey};
+use datnode_feed::PublicKey;
 use datnode_proto::Limits;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -15,7 +15,6 @@ use tokio::task::JoinError;
 use super::link::qr;
 use super::peers::{how, report, short};
 use super::verify::check;
-use super::writing::writer;
 use crate::address::{Link, Ticket, key::hex};
 use crate::cli::escape;
 use crate::cli::keyboard::Keyboard;
@@ -26,10 +25,11 @@ use crate::cli::{Progress, Stop, parse};
 use crate::control::{Answers, Question};
 use crate::dirs::Dirs;
 use crate::edit::{Edited, carry_out};
-use crate::engine::{Drive, PeerReport, Traffic};
+use crate::engine::{AnyStore, Drive, PeerReport, Traffic};
 use crate::error::{Code, Error};
-use crate::home::Home;
+use crate::import::{Imported, Writer};
 use crate::keys::DriveKeys;
+use crate::pen::Pen;
 
 /// How often the screen is painted.
 const PAINT: Duration = Duration::from_secs(1);
@@ -42,16 +42,6 @@ const ROWS_MAX: usize = 20;
 
 /// How many runs of blocks that nobody has are told.
 const RUNS_MAX: usize = 1_000;
-
-/// What it takes to change the drive.
-#[derive(Clone)]
-pub(super) struct Pen {
-    pub(super) keys: Arc<DriveKeys>,
-    pub(super) changes: FeedSlot,
-    pub(super) content: FeedSlot,
-    pub(super) folder: PathBuf,
-    pub(super) dirs: Dirs,
-}
 
 /// A drive that is served.
 pub(super) struct Serving {
@@ -67,7 +57,7 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Returns what answers other processes; each change is told to `edits`.
-    pub(super) fn answers(&self, edits: mpsc::UnboundedSender<Edited>) -> Answers {
+    pub(super) fn answers(&self, edits: mpsc::UnboundedSender<News>) -> Answers {
         let (drive, pen) = (self.drive.clone(), self.pen.clone());
         let (fetches, began) = (self.fetches, self.began);
         Arc::new(move |question| {
@@ -86,9 +76,13 @@ impl Serving {
                         let pen = pen.map_or_else(|| Err(without_pen(&drive.key)), Ok)?;
                         // Who asked may go away meanwhile; what was begun is ended.
                         let change = async move {
-                            let done = change(&drive, pen, order).await?;
+                            let edit =
+                                move |store: &mut AnyStore, writer: &Writer<'_>, folder: &Path| {
+                                    carry_out(store, writer, folder, &order)
+                                };
+                            let done = pen.write(&drive, edit).await?;
                             if done.changed {
-                                let _ = edits.send(done.clone());
+                                let _ = edits.send(News::from(&done));
                             }
                             Ok(json!(done))
                         };
@@ -101,7 +95,7 @@ impl Serving {
     }
 
     /// Shows who is there, and answers keys, for ever.
-    pub(super) async fn show(&self, edits: &mut mpsc::UnboundedReceiver<Edited>) -> Infallible {
+    pub(super) async fn show(&self, edits: &mut mpsc::UnboundedReceiver<News>) -> Infallible {
         let screen = Screen::new(self);
         let mut keyboard = match self.out.progress {
             Progress::Bar => Keyboard::open(),
@@ -116,8 +110,8 @@ impl Serving {
             }
         };
         let told = async {
-            while let Some(done) = edits.recv().await {
-                screen.edited(&done);
+            while let Some(news) = edits.recv().await {
+                screen.changed(&news);
             }
             std::future::pending().await
         };
@@ -153,6 +147,49 @@ impl Serving {
         let to = Things(served, "peer");
         self.out.say(format_args!("Served {} to {to} in {}", Size(bytes_out), Span(took)));
         Ok(())
+    }
+}
+
+/// A new version, to be told.
+pub(super) struct News {
+    change: u64,
+    version: String,
+    /// What is different.
+    what: String,
+    /// How many bytes the files have that were put, and how many of them were not stored before.
+    bytes: u64,
+    bytes_new: u64,
+}
+
+impl From<&Edited> for News {
+    fn from(done: &Edited) -> Self {
+        let Edited { change, bytes, bytes_new, .. } = *done;
+        let what = format!("~ {}", escape::bytes(&done.path.0));
+        Self { change, version: done.version.clone(), what, bytes, bytes_new }
+    }
+}
+
+impl From<&Imported> for News {
+    fn from(done: &Imported) -> Self {
+        let (added, altered, removed) = (done.added, done.altered, done.removed);
+        let (what, bytes) = match &done.single {
+            Some((path, bytes)) => {
+                let sign = if removed > 0 {
+                    '-'
+                } else if added > 0 {
+                    '+'
+                } else {
+                    '~'
+                };
+                (format!("{sign} {}", escape::bytes(path.as_bytes())), *bytes)
+            }
+            None => {
+                let bytes = done.bytes_new + done.bytes_known;
+                (format!("+{added} ~{altered} -{removed}"), bytes)
+            }
+        };
+        let (change, version) = (done.version.number, done.version.id.to_string());
+        Self { change, version, what, bytes, bytes_new: done.bytes_new }
     }
 }
 
@@ -200,29 +237,6 @@ fn without_pen(key: &PublicKey) -> Error {
         Ok(None) => Error::read_only(&link),
         Err(error) => error,
     }
-}
-
-/// Changes the drive on its store's thread, and tells peers.
-async fn change(drive: &Drive, pen: Pen, order: crate::edit::Order) -> Result<Edited, Error> {
-    let (noting, key) = (pen.clone(), drive.key);
-    let done = drive.store.query(move |worker| {
-        let (store, writer) = (&mut worker.store, writer(&pen.keys, pen.changes, pen.content));
-        // A copy or an old backup may have come into the folder, or been seen elsewhere, since it was opened.
-        let may = Home::open(&pen.dirs, &key)
-            .and_then(|home| home.check(&pen.folder, store, pen.changes));
-        let edited = |()| {
-            let done = carry_out(store, &writer, &pen.folder, &order);
-            (done, store.head(pen.changes).copied())
-        };
-        may.map_or_else(|error| (Err(error), None), edited)
-    });
-    // A change may have been made in part before it failed: it counts all the same.
-    let (done, head) = done.await;
-    if let Some(head) = head {
-        Home::open(&noting.dirs, &drive.key)?.note(&noting.folder, &head)?;
-    }
-    drive.grown().await?;
-    done
 }
 
 /// The lines at the bottom, or lines now and then where there is no terminal.
@@ -288,15 +302,14 @@ impl<'a> Screen<'a> {
         self.paint();
     }
 
-    fn edited(&self, done: &Edited) {
+    fn changed(&self, news: &News) {
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-        let path = escape::bytes(&done.path.0);
-        let id = done.version.get(..6).unwrap_or_default();
-        let bytes = match done.bytes {
+        let id = news.version.get(..6).unwrap_or_default();
+        let bytes = match news.bytes {
             0 => String::new(),
-            bytes => format!("   {} ({} new)", Size(bytes), Size(done.bytes_new)),
+            bytes => format!("   {} ({} new)", Size(bytes), Size(news.bytes_new)),
         };
-        self.say(&format!("{time}  ~ {path}{bytes}   version {} · {id}", done.change));
+        self.say(&format!("{time}  {}{bytes}   version {} · {id}", news.what, news.change));
     }
 
     fn press(&self, key: u8) {

@@ -1,5 +1,6 @@
 //! `datnode share`: take a folder in, then serve it until asked to stop.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::context::{blocking, folder_of, hub, network, patience, read_key};
 use super::link::qr;
-use super::serving::{Pen, Serving};
+use super::serving::{News, Serving};
 use super::writing::{self, Own, Written};
 use super::{dry_run, left_out};
 use crate::address::{Link, Ticket, key::hex};
@@ -28,7 +29,9 @@ use crate::edit::is_bare;
 use crate::engine::{AnyStore, Drive, listen_locally, start};
 use crate::error::Error;
 use crate::home::{self, Home};
-use crate::import::{self, How, Imported, Keep, latest};
+use crate::import::{self, How, Imported, Keep, Memory, latest};
+use crate::live::{Follower, Outcome, Watcher};
+use crate::pen::Pen;
 use crate::runtime;
 use crate::view::View;
 
@@ -41,12 +44,14 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let (args, asked) = (Arc::new(args), asked_to_stop());
     tokio::pin!(asked);
+    // Before it is looked through: what happens meanwhile is not missed.
+    let watcher = (!args.no_watch && !args.no_import).then(|| Watcher::new(&folder));
     let taking = {
         let (args, dirs, out, folder, stop) =
             (args.clone(), dirs.clone(), out.clone(), folder.clone(), stop.0.clone());
         blocking(move || take(&args, &dirs, &folder, &out, &stop))
     };
-    let Taken { store, key, version, imported, pen } = tokio::select! {
+    let Taken { store, key, version, imported, pen, memory } = tokio::select! {
         taken = taking => taken?,
         () = &mut asked => return Err(Error::interrupted()),
     };
@@ -59,8 +64,8 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let ticket = Ticket::new(key, addresses);
     let (began, out_too) = (Instant::now(), out.clone());
     let serving = Serving { drive, ticket, pen, fetches: false, began, out: out_too };
-    let (edits, mut edited) = mpsc::unbounded_channel();
-    listen_locally(&hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    listen_locally(&hub, &runtime::socket(&dirs.run), serving.answers(tell.clone()))?;
     let _announcement = runtime::announce(&dirs.run, network.local_addresses(), &[key])
         .map_err(|error| Error::io("write", &dirs.run, &error))?;
     if out.json {
@@ -70,8 +75,9 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     out.doing("serving".to_owned());
     tokio::select! {
         () = asked => {}
-        never = serving.show(&mut edited) => match never {},
+        never = serving.show(&mut told) => match never {},
         never = watch(&serving.drive, &dirs, &folder, out) => return never,
+        never = follow(&args, &serving, watcher, memory, tell) => match never {},
     }
     network.close().await;
     serving.sum_up()
@@ -144,6 +150,59 @@ async fn watch(drive: &Drive, dirs: &Dirs, folder: &Path, out: &Out) -> Result<(
     }
 }
 
+/// Takes in what changes in the folder, for ever.
+async fn follow(
+    args: &Share,
+    serving: &Serving,
+    watcher: Option<Watcher>,
+    memory: Memory,
+    tell: mpsc::UnboundedSender<News>,
+) -> Infallible {
+    let (Some(watcher), Some(pen)) = (watcher, serving.pen.clone()) else {
+        return std::future::pending().await;
+    };
+    let out = &serving.out;
+    if watcher.is_blind() {
+        out.say("The system watches no more folders: this one is looked through every 10 s.");
+    }
+    let (rules, drive) = (args.filter.rules(), serving.drive.clone());
+    let follower = Follower { drive, pen, rules, keep: keep(args), memory };
+    let mut failed = String::new();
+    let done = follower.follow(&watcher, |outcome| match outcome {
+        Outcome::Changed(imported) => {
+            failed.clear();
+            if out.json {
+                // Who reads no more is told no more.
+                let _ = out.record(&changed(&imported));
+            }
+            let _ = tell.send(News::from(&*imported));
+        }
+        // The same is said once.
+        Outcome::Failed(error) if error.message() == failed => {}
+        Outcome::Failed(error) => {
+            error.message().clone_into(&mut failed);
+            out.warn(&error);
+        }
+    });
+    if let Err(error) = done.await {
+        out.warn(&error);
+    }
+    std::future::pending().await
+}
+
+/// Returns what scripts are told of a new version.
+fn changed(imported: &Imported) -> Value {
+    let (change, version) = (imported.version.number, imported.version.id.to_string());
+    json!({
+        "type": "change", "change": change, "version": version, "added": imported.added,
+        "changed": imported.altered, "removed": imported.removed, "bytes_new": imported.bytes_new,
+    })
+}
+
+fn keep(args: &Share) -> Keep {
+    if args.in_place { Keep::InPlace } else { Keep::History }
+}
+
 /// Ends an import when the command that waits for it is over, for whatever reason.
 struct StopOnDrop(Arc<AtomicBool>);
 
@@ -162,6 +221,8 @@ struct Taken {
     imported: Option<Imported>,
     /// What it takes to change it; none for a reader's.
     pen: Option<Pen>,
+    /// What is known of the store's chunks.
+    memory: Memory,
 }
 
 /// Opens the drive of a folder and takes in what changed; gives the store, ready to be served.
@@ -190,11 +251,18 @@ fn take(
     if args.no_import && written.store.length(changes) > 0 {
         let version = latest(&mut written.store, changes)?;
         // Whether this folder may write was not asked.
-        return Ok(Taken { version, store: written.store, key, imported: None, pen: None });
+        return Ok(Taken {
+            version,
+            store: written.store,
+            key,
+            imported: None,
+            pen: None,
+            memory: Memory::default(),
+        });
     }
     let base = written.begin(folder, args.name.as_deref())?;
     if args.no_import || is_bare(folder)? {
-        return Ok(taken(*written, dirs, folder, base, None));
+        return Ok(taken(*written, dirs, folder, base, (None, Memory::default())));
     }
     let (rules, began) = (args.filter.rules(), Instant::now());
     let stages = Stages::new(out, IMPORTING);
@@ -203,10 +271,11 @@ fn take(
         last = status(now);
         stages.show(&last);
     };
-    let keep = if args.in_place { Keep::InPlace } else { Keep::History };
-    let how = How { rules: &rules, keep, message: &args.message };
+    let how = How { rules: &rules, keep: keep(args), message: &args.message, folder_times: true };
+    let mut memory = Memory::default();
     let (store, writer) = written.parts();
-    let imported = import::import(store, &writer, &base, folder, &how, stop, &mut progress)?;
+    let imported =
+        import::import(store, &writer, &base, folder, &how, &mut memory, stop, &mut progress)?;
     written.note(folder)?;
     stages.end(&last);
     if args.show_ignored {
@@ -215,7 +284,7 @@ fn take(
     describe(out, &imported, began.elapsed());
     out.say(version_line(&mut written, &imported)?);
     let version = imported.version.clone();
-    Ok(taken(*written, dirs, folder, version, Some(imported)))
+    Ok(taken(*written, dirs, folder, version, (Some(imported), memory)))
 }
 
 fn taken(
@@ -223,13 +292,13 @@ fn taken(
     dirs: &Dirs,
     folder: &Path,
     version: Version,
-    imported: Option<Imported>,
+    (imported, memory): (Option<Imported>, Memory),
 ) -> Taken {
     let key = written.key();
     let Written { store, keys, changes, content, .. } = written;
     let (keys, folder, dirs) = (Arc::new(keys), folder.to_owned(), dirs.clone());
     let pen = Some(Pen { keys, changes, content, folder, dirs });
-    Taken { store, key, version, imported, pen }
+    Taken { store, key, version, imported, pen, memory }
 }
 
 fn status(now: import::Progress) -> Status {
@@ -246,7 +315,7 @@ fn serve_only(mut store: AnyStore, key: PublicKey) -> Result<Taken, Error> {
         );
     }
     let version = latest(&mut store, changes)?;
-    Ok(Taken { store, key, version, imported: None, pen: None })
+    Ok(Taken { store, key, version, imported: None, pen: None, memory: Memory::default() })
 }
 
 /// Adds to a record what an import did.

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::home::Home;
 use crate::import::{Writer, create, latest};
 use crate::keys::DriveKeys;
+use crate::pen::writer;
 
 /// The store of a folder.
 pub(super) enum Own {
@@ -120,9 +121,4 @@ impl Written {
     pub(super) fn note(&mut self, folder: &Path) -> Result<(), Error> {
         self.store.head(self.changes).map_or(Ok(()), |head| self.home.note(folder, head))
     }
-}
-
-/// Returns what it takes to write to the feeds of a drive.
-pub(super) fn writer(keys: &DriveKeys, changes: FeedSlot, content: FeedSlot) -> Writer<'_> {
-    Writer { changes: (changes, &keys.changes), content: (content, &keys.content) }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datnode_drive::{DrivePath, Entry, Kind, SafePath, Step};
+use datnode_drive::{DrivePath, Entry, Kind, SafePath};
 use datnode_feed::Storage;
 use rustix::fs::FileType;
 
@@ -12,11 +12,8 @@ use super::editor::Editor;
 use super::folder::unshared;
 use crate::cli::escape;
 use crate::error::{Code, Error};
-use crate::import::{Found, look_at};
+use crate::import::{self, Found, here, look_at};
 use crate::view::View;
-
-/// How many entries are read at a time.
-const PAGE: usize = 1_000;
 
 impl<S: Storage> Editor<'_, S> {
     /// Refuses a path where no file can be: one that may not land, a folder, or below a file; and one where something is that nobody
@@ -107,11 +104,7 @@ impl<S: Storage> Editor<'_, S> {
     }
 
     pub(super) fn entry(&mut self, path: &DrivePath) -> Result<Option<Entry>, Error> {
-        if path.is_root() {
-            return Ok(None);
-        }
-        let view = View::new(self.store, self.writer.changes.0, None);
-        here(self.base.entry(&view, path))
+        import::entry(self.store, self.writer.changes.0, &self.base, path)
     }
 
     /// Returns the folders above some paths that have no entry: a listing would not show them. SPEC 8.1-4
@@ -130,25 +123,7 @@ impl<S: Storage> Editor<'_, S> {
 
     /// Returns what is at a path, and all that is in it.
     pub(super) fn below(&mut self, path: &DrivePath) -> Result<Vec<(DrivePath, Entry)>, Error> {
-        let mut all: Vec<(DrivePath, Entry)> =
-            self.entry(path)?.map(|entry| (path.clone(), entry)).into_iter().collect();
-        let view = View::new(self.store, self.writer.changes.0, None);
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = here(self.base.list(&view, path, after.as_deref(), PAGE))?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            for (name, entry) in page {
-                all.push((join(path, &name)?, entry));
-            }
-        }
-        let mut after = None;
-        loop {
-            let page = here(self.base.walk_deeper(&view, path, after.as_ref(), PAGE))?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            after = Some(last.key());
-            all.extend(page);
-        }
+        import::below(self.store, self.writer.changes.0, &self.base, path)
     }
 
     pub(super) fn missing(&self, path: &DrivePath) -> Error {
@@ -164,13 +139,6 @@ fn looks_like(found: &Found, entry: &Entry) -> bool {
     found.kind == entry.kind
         && found.target == entry.target
         && (entry.kind != Kind::File || (found.size, found.mtime) == (entry.size, entry.mtime))
-}
-
-fn here<T>(read: datnode_drive::Reading<T, datnode_feed::StoreError>) -> Result<T, Error> {
-    match read.map_err(Error::damaged)? {
-        Step::Done(value) => Ok(value),
-        Step::Need(_) => Err(Error::verify("a writer's own index is not all here")),
-    }
 }
 
 /// Lets a name land, or says why not.

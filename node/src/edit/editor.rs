@@ -201,7 +201,8 @@ impl<S: Storage> Editor<'_, S> {
 
     fn take_in(&mut self, root: &Path, touched: &BTreeSet<DrivePath>) -> Result<Imported, Error> {
         let rules = Rules::default();
-        let how = How { rules: &rules, keep: Keep::History, message: self.message };
+        let how =
+            How { rules: &rules, keep: Keep::History, message: self.message, folder_times: true };
         let done = import_paths(self.store, self.writer, &self.base, root, touched, &how)?;
         if !done.walked.unreadable.is_empty() {
             return Err(Error::unreadable(&done.walked.unreadable));

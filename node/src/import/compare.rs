@@ -3,7 +3,7 @@
 //! Blocks that live in place in files which are not as they were are forgotten, and found again in equal ones.
 //! Elsewhere: taking one file in (`file`), the change that is made of it (`import`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datnode_drive::{DrivePath, Entry, Key, Kind, Op, Version};
@@ -12,7 +12,7 @@ use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 use super::ahead::Ahead;
 use super::file::{Taken, Taker};
 use super::walk::{Found, Walked};
-use super::{Progress, Writer, entries};
+use super::{Facts, Progress, Writer, entries};
 use crate::error::Error;
 
 /// Bytes that are appended before they are made durable; they do not show yet.
@@ -30,13 +30,16 @@ pub(super) enum Look {
     Same,
     /// A file that has to be read.
     Other,
+    /// A file that looks as it did under another name.
+    Moved,
     /// No file: all that there is to say is known.
     Known,
 }
 
 /// Holds what is there against what the base has, both in key order. Returns besides how many bytes there are more than the
 /// base has.
-pub(super) fn looks(walked: &Walked, known: &[(Key, Entry)], racy_from: i64) -> (Vec<Look>, u64) {
+pub(super) fn looks(facts: &Facts) -> (Vec<Look>, u64) {
+    let Facts { walked, known, moved, racy_from } = facts;
     let (mut known, mut more, mut gone) = (known.iter().peekable(), 0_u64, 0_u64);
     let look = |item: &Found| {
         if item.kind != Kind::File {
@@ -47,13 +50,17 @@ pub(super) fn looks(walked: &Walked, known: &[(Key, Entry)], racy_from: i64) -> 
             gone = gone.saturating_add(old.size);
         }
         let old = known.next_if(|(other, _)| *other == key);
-        let unchanged = |(_, old): &&(Key, Entry)| {
+        let unchanged = |old: &Entry| {
             old.kind == Kind::File
                 && (old.size, old.mode, old.mtime) == (item.size, item.mode, item.mtime)
-                && item.mtime.seconds < racy_from
+                && item.mtime.seconds < *racy_from
         };
         more = more.saturating_add(item.size.saturating_sub(old.map_or(0, |(_, old)| old.size)));
-        if old.filter(unchanged).is_some() { Look::Same } else { Look::Other }
+        match old {
+            Some((_, old)) if unchanged(old) => Look::Same,
+            _ if moved.get(&key).is_some_and(unchanged) => Look::Moved,
+            _ => Look::Other,
+        }
     };
     let looks = walked.found.iter().map(look).collect();
     let gone = known.fold(gone, |gone, (_, old)| gone.saturating_add(old.size));
@@ -70,6 +77,8 @@ pub(super) struct Run<'a, S> {
     /// How many new bytes there were at the last commit.
     uncommitted_from: u64,
     pub(super) added: u64,
+    /// How many folders are different in their times alone.
+    pub(super) folder_times: u64,
     pub(super) unreadable: Vec<(Vec<u8>, String)>,
     pub(super) unsteady: Vec<Vec<u8>>,
     state: Progress,
@@ -86,7 +95,7 @@ impl<'a, S: Storage> Run<'a, S> {
     ) -> Self {
         let state = Progress { files_total, ..Progress::default() };
         let (unreadable, unsteady) = (Vec::new(), Vec::new());
-        let (uncommitted_from, added) = (0, 0);
+        let (uncommitted_from, added, folder_times) = (0, 0, 0);
         Self {
             taker,
             store,
@@ -94,6 +103,7 @@ impl<'a, S: Storage> Run<'a, S> {
             stop,
             uncommitted_from,
             added,
+            folder_times,
             unreadable,
             unsteady,
             state,
@@ -106,7 +116,7 @@ impl<'a, S: Storage> Run<'a, S> {
         &mut self,
         walked: &Walked,
         looks: &[Look],
-        known: Vec<(Key, Entry)>,
+        (known, mut moved): (Vec<(Key, Entry)>, BTreeMap<Key, Entry>),
         ahead: &mut Ahead,
     ) -> Result<Vec<Op>, Error> {
         let (mut ops, mut gone) = (Vec::new(), Vec::new());
@@ -123,6 +133,7 @@ impl<'a, S: Storage> Run<'a, S> {
             }
             let entry = match look {
                 Look::Same => None,
+                Look::Moved => moved.remove(&key),
                 Look::Other => self.file(item, ahead)?,
                 Look::Known if item.kind == Kind::Directory => {
                     Some(Entry::directory(item.mode, item.mtime))
@@ -133,6 +144,8 @@ impl<'a, S: Storage> Run<'a, S> {
                 && old.as_ref().is_none_or(|old| !same(old, &entry))
             {
                 self.added += u64::from(old.is_none());
+                self.folder_times +=
+                    u64::from(old.is_some_and(|old| is_newer_folder(&old, &entry)));
                 ops.push(Op::Put(item.path.clone(), entry));
             }
             self.state.files += 1;
@@ -167,7 +180,8 @@ impl<'a, S: Storage> Run<'a, S> {
         }
         let unread = self.unreadable.iter().map(|(path, _)| path).chain(&self.unsteady);
         let unread: HashSet<Vec<u8>> = unread.cloned().collect();
-        let mut known = entries(self.store, writer, version)?.into_iter().peekable();
+        let known = entries(self.store, writer.changes.0, version)?;
+        let mut known = known.into_iter().peekable();
         for Found { path, .. } in walked.found.iter().filter(|found| found.kind == Kind::File) {
             if unread.contains(path.as_bytes()) {
                 continue;
@@ -252,6 +266,11 @@ fn delete(
     let path = key.path().ok().filter(|path| !walked.is_blind(path.as_bytes()))?;
     ops.push(Op::Delete(path.clone()));
     Some((path, entry))
+}
+
+/// Tells whether an entry is a folder that has another time, and nothing else is different.
+fn is_newer_folder(old: &Entry, new: &Entry) -> bool {
+    new.kind == Kind::Directory && (old.kind, old.mode) == (new.kind, new.mode)
 }
 
 /// Tells whether an entry says what another says, leaving out where and when.

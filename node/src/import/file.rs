@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Knows the chunks that are stored.
 pub(super) struct Taker {
     keep: Keep,
-    chunks: ChunkIndex,
+    pub(super) chunks: ChunkIndex,
     /// Where each block begins that was appended here, from block `first_new` on; the store tells it of signed ones.
     offsets: Vec<u64>,
     first_new: u64,

@@ -7,22 +7,24 @@
 //! what changed (`compare`), taking one file in (`file`).
 
 mod ahead;
+mod base;
 mod compare;
 mod cutter;
 mod file;
 mod reader;
 mod rule;
+mod stirred;
 mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::SystemTime;
 
 use datnode_drive::{
-    ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Mtime, Op, Role, Step, Version,
-    commit, header_block,
+    ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Kind, Mtime, Op, Role, Step,
+    Version, commit, header_block,
 };
 use datnode_feed::{BlockIndex, FeedSlot, SecretKey, Storage, Store, StoreError};
 
@@ -30,13 +32,16 @@ use crate::disk::free;
 use crate::error::Error;
 use crate::view::View;
 use ahead::read_ahead;
+pub use base::{below, entry, here, latest};
+use base::{entries, incomplete};
 use compare::{Look, Run, looks};
 use file::Taker;
 pub use rule::{Finder, Rule};
-pub use walk::{Found, LeftOut, Rules, Walked, Why, look_at, matcher, parse_pattern, walk};
+pub use stirred::{Stirred, import_stirred};
+pub use walk::{
+    Found, LeftOut, Rules, Walked, Why, is_patterns, look_at, matcher, parse_pattern, walk,
+};
 
-/// How many entries of the base are read at a time.
-const PAGE: usize = 10_000;
 /// A file changed so shortly before the last import that its time may hide a later change.
 pub(crate) const RACY: i64 = 2;
 
@@ -78,6 +83,8 @@ pub struct Imported {
     pub bytes_new: u64,
     /// See above.
     pub bytes_known: u64,
+    /// The only path that is different, if there is one, but for the folders above it; with its bytes.
+    pub single: Option<(DrivePath, u64)>,
     /// Files that changed while they were read, each time.
     pub unsteady: Vec<Vec<u8>>,
     /// What the walk left out.
@@ -115,6 +122,27 @@ pub struct How<'a> {
     pub keep: Keep,
     /// What the writer says of the change.
     pub message: &'a str,
+    /// Whether a change is made of nothing but the times of folders, which change with every file that comes and goes.
+    pub folder_times: bool,
+}
+
+/// What is known from the import before, so that a small change costs little.
+#[derive(Default)]
+pub struct Memory {
+    /// The chunks that the store holds, or held: whoever finds one there looks whether it is.
+    chunks: Option<ChunkIndex>,
+}
+
+/// What an import goes by.
+struct Facts {
+    /// What is there, in the order of the keys.
+    walked: Walked,
+    /// What the base has of it, in the same order.
+    known: Vec<(Key, Entry)>,
+    /// What the base has under another name, and which name that is now.
+    moved: BTreeMap<Key, Entry>,
+    /// A time from which on nothing is taken to be as it was because it looks so.
+    racy_from: i64,
 }
 
 /// Takes the folder `root` into the drive, whose latest version is `base`.
@@ -128,17 +156,37 @@ pub fn import<S: Storage>(
     base: &Version,
     root: &Path,
     how: &How<'_>,
+    memory: &mut Memory,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported, Error> {
     let (walked, known) = thread::scope(|scope| {
         let walker = scope.spawn(|| walk(root, how.rules));
-        let known = entries(store, writer, base);
+        let known = entries(store, writer.changes.0, base);
         (walker.join().expect("no walker panics"), known)
     });
-    let racy_from = base.change.time.seconds - RACY;
-    let found = (walked?, known?, racy_from);
-    take_in(store, writer, base, root, found, how, (stop, progress))
+    let (walked, known, moved) = (walked?, known?, BTreeMap::new());
+    let facts = Facts { walked, known, moved, racy_from: base.change.time.seconds - RACY };
+    take_in(store, writer, base, root, facts, how, memory, (stop, progress))
+}
+
+/// Takes in what a walk through the folder `root` found.
+///
+/// # Errors
+/// Those of [`import`].
+pub fn import_walked<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    base: &Version,
+    root: &Path,
+    walked: Walked,
+    how: &How<'_>,
+    memory: &mut Memory,
+) -> Result<Imported, Error> {
+    let (known, moved) = (entries(store, writer.changes.0, base)?, BTreeMap::new());
+    let facts = Facts { walked, known, moved, racy_from: base.change.time.seconds - RACY };
+    let stop = AtomicBool::new(false);
+    take_in(store, writer, base, root, facts, how, memory, (&stop, &mut |_| {}))
 }
 
 /// Takes in what is at some paths of the folder `root`, whatever the rules say; the drive keeps all others as they are. What is in a
@@ -157,31 +205,32 @@ pub fn import_paths<S: Storage>(
     let mut walked = look_at(root, paths);
     let mut known = Vec::new();
     for path in paths {
-        let view = View::new(store, writer.changes.0, Some(writer.content.0));
-        match base.entry(&view, path).map_err(Error::damaged)? {
-            Step::Done(entry) => known.extend(entry.map(|entry| (path.key(), entry))),
-            Step::Need(_) => return Err(incomplete()),
-        }
+        let entry = entry(store, writer.changes.0, base, path)?;
+        known.extend(entry.map(|entry| (path.key(), entry)));
     }
     known.sort_by(|(a, _), (b, _)| a.cmp(b));
     walked.found.sort_by_cached_key(|found| found.path.key());
     let stop = AtomicBool::new(false);
     // What is named is read, however it looks.
-    let found = (walked, known, i64::MIN);
-    take_in(store, writer, base, root, found, how, (&stop, &mut |_| {}))
+    let facts = Facts { walked, known, moved: BTreeMap::new(), racy_from: i64::MIN };
+    let memory = &mut Memory::default();
+    take_in(store, writer, base, root, facts, how, memory, (&stop, &mut |_| {}))
 }
 
 /// Makes a change of the difference between what was found in `root` and what was known of the same names.
+#[expect(clippy::too_many_arguments, reason = "all that an import goes by, once")]
 fn take_in<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
     base: &Version,
     root: &Path,
-    (mut walked, known, racy_from): (Walked, Vec<(Key, Entry)>, i64),
+    facts: Facts,
     how: &How<'_>,
+    memory: &mut Memory,
     (stop, progress): (&AtomicBool, &mut dyn FnMut(Progress)),
 ) -> Result<Imported, Error> {
-    let (looks, more) = looks(&walked, &known, racy_from);
+    let (looks, more) = looks(&facts);
+    let Facts { mut walked, known, moved, .. } = facts;
     if how.keep == Keep::History {
         check_room(root, more)?;
     }
@@ -189,12 +238,18 @@ fn take_in<S: Storage>(
     let files_total = walked.found.len() as u64;
     let to_read = walked.found.iter().zip(&looks).filter(|(_, look)| **look == Look::Other);
     let to_read: Vec<_> = to_read.map(|(item, _)| (item.path.as_bytes(), item.size)).collect();
-    let chunks = if to_read.is_empty() { ChunkIndex::default() } else { chunks(store, content)? };
+    let chunks = match memory.chunks.take() {
+        Some(chunks) => chunks,
+        None if to_read.is_empty() => ChunkIndex::default(),
+        None => chunks(store, content)?,
+    };
+    let is_complete = !to_read.is_empty() || chunks.count() > 0;
     let taker = Taker::new(how.keep, chunks, store.appended(content).0);
     let mut run = Run::new(taker, (&mut *store, content), files_total, stop, progress);
+    let known = (known, moved);
     let ops = read_ahead(root, &to_read, |ahead| run.compare(&walked, &looks, known, ahead))?;
     let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
-    let changed = !ops.is_empty();
+    let changed = ops.len() as u64 > if how.folder_times { 0 } else { run.folder_times };
     let version = match changed {
         true => finish(run.store, writer, base, &ops, how.message)?,
         false => base.clone(),
@@ -205,7 +260,9 @@ fn take_in<S: Storage>(
     store.commit().map_err(Error::store)?;
     walked.unreadable.extend(unreadable);
     let (opened, bytes_new, bytes_known) = (taker.files, taker.bytes_new, taker.bytes_known);
+    memory.chunks = is_complete.then_some(taker.chunks);
     Ok(Imported {
+        single: single(&ops),
         version,
         changed,
         added,
@@ -219,40 +276,15 @@ fn take_in<S: Storage>(
     })
 }
 
-/// Reads all entries of the base, in key order.
-fn entries<S: Storage>(
-    store: &mut Store<S>,
-    writer: &Writer<'_>,
-    base: &Version,
-) -> Result<Vec<(Key, Entry)>, Error> {
-    let view = View::new(store, writer.changes.0, Some(writer.content.0));
-    let mut all: Vec<(Key, Entry)> = Vec::new();
-    loop {
-        let after = all.last().map(|(key, _)| key);
-        match base.walk(&view, after, PAGE).map_err(Error::damaged)? {
-            Step::Done(page) if page.is_empty() => return Ok(all),
-            Step::Done(page) => {
-                all.extend(page.into_iter().map(|(path, entry)| (path.key(), entry)))
-            }
-            Step::Need(_) => return Err(incomplete()),
-        }
-    }
-}
-
-/// Returns the latest version that is here, of a store that holds the changes feed.
-///
-/// # Errors
-/// E-VERIFY if its block is not here or damaged, and what the store says.
-pub fn latest<S: Storage>(store: &mut Store<S>, changes: FeedSlot) -> Result<Version, Error> {
-    let last = BlockIndex(store.length(changes).saturating_sub(1));
-    match Version::open(&View::new(store, changes, None), last).map_err(Error::damaged)? {
-        Step::Done(version) => Ok(version),
-        Step::Need(_) => Err(Error::verify("the latest change is not here")),
-    }
-}
-
-fn incomplete() -> Error {
-    Error::verify("a writer's own index is not all here")
+/// Returns the path that is put or deleted, with its bytes, if it is the only one that is no folder.
+fn single(ops: &[Op]) -> Option<(DrivePath, u64)> {
+    let mut ops = ops.iter().filter_map(|op| match op {
+        Op::Put(_, entry) if entry.kind == Kind::Directory => None,
+        Op::Put(path, entry) => Some((path, entry.size)),
+        Op::Delete(path) => Some((path, 0)),
+    });
+    let (path, size) = ops.next()?;
+    ops.next().is_none().then(|| (path.clone(), size))
 }
 
 /// Builds the index of the chunks that the store holds.

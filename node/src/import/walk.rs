@@ -101,6 +101,11 @@ impl Walked {
 pub(super) const DATIGNORE: &str = ".datignore";
 pub(super) const GITIGNORE: &str = ".gitignore";
 
+/// Tells whether a file has patterns of what to leave out.
+pub fn is_patterns(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == DATIGNORE || name == GITIGNORE)
+}
+
 /// What the walkers passed over.
 #[derive(Default)]
 struct Passed {

@@ -1,0 +1,73 @@
+//! Takes in what changed at some paths of a working folder, as a watcher tells of them.
+//!
+//! What is below a path is looked at only as far as it is named, but for a folder that is gone: then all that was in it is. What was
+//! moved is not read again if it still looks as it did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use datnode_drive::{DrivePath, Entry, Key, Kind, Version};
+use datnode_feed::{Storage, Store};
+
+use super::base::{below, entry};
+use super::walk::look_at;
+use super::{Facts, How, Imported, Memory, Writer, take_in};
+use crate::error::Error;
+
+/// Where something happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stirred {
+    /// The paths at which something may be different now.
+    pub paths: BTreeSet<DrivePath>,
+    /// What was moved, and where it is now.
+    pub moved: Vec<(DrivePath, DrivePath)>,
+}
+
+/// Takes in what is at the paths that were touched; the drive keeps all others as they are.
+///
+/// # Errors
+/// Those of [`import`](super::import).
+pub fn import_stirred<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    base: &Version,
+    root: &Path,
+    stirred: &Stirred,
+    how: &How<'_>,
+    memory: &mut Memory,
+) -> Result<Imported, Error> {
+    let changes = writer.changes.0;
+    let mut walked = look_at(root, &stirred.paths);
+    walked.found.sort_by_cached_key(|found| found.path.key());
+    let found = walked.found.iter();
+    let folders: BTreeSet<_> =
+        found.filter(|found| found.kind == Kind::Directory).map(|found| &found.path).collect();
+    let mut known = BTreeMap::new();
+    for path in &stirred.paths {
+        if folders.contains(path) {
+            known.extend(entry(store, changes, base, path)?.map(|entry| (path.key(), entry)));
+        } else {
+            let all = below(store, changes, base, path)?;
+            known.extend(all.into_iter().map(|(path, entry)| (path.key(), entry)));
+        }
+    }
+    let mut moved: BTreeMap<Key, Entry> = BTreeMap::new();
+    for (from, to) in &stirred.moved {
+        for (old, entry) in below(store, changes, base, from)? {
+            let rest = old.as_bytes()[from.as_bytes().len()..].iter();
+            let new = to.as_bytes().iter().chain(rest).copied().collect::<Vec<u8>>();
+            // What is too long for a path is met by no walk either.
+            let new = DrivePath::from_bytes(new).ok();
+            moved.extend(new.map(|new| (new.key(), entry)));
+        }
+    }
+    let facts = Facts {
+        walked,
+        known: known.into_iter().collect(),
+        moved,
+        racy_from: base.change.time.seconds - super::RACY,
+    };
+    let (stop, mut progress) = (AtomicBool::new(false), |_| {});
+    take_in(store, writer, base, root, facts, how, memory, (&stop, &mut progress))
+}

@@ -1,0 +1,134 @@
+//! Hears what happens in a folder, from the system.
+//!
+//! Elsewhere: what is made of it (`pending`), the library that speaks with each system (`notify`).
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use notify::event::{AccessKind, AccessMode, CreateKind, Flag, ModifyKind, RenameMode};
+use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use super::pending::{Due, Event, Pending};
+use crate::disk::DRIVE_FOLDER;
+
+/// A folder that is watched until this is dropped.
+pub struct Watcher {
+    shared: Arc<Shared>,
+    _inner: Option<RecommendedWatcher>,
+}
+
+struct Shared {
+    pending: Mutex<Pending>,
+    wake: Notify,
+    /// Whether something happens that nobody tells of.
+    is_blind: AtomicBool,
+}
+
+impl Shared {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().expect("no code panics while it holds this")
+    }
+
+    fn note(&self, events: impl IntoIterator<Item = Event>) {
+        let (now, mut pending) = (Instant::now(), self.pending());
+        events.into_iter().for_each(|event| pending.note(now, event));
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    fn hear(&self, root: &Path, heard: notify::Result<notify::Event>) {
+        match heard {
+            Ok(event) => self.note(events(root, event)),
+            Err(error) => {
+                self.lose_sight(&error);
+                self.note([Event::Unknown]);
+            }
+        }
+    }
+
+    fn lose_sight(&self, error: &notify::Error) {
+        tracing::warn!(%error, "the folder is not watched, or not all of it");
+        self.is_blind.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Watcher {
+    /// Watches the folder `root`, whose path is canonical. A system that cannot is no error: then nothing is heard.
+    pub fn new(root: &Path) -> Self {
+        let shared = Arc::new(Shared {
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            is_blind: AtomicBool::new(false),
+        });
+        let (hearing, folder) = (shared.clone(), root.to_owned());
+        let config = Config::default().with_follow_symlinks(false);
+        let hear = move |heard| hearing.hear(&folder, heard);
+        let watched = RecommendedWatcher::new(hear, config).and_then(|mut watcher| {
+            watcher.watch(root, RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        let inner = watched.map_err(|error| shared.lose_sight(&error)).ok();
+        Self { shared, _inner: inner }
+    }
+
+    /// Tells whether something may happen of which nothing is heard.
+    pub fn is_blind(&self) -> bool {
+        self.shared.is_blind.load(Ordering::Relaxed)
+    }
+
+    /// Returns what is to be looked at, as soon as there is something.
+    pub(super) async fn next(&self) -> Due {
+        loop {
+            let at = {
+                let mut pending = self.shared.pending();
+                if let Some(due) = pending.take(Instant::now()) {
+                    return due;
+                }
+                pending.next_at()
+            };
+            let sleep = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.shared.wake.notified() => {}
+            }
+        }
+    }
+}
+
+/// Returns what an event of the library means, but for what happens in `.dat`; paths are below `root`.
+fn events(root: &Path, event: notify::Event) -> Vec<Event> {
+    if event.flag() == Some(Flag::Rescan) {
+        return vec![Event::Unknown];
+    }
+    let below = |path: &PathBuf| {
+        let below = path.strip_prefix(root).ok()?;
+        let first = below.components().next()?;
+        let own = first.as_os_str().eq_ignore_ascii_case(DRIVE_FOLDER);
+        (!own).then(|| below.to_owned())
+    };
+    let paths: Vec<PathBuf> = event.paths.iter().filter_map(below).collect();
+    let of_each = |make: fn(PathBuf) -> Event| paths.iter().cloned().map(make).collect();
+    match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => of_each(Event::Settled),
+        EventKind::Access(_) => Vec::new(),
+        EventKind::Create(CreateKind::File) => of_each(Event::Made),
+        EventKind::Modify(ModifyKind::Data(_)) => of_each(Event::Written),
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+            of_each(Event::Gone)
+        }
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => match &paths[..] {
+            [from, to] => vec![Event::Moved(from.clone(), to.clone())],
+            // The other one is not ours.
+            _ => of_each(Event::Settled),
+        },
+        _ => of_each(Event::Settled),
+    }
+}
