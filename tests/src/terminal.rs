@@ -83,6 +83,9 @@ impl Terminals {
             self.stop();
             return self.serve(line);
         }
+        if line.contains("--live") {
+            return self.follow(line);
+        }
         // What was lost is with whoever has it: a reader who serves on.
         let mirror = (verb == "recover").then(|| self.mirror());
         let writes = matches!(verb, "" | "recover") || is_writers(verb);
@@ -158,6 +161,27 @@ impl Terminals {
         }
         self.server = Some(Server { child, rest });
         Shown { text, exit: None }
+    }
+
+    /// Lets the reader follow a drive until it says that it does, and ends that.
+    fn follow(&self, line: &str) -> Shown {
+        let mut child =
+            self.shell(&format!("exec {line}"), false).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stream = child.stdout.take().unwrap();
+        let rest = std::thread::spawn(move || pass_on(stream, &sender));
+        let said =
+            || lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{line} does not follow"));
+        let mut text = String::new();
+        while !text.contains("Following") {
+            text.push_str(&said());
+            text.push('\n');
+        }
+        process::signal(&child, "-INT");
+        let Output { status, .. } = process::finish(child, LIMIT).output;
+        drop(lines);
+        rest.join().unwrap();
+        Shown { text, exit: status.code() }
     }
 
     /// Returns where the writer listens, as its processes tell each other.

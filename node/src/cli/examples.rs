@@ -10,6 +10,7 @@ pub(super) const SHARE: &str = "\
 Examples:
   datnode share ./flights
   datnode share ./flights -m March --ticket
+  datnode share ./flights --no-watch
   datnode share ./flights --dry-run --show-ignored
   datnode share ./flights --hidden --ignore '*.tmp'";
 
@@ -28,6 +29,7 @@ pub(super) const CLONE: &str = "\
 Examples:
   datnode clone dat1…
   datnode clone dat1… ./flights --wait 5m
+  datnode clone dat1… ./flights --live
   datnode clone dat1…+3 ./flights-as-of-3
   datnode clone dat1… ./part --include 'data/**' --exclude '*.iso'";
 

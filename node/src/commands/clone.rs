@@ -14,6 +14,7 @@ use super::follow::follow;
 use super::missing::missing;
 use super::scene::Scene;
 use super::serving::Serving;
+use super::stoppable;
 use crate::address::{self, Address, Link, Ticket, VersionSpec};
 use crate::choice::Choice;
 use crate::cli::escape;
@@ -72,7 +73,7 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
         tokio::select! {
             // What ends at once has no stages to show.
             biased;
-            done = clone(args, &stages, &scene, out) => done?,
+            done = stoppable(clone(args, &stages, &scene, out)) => done?,
             never = stages.watch(|| scene.look()) => match never {},
         }
     };

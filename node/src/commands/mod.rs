@@ -62,7 +62,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
     match cli.command {
         Command::Share(args) if args.dry_run => stoppable(share::run(args, out)).await,
         Command::Share(args) => share::run(args, out).await,
-        Command::Clone(args) => stoppable(clone::run(args, out)).await,
+        Command::Clone(args) => clone::run(args, out).await,
         Command::Include(args) => stoppable(choose::run(args, choose::List::Include, out)).await,
         Command::Exclude(args) => stoppable(choose::run(args, choose::List::Exclude, out)).await,
         Command::Init(args) => stoppable(async { init::run(&args, out) }).await,
@@ -93,7 +93,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
 }
 
 /// Ends a command when the user or the system asks for it.
-async fn stoppable(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+async fn stoppable<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::select! {
         // A command that has an end of its own for that comes to it.
         biased;

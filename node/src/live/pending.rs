@@ -234,9 +234,13 @@ mod tests {
 
     #[test]
     fn too_much_is_everything() {
-        let many = (0..=PATHS_MAX).map(|number| Event::Gone(path(&number.to_string())));
-        let due_at = PATHS_MAX as u128 + GONE.as_millis();
-        assert_eq!(due(many).last(), Some(&(due_at, Due::Everything)));
+        let (start, mut pending) = (Instant::now(), Pending::default());
+        for number in 0..=PATHS_MAX {
+            pending.note(start, Event::Gone(path(&number.to_string())));
+        }
+        assert!(pending.paths.is_empty(), "they are forgotten");
+        assert_eq!(pending.take(start + GONE - STEP), None);
+        assert_eq!(pending.take(start + GONE), Some(Due::Everything));
         assert_eq!(due([Event::Gone(path("a")), Event::Unknown]), [(301, Due::Everything)]);
     }
 }

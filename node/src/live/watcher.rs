@@ -132,3 +132,55 @@ fn events(root: &Path, event: notify::Event) -> Vec<Event> {
         _ => of_each(Event::Settled),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{DataChange, MetadataKind, RemoveKind};
+
+    use super::*;
+
+    fn heard(kind: EventKind, paths: &[&str]) -> Vec<Event> {
+        let event = paths
+            .iter()
+            .fold(notify::Event::new(kind), |event, path| event.add_path(PathBuf::from(path)));
+        events(Path::new("/root"), event)
+    }
+
+    #[test]
+    fn what_the_system_tells_is_taken_by_what_has_to_be_waited_for() {
+        let name = |mode| EventKind::Modify(ModifyKind::Name(mode));
+        let (a, b) = (PathBuf::from("a"), PathBuf::from("b"));
+        for (kind, means) in [
+            (EventKind::Create(CreateKind::File), Some(Event::Made(a.clone()))),
+            (EventKind::Create(CreateKind::Folder), Some(Event::Settled(a.clone()))),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), Some(Event::Written(a.clone()))),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                Some(Event::Settled(a.clone())),
+            ),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), None),
+            (
+                EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)),
+                Some(Event::Settled(a.clone())),
+            ),
+            (EventKind::Remove(RemoveKind::File), Some(Event::Gone(a.clone()))),
+            (name(RenameMode::From), Some(Event::Gone(a.clone()))),
+            (name(RenameMode::To), Some(Event::Settled(a.clone()))),
+        ] {
+            assert_eq!(heard(kind, &["/root/a"]), Vec::from_iter(means), "{kind:?}");
+        }
+        let moved = heard(name(RenameMode::Both), &["/root/a", "/root/b"]);
+        assert_eq!(moved, [Event::Moved(a, b.clone())]);
+        let moved_in = heard(name(RenameMode::Both), &["/root/.dat/a", "/root/b"]);
+        assert_eq!(moved_in, [Event::Settled(b)]);
+    }
+
+    #[test]
+    fn nobody_hears_of_the_store_and_what_was_missed_is_everything() {
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert_eq!(heard(written, &["/root/.dat/store/data", "/root/.DAT/x", "/root"]), []);
+        let rescan = notify::Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert_eq!(events(Path::new("/root"), rescan), [Event::Unknown]);
+    }
+}

@@ -8,14 +8,15 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use datnode_sim::hostile::Script;
 use datnode_tests::hostile::{Acts, Goods, Hostile, Line, Source};
 use datnode_tests::process::{finish, signal, wait_until};
 use datnode_tests::{User, assert_exit, noise, rot, write};
+use serde_json::Value;
 
 use schema::Schemas;
 
@@ -42,16 +43,40 @@ fn run(schemas: &mut Schemas, rows: &[Row<'_>]) {
 
 /// Runs a `share` until it has printed such a line, and ends it.
 fn run_until(schemas: &mut Schemas, user: &User, line: &str, until: &str, names: &[&str]) {
-    let printed = user.path("printed");
-    let file = fs::File::create(&printed).unwrap();
-    let mut command = user.command(["--json"].into_iter().chain(line.split(' ')));
-    command.stdout(file.try_clone().unwrap()).stderr(file);
-    let child = command.spawn().unwrap();
-    let has = || fs::read_to_string(&printed).unwrap().contains(&format!("\"type\":\"{until}\""));
-    wait_until(HANGS, line, has);
-    signal(&child, "-TERM");
-    assert_exit(&finish(child, HANGS).output, 0);
-    schemas.take(line, &fs::read(&printed).unwrap(), names);
+    let mut started = Started::new(user, line, "printed");
+    started.wait_for(until);
+    started.end(schemas, names);
+}
+
+/// A command that goes on until it is ended.
+struct Started<'a> {
+    line: &'a str,
+    child: Child,
+    printed: PathBuf,
+}
+
+impl<'a> Started<'a> {
+    fn new(user: &User, line: &'a str, printed: &str) -> Self {
+        let printed = user.path(printed);
+        let file = fs::File::create(&printed).unwrap();
+        let mut command = user.command(["--json"].into_iter().chain(line.split(' ')));
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        Self { line, child: command.spawn().unwrap(), printed }
+    }
+
+    /// Waits until it has printed such a line.
+    fn wait_for(&mut self, name: &str) {
+        let line = format!("\"type\":\"{name}\"");
+        let has = || fs::read_to_string(&self.printed).unwrap().contains(&line);
+        wait_until(HANGS, self.line, has);
+    }
+
+    /// Ends it, and takes what it printed.
+    fn end(self, schemas: &mut Schemas, names: &[&str]) {
+        signal(&self.child, "-TERM");
+        assert_exit(&finish(self.child, HANGS).output, 0);
+        schemas.take(self.line, &fs::read(&self.printed).unwrap(), names);
+    }
 }
 
 /// A name that is not UTF-8.
@@ -80,7 +105,26 @@ fn all_that_is_printed_is_as_the_schema_says() {
     errors(schemas, &writer, &reader, &[link, ticket]);
     drop(sharer);
     rolled_back(schemas, &writer, &reader);
+    live(schemas);
     schemas.assert_all_met(&ELSEWHERE);
+}
+
+/// What is printed while a drive changes.
+fn live(schemas: &mut Schemas) {
+    let (writer, reader) = (User::new(), User::new());
+    write(&writer.path("source"), b"a", b"first");
+    let mut share = Started::new(&writer, "share source", "printed");
+    share.wait_for("ready");
+    let printed = fs::read_to_string(&share.printed).unwrap();
+    let ready = printed.lines().find(|line| line.contains("\"ready\"")).unwrap();
+    let ready: Value = serde_json::from_str(ready).unwrap();
+    let line = format!("clone --live {} copy", ready["ticket"].as_str().unwrap());
+    let mut clone = Started::new(&reader, &line, "printed");
+    clone.wait_for("done");
+    write(&writer.path("source"), b"b", b"second");
+    clone.wait_for("change");
+    clone.end(schemas, &["stage", "clone_done", "change_landed"]);
+    share.end(schemas, &["stage", "ready", "change_made", "share_done"]);
 }
 
 /// What `share` prints.

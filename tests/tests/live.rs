@@ -1,0 +1,245 @@
+//! Live: what changes in a shared folder comes to those who follow, as one version each time.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use datnode_tests::process::{Running, wait_until};
+use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
+use serde_json::Value;
+
+/// What takes longer than this never comes.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// A clone that follows, and what it says.
+struct Follower {
+    process: Running,
+    said: mpsc::Receiver<Value>,
+}
+
+impl Follower {
+    /// Clones into `copy`, and follows from there on.
+    fn start(reader: &User, ticket: &str, more: &[&str]) -> Self {
+        let mut command = reader.command(["--json", "clone", "--live", ticket, "copy"]);
+        let mut child = command.args(more).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (tell, said) = mpsc::channel();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = tell.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let follower = Self { process: Running::new(child), said };
+        follower.wait_for("done");
+        follower
+    }
+
+    fn wait_for(&self, what: &str) -> Value {
+        loop {
+            let value =
+                self.said.recv_timeout(HANGS).unwrap_or_else(|_| panic!("{what} never came"));
+            if value["type"] == what {
+                return value;
+            }
+        }
+    }
+
+    fn stop(self) {
+        self.process.signal("-INT");
+        let ended = self.process.finish(HANGS).output;
+        assert_exit(&ended, 0);
+    }
+}
+
+/// A drive that is shared, and a clone that follows it.
+struct Pair {
+    user: User,
+    sharer: Sharer,
+    reader: User,
+    follower: Follower,
+}
+
+impl Pair {
+    fn new(make: impl Fn(&Path), more: &[&str]) -> Self {
+        let (user, reader) = (User::new(), User::new());
+        fs::create_dir(user.path("source")).unwrap();
+        make(&user.path("source"));
+        let sharer = user.share(&user.path("source"), more);
+        let follower = Follower::start(&reader, sharer.ticket(), &[]);
+        Self { user, sharer, reader, follower }
+    }
+
+    fn source(&self) -> PathBuf {
+        self.user.path("source")
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.reader.path("copy")
+    }
+
+    /// Waits until the copy is what the source is.
+    fn wait_until_equal(&self) {
+        wait_until(HANGS, "the copy", || tree(&self.source()) == tree(&self.copy()));
+    }
+
+    /// Returns the number of the latest version.
+    fn latest(&self) -> u64 {
+        let log = self.user.run(["--json", "log", "-n", "1", "source"]);
+        assert_exit(&log, 0);
+        let line: Value = serde_json::from_slice(&log.stdout).unwrap();
+        line["change"].as_u64().unwrap()
+    }
+
+    /// Does something in the source; what comes of it is one version.
+    fn one_version(&self, what: &str, act: impl FnOnce(&Path)) {
+        let before = self.latest();
+        act(&self.source());
+        let told = self.follower.wait_for("change");
+        assert_eq!(told["change"], before + 1, "{what}");
+        self.wait_until_equal();
+        // A second one would come by then: what is gone is looked at after 0.3 s.
+        thread::sleep(Duration::from_millis(700));
+        assert_eq!(self.latest(), before + 1, "{what}");
+    }
+}
+
+#[test]
+fn whatever_changes_in_the_folder_is_one_version_each_and_comes_to_who_follows() {
+    let pair = Pair::new(|source| write(source, b"docs/a", b"first"), &[]);
+    pair.one_version("a new file", |source| write(source, b"docs/b", b"new"));
+    pair.one_version("an edit in place", |source| write(source, b"docs/a", b"second"));
+    pair.one_version("a folder with files in it", |source| {
+        (0..50).for_each(|number| write(source, format!("many/of/{number}").as_bytes(), b"them"));
+    });
+    pair.one_version("a folder that is moved", |source| {
+        fs::rename(source.join("many"), source.join("others")).unwrap();
+    });
+    pair.one_version("a file that is gone", |source| {
+        fs::remove_file(source.join("docs/b")).unwrap()
+    });
+    pair.one_version("a folder that is gone", |source| {
+        fs::remove_dir_all(source.join("others")).unwrap();
+    });
+    pair.one_version("other permissions", |source| {
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(source.join("docs/a"), mode).unwrap();
+    });
+    pair.follower.stop();
+    assert_exit(&pair.reader.run(["verify", "--full", "copy"]), 0);
+}
+
+#[test]
+fn a_save_is_one_version_however_an_editor_does_it() {
+    let pair = Pair::new(|source| write(source, b"text", b"first"), &[]);
+    pair.one_version("a new file gets the name", |source| {
+        write(source, b"text.tmp", b"second");
+        fs::rename(source.join("text.tmp"), source.join("text")).unwrap();
+    });
+    pair.one_version("a hidden one gets the name", |source| {
+        write(source, b".text.swp", b"third");
+        fs::rename(source.join(".text.swp"), source.join("text")).unwrap();
+    });
+    pair.one_version("the old one is kept until the new one is durable", |source| {
+        fs::rename(source.join("text"), source.join("text~")).unwrap();
+        write(source, b"text", b"fourth");
+        fs::File::open(source.join("text")).unwrap().sync_all().unwrap();
+        fs::remove_file(source.join("text~")).unwrap();
+    });
+    pair.one_version("it is emptied first", |source| {
+        fs::File::create(source.join("text")).unwrap();
+        write(source, b"text", b"fifth");
+    });
+}
+
+#[test]
+fn a_folder_of_many_files_that_is_moved_is_not_read_again_and_sends_names_alone() {
+    let make = |source: &Path| {
+        for number in 0..300_u64 {
+            write(source, format!("many/{number}").as_bytes(), &noise(number, 20_000));
+        }
+    };
+    let pair = Pair::new(make, &[]);
+    let received = |pair: &Pair| {
+        let status = pair.reader.run(["--json", "status", "copy"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["serving"]["bytes_in"].as_u64().unwrap()
+    };
+    let before = received(&pair);
+    fs::rename(pair.source().join("many"), pair.source().join("others")).unwrap();
+    pair.wait_until_equal();
+    let moved = received(&pair) - before;
+    assert!(moved < 300 * 1_000, "{moved} bytes for names of files that have 6 MB");
+}
+
+#[test]
+fn who_reads_a_file_that_is_replaced_sees_the_old_or_the_new_one() {
+    let pair = Pair::new(|source| write(source, b"file", &[b'a'; 300_000]), &[]);
+    for letter in b'b'..=b'f' {
+        write(&pair.source(), b"file", &[letter; 300_000]);
+        wait_until(HANGS, "the new file", || {
+            let seen = fs::read(pair.copy().join("file")).unwrap();
+            assert_eq!(seen.len(), 300_000);
+            assert!(seen.iter().all(|byte| *byte == seen[0]), "a mix of two versions");
+            seen[0] == letter
+        });
+    }
+}
+
+#[test]
+fn nothing_is_taken_in_with_no_watch() {
+    let (user, reader) = (User::new(), User::new());
+    write(&user.path("source"), b"a", b"first");
+    let sharer = user.share(&user.path("source"), &["--no-watch"]);
+    write(&user.path("source"), b"b", b"new");
+    thread::sleep(Duration::from_secs(1));
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    assert!(!reader.path("copy/b").exists());
+}
+
+#[test]
+fn what_is_left_out_makes_no_version_and_what_says_so_is_heeded() {
+    let pair = Pair::new(|source| write(source, b"a", b"first"), &[]);
+    let before = pair.latest();
+    write(&pair.source(), b".hidden", b"nobody's");
+    write(&pair.source(), b".git/objects/1", b"nobody's");
+    thread::sleep(Duration::from_millis(700));
+    assert_eq!(pair.latest(), before);
+    write(&pair.source(), b"b.tmp", b"for now");
+    pair.follower.wait_for("change");
+    write(&pair.source(), b".datignore", b"*.tmp\n");
+    wait_until(HANGS, "it goes", || !pair.copy().join("b.tmp").exists());
+}
+
+#[test]
+fn a_file_of_the_user_in_the_way_of_a_new_one_stays_and_what_follows_comes() {
+    let pair = Pair::new(|source| write(source, b"a", b"first"), &[]);
+    write(&pair.copy(), b"b", b"the user's own");
+    write(&pair.source(), b"b", b"the drive's");
+    wait_until(HANGS, "a version", || pair.latest() == 2);
+    fs::rename(pair.copy().join("b"), pair.copy().join("mine")).unwrap();
+    write(&pair.source(), b"c", b"more");
+    wait_until(HANGS, "both", || pair.copy().join("b").exists() && pair.copy().join("c").exists());
+    assert_eq!(fs::read(pair.copy().join("mine")).unwrap(), b"the user's own");
+    assert_eq!(fs::read(pair.copy().join("b")).unwrap(), b"the drive's");
+}
+
+#[test]
+fn a_follower_goes_on_when_the_writer_comes_back() {
+    let Pair { user, sharer, reader, follower } =
+        Pair::new(|source| write(source, b"a", b"first"), &[]);
+    drop(sharer);
+    write(&user.path("source"), b"b", b"while nobody looked");
+    let sharer = user.share(&user.path("source"), &[]);
+    // It has another address now, which only a new clone knows.
+    follower.stop();
+    let follower = Follower::start(&reader, sharer.ticket(), &[]);
+    assert!(reader.path("copy/b").exists());
+    write(&user.path("source"), b"c", b"live");
+    follower.wait_for("change");
+    wait_until(HANGS, "c", || reader.path("copy/c").exists());
+}
