@@ -193,6 +193,11 @@ impl Entry {
             && Self::decode(&self.identity(), &self.location()).is_ok_and(|entry| entry == *self)
     }
 
+    /// Returns whether another entry says the same: all but where its bytes are and which change set it. SPEC 8.8
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+
     /// Returns the encoded identity part. SPEC 8.5
     pub(crate) fn identity(&self) -> Vec<u8> {
         let mut out = Writer::new();

@@ -58,7 +58,7 @@
 //! # }
 //! ```
 //!
-//! Where to look: [`Version`] reads, [`commit()`] writes, [`Chunker`], [`ChunkIndex`] and
+//! Where to look: [`Version`] reads, [`diff()`] compares, [`commit()`] writes, [`Chunker`], [`ChunkIndex`] and
 //! [`FileBuilder`] turn files into entries, [`byte_ranges`] turns entries back into bytes, and
 //! [`SafePath`] decides which names may land on a disk. Formats are in SPEC 8.
 
@@ -74,6 +74,7 @@ mod chunk_index;
 mod chunker;
 mod commit;
 mod cursor;
+mod diff;
 mod entry;
 mod error;
 mod file_builder;
@@ -95,6 +96,7 @@ pub use self::{
     chunker::{Chunker, ChunkerParams},
     commit::{ChangeInfo, CommitError, Committed, commit},
     cursor::{FeedRange, ReadAhead, byte_ranges},
+    diff::{DiffError, DiffPage, DiffStep, Difference, diff},
     entry::{ChunkList, Entry, Extent, Kind, MODE_MASK, Mtime},
     error::{Damage, Location, ReadError, Reading, Step},
     file_builder::FileBuilder,

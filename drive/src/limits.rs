@@ -44,6 +44,10 @@ pub const KEY_WEIGHT: usize = 64;
 /// Most blocks asked for at once by a page of a listing. Bounds what a hostile tree makes us ask.
 pub const NEED_BLOCKS_MAX: usize = 1_024;
 
+/// Most index nodes opened for one page of differences. A tree that is cut against the rule differs from a sound one in every node
+/// and perhaps in no name. Two ways down are 64.
+pub const DIFF_NODES_MAX: usize = 4_096;
+
 /// Most parents of a change.
 pub const PARENTS_MAX: usize = 16;
 

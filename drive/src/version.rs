@@ -263,16 +263,21 @@ impl Version {
     }
 
     /// Lets an entry out only if its blocks are in the feeds this change names. SPEC 8.5
-    fn check<E>(&self, entry: Entry) -> Result<Entry, ReadError<E>> {
+    pub(crate) fn check<E>(&self, entry: Entry) -> Result<Entry, ReadError<E>> {
         if covers(&self.change.feeds, &entry) {
             return Ok(entry);
         }
         Err(ReadError::damaged(Location::changes(self.position), Damage::OutsideFeeds))
     }
 
-    fn path<E>(&self, key: &[u8]) -> Result<DrivePath, ReadError<E>> {
+    pub(crate) fn path<E>(&self, key: &[u8]) -> Result<DrivePath, ReadError<E>> {
         let at = Location::changes(self.position);
         path_of_key(key).map_err(|error| ReadError::damaged(at, error))
+    }
+
+    pub(crate) fn key<E>(&self, key: &[u8]) -> Result<Key, ReadError<E>> {
+        let at = Location::changes(self.position);
+        Key::from_bytes(key).map_err(|error| ReadError::damaged(at, error))
     }
 
     fn files(&self) -> Option<IndexRoot<'_>> {

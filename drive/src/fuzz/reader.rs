@@ -13,7 +13,7 @@ use super::sample::List;
 use crate::blocks::Blocks;
 use crate::error::{Location, Step};
 use crate::header::Header;
-use crate::limits::NEED_BLOCKS_MAX;
+use crate::limits::{DIFF_NODES_MAX, NEED_BLOCKS_MAX};
 use crate::path::{DrivePath, Key};
 use crate::version::Version;
 
@@ -44,6 +44,7 @@ pub fn drive(input: &[u8]) -> bool {
     let _ = Header::read(&feed);
     let Ok(Step::Done(version)) = Version::open(&feed, BlockIndex(last)) else { return false };
     let names = walk(&feed, &version);
+    compare(&feed, &version);
     let is_whole = look(&feed, &version, &names);
     is_whole && !names.is_empty()
 }
@@ -67,6 +68,30 @@ fn walk(feed: &Counted, version: &Version) -> Vec<DrivePath> {
             assert!(after.is_none_or(|after| after < key), "a walk ascends");
             after = Some(key);
             names.push(path);
+        }
+    }
+}
+
+/// Compares with an earlier version, both ways; what is told comes in order, and a page opens few nodes.
+fn compare(feed: &Counted, version: &Version) {
+    const PAGE: usize = 7;
+    let Ok(Step::Done(Some(earlier))) = version.find(feed, version.number / 2) else { return };
+    for (old, new) in [(&earlier, version), (version, &earlier)] {
+        let mut after: Option<Key> = None;
+        loop {
+            feed.reads.set(0);
+            let page = old.diff(new, feed, after.as_ref(), PAGE);
+            let entries = 2 * (PAGE + NEED_BLOCKS_MAX);
+            assert!(feed.reads.get() <= DIFF_NODES_MAX + 1 + entries, "a page is bounded");
+            let Ok(Step::Done(page)) = page else { break };
+            let keys = page.differences.iter().map(|difference| difference.path.key());
+            let keys: Vec<Key> = after.clone().into_iter().chain(keys).collect();
+            assert!(keys.is_sorted_by(|one, next| one < next), "a comparison ascends");
+            assert!(page.next.is_none() || page.next > after, "a page goes on");
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
     }
 }

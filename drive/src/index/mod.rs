@@ -1,9 +1,10 @@
 //! The index of a namespace: an ordered search tree whose shape depends on its keys alone.
 //!
 //! `node` encodes, `boundary` says where nodes end, `lookup` finds one key, `scan` lists ranges,
-//! `update` applies a batch of edits while it reads and writes only what the batch touches.
+//! `compare` tells what differs between two, `update` applies a batch of edits while it reads and writes only what the batch touches.
 
 pub(crate) mod boundary;
+pub(crate) mod compare;
 pub(crate) mod lookup;
 pub(crate) mod node;
 pub(crate) mod scan;

@@ -7,9 +7,14 @@ use datnode_feed::{BlockIndex, Hash, codec::Writer};
 type Reading<T> = Result<Step<T>, ReadError<core::convert::Infallible>>;
 
 /// An entry of a node made by hand: shared bytes, suffix, value.
-type Item<'a> = (u64, &'a [u8], &'a [u8]);
+pub(crate) type Item<'a> = (u64, &'a [u8], &'a [u8]);
 
-fn node(level: u8, count: u64, items: &[Item<'_>], locations: &[&[u8]]) -> (Vec<u8>, Hash) {
+pub(crate) fn node(
+    level: u8,
+    count: u64,
+    items: &[Item<'_>],
+    locations: &[&[u8]],
+) -> (Vec<u8>, Hash) {
     let mut identity = Writer::new();
     identity.u8(level);
     identity.varint(count);
@@ -31,7 +36,7 @@ fn node(level: u8, count: u64, items: &[Item<'_>], locations: &[&[u8]]) -> (Vec<
 }
 
 /// A folder's identity, and its location as a leaf holds it.
-const FOLDER: (&[u8], &[u8]) = (&[2, 0, 0xed, 0x03, 0, 0], &[1, 1]);
+pub(crate) const FOLDER: (&[u8], &[u8]) = (&[2, 0, 0xed, 0x03, 0, 0], &[1, 1]);
 
 fn leaf(keys: &[&'static [u8]]) -> (Vec<u8>, Hash) {
     let item = |(index, key): (usize, &&'static [u8])| -> Item<'static> {
@@ -44,7 +49,7 @@ fn leaf(keys: &[&'static [u8]]) -> (Vec<u8>, Hash) {
 }
 
 /// A location of slot 0.
-fn at(block: u64) -> Vec<u8> {
+pub(crate) fn at(block: u64) -> Vec<u8> {
     let mut out = Writer::new();
     out.varint(0).varint(block);
     out.into_vec()
@@ -65,7 +70,7 @@ fn change(root: &[u8]) -> Vec<u8> {
 }
 
 /// Puts a change with this root behind what the feed holds, and opens it.
-fn open(feed: &Feed, root: &[u8]) -> Version {
+pub(crate) fn open(feed: &Feed, root: &[u8]) -> Version {
     done(Version::open(feed, feed.push(&change(root))))
 }
 
@@ -104,7 +109,35 @@ fn read_all(feed: &Feed, position: BlockIndex) -> bool {
     for number in 0..version.number.min(20) {
         is_sound &= version.find(feed, number).is_ok();
     }
+    is_sound &= compare(feed, &version);
     is_sound & version.previous(feed).is_ok()
+}
+
+/// Compares with nothing, and with an earlier version, both ways; tells whether it all was sound.
+fn compare(feed: &Feed, version: &Version) -> bool {
+    let mut others = vec![done(Version::open(&Feed::new(), BlockIndex(0)))];
+    if let Ok(Step::Done(Some(earlier))) = version.find(feed, version.number / 2) {
+        others.push(earlier);
+    }
+    let mut is_sound = true;
+    for (old, new) in others.iter().flat_map(|other| [(other, version), (version, other)]) {
+        let (mut after, mut pages) = (None, 0);
+        is_sound &= loop {
+            let Ok(Step::Done(page)) = old.diff(new, feed, after.as_ref(), 100) else {
+                break false;
+            };
+            pages += 1;
+            assert!(pages < 1_000, "a comparison ends");
+            let keys = page.differences.iter().map(|difference| difference.path.key());
+            let keys: Vec<_> = after.clone().into_iter().chain(keys).collect();
+            assert!(keys.is_sorted_by(|one, next| one < next), "a comparison ascends");
+            match page.next {
+                Some(next) => assert!(after.replace(next) < after, "a page goes on"),
+                None => break true,
+            }
+        };
+    }
+    is_sound
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The drive from outside: bytes pinned, random histories, hostile blocks, figures at size.
 
 mod common;
+mod diff;
 mod golden;
 mod history;
 mod hostile;

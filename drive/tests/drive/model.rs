@@ -17,7 +17,7 @@ const KEY: [u8; 32] = [
     0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
 ];
 
-fn info() -> ChangeInfo {
+pub(crate) fn info() -> ChangeInfo {
     let feed = datnode_drive::FeedRef {
         key: PublicKey::from_bytes(KEY).unwrap(),
         role: datnode_drive::Role::Content,
@@ -29,7 +29,7 @@ fn info() -> ChangeInfo {
     ChangeInfo { feeds: vec![feed], message: "test".into(), ..ChangeInfo::default() }
 }
 
-fn random_path(random: &mut Random) -> DrivePath {
+pub(crate) fn random_path(random: &mut Random) -> DrivePath {
     let names = ["a", "b", "a-b", "c.txt", "é", "A", "zz", "0", "\u{7f}", "~"];
     let depth = 1 + random.below(4);
     let name = |random: &mut Random| names[usize::try_from(random.below(10)).unwrap()];
@@ -37,7 +37,7 @@ fn random_path(random: &mut Random) -> DrivePath {
     path(&parts.join("/"))
 }
 
-fn random_entry(random: &mut Random) -> Entry {
+pub(crate) fn random_entry(random: &mut Random) -> Entry {
     match random.below(8) {
         0 => folder(),
         1 => {
@@ -52,7 +52,7 @@ fn random_entry(random: &mut Random) -> Entry {
     }
 }
 
-fn file(random: &mut Random, extents: u64) -> Entry {
+pub(crate) fn file(random: &mut Random, extents: u64) -> Entry {
     let extents: Vec<_> = (0..extents)
         .map(|_| Extent {
             slot: 1,
