@@ -125,11 +125,20 @@ impl Version {
     /// While some are missing it needs all that are known to be missing: the skip pointers fan out, so that few steps
     /// suffice. Each call starts anew. SPEC 8.3
     pub fn history<B: Blocks>(&self, blocks: &B) -> Reading<Vec<Location>, B::Error> {
+        self.history_since(blocks, 0)
+    }
+
+    /// Does the same of the changes since number `first`.
+    pub fn history_since<B: Blocks>(
+        &self,
+        blocks: &B,
+        first: u64,
+    ) -> Reading<Vec<Location>, B::Error> {
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
         let (mut next, mut need) = (vec![self.clone()], Vec::new());
         while let Some(version) = next.pop() {
             for (number, position) in version.change.skips.all(version.number) {
-                if seen.insert(number, position).is_some() {
+                if number < first || seen.insert(number, position).is_some() {
                     continue;
                 }
                 match version.earlier(blocks, number, position)? {
@@ -252,8 +261,21 @@ impl Version {
     /// asks for the index a level at a time. Each call walks the index anew: ask again when all of
     /// them are here.
     pub fn needed<B: Blocks>(&self, blocks: &B) -> Reading<Vec<Location>, B::Error> {
+        self.needed_from(blocks, 0)
+    }
+
+    /// Does the same of what an earlier version of the drive does not need: its index is not walked where that is the same.
+    pub fn needed_beyond<B: Blocks>(
+        &self,
+        blocks: &B,
+        earlier: &Self,
+    ) -> Reading<Vec<Location>, B::Error> {
+        self.needed_from(blocks, earlier.position.0)
+    }
+
+    fn needed_from<B: Blocks>(&self, blocks: &B, from: u64) -> Reading<Vec<Location>, B::Error> {
         let mut all = match self.files() {
-            Some(root) => done!(reachable(blocks, root)),
+            Some(root) => done!(reachable(blocks, root, from)),
             None => Vec::new(),
         };
         all.push(Location::changes(self.position));

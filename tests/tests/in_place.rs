@@ -99,7 +99,7 @@ fn what_changed_moved_or_went_is_served_as_it_is_now() {
 fn a_file_that_changed_since_is_withheld_until_it_is_taken_in_again() {
     let user = User::new();
     let source = source(&user);
-    let sharer = share(&user);
+    let sharer = user.share(&source, &["--in-place", "--no-watch"]);
     let mut file = fs::OpenOptions::new().write(true).open(source.join("large")).unwrap();
     file.seek(SeekFrom::Start(3 << 20)).unwrap();
     file.write_all(b"changed since").unwrap();

@@ -67,7 +67,7 @@ struct Pair {
 impl Pair {
     fn new(make: impl Fn(&Path), more: &[&str]) -> Self {
         let (user, reader) = (User::new(), User::new());
-        fs::create_dir(user.path("source")).unwrap();
+        fs::create_dir_all(user.path("source")).unwrap();
         make(&user.path("source"));
         let sharer = user.share(&user.path("source"), more);
         let follower = Follower::start(&reader, sharer.ticket(), &[]);
@@ -164,15 +164,18 @@ fn a_folder_of_many_files_that_is_moved_is_not_read_again_and_sends_names_alone(
         }
     };
     let pair = Pair::new(make, &[]);
-    let received = |pair: &Pair| {
-        let status = pair.reader.run(["--json", "status", "copy"]);
-        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
-        status["serving"]["bytes_in"].as_u64().unwrap()
+    let sent = |pair: &Pair| {
+        let peers = pair.user.run(["--json", "peers", "source"]);
+        let told = String::from_utf8(peers.stdout).unwrap();
+        let peers = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        peers.map(|peer| peer["bytes_out"].as_u64().unwrap()).sum::<u64>()
     };
-    let before = received(&pair);
+    let before = sent(&pair);
+    assert!(before > 300 * 20_000, "{before} bytes");
     fs::rename(pair.source().join("many"), pair.source().join("others")).unwrap();
+    pair.follower.wait_for("change");
     pair.wait_until_equal();
-    let moved = received(&pair) - before;
+    let moved = sent(&pair) - before;
     assert!(moved < 300 * 1_000, "{moved} bytes for names of files that have 6 MB");
 }
 

@@ -178,14 +178,17 @@ fn children(view: &NodeView<'_>, upper: Option<&[u8]>) -> Result<Vec<Child>, Dam
 pub(crate) fn reachable<B: Blocks>(
     blocks: &B,
     root: IndexRoot<'_>,
+    from: u64,
 ) -> Reading<Vec<Location>, B::Error> {
-    let mut reach = Reach { blocks, all: Vec::new(), need: Vec::new() };
+    let mut reach = Reach { blocks, from, all: Vec::new(), need: Vec::new() };
     reach.node(root.node, root.at, None)?;
     if reach.need.is_empty() { Ok(Step::Done(reach.all)) } else { Ok(Step::Need(reach.need)) }
 }
 
 struct Reach<'s, B> {
     blocks: &'s B,
+    /// Blocks before this one are left out.
+    from: u64,
     all: Vec<Location>,
     need: Vec<Location>,
 }
@@ -204,6 +207,9 @@ impl<B: Blocks> Reach<'_, B> {
         }
         let children = children(&view, upper).map_err(damaged)?;
         for (index, child) in children.iter().enumerate() {
+            if child.at.block.0 < self.from {
+                continue;
+            }
             let upper = children.get(index + 1).map(|next| next.first.as_slice()).or(upper);
             self.all.push(child.at);
             let level = view.level - 1;

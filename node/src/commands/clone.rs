@@ -161,10 +161,19 @@ pub(super) struct Cloned {
 }
 
 impl Cloned {
-    /// Plans to bring another version there.
-    pub(super) async fn plan(&mut self, snapshot: &Snapshot) -> Result<LandingPlan, Error> {
-        let Self { session, folder, scope, selection, force, .. } = self;
-        session.plan(snapshot, folder, scope, selection, *force).await
+    /// Plans to bring a newer version there.
+    pub(super) async fn plan(&mut self, newer: &Snapshot) -> Result<LandingPlan, Error> {
+        let Self { session, folder, scope, selection, force, snapshot, report, .. } = self;
+        if scope.is_root() && report.is_whole() {
+            return newer.plan_update(snapshot, folder, selection, reader(*force)).await;
+        }
+        session.plan(newer, folder, scope, selection, *force).await
+    }
+
+    /// Notes that it landed.
+    pub(super) fn landed(&mut self, newer: Snapshot, report: Report) -> (Snapshot, &Report) {
+        self.report = report;
+        (std::mem::replace(&mut self.snapshot, newer), &self.report)
     }
 
     pub(super) async fn close(self) {
@@ -272,7 +281,7 @@ impl Session {
         std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
         let mut files =
             std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
-        let of = FolderOf::Reader { others: if force { Others::Replace } else { Others::Refuse } };
+        let of = reader(force);
         if files.next().is_none() {
             // Nothing can be in the way, and the index has no need to fit into memory.
             self.settle(folder, selection).await?;
@@ -309,6 +318,10 @@ fn note_name(key: &PublicKey, own: &[u8], folder: &Path, name: Option<&str>) -> 
     // A second copy does not take the name from the first.
     let folder = known.filter(Known::is_there).map_or(folder, |known| known.folder);
     drives.note(key, &folder, name.as_deref())
+}
+
+fn reader(force: bool) -> FolderOf {
+    FolderOf::Reader { others: if force { Others::Replace } else { Others::Refuse } }
 }
 
 /// Refuses a folder that holds another drive.

@@ -41,7 +41,7 @@ pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
                 found = news.wait_for(|news| news.length > known) => drop(found),
                 () = retry => {}
             }
-            bring(&mut cloned).await
+            bring(&mut cloned, out).await
         };
         let brought = tokio::select! {
             biased;
@@ -49,10 +49,7 @@ pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
             brought = newer => brought,
         };
         match brought {
-            Ok((before, report)) => {
-                failed.clear();
-                tell(&before, &cloned.snapshot, &report, &folder, out)?;
-            }
+            Ok(()) => failed.clear(),
             // The same is said once.
             Err(error) if error.message() == failed => {}
             Err(error) => {
@@ -65,12 +62,14 @@ pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lands the latest version; returns the one before.
-async fn bring(cloned: &mut Cloned) -> Result<(Snapshot, Report), Error> {
+/// Lands the latest version, and says so.
+async fn bring(cloned: &mut Cloned, out: &Out) -> Result<(), Error> {
     let latest = cloned.snapshot.drive.latest().await?;
     let plan = cloned.plan(&latest).await?;
     let report = latest.land(&cloned.folder, plan, |_| {}).await?;
-    Ok((std::mem::replace(&mut cloned.snapshot, latest), report))
+    let folder = cloned.folder.clone();
+    let (before, report) = cloned.landed(latest.clone(), report);
+    tell(&before, &latest, report, &folder, out)
 }
 
 /// Says what came.

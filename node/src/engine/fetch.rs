@@ -7,20 +7,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use datnode_drive::{DrivePath, Key};
+use datnode_drive::{Difference, DrivePath, Key};
 use datnode_feed::{Bitfield, FeedSlot};
 use datnode_proto::{Target, Want};
 
+use super::drive::StoreView;
 use super::hub::Selection;
 use super::snapshot::Snapshot;
-use super::windows::{Aim, Versions, Windows};
+use super::windows::{Aim, Earlier, Versions, Windows};
 use super::worker::{AnyStore, Worker};
-use crate::choice::Choice;
+use crate::choice::{Choice, Chooser};
 use crate::error::Error;
 use crate::landing::{
-    Current, FolderOf, Item, Landing, Survey, Surveyed, WINDOWS_MAX, Wanted, landed, note_landed,
+    Current, FolderOf, Item, Landing, Survey, Surveyed, WINDOW_ENTRIES, WINDOWS_MAX, Wanted,
+    is_exact, landed, note_landed,
 };
 
 /// How often the state is looked at.
@@ -70,6 +73,13 @@ pub struct Report {
     pub refused: Vec<(DrivePath, String)>,
     /// Names that the version dropped and that were changed here: they stay.
     pub kept: Vec<Vec<u8>>,
+}
+
+impl Report {
+    /// Tells whether all of the version is in the folder, and nothing of another one.
+    pub fn is_whole(&self) -> bool {
+        self.refused.is_empty() && self.kept.is_empty()
+    }
 }
 
 impl Snapshot {
@@ -123,7 +133,62 @@ impl Snapshot {
         }
         let chooser = self.choose(choice, scope, &earlier).await?;
         let wanted = Wanted { scope: scope.clone(), chooser: chooser.clone(), of, trust };
-        let aim = Aim { scope: scope.clone(), chooser, earlier };
+        let aim = Aim { scope: scope.clone(), chooser, earlier, only: None };
+        self.look(folder, aim, wanted, before).await
+    }
+
+    /// Plans to bring this version into a working folder that holds all of an earlier one, `base`, and nothing else of the drive: only
+    /// what differs is looked at.
+    ///
+    /// # Errors
+    /// Those of [`plan`](Self::plan).
+    pub async fn plan_update(
+        &self,
+        base: &Self,
+        folder: &Path,
+        choice: &Choice,
+        of: FolderOf,
+    ) -> Result<LandingPlan, Error> {
+        let (before, scope) = (landed(folder)?, DrivePath::root());
+        let chooser = Chooser::of(choice)?;
+        // Names may clash that are in no difference, unless the disk takes them for bytes.
+        let plain = before == [base.version.number] && !chooser.narrows() && is_exact(folder)?;
+        let only = if plain { self.differences(base).await? } else { None };
+        let Some(only) = only else { return self.plan(folder, &scope, choice, of).await };
+        let (version, old) = (self.version.clone(), base.version.clone());
+        self.drive.ask(None, move |view| version.needed_beyond(view, &old)).await?;
+        let chooser = Arc::new(chooser);
+        let wanted = Wanted { scope: scope.clone(), chooser: chooser.clone(), of, trust: true };
+        let aim = Aim { scope, chooser, earlier: Earlier::of(base), only: Some(only.into()) };
+        self.look(folder, aim, wanted, before).await
+    }
+
+    /// Returns what differs from an earlier version, unless that is more than a window.
+    async fn differences(&self, base: &Self) -> Result<Option<Vec<Difference>>, Error> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let (old, new) = (base.version.clone(), self.version.clone());
+            let read =
+                move |view: &StoreView<'_>| old.diff(&new, view, after.as_ref(), WINDOW_ENTRIES);
+            let page = self.drive.ask(None, read).await?;
+            all.extend(page.differences);
+            if all.len() > WINDOW_ENTRIES {
+                return Ok(None);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(Some(all));
+            }
+        }
+    }
+
+    async fn look(
+        &self,
+        folder: &Path,
+        aim: Aim,
+        wanted: Wanted,
+        before: Vec<u64>,
+    ) -> Result<LandingPlan, Error> {
         let mut survey = Survey::new(folder, wanted)?;
         loop {
             let mut windows = Windows::new(self, &aim);
@@ -178,7 +243,9 @@ impl Snapshot {
                 several.rescue().await?;
             }
             let version = self.version.clone();
-            let history = self.drive.ask(None, move |view| version.history(view));
+            // Where what is there was looked at already, its history is here.
+            let first = aim.only.as_ref().map_or(0, |_| aim.earlier.number(0));
+            let history = self.drive.ask(None, move |view| version.history_since(view, first));
             tokio::try_join!(history, several.land(all))?;
             if drops {
                 several.remove_dropped(&refused).await?;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::vec::IntoIter;
 
-use datnode_drive::{DrivePath, Entry, Key, Kind, Version};
+use datnode_drive::{Difference, DrivePath, Entry, Key, Kind, Version};
 use datnode_feed::{FeedSlot, Storage, Store};
 
 use super::pages::Pages;
@@ -26,6 +26,8 @@ pub(super) struct Aim {
     pub(super) scope: DrivePath,
     pub(super) chooser: Arc<Chooser>,
     pub(super) earlier: Earlier,
+    /// What differs from the only earlier version, if nothing else need be looked at.
+    pub(super) only: Option<Arc<[Difference]>>,
 }
 
 /// The version that lands and those before it, as the store's thread reads them.
@@ -45,6 +47,12 @@ impl Versions {
 }
 
 impl Earlier {
+    /// Takes a version that is all here.
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let before = Before { version: snapshot.version.clone(), until: Arc::default() };
+        Self { versions: [before].into(), snapshots: [snapshot.clone()].into() }
+    }
+
     /// Tells whether nothing was landed before that can be read.
     pub(super) fn is_empty(&self) -> bool {
         self.versions.is_empty()
@@ -152,11 +160,16 @@ impl Snapshot {
 impl Windows {
     /// Begins with the first entry at or below what is wanted, or of a folder above it.
     pub(super) fn new(snapshot: &Snapshot, aim: &Aim) -> Self {
-        let Aim { scope, chooser, earlier } = aim.clone();
-        let stream = |snapshot| Stream::new(Pages::at(snapshot, &scope));
+        let Aim { scope, chooser, earlier, only } = aim.clone();
+        let stream = |snapshot, side: fn(&Difference) -> &Option<Entry>| match &only {
+            Some(only) => Stream::of(only, side),
+            None => Stream::new(Pages::at(snapshot, &scope)),
+        };
         let before = earlier.snapshots.iter().zip(&*earlier.versions);
-        let before = before.map(|(snapshot, before)| (stream(snapshot), before.clone())).collect();
-        let (now, snapshot) = (stream(snapshot), snapshot.clone());
+        let was = |snapshot| stream(snapshot, |difference| &difference.old);
+        let before = before.map(|(snapshot, before)| (was(snapshot), before.clone())).collect();
+        let now = stream(snapshot, |difference| &difference.new);
+        let snapshot = snapshot.clone();
         Self { snapshot, scope, chooser, pass: None, count: 0, folder: None, now, before }
     }
 
@@ -278,7 +291,8 @@ impl Windows {
 
 /// One version, an entry at a time.
 struct Stream {
-    pages: Pages,
+    /// Where more comes from.
+    pages: Option<Pages>,
     page: IntoIter<(DrivePath, Entry)>,
     head: Option<Head>,
     last: Key,
@@ -294,8 +308,15 @@ struct Head {
 
 impl Stream {
     fn new(pages: Pages) -> Self {
+        Self { pages: Some(pages), ..Self::of(&[], |difference| &difference.new) }
+    }
+
+    /// Gives one side of some differences.
+    fn of(only: &[Difference], side: impl Fn(&Difference) -> &Option<Entry>) -> Self {
+        let entry = |one: &Difference| Some((one.path.clone(), side(one).clone()?));
+        let page: Vec<_> = only.iter().filter_map(entry).collect();
         let last = DrivePath::root().key();
-        Self { pages, page: Vec::new().into_iter(), head: None, last, ended: false }
+        Self { pages: None, page: page.into_iter(), head: None, last, ended: false }
     }
 
     /// Reads the next entry, if there is one.
@@ -303,10 +324,16 @@ impl Stream {
         while self.head.is_none() && !self.ended {
             match self.page.next() {
                 Some((path, entry)) => self.head = Some(Head { key: path.key(), path, entry }),
-                None => match self.pages.next().await? {
-                    Some(page) => self.page = page.into_iter(),
-                    None => self.ended = true,
-                },
+                None => {
+                    let next = match &mut self.pages {
+                        Some(pages) => pages.next().await?,
+                        None => None,
+                    };
+                    match next {
+                        Some(page) => self.page = page.into_iter(),
+                        None => self.ended = true,
+                    }
+                }
             }
         }
         Ok(())

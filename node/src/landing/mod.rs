@@ -41,6 +41,7 @@ use folders::Folders;
 pub use index::{Before, Index};
 pub use limits::{WINDOW_ENTRIES, WINDOWS_MAX};
 use look::{Ground, Verdict};
+pub use names::is_exact;
 use plan::Plan;
 pub use seen::Seen;
 use survey::{Found, may_land};

@@ -23,7 +23,7 @@ use super::seen::Seen;
 use super::survey::may_land;
 use super::target::Folder;
 use crate::choice::Chooser;
-use crate::disk::beneath::{join, split};
+use crate::disk::beneath::{Beneath, join, split};
 use crate::error::Error;
 
 /// Something above it is no folder.
@@ -63,6 +63,16 @@ enum Disk {
     /// Nothing can be tried out there.
     Mute,
     Doubtful(Scratch),
+}
+
+/// Tells whether the disk of a working folder takes names for bytes; not if that cannot be tried out.
+///
+/// # Errors
+/// What the disk says.
+pub fn is_exact(root: &Path) -> Result<bool, Error> {
+    let folder = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
+    let folder = Arc::new(Folder::new(folder));
+    Ok(Scratch::new(&folder).is_some_and(|scratch| scratch.is_exact()))
 }
 
 impl Names {

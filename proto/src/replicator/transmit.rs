@@ -164,7 +164,8 @@ impl Replicator {
         let credit = peer.their_grant.saturating_sub(peer.sent);
         // As long as there is something that nobody else has, that goes first: the rest may be had from others.
         let feed = peer.upload.next_in_any_order();
-        let own = feed.filter(|feed| self.feeds.get_mut(feed).is_some_and(Feed::has_own));
+        let gives_own = |feed: &mut Feed| feed.holders.len() > 1 && feed.has_own();
+        let own = feed.filter(|feed| self.feeds.get_mut(feed).is_some_and(gives_own));
         let spread = own.and_then(|feed| self.feeds.get(&feed)).map(|feed| &feed.spread);
         if let (Some(link), Some(spread)) = (own.and_then(|feed| peer.links.get_mut(&feed)), spread)
             && let Some(elsewhere) = peer.upload.defer(spread, &mut link.deferred)

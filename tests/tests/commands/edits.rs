@@ -202,7 +202,7 @@ fn a_put_that_cannot_be_reads_nothing() {
     let (user, reader) = (User::new(), User::new());
     let source = user.path("flights");
     write(&source, b"a", b"1");
-    let sharer = user.share(&source, &[]);
+    let sharer = user.share(&source, &["--no-watch"]);
     assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
     assert_exit(&reader.run(["put", "none", "copy/b"]), 8);
     assert!(!reader.path("copy/.dat/staged").exists());

@@ -58,6 +58,9 @@ struct Started<'a> {
 impl<'a> Started<'a> {
     fn new(user: &User, line: &'a str, printed: &str) -> Self {
         let printed = user.path(printed);
+        fs::create_dir_all(printed.parent().unwrap()).unwrap();
+        let printed = user.path(printed);
+        fs::create_dir_all(printed.parent().unwrap()).unwrap();
         let file = fs::File::create(&printed).unwrap();
         let mut command = user.command(["--json"].into_iter().chain(line.split(' ')));
         command.stdout(file.try_clone().unwrap()).stderr(file);
