@@ -107,6 +107,34 @@ pub struct CloneArgs {
     pub network: Network,
 }
 
+/// `datnode pull`
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// The clone's folder.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Replace what is in the way.
+    #[arg(long)]
+    pub force: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode sync`
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// The folder.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// What is left out of a drive of yours.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
 /// `datnode ls`
 #[derive(Debug, Args)]
 pub struct Ls {

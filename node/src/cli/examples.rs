@@ -33,6 +33,14 @@ Examples:
   datnode clone dat1…+3 ./flights-as-of-3
   datnode clone dat1… ./part --include 'data/**' --exclude '*.iso'";
 
+pub(super) const PULL: &str = "\
+Examples:
+  datnode pull ./flights";
+
+pub(super) const SYNC: &str = "\
+Examples:
+  datnode sync ./flights";
+
 pub(super) const INCLUDE: &str = "\
 Examples:
   datnode include ./flights 'data/**' README.md

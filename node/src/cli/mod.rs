@@ -28,7 +28,8 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     Cat, CloneArgs, Completions, Config, ConfigCommand, Du, Ignored, Init, Keys, KeysCommand,
-    LinkArgs, Log, Ls, Mv, Peers, Put, Recover, Rm, Share, Shell, Sort, Stat, Status, Verify,
+    LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Rm, Share, Shell, Sort, Stat, Status,
+    SyncArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -61,6 +62,12 @@ pub enum Command {
     /// Fetch a drive into a folder; run again to go on or to bring it up to date
     #[command(after_help = examples::CLONE)]
     Clone(CloneArgs),
+    /// Bring a clone up to date
+    #[command(after_help = examples::PULL)]
+    Pull(Pull),
+    /// Keep a folder and its drive in step: share what you write, follow what others do
+    #[command(after_help = examples::SYNC)]
+    Sync(SyncArgs),
     /// Choose what a clone fetches, or list what is chosen
     #[command(after_help = examples::INCLUDE)]
     Include(Choose),
@@ -145,6 +152,8 @@ impl Command {
         match self {
             Self::Share(args) => Some(&mut args.network),
             Self::Clone(args) => Some(&mut args.network),
+            Self::Pull(args) => Some(&mut args.network),
+            Self::Sync(args) => Some(&mut args.network),
             Self::Ls(args) => Some(&mut args.network),
             Self::Stat(args) => Some(&mut args.network),
             Self::Du(args) => Some(&mut args.network),
@@ -165,6 +174,8 @@ impl Command {
         Some(match self {
             Self::Share(args) => args.folder.as_os_str(),
             Self::Clone(args) => args.folder.as_ref()?.as_os_str(),
+            Self::Pull(args) => args.folder.as_os_str(),
+            Self::Sync(args) => args.folder.as_os_str(),
             Self::Status(args) => args.folder.as_os_str(),
             Self::Recover(args) => args.folder.as_os_str(),
             Self::Verify(args) => args.folder.as_os_str(),

@@ -1,5 +1,6 @@
 //! `datnode clone`: fetch a drive into a folder, or bring the clone there up to date.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::context::{disk, hub, memory, network, os, patience, read_key, write_key};
+use super::context::{disk, folder_of, hub, memory, network, os, patience, read_key, write_key};
 use super::follow::follow;
 use super::missing::missing;
 use super::scene::Scene;
@@ -21,7 +22,7 @@ use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
 use crate::cli::units::{Count, Size, Span, Things};
-use crate::cli::{CloneArgs, Network as NetworkArgs};
+use crate::cli::{CloneArgs, Network as NetworkArgs, Pull, Select};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
 use crate::drives::{Drives, Known};
@@ -67,13 +68,41 @@ impl Request {
 }
 
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
+    let request = Request::of(&args)?;
+    bring(request, args, out).await
+}
+
+/// Brings the clone in a folder up to date.
+pub(super) async fn pull(args: Pull, out: &Out) -> Result<(), Error> {
+    let Pull { folder, force, network } = args;
+    again(&folder, force, false, network, out).await
+}
+
+/// Goes on with the clone in a folder.
+pub(super) async fn again(
+    folder: &Path,
+    force: bool,
+    live: bool,
+    network: NetworkArgs,
+    out: &Out,
+) -> Result<(), Error> {
+    let folder = folder_of(folder)?;
+    let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+    let (spec, scope) = (VersionSpec::Latest, DrivePath::root());
+    let request = Request { key, peers: Vec::new(), spec, scope };
+    let (address, at, name, select) = (OsString::new(), None, None, Select::default());
+    let args = CloneArgs { address, folder: Some(folder), at, name, force, live, select, network };
+    bring(request, args, out).await
+}
+
+async fn bring(request: Request, args: CloneArgs, out: &Out) -> Result<(), Error> {
     let live = args.live;
     let cloned = {
         let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
         tokio::select! {
             // What ends at once has no stages to show.
             biased;
-            done = stoppable(clone(args, &stages, &scene, out)) => done?,
+            done = stoppable(clone(request, args, &stages, &scene, out)) => done?,
             never = stages.watch(|| scene.look()) => match never {},
         }
     };
@@ -90,13 +119,13 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
 }
 
 async fn clone(
+    request: Request,
     args: CloneArgs,
     stages: &Stages,
     scene: &Scene,
     out: &Out,
 ) -> Result<Cloned, Error> {
     let started = Instant::now();
-    let request = Request::of(&args)?;
     args.select.over(Choice::default()).check()?;
     if let Some(name) = &args.name {
         Drives::of(&Dirs::open()?).check(&request.key, name)?;

@@ -27,6 +27,7 @@ mod serving;
 mod share;
 mod stat;
 mod status;
+mod sync;
 mod verify;
 mod working;
 mod writing;
@@ -63,6 +64,8 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Share(args) if args.dry_run => stoppable(share::run(args, out)).await,
         Command::Share(args) => share::run(args, out).await,
         Command::Clone(args) => clone::run(args, out).await,
+        Command::Pull(args) => clone::pull(args, out).await,
+        Command::Sync(args) => sync::run(args, out).await,
         Command::Include(args) => stoppable(choose::run(args, choose::List::Include, out)).await,
         Command::Exclude(args) => stoppable(choose::run(args, choose::List::Exclude, out)).await,
         Command::Init(args) => stoppable(async { init::run(&args, out) }).await,

@@ -45,11 +45,12 @@ pub fn import_stirred<S: Storage>(
         found.filter(|found| found.kind == Kind::Directory).map(|found| &found.path).collect();
     let mut known = BTreeMap::new();
     for path in &stirred.paths {
-        if folders.contains(path) {
-            known.extend(entry(store, changes, base, path)?.map(|entry| (path.key(), entry)));
-        } else {
+        let Some(entry) = entry(store, changes, base, path)? else { continue };
+        if entry.kind == Kind::Directory && !folders.contains(path) {
             let all = below(store, changes, base, path)?;
             known.extend(all.into_iter().map(|(path, entry)| (path.key(), entry)));
+        } else {
+            known.insert(path.key(), entry);
         }
     }
     let mut moved: BTreeMap<Key, Entry> = BTreeMap::new();

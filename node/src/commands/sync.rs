@@ -1,0 +1,35 @@
+//! `datnode sync`: keep a folder and its drive in step, whoever writes it.
+
+use super::clone::again;
+use super::context::{folder_of, read_key};
+use super::share;
+use crate::cli::output::Out;
+use crate::cli::{Share, SyncArgs};
+use crate::dirs::Dirs;
+use crate::error::Error;
+use crate::keys::DriveKeys;
+
+pub(super) async fn run(args: SyncArgs, out: &Out) -> Result<(), Error> {
+    let SyncArgs { folder, filter, network } = args;
+    let folder = folder_of(&folder)?;
+    let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
+    if DriveKeys::load(&Dirs::open()?, &key)?.is_none() {
+        return again(&folder, false, true, network, out).await;
+    }
+    let share = Share {
+        folder,
+        message: String::new(),
+        name: None,
+        filter,
+        no_watch: false,
+        no_import: false,
+        in_place: false,
+        dry_run: false,
+        show_ignored: false,
+        ticket: false,
+        qr: false,
+        copy: false,
+        network,
+    };
+    share::run(share, out).await
+}
