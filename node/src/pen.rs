@@ -12,6 +12,9 @@ use crate::home::Home;
 use crate::import::Writer;
 use crate::keys::DriveKeys;
 
+/// What a long change calls now and then, so that peers get meanwhile what they asked for.
+pub type Between<'a> = &'a mut dyn FnMut(&mut AnyStore);
+
 /// The right to write a drive from its folder.
 #[derive(Clone)]
 pub struct Pen {
@@ -40,20 +43,24 @@ impl Pen {
     pub async fn write<T: Send + 'static>(
         &self,
         drive: &Drive,
-        change: impl FnOnce(&mut AnyStore, &Writer<'_>, &Path) -> Result<T, Error> + Send + 'static,
+        change: impl FnOnce(&mut AnyStore, &Writer<'_>, &Path, Between<'_>) -> Result<T, Error>
+        + Send
+        + 'static,
     ) -> Result<T, Error> {
         let (pen, key) = (self.clone(), drive.key);
         let done = drive.store.query(move |worker: &mut Worker| {
-            let store = &mut worker.store;
             // A copy or an old backup may have come into the folder, or been seen elsewhere, since it was opened.
             let may = Home::open(&pen.dirs, &key)
-                .and_then(|home| home.check(&pen.folder, store, pen.changes));
+                .and_then(|home| home.check(&pen.folder, &mut worker.store, pen.changes));
             let changed = |()| {
-                let done = change(store, &pen.writer(), &pen.folder);
+                let change = |store: &mut AnyStore, between: Between<'_>| {
+                    change(store, &pen.writer(), &pen.folder, between)
+                };
+                let done = worker.change(change);
                 if done.is_err() {
-                    pen.give_up(store);
+                    pen.give_up(&mut worker.store);
                 }
-                (done, store.head(pen.changes).copied())
+                (done, worker.store.head(pen.changes).copied())
             };
             may.map_or_else(|error| (Err(error), None::<SignedHead>), changed)
         });

@@ -29,7 +29,7 @@ use crate::engine::{AnyStore, Drive, PeerReport, Traffic};
 use crate::error::{Code, Error};
 use crate::import::{Imported, Writer};
 use crate::keys::DriveKeys;
-use crate::pen::Pen;
+use crate::pen::{Between, Pen};
 
 /// How often the screen is painted.
 const PAINT: Duration = Duration::from_secs(1);
@@ -77,7 +77,10 @@ impl Serving {
                         // Who asked may go away meanwhile; what was begun is ended.
                         let change = async move {
                             let edit =
-                                move |store: &mut AnyStore, writer: &Writer<'_>, folder: &Path| {
+                                move |store: &mut AnyStore,
+                                      writer: &Writer<'_>,
+                                      folder: &Path,
+                                      _: Between<'_>| {
                                     carry_out(store, writer, folder, &order)
                                 };
                             let done = pen.write(&drive, edit).await?;

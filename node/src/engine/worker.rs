@@ -4,11 +4,12 @@
 //! (`urgent`), and commits in groups. Each answer goes back over a channel, so that neither disk nor hash ever runs on the network thread.
 //! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use datnode_feed::{FeedSlot, Storage, Store};
+use datnode_feed::{FeedSlot, MemoryStorage, Storage, Store};
 use datnode_proto::{Done, Job};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
@@ -67,6 +68,15 @@ pub struct Worker {
     pub(super) uncommitted_bytes: u64,
     dirty_since: Option<Instant>,
     failure: Option<Error>,
+    waiting: Waiting,
+}
+
+/// What waits for the thread.
+struct Waiting {
+    inbox: mpsc::Receiver<Task>,
+    urgent: Overtaking,
+    /// Queries that came while a long one was under way.
+    put_off: VecDeque<Task>,
 }
 
 /// Starts the thread of a store; its answers to jobs go to `answers`.
@@ -81,11 +91,12 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         uncommitted_bytes: 0,
         dirty_since: None,
         failure: None,
+        waiting: Waiting { inbox, urgent: Overtaking::new(urgent_inbox), put_off: VecDeque::new() },
     };
     running().threads += 1;
     let run = move || {
         let _ended = Ended;
-        worker.run(&inbox, urgent_inbox);
+        worker.run();
     };
     let thread = thread::Builder::new().name("store".into()).spawn(run);
     thread.expect("the system has room for one more thread");
@@ -176,23 +187,21 @@ impl StoreHandle {
 }
 
 impl Worker {
-    fn run(mut self, inbox: &mpsc::Receiver<Task>, urgent: mpsc::Receiver<Task>) {
-        let mut urgent = Overtaking::new(urgent);
+    fn run(mut self) {
         loop {
-            while let Some(task) = urgent.next(&self.store) {
+            while let Some(task) = self.waiting.urgent.next(&self.store) {
                 self.take_task(task);
                 self.commit_if_due();
             }
-            let task = match self.dirty_since {
-                None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-                Some(since) => inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed())),
+            let inbox = &self.waiting.inbox;
+            let task = match (self.waiting.put_off.pop_front(), self.dirty_since) {
+                (Some(task), _) => Ok(task),
+                (None, None) => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                (None, Some(since)) => {
+                    inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed()))
+                }
             };
             match task {
-                Ok(Task::Urgent) => {
-                    if let Some(task) = urgent.turn() {
-                        self.take_task(task);
-                    }
-                }
                 Ok(task) => self.take_task(task),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.commit_or_warn(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
@@ -220,7 +229,41 @@ impl Worker {
                 self.write_out();
                 query(self);
             }
-            Task::Urgent => {}
+            Task::Urgent => {
+                if let Some(task) = self.waiting.urgent.turn() {
+                    self.take_task(task);
+                }
+            }
+        }
+    }
+
+    /// Does a long change of the store, which calls what it is given now and then: then peers get what they asked for meanwhile.
+    pub fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut AnyStore, &mut dyn FnMut(&mut AnyStore)) -> T,
+    ) -> T {
+        let nothing = Box::new(MemoryStorage::new()) as Box<dyn Storage + Send>;
+        let nothing = Store::open(nothing).expect("memory has no faults");
+        let mut store = std::mem::replace(&mut self.store, nothing);
+        let done = change(&mut store, &mut |store| {
+            std::mem::swap(store, &mut self.store);
+            self.serve();
+            std::mem::swap(store, &mut self.store);
+        });
+        self.store = store;
+        done
+    }
+
+    /// Does what waits: urgent things and jobs. Other queries may change what is being changed.
+    fn serve(&mut self) {
+        while let Some(task) = self.waiting.urgent.next(&self.store) {
+            self.take_task(task);
+        }
+        while let Ok(task) = self.waiting.inbox.try_recv() {
+            match task {
+                Task::Query(_) => self.waiting.put_off.push_back(task),
+                Task::Job { .. } | Task::Urgent => self.take_task(task),
+            }
         }
     }
 
@@ -280,5 +323,54 @@ impl Worker {
             self.uncommitted_bytes = 0;
             self.dirty_since = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use datnode_feed::{BlockIndex, SecretKey};
+    use datnode_proto::{FeedId, PeerId, RequestId, Urgency};
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    const HANGS: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn peers_get_what_they_asked_for_while_the_store_is_changed_and_queries_wait() {
+        let storage = Box::new(MemoryStorage::new()) as Box<dyn Storage + Send>;
+        let (mut store, secret) = (Store::open(storage).unwrap(), SecretKey::from_bytes([1; 32]));
+        let slot = store.add_feed(secret.public()).unwrap();
+        store.append(slot, b"block").unwrap();
+        store.sign(slot, &secret).unwrap();
+        store.commit().unwrap();
+        let (answers, mut answered) = unbounded_channel();
+        let (store, read) = (start(store, answers), Arc::new(AtomicBool::new(false)));
+        let seen = read.clone();
+        let long = store.query(move |worker| {
+            worker.change(|store, between| {
+                let until = Instant::now() + HANGS;
+                while !seen.load(Ordering::Relaxed) && Instant::now() < until {
+                    between(store);
+                }
+                (seen.load(Ordering::Relaxed), store.length(slot))
+            })
+        });
+        let asks = async {
+            let other = store.query(|worker| worker.store.length(FeedSlot(0)));
+            let (peer, feed, request) = (PeerId(0), FeedId(0), RequestId(0));
+            let (urgency, block, levels) = (Urgency::default(), BlockIndex(0), 0);
+            store.job(slot, Job::Read { peer, feed, request, urgency, block, levels });
+            let done = answered.recv().await.unwrap();
+            let Done::Read { answer: Some((_, bytes)), .. } = done else { panic!("{done:?}") };
+            assert_eq!(*bytes, *b"block");
+            read.store(true, Ordering::Relaxed);
+            other.await
+        };
+        let (done, length) = tokio::join!(long, asks);
+        assert_eq!((done, length), ((true, 1), 1));
     }
 }

@@ -4,7 +4,7 @@
 //! Elsewhere: taking one file in (`file`), the change that is made of it (`import`).
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use datnode_drive::{DrivePath, Entry, Key, Kind, Op, Version};
 use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
@@ -12,7 +12,7 @@ use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 use super::ahead::Ahead;
 use super::file::{Taken, Taker};
 use super::walk::{Found, Walked};
-use super::{Facts, Progress, Writer, entries};
+use super::{Around, Facts, Progress, Writer, entries};
 use crate::error::Error;
 
 /// Bytes that are appended before they are made durable; they do not show yet.
@@ -69,11 +69,11 @@ pub(super) fn looks(facts: &Facts) -> (Vec<Look>, u64) {
 }
 
 /// An import under way.
-pub(super) struct Run<'a, S> {
+pub(super) struct Run<'a, 'b, S> {
     pub(super) taker: Taker,
     pub(super) store: &'a mut Store<S>,
     content: FeedSlot,
-    stop: &'a AtomicBool,
+    around: Around<'b, S>,
     /// How many new bytes there were at the last commit.
     uncommitted_from: u64,
     pub(super) added: u64,
@@ -82,16 +82,14 @@ pub(super) struct Run<'a, S> {
     pub(super) unreadable: Vec<(Vec<u8>, String)>,
     pub(super) unsteady: Vec<Vec<u8>>,
     state: Progress,
-    progress: &'a mut dyn FnMut(Progress),
 }
 
-impl<'a, S: Storage> Run<'a, S> {
+impl<'a, 'b, S: Storage> Run<'a, 'b, S> {
     pub(super) fn new(
         taker: Taker,
         (store, content): (&'a mut Store<S>, FeedSlot),
         files_total: u64,
-        stop: &'a AtomicBool,
-        progress: &'a mut dyn FnMut(Progress),
+        around: Around<'b, S>,
     ) -> Self {
         let state = Progress { files_total, ..Progress::default() };
         let (unreadable, unsteady) = (Vec::new(), Vec::new());
@@ -100,14 +98,13 @@ impl<'a, S: Storage> Run<'a, S> {
             taker,
             store,
             content,
-            stop,
+            around,
             uncommitted_from,
             added,
             folder_times,
             unreadable,
             unsteady,
             state,
-            progress,
         }
     }
 
@@ -150,10 +147,10 @@ impl<'a, S: Storage> Run<'a, S> {
             }
             self.state.files += 1;
             if self.state.files.is_multiple_of(TELL_FILES) {
-                (self.progress)(self.state);
+                (self.around.progress)(self.state);
             }
         }
-        (self.progress)(self.state);
+        (self.around.progress)(self.state);
         gone.extend(known.filter_map(|old| delete(old, walked, &mut ops)));
         // Only now: what was renamed is where it is now.
         gone.iter().try_for_each(|(path, old)| self.leave(path, old))?;
@@ -225,12 +222,13 @@ impl<'a, S: Storage> Run<'a, S> {
     }
 
     fn go_on(&self) -> Result<(), Error> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { Ok(()) }
+        if self.around.stop.load(Ordering::Relaxed) { Err(Error::interrupted()) } else { Ok(()) }
     }
 
     /// Takes in a file that was read ahead; returns nothing when what the drive has of it stays.
     fn file(&mut self, item: &Found, ahead: &mut Ahead) -> Result<Option<Entry>, Error> {
-        let Self { taker, store, content, stop, uncommitted_from, state, progress, .. } = self;
+        let Self { taker, store, content, around, uncommitted_from, state, .. } = self;
+        let Around { stop, progress, between } = around;
         let each = |store: &mut Store<S>, taker: &Taker| {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::interrupted());
@@ -246,6 +244,7 @@ impl<'a, S: Storage> Run<'a, S> {
                 progress(Progress { bytes, ..*state });
             }
             state.bytes = bytes;
+            between(store);
             Ok(())
         };
         match taker.take(store, *content, item.path.as_bytes(), ahead, each)? {

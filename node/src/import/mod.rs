@@ -133,6 +133,16 @@ pub struct Memory {
     chunks: Option<ChunkIndex>,
 }
 
+/// What goes on around an import.
+struct Around<'a, S> {
+    /// Whether it is to end.
+    stop: &'a AtomicBool,
+    /// Who is told how far it is.
+    progress: &'a mut dyn FnMut(Progress),
+    /// What is done with the store between two chunks.
+    between: &'a mut dyn FnMut(&mut Store<S>),
+}
+
 /// What an import goes by.
 struct Facts {
     /// What is there, in the order of the keys.
@@ -167,13 +177,15 @@ pub fn import<S: Storage>(
     });
     let (walked, known, moved) = (walked?, known?, BTreeMap::new());
     let facts = Facts { walked, known, moved, racy_from: base.change.time.seconds - RACY };
-    take_in(store, writer, base, root, facts, how, memory, (stop, progress))
+    let around = Around { stop, progress, between: &mut |_| {} };
+    take_in(store, writer, base, root, facts, how, memory, around)
 }
 
-/// Takes in what a walk through the folder `root` found.
+/// Takes in what a walk through the folder `root` found; `between` is called with each chunk.
 ///
 /// # Errors
 /// Those of [`import`].
+#[expect(clippy::too_many_arguments, reason = "all that an import goes by, once")]
 pub fn import_walked<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
@@ -182,11 +194,12 @@ pub fn import_walked<S: Storage>(
     walked: Walked,
     how: &How<'_>,
     memory: &mut Memory,
+    between: &mut dyn FnMut(&mut Store<S>),
 ) -> Result<Imported, Error> {
     let (known, moved) = (entries(store, writer.changes.0, base)?, BTreeMap::new());
     let facts = Facts { walked, known, moved, racy_from: base.change.time.seconds - RACY };
-    let stop = AtomicBool::new(false);
-    take_in(store, writer, base, root, facts, how, memory, (&stop, &mut |_| {}))
+    let around = Around { stop: &AtomicBool::new(false), progress: &mut |_| {}, between };
+    take_in(store, writer, base, root, facts, how, memory, around)
 }
 
 /// Takes in what is at some paths of the folder `root`, whatever the rules say; the drive keeps all others as they are. What is in a
@@ -210,11 +223,12 @@ pub fn import_paths<S: Storage>(
     }
     known.sort_by(|(a, _), (b, _)| a.cmp(b));
     walked.found.sort_by_cached_key(|found| found.path.key());
-    let stop = AtomicBool::new(false);
+    let stop = &AtomicBool::new(false);
     // What is named is read, however it looks.
     let facts = Facts { walked, known, moved: BTreeMap::new(), racy_from: i64::MIN };
-    let memory = &mut Memory::default();
-    take_in(store, writer, base, root, facts, how, memory, (&stop, &mut |_| {}))
+    let (memory, around) =
+        (&mut Memory::default(), Around { stop, progress: &mut |_| {}, between: &mut |_| {} });
+    take_in(store, writer, base, root, facts, how, memory, around)
 }
 
 /// Makes a change of the difference between what was found in `root` and what was known of the same names.
@@ -227,7 +241,7 @@ fn take_in<S: Storage>(
     facts: Facts,
     how: &How<'_>,
     memory: &mut Memory,
-    (stop, progress): (&AtomicBool, &mut dyn FnMut(Progress)),
+    around: Around<'_, S>,
 ) -> Result<Imported, Error> {
     let (looks, more) = looks(&facts);
     let Facts { mut walked, known, moved, .. } = facts;
@@ -245,7 +259,7 @@ fn take_in<S: Storage>(
     };
     let is_complete = !to_read.is_empty() || chunks.count() > 0;
     let taker = Taker::new(how.keep, chunks, store.appended(content).0);
-    let mut run = Run::new(taker, (&mut *store, content), files_total, stop, progress);
+    let mut run = Run::new(taker, (&mut *store, content), files_total, around);
     let known = (known, moved);
     let ops = read_ahead(root, &to_read, |ahead| run.compare(&walked, &looks, known, ahead))?;
     let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;

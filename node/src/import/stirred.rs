@@ -12,7 +12,7 @@ use datnode_feed::{Storage, Store};
 
 use super::base::{below, entry};
 use super::walk::look_at;
-use super::{Facts, How, Imported, Memory, Writer, take_in};
+use super::{Around, Facts, How, Imported, Memory, Writer, take_in};
 use crate::error::Error;
 
 /// Where something happened.
@@ -28,6 +28,7 @@ pub struct Stirred {
 ///
 /// # Errors
 /// Those of [`import`](super::import).
+#[expect(clippy::too_many_arguments, reason = "all that an import goes by, once")]
 pub fn import_stirred<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
@@ -36,6 +37,7 @@ pub fn import_stirred<S: Storage>(
     stirred: &Stirred,
     how: &How<'_>,
     memory: &mut Memory,
+    between: &mut dyn FnMut(&mut Store<S>),
 ) -> Result<Imported, Error> {
     let changes = writer.changes.0;
     let mut walked = look_at(root, &stirred.paths);
@@ -69,6 +71,6 @@ pub fn import_stirred<S: Storage>(
         moved,
         racy_from: base.change.time.seconds - super::RACY,
     };
-    let (stop, mut progress) = (AtomicBool::new(false), |_| {});
-    take_in(store, writer, base, root, facts, how, memory, (&stop, &mut progress))
+    let around = Around { stop: &AtomicBool::new(false), progress: &mut |_| {}, between };
+    take_in(store, writer, base, root, facts, how, memory, around)
 }

@@ -19,7 +19,7 @@ use crate::error::{Code, Error};
 use crate::import::{
     How, Imported, Keep, Memory, Rules, Writer, import_stirred, import_walked, latest,
 };
-use crate::pen::Pen;
+use crate::pen::{Between, Pen};
 use look::{Looked, look};
 use pending::Due;
 pub use watcher::Watcher;
@@ -103,18 +103,19 @@ async fn take_in(
     let look = move || look(&folder, due, &own_rules);
     let looked = tokio::task::spawn_blocking(look).await.expect("looking does not panic")?;
     let (rules, memory) = (rules.clone(), memory.clone());
-    let write = move |store: &mut AnyStore, writer: &Writer<'_>, folder: &Path| {
-        let how = How { rules: &rules, keep, message: "", folder_times: false };
-        let base = latest(store, writer.changes.0)?;
-        let memory = &mut *memory.lock().expect("no code panics while it holds this");
-        match looked {
-            Looked::Everything(walked) => {
-                import_walked(store, writer, &base, folder, *walked, &how, memory)
+    let write =
+        move |store: &mut AnyStore, writer: &Writer<'_>, folder: &Path, between: Between<'_>| {
+            let how = How { rules: &rules, keep, message: "", folder_times: false };
+            let base = latest(store, writer.changes.0)?;
+            let memory = &mut *memory.lock().expect("no code panics while it holds this");
+            match looked {
+                Looked::Everything(walked) => {
+                    import_walked(store, writer, &base, folder, *walked, &how, memory, between)
+                }
+                Looked::Stirred(stirred) => {
+                    import_stirred(store, writer, &base, folder, &stirred, &how, memory, between)
+                }
             }
-            Looked::Stirred(stirred) => {
-                import_stirred(store, writer, &base, folder, &stirred, &how, memory)
-            }
-        }
-    };
+        };
     pen.write(drive, write).await
 }
