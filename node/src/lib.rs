@@ -15,6 +15,7 @@ pub mod drives;
 pub mod edit;
 pub mod engine;
 pub mod error;
+pub mod extract;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;

@@ -162,6 +162,19 @@ fn what_may_land_lands_and_the_rest_is_named_and_nothing_else_changes() {
             tame(&output.stderr, false);
         }
     }
+    // Nor does writing it out elsewhere do anything else.
+    let elsewhere = User::new();
+    let guard = Guard::around(&elsewhere.path(""), "out");
+    let checkout = ["checkout", "1", drive.sharer.ticket(), "--into", "out"];
+    for json in [false, true] {
+        let flag: &[&str] = if json { &["--json"] } else { &[] };
+        let output = elsewhere.run(flag.iter().chain(&checkout));
+        drive.assert_refused(&output, json);
+        tame(&output.stdout, json);
+        drive.assert_landed(&elsewhere.path("out"));
+        guard.assert_unchanged();
+        fs::remove_dir_all(elsewhere.path("out")).unwrap();
+    }
     // What landed is taken in as a drive of its own, and lands elsewhere: but paths that are longer than the system takes.
     fs::remove_dir_all(reader.path("copy/.dat")).unwrap();
     for long in ["long4080", "long4095", "long4096"] {

@@ -121,6 +121,25 @@ pub struct Pull {
     pub network: Network,
 }
 
+/// `datnode checkout`
+#[derive(Debug, Args)]
+pub struct Checkout {
+    /// A number, a hash, @time, or latest.
+    pub version: VersionSpec,
+    /// The drive's folder, or an address with --into.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Write the files into this folder, which is new or empty, and leave the other one alone.
+    #[arg(long, value_name = "FOLDER")]
+    pub into: Option<PathBuf>,
+    /// Replace what is in the way.
+    #[arg(long, conflicts_with = "into")]
+    pub force: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
 /// `datnode sync`
 #[derive(Debug, Args)]
 pub struct SyncArgs {

@@ -37,6 +37,10 @@ pub(super) const PULL: &str = "\
 Examples:
   datnode pull ./flights";
 
+pub(super) const CHECKOUT: &str = "\
+Examples:
+  datnode checkout 1 ./flights --into ./flights-as-of-1";
+
 pub(super) const SYNC: &str = "\
 Examples:
   datnode sync ./flights";

@@ -27,9 +27,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    Cat, CloneArgs, Completions, Config, ConfigCommand, Du, Ignored, Init, Keys, KeysCommand,
-    LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Rm, Share, Shell, Sort, Stat, Status,
-    SyncArgs, Verify,
+    Cat, Checkout, CloneArgs, Completions, Config, ConfigCommand, Du, Ignored, Init, Keys,
+    KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Rm, Share, Shell, Sort, Stat,
+    Status, SyncArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -65,6 +65,9 @@ pub enum Command {
     /// Bring a clone up to date
     #[command(after_help = examples::PULL)]
     Pull(Pull),
+    /// Bring a clone to another version, or write one out elsewhere
+    #[command(after_help = examples::CHECKOUT)]
+    Checkout(Checkout),
     /// Keep a folder and its drive in step: share what you write, follow what others do
     #[command(after_help = examples::SYNC)]
     Sync(SyncArgs),
@@ -154,6 +157,7 @@ impl Command {
             Self::Clone(args) => Some(&mut args.network),
             Self::Pull(args) => Some(&mut args.network),
             Self::Sync(args) => Some(&mut args.network),
+            Self::Checkout(args) => Some(&mut args.network),
             Self::Ls(args) => Some(&mut args.network),
             Self::Stat(args) => Some(&mut args.network),
             Self::Du(args) => Some(&mut args.network),
@@ -176,6 +180,7 @@ impl Command {
             Self::Clone(args) => args.folder.as_ref()?.as_os_str(),
             Self::Pull(args) => args.folder.as_os_str(),
             Self::Sync(args) => args.folder.as_os_str(),
+            Self::Checkout(args) => args.folder.as_os_str(),
             Self::Status(args) => args.folder.as_os_str(),
             Self::Recover(args) => args.folder.as_os_str(),
             Self::Verify(args) => args.folder.as_os_str(),

@@ -75,12 +75,13 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
 /// Brings the clone in a folder up to date.
 pub(super) async fn pull(args: Pull, out: &Out) -> Result<(), Error> {
     let Pull { folder, force, network } = args;
-    again(&folder, force, false, network, out).await
+    again(&folder, VersionSpec::Latest, force, false, network, out).await
 }
 
-/// Goes on with the clone in a folder.
+/// Goes on with the clone in a folder, to a version.
 pub(super) async fn again(
     folder: &Path,
+    spec: VersionSpec,
     force: bool,
     live: bool,
     network: NetworkArgs,
@@ -88,8 +89,7 @@ pub(super) async fn again(
 ) -> Result<(), Error> {
     let folder = folder_of(folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-    let (spec, scope) = (VersionSpec::Latest, DrivePath::root());
-    let request = Request { key, peers: Vec::new(), spec, scope };
+    let request = Request { key, peers: Vec::new(), spec, scope: DrivePath::root() };
     let (address, at, name, select) = (OsString::new(), None, None, Select::default());
     let args = CloneArgs { address, folder: Some(folder), at, name, force, live, select, network };
     bring(request, args, out).await

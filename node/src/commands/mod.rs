@@ -1,6 +1,7 @@
 //! The commands: each opens what it needs, says what it does, and ends with a result or an error.
 
 mod cat;
+mod checkout;
 mod choose;
 mod clone;
 mod completions;
@@ -65,6 +66,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Share(args) => share::run(args, out).await,
         Command::Clone(args) => clone::run(args, out).await,
         Command::Pull(args) => clone::pull(args, out).await,
+        Command::Checkout(args) => stoppable(checkout::run(args, out)).await,
         Command::Sync(args) => sync::run(args, out).await,
         Command::Include(args) => stoppable(choose::run(args, choose::List::Include, out)).await,
         Command::Exclude(args) => stoppable(choose::run(args, choose::List::Exclude, out)).await,

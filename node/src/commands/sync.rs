@@ -3,6 +3,7 @@
 use super::clone::again;
 use super::context::{folder_of, read_key};
 use super::share;
+use crate::address::VersionSpec;
 use crate::cli::output::Out;
 use crate::cli::{Share, SyncArgs};
 use crate::dirs::Dirs;
@@ -14,7 +15,7 @@ pub(super) async fn run(args: SyncArgs, out: &Out) -> Result<(), Error> {
     let folder = folder_of(&folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     if DriveKeys::load(&Dirs::open()?, &key)?.is_none() {
-        return again(&folder, false, true, network, out).await;
+        return again(&folder, VersionSpec::Latest, false, true, network, out).await;
     }
     let share = Share {
         folder,

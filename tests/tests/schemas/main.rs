@@ -127,6 +127,8 @@ fn live(schemas: &mut Schemas) {
     write(&writer.path("source"), b"b", b"second");
     clone.wait_for("change");
     clone.end(schemas, &["stage", "clone_done", "change_landed"]);
+    let into = "checkout 1 source --into out";
+    run(schemas, &[(&writer, into, 0, &["checkout_done"])]);
     share.end(schemas, &["stage", "ready", "change_made", "share_done"]);
 }
 

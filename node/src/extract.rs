@@ -1,0 +1,174 @@
+//! Writes what a version has into an empty folder, as plain files: no drive is there afterwards.
+//!
+//! Nothing outside of the folder is touched, whatever the names say: all paths are safe, and everything is reached beneath the folder's
+//! handle. A file that is not whole is not there.
+//! Elsewhere: a clone, which keeps its blocks (`landing`).
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use datnode_drive::{DrivePath, Entry, Kind, Mtime, SafePath};
+use rustix::fs::{self as sys, AtFlags, Mode, OFlags, Timespec, Timestamps};
+
+use crate::cli::escape;
+use crate::disk::beneath::{Beneath, split};
+use crate::engine::Snapshot;
+use crate::error::{Code, Error};
+
+/// What was written.
+#[derive(Debug, Default)]
+pub struct Extracted {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// What could not be written, and why.
+    pub refused: Vec<(Vec<u8>, String)>,
+}
+
+/// Writes all that `version` has at `scope` and below into the folder `into`, which is made if it is missing.
+///
+/// # Errors
+/// E-DIRTY if there is something in the folder, those of [`Drive::latest`](crate::engine::Drive::latest), and what the disk says.
+pub async fn extract(
+    version: &Snapshot,
+    scope: &DrivePath,
+    into: &Path,
+) -> Result<Extracted, Error> {
+    let said = |error| Error::io("write", into, &error);
+    std::fs::create_dir_all(into).map_err(said)?;
+    if std::fs::read_dir(into).map_err(said)?.next().is_some() {
+        return Err(Error::new(Code::Dirty, format!("{} is not empty", escape::path(into)))
+            .hint("name a folder that is new, or empty"));
+    }
+    let mut entries = Vec::new();
+    let keep = |path, entry| {
+        entries.push((path, entry));
+        Ok(())
+    };
+    version.walk_in(scope, keep).await?;
+    let own = version.entry(scope).await?;
+    entries.extend(own.map(|entry| (scope.clone(), entry)));
+    // What a folder has comes after the folder.
+    entries.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
+    let beneath = Beneath::open(into).map_err(said)?;
+    let mut writing = Writing { version, beneath, root: into, done: Extracted::default() };
+    for (path, entry) in &entries {
+        writing.write(path, entry).await?;
+    }
+    // Last, since what is written into a folder changes its time; and what may not be written to is written first.
+    let folders = entries.iter().rev().filter(|(_, entry)| entry.kind == Kind::Directory);
+    for (path, entry) in folders {
+        writing.dress_folder(path, entry)?;
+    }
+    Ok(writing.done)
+}
+
+struct Writing<'a> {
+    version: &'a Snapshot,
+    beneath: Beneath,
+    root: &'a Path,
+    done: Extracted,
+}
+
+impl Writing<'_> {
+    async fn write(&mut self, path: &DrivePath, entry: &Entry) -> Result<(), Error> {
+        let safe = SafePath::new(path).and_then(|safe| {
+            if entry.kind == Kind::Symlink {
+                safe.check_link(&entry.target)?;
+            }
+            Ok(safe)
+        });
+        let safe = match safe {
+            Ok(safe) => safe,
+            Err(refusal) => {
+                self.done.refused.push((path.as_bytes().to_vec(), refusal.to_string()));
+                return Ok(());
+            }
+        };
+        match entry.kind {
+            Kind::Directory => self.make(safe.as_bytes()),
+            Kind::Symlink => self.link(safe.as_bytes(), entry),
+            Kind::File => self.file(safe.as_bytes(), entry).await,
+        }
+    }
+
+    /// Makes a folder, and those above it that have no entry.
+    fn make(&mut self, path: &[u8]) -> Result<(), Error> {
+        if path.is_empty() {
+            return Ok(());
+        }
+        let (parent, base) = split(path);
+        self.make(parent)?;
+        let made = || match sys::mkdirat(self.beneath.directory(parent)?, base, Mode::RWXU) {
+            Err(rustix::io::Errno::EXIST) => self.beneath.directory(path).map(drop),
+            done => done.map_err(io::Error::from),
+        };
+        made().or_else(|error| self.refuse(path, &error))
+    }
+
+    fn link(&mut self, path: &[u8], entry: &Entry) -> Result<(), Error> {
+        let (parent, base) = split(path);
+        self.make(parent)?;
+        let made = || {
+            let parent = self.beneath.directory(parent)?;
+            sys::symlinkat(&*entry.target, &parent, base)?;
+            sys::utimensat(&parent, base, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(())
+        };
+        made().or_else(|error| self.refuse(path, &error))
+    }
+
+    async fn file(&mut self, path: &[u8], entry: &Entry) -> Result<(), Error> {
+        let (parent, base) = split(path);
+        self.make(parent)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mut file = match self.beneath.open_with(path, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(opened) => File::from(opened),
+            Err(error) => return self.refuse(path, &error),
+        };
+        let said = |error| Error::io("write", self.root, &error);
+        let write = async |bytes: Vec<u8>| file.write_all(&bytes).map_err(said);
+        let read = self.version.read(entry, 0..entry.size, write).await;
+        let dressed = read.and_then(|()| dress(&file, entry).map_err(said));
+        if dressed.is_err() {
+            // Half a file is worse than none.
+            let _ = self.beneath.directory(parent).map(|parent| {
+                let _ = sys::unlinkat(parent, base, AtFlags::empty());
+            });
+        }
+        dressed?;
+        self.done.files += 1;
+        self.done.bytes += entry.size;
+        Ok(())
+    }
+
+    fn dress_folder(&mut self, path: &DrivePath, entry: &Entry) -> Result<(), Error> {
+        let Ok(safe) = SafePath::new(path) else { return Ok(()) };
+        // One that could not be made is told of already.
+        let Ok(folder) = self.beneath.readable_directory(safe.as_bytes()) else { return Ok(()) };
+        dress(folder, entry).map_err(|error| Error::io("write", self.root, &error))
+    }
+
+    /// Leaves out what this disk does not take; that it is full is for all of them.
+    fn refuse(&mut self, path: &[u8], error: &io::Error) -> Result<(), Error> {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::ReadOnlyFilesystem) {
+            return Err(Error::io("write", self.root, error));
+        }
+        self.done.refused.push((path.to_vec(), error.to_string()));
+        Ok(())
+    }
+}
+
+/// Gives a file or folder its mode and time.
+fn dress(opened: impl std::os::fd::AsFd, entry: &Entry) -> io::Result<()> {
+    sys::fchmod(&opened, Mode::from_raw_mode(entry.mode.into()))?;
+    sys::futimens(&opened, &times(entry.mtime))?;
+    Ok(())
+}
+
+fn times(mtime: Mtime) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanos.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
