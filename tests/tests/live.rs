@@ -246,3 +246,44 @@ fn a_follower_goes_on_when_the_writer_comes_back() {
     follower.wait_for("change");
     wait_until(HANGS, "c", || reader.path("copy/c").exists());
 }
+
+#[test]
+fn whoever_is_killed_while_the_drive_changes_goes_on_from_there() {
+    let (user, reader) = (User::new(), User::new());
+    let source = user.path("source");
+    write(&source, b"0/0", &noise(0, 100_000));
+    let mut last = user.share(&source, &[]);
+    assert_exit(&reader.run(["clone", last.ticket(), "copy"]), 0);
+    for round in 1..=6_u64 {
+        let mut follow = reader.command(["clone", "--live", last.ticket(), "copy"]);
+        let follower = follow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let follower = Running::new(follower);
+        for step in 0..20 {
+            let name = format!("{}/{}", step % 3, round % 4);
+            write(&source, name.as_bytes(), &noise(round * 100 + step, 50_000));
+            if step % 5 == 4 {
+                let (old, new) = (source.join("0"), source.join(format!("moved-{round}-{step}")));
+                fs::rename(old, new).unwrap();
+            }
+            // At other moments each time.
+            thread::sleep(Duration::from_millis(7 * round));
+        }
+        // Both are killed by this, in turns the one or the other first.
+        match round % 2 {
+            0 => {
+                drop(follower);
+                drop(last);
+            }
+            _ => {
+                drop(last);
+                drop(follower);
+            }
+        }
+        last = user.share(&source, &[]);
+    }
+    assert_exit(&reader.run(["clone", last.ticket(), "copy"]), 0);
+    assert_eq!(tree(&source), tree(&reader.path("copy")));
+    for (user, folder) in [(&user, "source"), (&reader, "copy")] {
+        assert_exit(&user.run(["verify", "--full", folder]), 0);
+    }
+}
