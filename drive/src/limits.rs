@@ -46,7 +46,7 @@ pub const NEED_BLOCKS_MAX: usize = 1_024;
 
 /// Most index nodes opened for one page of differences. A tree that is cut against the rule differs from a sound one in every node
 /// and perhaps in no name. Two ways down are 64.
-pub const DIFF_NODES_MAX: usize = 4_096;
+pub const DIFF_NODES_MAX: usize = 1_024;
 
 /// Most parents of a change.
 pub const PARENTS_MAX: usize = 16;

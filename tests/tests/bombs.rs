@@ -438,8 +438,9 @@ fn set_off(name: &str, seed: u8, forge: &dyn Fn(&mut Forge), end: End) {
     let peer = Hostile::listen(serve);
     let guard = Guard::around(&reader.path(""), "copy");
     let local = local.to_str().unwrap();
-    let file = format!("{link}/a");
-    let commands: [&[&str]; 8] = [
+    let (file, nothing) = (format!("{link}/a"), format!("{local}+0"));
+    let commands: [&[&str]; 9] = [
+        &["diff", &nothing, "latest"],
         &["ls", local],
         &["ls", "-R", local],
         &["ls", "-lR", &link],

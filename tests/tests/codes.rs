@@ -13,7 +13,8 @@ use datnode_tests::{Sharer, User, assert_exit, noise, write};
 use serde_json::Value;
 
 /// Codes that other tests meet, and why not here.
-const ELSEWHERE: [(Code, &str); 5] = [
+const ELSEWHERE: [(Code, &str); 6] = [
+    (Code::Differs, "diff.rs: nothing is said of it"),
     (Code::Partial, "unreadable.rs: it takes somebody who is not root"),
     (Code::Changed, "unreadable.rs: it takes somebody who writes all the time"),
     (Code::Version, "hostile_peers.rs: it takes a peer from the future"),

@@ -191,8 +191,10 @@ fn listings_show_every_name_and_forge_nothing() {
     let local = drive.writer.path("local");
     let reader = User::new();
     for address in [local.to_str().unwrap(), drive.sharer.ticket()] {
+        let nothing = format!("{address}+0");
         for args in [
-            &["ls", address][..],
+            &["diff", &nothing, "latest"][..],
+            &["ls", address],
             &["ls", "-l", address],
             &["ls", "-R", address],
             &["ls", "-lR", address],

@@ -365,6 +365,8 @@ fn beside_an_owner_that_is_stopped() {
         &["ls", "source"][..],
         &["cat", "source/file"],
         &["log", "source"],
+        &["changes", "source"],
+        &["diff", "source+1"],
         &["status", "source"],
         &["share", "--dry-run", "source"],
         &["share", "source"],

@@ -230,9 +230,72 @@ pub struct Log {
     /// What each change did: files added, changed and removed, bytes, and where.
     #[arg(long)]
     pub stat: bool,
+    /// Only changes behind this version.
+    #[arg(long, value_name = "VERSION")]
+    pub since: Option<VersionSpec>,
     /// Oldest first.
     #[arg(long)]
     pub reverse: bool,
+    /// Oldest first, and then new ones as they come, until Ctrl-C.
+    #[arg(long)]
+    pub live: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode changes`
+#[derive(Debug, Args)]
+pub struct Changes {
+    /// A folder, name, link, key, ticket or address; this folder if not given.
+    pub address: Option<OsString>,
+    /// Only changes behind this version.
+    #[arg(long, value_name = "VERSION")]
+    pub since: Option<VersionSpec>,
+    /// Changes up to this version; the latest if not given.
+    #[arg(long, value_name = "VERSION", conflicts_with = "live")]
+    pub until: Option<VersionSpec>,
+    /// Only this file, what is in this folder, or what this pattern matches; may be given more than once.
+    #[arg(long, value_name = "PATH|GLOB")]
+    pub path: Vec<OsString>,
+    /// At most this many lines.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// With what was set: kind, mode, time, hashes, target.
+    #[arg(long)]
+    pub values: bool,
+    /// And then those that come, until Ctrl-C.
+    #[arg(long)]
+    pub live: bool,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode diff`
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// A version of the drive here (1042, b3f9c1, latest), or an address, such as flights+1042.
+    #[arg(value_name = "A")]
+    pub old: OsString,
+    /// Another: a version alone is of the same drive. If not given: what is in the folder, if the drive is written there, else the latest.
+    #[arg(value_name = "B")]
+    pub new: Option<OsString>,
+    /// Only this file, what is in this folder, or what this pattern matches; may be given more than once.
+    #[arg(long, value_name = "PATH|GLOB")]
+    pub path: Vec<OsString>,
+    /// How much was added, changed and removed, and where, instead of names.
+    #[arg(long)]
+    pub stat: bool,
+    /// The lines that differ, of text files; not with --json.
+    #[arg(long, conflicts_with = "stat")]
+    pub text: bool,
+    /// End with 1 if there is a difference.
+    #[arg(long)]
+    pub exit_code: bool,
+    /// What is left out of a folder.
+    #[command(flatten)]
+    pub filter: Filter,
     /// The network.
     #[command(flatten)]
     pub network: Network,

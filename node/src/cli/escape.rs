@@ -62,11 +62,16 @@ pub fn shell(path: &Path) -> String {
 
 /// Adds a name to a record as its `path`; one that is not UTF-8 escaped, and exactly in `path_b64`.
 pub fn json_path(record: &mut serde_json::Value, path: &[u8]) {
-    match std::str::from_utf8(path) {
-        Ok(path) => record["path"] = path.into(),
+    json_name(record, "path", path);
+}
+
+/// Does the same under another name of a field.
+pub fn json_name(record: &mut serde_json::Value, field: &str, name: &[u8]) {
+    match std::str::from_utf8(name) {
+        Ok(name) => record[field] = name.into(),
         Err(_) => {
-            record["path"] = bytes(path).into();
-            record["path_b64"] = data_encoding::BASE64.encode(path).into();
+            record[field] = bytes(name).into();
+            record[format!("{field}_b64")] = data_encoding::BASE64.encode(name).into();
         }
     }
 }

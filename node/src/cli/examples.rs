@@ -129,7 +129,21 @@ pub(super) const LOG: &str = "\
 Examples:
   datnode log ./flights -n 5
   datnode log dat1… --stat
-  datnode log ./flights --path 'data/*.csv' --reverse";
+  datnode log ./flights --path 'data/*.csv' --reverse
+  datnode log ./flights --since 1";
+
+pub(super) const CHANGES: &str = "\
+Examples:
+  datnode changes ./flights --since 1
+  datnode changes dat1… --values -n 100
+  datnode changes ./flights --until 2 --path data";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  datnode diff ./flights+1 3
+  datnode diff dat1…+1 dat1… --path 'data/*.csv'
+  datnode diff ./flights+1 --text
+  datnode diff ./flights+1 latest --json";
 
 pub(super) const VERIFY: &str = "\
 Examples:

@@ -26,10 +26,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::address::VersionSpec;
+
 pub use args::{
-    Cat, Checkout, CloneArgs, Completions, Config, ConfigCommand, Du, Ignored, Init, Keys,
-    KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Rm, Share, Shell, Sort, Stat,
-    Status, SyncArgs, Verify,
+    Cat, Changes, Checkout, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
+    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Rm, Share,
+    Shell, Sort, Stat, Status, SyncArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -107,6 +109,12 @@ pub enum Command {
     /// Show the history of a drive
     #[command(after_help = examples::LOG)]
     Log(Log),
+    /// What each change of a drive set and deleted, oldest first, as lines of JSON
+    #[command(after_help = examples::CHANGES)]
+    Changes(Changes),
+    /// What differs between two versions, of one drive or of two, or in the folder
+    #[command(after_help = examples::DIFF)]
+    Diff(Diff),
     /// What is here, what is missing, and what to do next
     #[command(after_help = examples::STATUS)]
     Status(Status),
@@ -163,6 +171,8 @@ impl Command {
             Self::Du(args) => Some(&mut args.network),
             Self::Cat(args) => Some(&mut args.network),
             Self::Log(args) => Some(&mut args.network),
+            Self::Changes(args) => Some(&mut args.network),
+            Self::Diff(args) => Some(&mut args.network),
             Self::Status(args) => Some(&mut args.network),
             Self::Recover(args) => Some(&mut args.network),
             Self::Verify(args) => Some(&mut args.network),
@@ -188,6 +198,12 @@ impl Command {
             Self::Ls(args) => or_here(&args.address),
             Self::Du(args) => or_here(&args.address),
             Self::Log(args) => or_here(&args.address),
+            Self::Changes(args) => or_here(&args.address),
+            // A version alone is of the drive here.
+            Self::Diff(args) if VersionSpec::parse(args.old.as_encoded_bytes()).is_ok() => {
+                OsStr::new(".")
+            }
+            Self::Diff(args) => &args.old,
             Self::Stat(args) => &args.address,
             Self::Cat(args) => args.addresses.first()?,
             Self::Config(_) | Self::Ignored(_) => OsStr::new("."),

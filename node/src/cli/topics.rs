@@ -212,7 +212,7 @@ DATNODE_HOME moves all that is kept for a user: keys, settings, state.
 
 fn errors() -> String {
     let mut text = String::from("Errors\n\ndatnode help E-CODE explains each.\n\n");
-    for code in Code::ALL.iter().filter(|code| **code != Code::Pipe) {
+    for code in Code::ALL.iter().filter(|code| !code.is_silent()) {
         let first =
             code.explanation().split_once(". ").map_or(code.explanation(), |(first, _)| first);
         let first = match first.char_indices().nth(LINE_CHARS) {
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn every_code_is_listed() {
         let all = page("errors").unwrap();
-        for code in Code::ALL.iter().filter(|code| **code != Code::Pipe) {
+        for code in Code::ALL.iter().filter(|code| !code.is_silent()) {
             assert!(all.contains(code.name()), "{code}");
         }
         for code in Code::ALL {

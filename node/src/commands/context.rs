@@ -44,6 +44,11 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// Returns the same place in another version of the drive.
+    pub(super) fn at(&self, version: VersionSpec) -> Self {
+        Self { version, ..self.clone() }
+    }
+
     /// Returns the folder that holds the drive, if it is read from one.
     pub(super) fn folder(&self) -> Option<&Path> {
         match &self.named {
@@ -210,9 +215,18 @@ pub(super) async fn open_to_read(
     out: &Out,
 ) -> Result<Opened, Error> {
     let opened = open_beside(others, Some(address), at, args, out).await?;
+    if opened.holds_all().await { Ok(opened) } else { with_others(opened, args, out).await }
+}
+
+/// Has what a clone in a folder lacks fetched from others, when it is read; the drive of a writer has all there is.
+pub(super) async fn with_others(
+    opened: Opened,
+    args: &NetworkArgs,
+    out: &Out,
+) -> Result<Opened, Error> {
     let (dirs, key) = (Dirs::open()?, opened.drive.key);
     let alone = matches!(opened.drive.patience.reach, Reach::Folder(_));
-    if !alone || DriveKeys::load(&dirs, &key)?.is_some() || opened.holds_all().await {
+    if !alone || DriveKeys::load(&dirs, &key)?.is_some() {
         return Ok(opened);
     }
     let (hub, here) = (&opened.drive.hub, on_any_port(args));
@@ -221,6 +235,33 @@ pub(super) async fn open_to_read(
     let mut drive = opened.drive.clone();
     drive.patience = patience(args, &dirs, &key);
     Ok(Opened { drive, _network: network, ..opened })
+}
+
+/// Opens a drive again to wait for what is new of it, for as long as it takes. One in a folder is read from whoever serves it, so that
+/// its store is free for others.
+pub(super) async fn open_to_watch(
+    opened: Opened,
+    args: &NetworkArgs,
+    out: &Out,
+) -> Result<Opened, Error> {
+    let (dirs, key) = (Dirs::open()?, opened.drive.key);
+    let mut watched = match opened.folder() {
+        None => opened,
+        Some(_) => {
+            let Opened { path, version, named, drive, .. } = opened;
+            if matches!(drive.patience.reach, Reach::Folder(_)) {
+                // The thread of the store ends with the process, and the lock of the folder with its store. Nothing is staged in one
+                // that was only read, and nobody is connected who could ask for what was in it.
+                let empty = memory()?;
+                drive.store.query(move |worker| worker.store = empty).await;
+            }
+            let (drive, network) = open_remote(&hub()?, &dirs, key, Vec::new(), args, out).await?;
+            let network = network.map(Arc::new);
+            Opened { drive, path, version, named, out: out.clone(), _network: network }
+        }
+    };
+    watched.drive.patience.wait = None;
+    Ok(watched)
 }
 
 /// Returns the flags of a command that only reads, and needs no fixed port.

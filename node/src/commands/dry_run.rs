@@ -32,7 +32,7 @@ pub(super) async fn run(args: &Share, folder: &Path, out: &Out) -> Result<(), Er
 }
 
 fn show(difference: &Difference<'_>, out: &Out) -> Result<(), Error> {
-    let Difference { sign, path, kind, size } = difference;
+    let Difference { sign, path, kind, size, .. } = difference;
     if out.json {
         let op = if *sign == Sign::Removed { "del" } else { "put" };
         let mut record = json!({ "type": op, "new": *sign == Sign::Added, "size": size });

@@ -1,6 +1,7 @@
 //! The commands: each opens what it needs, says what it does, and ends with a result or an error.
 
 mod cat;
+mod changes;
 mod checkout;
 mod choose;
 mod clone;
@@ -8,16 +9,19 @@ mod completions;
 mod config;
 mod content;
 mod context;
+mod diff;
 mod doubted;
 mod dry_run;
 mod du;
 mod edit;
+mod filter;
 mod follow;
 mod ignored;
 mod init;
 mod keys;
 mod left_out;
 mod link;
+mod live;
 mod log;
 mod ls;
 mod missing;
@@ -29,6 +33,8 @@ mod share;
 mod stat;
 mod status;
 mod sync;
+mod tally;
+mod value;
 mod verify;
 mod working;
 mod writing;
@@ -89,6 +95,8 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::GenMan { folder } => completions::manual(&folder, out),
         Command::Cat(args) => stoppable(cat::run(args, out)).await,
         Command::Log(args) => stoppable(log::run(args, out)).await,
+        Command::Changes(args) => stoppable(changes::run(args, out)).await,
+        Command::Diff(args) => stoppable(diff::run(args, out)).await,
         Command::Verify(args) => stoppable(verify::run(args, out)).await,
         Command::Recover(args) => stoppable(recover::run(args, out)).await,
         Command::Status(args) => stoppable(status::run(args, out)).await,

@@ -52,6 +52,10 @@ pub(super) struct Difference<'a> {
     pub(super) kind: Kind,
     /// Bytes of a file that is there.
     pub(super) size: Option<u64>,
+    /// What the drive has there.
+    pub(super) old: Option<&'a Entry>,
+    /// What the folder has there.
+    pub(super) found: Option<&'a Found>,
 }
 
 /// How many names would be added, changed and removed.
@@ -90,17 +94,19 @@ pub(super) fn differences(
                 continue;
             }
         }
-        let (sign, count) = match old {
+        let (sign, count) = match &old {
             None => (Sign::Added, &mut counts.added),
             Some(_) => (Sign::Changed, &mut counts.changed),
         };
         *count += 1;
         let size = (found.kind == Kind::File).then_some(found.size);
-        tell(Difference { sign, path: &found.path, kind: found.kind, size })?;
+        let (old, path, kind) = (old.as_ref(), &found.path, found.kind);
+        tell(Difference { sign, path, kind, size, old, found: Some(found) })?;
     }
     for (path, entry) in base.entries.iter().filter(|(path, _)| !walked.is_blind(path.as_bytes())) {
         counts.removed += 1;
-        tell(Difference { sign: Sign::Removed, path, kind: entry.kind, size: None })?;
+        let (sign, kind, old) = (Sign::Removed, entry.kind, Some(entry));
+        tell(Difference { sign, path, kind, size: None, old, found: None })?;
     }
     Ok(counts)
 }

@@ -1,60 +1,79 @@
-//! What a version did to the one before it.
+//! The changes of a drive, one after the other, and what each did.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use datnode_drive::{DrivePath, Entry, Op};
+use datnode_drive::{Difference, DrivePath, Entry, Op, Version};
+use datnode_feed::BlockIndex;
 
+use super::comparison::Comparison;
 use super::snapshot::Snapshot;
 use crate::error::Error;
 
-/// A path that differs between two versions.
-///
-/// Invariant: `before` and `after` are different; at least one is an entry.
-#[derive(Clone, Debug)]
-pub struct Touched {
-    /// The path.
-    pub path: DrivePath,
-    /// What the older version has there.
-    pub before: Option<Entry>,
-    /// What the newer version has there.
-    pub after: Option<Entry>,
-}
-
 impl Snapshot {
-    /// Returns what differs from `before`, the version that precedes this one.
+    /// Calls `each` for what a version did to the one before it, in the order of keys.
     ///
-    /// A small change names its paths itself; for a large one both versions are walked.
+    /// # Errors
+    /// Those of [`Drive::latest`](super::Drive::latest), and what `each` says.
+    pub async fn touched(
+        &self,
+        mut each: impl FnMut(Difference) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(before) = self.previous().await? else { return Ok(()) };
+        let mut comparison = Comparison::new(&before, self);
+        while let Some(difference) = comparison.next().await? {
+            each(difference)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` for what this version's change set (with the entry) and deleted, in the order of keys.
+    ///
+    /// A small change says so itself; a large one is held against the version before it.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`](super::Drive::latest), and what `each` says.
+    pub async fn ops(
+        &self,
+        mut each: impl FnMut(DrivePath, Option<Entry>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(ops) = &self.version.change.ops else {
+            return self.touched(|Difference { path, new, .. }| each(path, new)).await;
+        };
+        ops.iter().try_for_each(|op| match op {
+            Op::Put(path, entry) => each(path.clone(), Some(entry.clone())),
+            Op::Delete(path) => each(path.clone(), None),
+        })
+    }
+
+    /// Returns where the changes are that led from change `since` to this one, itself included, oldest first.
     ///
     /// # Errors
     /// Those of [`Drive::latest`](super::Drive::latest).
-    pub async fn touched(&self, before: &Self) -> Result<Vec<Touched>, Error> {
-        let Some(ops) = &self.version.change.ops else { return self.compare(before).await };
-        let mut touched = Vec::new();
-        for path in ops.iter().map(Op::path) {
-            let (before, after) = (before.entry(path).await?, self.entry(path).await?);
-            if before != after {
-                touched.push(Touched { path: path.clone(), before, after });
-            }
+    pub async fn changes_since(&self, since: u64) -> Result<Vec<BlockIndex>, Error> {
+        if since == 0 {
+            // All of them come in few round trips, by the skip pointers.
+            let version = Arc::clone(&self.version);
+            self.drive.ask(None, move |view| version.history(view)).await?;
         }
-        Ok(touched)
+        let mut positions = Vec::new();
+        let mut at = Some(Arc::clone(&self.version));
+        while let Some(version) = at.filter(|version| version.number > since) {
+            positions.push(version.position);
+            let before = self.drive.ask(None, move |view| version.previous(view)).await?;
+            at = before.map(Arc::new);
+        }
+        positions.reverse();
+        Ok(positions)
     }
 
-    async fn compare(&self, before: &Self) -> Result<Vec<Touched>, Error> {
-        let mut old = before.by_path().await?;
-        let mut touched = Vec::new();
-        for (path, entry) in self.by_path().await? {
-            let before = old.remove(&path);
-            if before.as_ref() != Some(&entry) {
-                touched.push(Touched { path, before, after: Some(entry) });
-            }
-        }
-        let gone = old.into_iter();
-        touched.extend(gone.map(|(path, entry)| Touched {
-            path,
-            before: Some(entry),
-            after: None,
-        }));
-        Ok(touched)
+    /// Returns the version whose change is at a position.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`](super::Drive::latest).
+    pub async fn at(&self, position: BlockIndex) -> Result<Self, Error> {
+        let version = self.drive.ask(None, move |view| Version::open(view, position)).await?;
+        self.drive.snapshot(version).await
     }
 
     /// Returns every entry of the drive.

@@ -3,6 +3,7 @@
 //! Data flows one way: a peer's frames go to the hub, jobs from the hub to a store's thread, its answers back to the hub.
 
 mod changes;
+mod comparison;
 mod cursor;
 mod drive;
 mod feed;
@@ -23,7 +24,7 @@ mod urgent;
 mod windows;
 mod worker;
 
-pub use changes::Touched;
+pub use comparison::Comparison;
 pub use cursor::ByteCursor;
 pub use drive::{Drive, Link, URGENT};
 pub use feed::{Feed, Interest, Options, Wait};

@@ -75,6 +75,8 @@ codes! {
     Format = "E-FORMAT", 1;
     /// Reading or writing failed.
     Io = "E-IO", 1;
+    /// `diff --exit-code` found differences; never shown.
+    Differs = "E-DIFFERS", 1;
     /// The user or the system asked the process to end.
     Interrupted = "E-INTERRUPTED", 130;
     /// Nobody reads the output any more; never shown.
@@ -82,6 +84,11 @@ codes! {
 }
 
 impl Code {
+    /// Tells whether nothing is said of it: the exit code is all there is to know.
+    pub const fn is_silent(self) -> bool {
+        matches!(self, Self::Differs | Self::Pipe)
+    }
+
     /// Returns the code with this name; case and the leading `E-` do not matter.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_uppercase();

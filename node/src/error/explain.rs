@@ -65,6 +65,7 @@ impl Code {
             Self::Io => {
                 "The system refused to read or write something. The message says what and why."
             }
+            Self::Differs => "`diff --exit-code` found differences.",
             Self::Interrupted => {
                 "The command was interrupted. Run it again: it goes on where it was."
             }

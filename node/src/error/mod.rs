@@ -94,9 +94,9 @@ impl Error {
         &self.0.hints
     }
 
-    /// Tells whether the process should end without a word: nobody reads its output any more.
+    /// Tells whether the process should end without a word: nobody reads its output any more, or the exit code says it all.
     pub fn is_silent(&self) -> bool {
-        self.0.code == Code::Pipe
+        self.0.code.is_silent()
     }
 
     /// Returns the lines for a terminal, without the last newline.

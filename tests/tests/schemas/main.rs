@@ -146,6 +146,7 @@ fn taking_in(schemas: &mut Schemas, writer: &User) {
     write(&source, b"a.bak", b"left out by a flag");
     symlink("plain", source.join("link")).unwrap();
     symlink("/etc/hosts", path(&source, odd("leads-out"))).unwrap();
+    symlink(OsString::from_vec(odd("folder")), source.join("link-to-odd")).unwrap();
     run_until(
         schemas,
         writer,
@@ -175,6 +176,10 @@ fn reading(schemas: &mut Schemas, reader: &User, ticket: &str) {
             (reader, &format!("ls -R {ticket}"), 0, &["entry"]),
             (reader, &format!("log {ticket}"), 0, &["change"]),
             (reader, "log --stat copy", 0, &["change"]),
+            (reader, &format!("changes {ticket} --values"), 0, &["put_change", "del_change"]),
+            (reader, "changes copy --since 1", 0, &["put_change", "del_change"]),
+            (reader, &format!("diff {ticket}+1 latest"), 0, &["difference"]),
+            (reader, &format!("diff {ticket}+1 2 --stat"), 0, &["diff_stat"]),
             (reader, "status copy", 0, &["status"]),
             (reader, "verify copy", 0, &["verify"]),
             (reader, &format!("ls {ticket} --log-file log --log-format json -vv"), 0, &["entry"]),
@@ -202,6 +207,7 @@ fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
     run(
         schemas,
         &[
+            (writer, "diff source+1", 0, &["difference"]),
             (writer, "init --bare uploads --name up", 0, &["init_done"]),
             (writer, "put note up/data/note -m first", 0, &["edit_done"]),
             (writer, "mv up/data/note up/note", 0, &["edit_done"]),

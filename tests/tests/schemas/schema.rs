@@ -9,8 +9,9 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// What is defined only to be used in other definitions.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "process",
+    "value",
     "trouble",
     "drive",
     "selection",

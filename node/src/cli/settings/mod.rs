@@ -43,7 +43,7 @@ pub const SECTIONS: &[Section] = &[
         name: "share",
         flags: &["hidden", "ignore", "no-ignore", "gitignore", "in-place", "ticket", "qr"],
         // A link has flags of these names as well, with another meaning.
-        commands: &["share", "status", "ignored"],
+        commands: &["share", "status", "ignored", "diff"],
     },
     // What a clone fetches; a drive's own file alone has it.
     Section {
