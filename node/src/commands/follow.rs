@@ -92,10 +92,10 @@ fn tell(
         _ => Things(more, "change").to_string(),
     };
     let all = format!("{}, {}", Things(counts.files, "file"), Size(counts.bytes));
-    out.mention(&format!("{time}  version {number} · {}   {what}   {all}", &id[..6]));
+    out.mention(format!("{time}  version {number} · {}   {what}   {all}", &id[..6]));
     for name in &report.kept {
         let name = escape::bytes(name);
-        out.mention(&format!("  {name} was changed in {}, so it stays", escape::path(folder)));
+        out.mention(format!("  {name} was changed in {}, so it stays", escape::path(folder)));
     }
     Ok(())
 }

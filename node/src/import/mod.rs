@@ -160,6 +160,7 @@ struct Facts {
 /// # Errors
 /// What the store says, E-SPACE if a copy of what is new cannot fit, E-INTERRUPTED when `stop` was set. No change is
 /// made then, unless the disk fails after it was made: which blocks live in files that changed is settled last.
+#[expect(clippy::too_many_arguments, reason = "all that an import goes by, once")]
 pub fn import<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,

@@ -141,8 +141,9 @@ impl Pending {
             return Some(Due::Everything);
         }
         let is_due = |wait: &Wait| wait.quiet == SETTLED || wait.until() <= now;
-        let paths: BTreeSet<PathBuf> =
-            self.paths.extract_if(.., |_, wait| is_due(wait)).map(|(path, _)| path).collect();
+        let due = self.paths.iter().filter(|(_, wait)| is_due(wait));
+        let paths: BTreeSet<PathBuf> = due.map(|(path, _)| path.clone()).collect();
+        self.paths.retain(|path, _| !paths.contains(path));
         let is_among = |path: &Path| paths.contains(path);
         let moved = self.moved.extract_if(.., |(from, to)| is_among(from) || is_among(to));
         let moved = moved.collect();
