@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -110,7 +110,12 @@ impl Pair {
 
 #[test]
 fn whatever_changes_in_the_folder_is_one_version_each_and_comes_to_who_follows() {
-    let pair = Pair::new(|source| write(source, b"docs/a", b"first"), &[]);
+    let make = |source: &Path| {
+        write(source, b"docs/a", b"first");
+        write(source, b"kept", &noise(1, 300_000));
+        write(source, b"kept-too", &noise(1, 300_000));
+    };
+    let pair = Pair::new(make, &[]);
     pair.one_version("a new file", |source| write(source, b"docs/b", b"new"));
     pair.one_version("an edit in place", |source| write(source, b"docs/a", b"second"));
     pair.one_version("a folder with files in it", |source| {
@@ -129,8 +134,49 @@ fn whatever_changes_in_the_folder_is_one_version_each_and_comes_to_who_follows()
         let mode = fs::Permissions::from_mode(0o600);
         fs::set_permissions(source.join("docs/a"), mode).unwrap();
     });
+    // One after the other, before either has settled.
+    fs::rename(pair.source().join("docs"), pair.source().join("papers")).unwrap();
+    symlink("papers", pair.source().join("docs")).unwrap();
+    pair.follower.wait_for("change");
+    pair.follower.wait_for("change");
+    pair.wait_until_equal();
+    pair.one_version("one of two equal files that is gone", |source| {
+        fs::remove_file(source.join("kept")).unwrap();
+    });
     pair.follower.stop();
     assert_exit(&pair.reader.run(["verify", "--full", "copy"]), 0);
+    let missing = pair.reader.run(["ls", "-R", "--missing", "copy"]);
+    assert_exit(&missing, 0);
+    assert_eq!(String::from_utf8_lossy(&missing.stdout), "", "what was not touched is here");
+}
+
+#[test]
+fn a_folder_that_is_moved_away_while_it_is_shared_is_not_taken_for_an_empty_one() {
+    let pair = Pair::new(|source| write(source, b"a", b"first"), &[]);
+    fs::rename(pair.source(), pair.user.path("elsewhere")).unwrap();
+    write(&pair.user.path("elsewhere"), b"a", b"second");
+    fs::remove_file(pair.user.path("elsewhere/a")).unwrap();
+    // What is gone is looked at after 0.3 s.
+    thread::sleep(Duration::from_secs(1));
+    fs::rename(pair.user.path("elsewhere"), pair.source()).unwrap();
+    assert_eq!(pair.latest(), 1);
+    write(&pair.source(), b"b", b"after it came back");
+    pair.follower.wait_for("change");
+    assert!(pair.copy().join("b").exists());
+}
+
+#[test]
+fn what_a_bare_drive_has_is_not_in_its_folder_and_stays() {
+    let (user, reader) = (User::new(), User::new());
+    write(&user.path(""), b"file", b"bytes");
+    assert_exit(&user.run(["init", "--bare", "drive"]), 0);
+    assert_exit(&user.run(["put", "file", "drive/file"]), 0);
+    let sharer = user.share(&user.path("drive"), &[]);
+    // This has a whole folder looked through.
+    write(&user.path("drive"), b".datignore", b"*.tmp\n");
+    thread::sleep(Duration::from_secs(1));
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    assert_eq!(fs::read(reader.path("copy/file")).unwrap(), b"bytes");
 }
 
 #[test]

@@ -190,13 +190,22 @@ pub(super) struct Cloned {
 }
 
 impl Cloned {
-    /// Plans to bring a newer version there.
-    pub(super) async fn plan(&mut self, newer: &Snapshot) -> Result<LandingPlan, Error> {
+    /// Brings a newer version there.
+    pub(super) async fn bring(&mut self, newer: &Snapshot) -> Result<Report, Error> {
+        // It may have been changed since.
+        self.selection = Choice::kept(&self.folder)?;
         let Self { session, folder, scope, selection, force, snapshot, report, .. } = self;
+        let land = async |plan| newer.land(folder, plan, |_| {}).await;
         if scope.is_root() && report.is_whole() {
-            return newer.plan_update(snapshot, folder, selection, reader(*force)).await;
+            let plan = newer.plan_update(snapshot, folder, selection, reader(*force)).await?;
+            let report = land(plan).await?;
+            // A block may have gone with a file, though another one that is as it was has it as well.
+            if !report.refused.is_empty() || newer.is_here(selection).await? {
+                return Ok(report);
+            }
         }
-        session.plan(newer, folder, scope, selection, *force).await
+        let plan = session.plan(newer, folder, scope, selection, *force).await?;
+        land(plan).await
     }
 
     /// Notes that it landed.

@@ -28,8 +28,9 @@ pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
     out.say(format_args!("Following {}, and serving it    Ctrl-C stops", escape::path(&folder)));
     let mut news = drive.changes.news.clone();
     let (mut failed, mut asked) = (String::new(), std::pin::pin!(asked_to_stop()));
+    // How long the drive was when it was last tried to land.
+    let mut tried = cloned.snapshot.version.position.0 + 1;
     loop {
-        let known = cloned.snapshot.version.position.0 + 1;
         let newer = async {
             let retry = async {
                 match failed.is_empty() {
@@ -38,9 +39,10 @@ pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
                 }
             };
             tokio::select! {
-                found = news.wait_for(|news| news.length > known) => drop(found),
+                found = news.wait_for(|news| news.length > tried) => drop(found),
                 () = retry => {}
             }
+            tried = drive.changes.news.borrow().length;
             bring(&mut cloned, out).await
         };
         let brought = tokio::select! {
@@ -65,10 +67,15 @@ pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
 /// Lands the latest version, and says so.
 async fn bring(cloned: &mut Cloned, out: &Out) -> Result<(), Error> {
     let latest = cloned.snapshot.drive.latest().await?;
-    let plan = cloned.plan(&latest).await?;
-    let report = latest.land(&cloned.folder, plan, |_| {}).await?;
+    let report = cloned.bring(&latest).await?;
     let folder = cloned.folder.clone();
     let (before, report) = cloned.landed(latest.clone(), report);
+    if !report.refused.is_empty() {
+        let refused = report.refused.iter();
+        let refused: Vec<_> =
+            refused.map(|(path, why)| (path.as_bytes().to_vec(), why.clone())).collect();
+        out.warn(&Error::paths(&refused));
+    }
     tell(&before, &latest, report, &folder, out)
 }
 

@@ -45,7 +45,8 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let (args, asked) = (Arc::new(args), asked_to_stop());
     tokio::pin!(asked);
     // Before it is looked through: what happens meanwhile is not missed.
-    let watcher = (!args.no_watch && !args.no_import).then(|| Watcher::new(&folder));
+    let watches = !args.no_watch && !args.no_import && !is_bare(&folder)?;
+    let watcher = watches.then(|| Watcher::new(&folder));
     let taking = {
         let (args, dirs, out, folder, stop) =
             (args.clone(), dirs.clone(), out.clone(), folder.clone(), stop.0.clone());

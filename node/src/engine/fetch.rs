@@ -16,6 +16,7 @@ use datnode_proto::{Target, Want};
 
 use super::drive::StoreView;
 use super::hub::Selection;
+use super::pages::Pages;
 use super::snapshot::Snapshot;
 use super::windows::{Aim, Earlier, Versions, Windows};
 use super::worker::{AnyStore, Worker};
@@ -206,7 +207,12 @@ impl Snapshot {
             let end = move |worker: &mut Worker| survey.end(&versions.index(&mut worker.store));
             match self.drive.store.query(end).await? {
                 Surveyed::Again(again) => survey = *again,
-                Surveyed::Ready(landing) => {
+                Surveyed::Ready(mut landing) => {
+                    if let Some(only) = &aim.only {
+                        let old =
+                            only.iter().filter_map(|one| Some((&one.path, one.old.as_ref()?)));
+                        landing.keep_others(old);
+                    }
                     let all = last.filter(|_| count == 1 && aim.chooser.passes() == 1);
                     return Ok(LandingPlan { landing: *landing, aim, before, all });
                 }
@@ -265,6 +271,22 @@ impl Snapshot {
         let path = |key: Key| key.path().expect("it was made of a path");
         let refused = refused.into_iter().map(|(key, why)| (path(key), why)).collect();
         Ok(Report { files, bytes: total, refused, kept })
+    }
+
+    /// Tells whether all that is chosen of this version is here; its index is.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`](super::Drive::latest).
+    pub async fn is_here(&self, choice: &Choice) -> Result<bool, Error> {
+        let (slot, chooser) = (self.content_slot(), Chooser::of(choice)?);
+        let held = self.drive.store.query(move |worker| worker.store.have(slot).clone()).await;
+        let (mut is_here, mut pages) = (true, Pages::below(self, &DrivePath::root()));
+        while let Some(page) = pages.next().await? {
+            let wanted = page.iter().filter(|(path, entry)| chooser.takes(path, entry.kind));
+            let mut extents = wanted.flat_map(|(_, entry)| &entry.extents);
+            is_here &= extents.all(|one| held.all(one.first_block..one.first_block + one.count));
+        }
+        Ok(is_here)
     }
 
     fn content_slot(&self) -> FeedSlot {

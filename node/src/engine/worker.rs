@@ -26,6 +26,8 @@ pub type AnyStore = Store<Box<dyn Storage + Send>>;
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(5);
 /// How many payload bytes may be staged before a group commit.
 const COMMIT_BYTES: u64 = 256 << 20;
+/// How many things are done at once for others while the store is changed.
+const TASKS_BETWEEN: usize = 64;
 /// How many bytes of journal records may be staged in memory before a group commit.
 const COMMIT_STAGED_BYTES: usize = 8 << 20;
 
@@ -256,10 +258,12 @@ impl Worker {
 
     /// Does what waits: urgent things and jobs. Other queries may change what is being changed.
     fn serve(&mut self) {
-        while let Some(task) = self.waiting.urgent.next(&self.store) {
-            self.take_task(task);
-        }
-        while let Ok(task) = self.waiting.inbox.try_recv() {
+        for _ in 0..TASKS_BETWEEN {
+            if let Some(task) = self.waiting.urgent.next(&self.store) {
+                self.take_task(task);
+                continue;
+            }
+            let Ok(task) = self.waiting.inbox.try_recv() else { return };
             match task {
                 Task::Query(_) => self.waiting.put_off.push_back(task),
                 Task::Job { .. } | Task::Urgent => self.take_task(task),

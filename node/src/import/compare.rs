@@ -56,9 +56,10 @@ pub(super) fn looks(facts: &Facts) -> (Vec<Look>, u64) {
                 && item.mtime.seconds < *racy_from
         };
         more = more.saturating_add(item.size.saturating_sub(old.map_or(0, |(_, old)| old.size)));
-        match old {
-            Some((_, old)) if unchanged(old) => Look::Same,
-            _ if moved.get(&key).is_some_and(unchanged) => Look::Moved,
+        match (moved.get(&key), old) {
+            (Some(moved), _) if unchanged(moved) => Look::Moved,
+            (None, Some((_, old))) if unchanged(old) => Look::Same,
+            // Something else may have the name now that looks the same.
             _ => Look::Other,
         }
     };

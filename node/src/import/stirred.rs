@@ -42,9 +42,14 @@ pub fn import_stirred<S: Storage>(
     let changes = writer.changes.0;
     let mut walked = look_at(root, &stirred.paths);
     walked.found.sort_by_cached_key(|found| found.path.key());
-    let found = walked.found.iter();
-    let folders: BTreeSet<_> =
-        found.filter(|found| found.kind == Kind::Directory).map(|found| &found.path).collect();
+    let found = walked.found.iter().filter(|found| found.kind == Kind::Directory);
+    let folders: BTreeSet<DrivePath> = found.map(|found| found.path.clone()).collect();
+    // What is reached through a link is not in the drive. The folders above each path are among the paths.
+    let above = |path: &DrivePath| std::iter::successors(path.parent(), DrivePath::parent);
+    let is_inside = |path: &DrivePath| {
+        above(path).filter(|path| !path.is_root()).all(|path| folders.contains(&path))
+    };
+    walked.found.retain(|found| is_inside(&found.path));
     let mut known = BTreeMap::new();
     for path in &stirred.paths {
         let Some(entry) = entry(store, changes, base, path)? else { continue };

@@ -25,7 +25,7 @@ mod target;
 mod way;
 mod window;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -97,6 +97,8 @@ pub struct Landing {
     windows: VecDeque<Window>,
     /// Blocks that are in files of the version.
     needed: Bitfield,
+    /// What of an earlier version may go, if only what differs from it is landed.
+    only: Option<Old>,
     /// Folders that are to get their modes and times when nothing more is done in them.
     folders: Folders,
     leaving: Leaving,
@@ -127,6 +129,7 @@ impl Landing {
             exact,
             windows: VecDeque::new(),
             needed: Bitfield::new(),
+            only: None,
             folders: Folders::default(),
             leaving: Leaving::default(),
             kept: Vec::new(),
@@ -339,6 +342,18 @@ impl Landing {
         Ok(())
     }
 
+    /// Leaves alone what an earlier version put here, but for what it had under the names that are landed.
+    pub fn keep_others<'a>(&mut self, old: impl Iterator<Item = (&'a DrivePath, &'a Entry)>) {
+        let mut only = Old::default();
+        for (path, entry) in old {
+            only.paths.insert(path.as_bytes().to_vec());
+            for extent in &entry.extents {
+                only.blocks.set_range(extent.first_block..extent.first_block + extent.count);
+            }
+        }
+        self.only = Some(only);
+    }
+
     /// Makes the store forget blocks that lived in files of earlier versions and are in none now. What is left out and still there
     /// keeps its blocks.
     fn forget_dropped<S: Storage>(
@@ -346,14 +361,20 @@ impl Landing {
         store: &mut Store<S>,
         content: FeedSlot,
     ) -> Result<(), Error> {
-        let have = store.have(content).clone();
+        let blocks = match &self.only {
+            Some(old) => old.blocks.clone(),
+            None => store.have(content).clone(),
+        };
         let mut last = (Vec::new(), false);
-        for block in have.iter_ones(0..store.length(content)) {
+        for block in blocks.iter_ones(0..store.length(content)) {
             if self.needed.contains(block) {
                 continue;
             }
             let place = store.where_is(content, BlockIndex(block)).map_err(Error::store)?;
             let Some(Place::Working { path, .. }) = place else { continue };
+            if self.only.as_ref().is_some_and(|old| !old.paths.contains(&path)) {
+                continue;
+            }
             if last.0 != path {
                 let stays =
                     self.chooser.leaves_out(&path) && self.ground.folder.look(&path).is_some();
@@ -365,6 +386,13 @@ impl Landing {
         }
         Ok(())
     }
+}
+
+/// What an earlier version had under some names.
+#[derive(Default)]
+struct Old {
+    paths: HashSet<Vec<u8>>,
+    blocks: Bitfield,
 }
 
 fn put_in_the_way(path: &[u8]) -> Error {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use datnode_drive::DrivePath;
 
 use super::pending::Due;
+use crate::disk::DRIVE_FOLDER;
 use crate::error::Error;
 use crate::import::{Finder, Rules, Stirred, Walked, is_patterns, walk};
 
@@ -24,6 +25,10 @@ pub(super) enum Looked {
 /// # Errors
 /// E-USAGE for a pattern of the rules that is none.
 pub(super) fn look(root: &Path, due: Due, rules: &Rules) -> Result<Looked, Error> {
+    // A folder that is elsewhere by now is not one that was emptied.
+    if !root.join(DRIVE_FOLDER).is_dir() {
+        return Err(Error::not_drive(root));
+    }
     let everything = || Ok(Looked::Everything(Box::new(walk(root, rules)?)));
     let Due::Paths(paths, moved) = due else { return everything() };
     // What they say may be different now for all names.
@@ -50,6 +55,11 @@ impl Looking<'_> {
         let mut left = vec![path.to_owned()];
         while let Some(path) = left.pop() {
             let Some(own) = shared(&path) else { continue };
+            // Nobody's store travels.
+            let mut names = path.components().map(|name| name.as_os_str());
+            if names.any(|name| name.eq_ignore_ascii_case(DRIVE_FOLDER)) {
+                continue;
+            }
             if self.finder.rule_of(own.as_bytes()).is_some() {
                 continue;
             }
@@ -98,6 +108,13 @@ mod tests {
         let root = folder.path();
         fs::create_dir_all(root.join("a/b/c")).unwrap();
         fs::create_dir_all(root.join("a/.hidden/c")).unwrap();
+        fs::create_dir_all(root.join("a/.Dat/store")).unwrap();
+        let rules = Rules { hidden: true, ..Rules::default() };
+        let due = || Due::Paths([PathBuf::from("a")].into(), Vec::new());
+        assert!(look(root, due(), &rules).is_err(), "it is no drive, or no more");
+        fs::create_dir(root.join(DRIVE_FOLDER)).unwrap();
+        let Looked::Stirred(stirred) = look(root, due(), &rules).unwrap() else { panic!() };
+        assert_eq!(stirred.paths.len(), 5, "nobody's store is among them: {stirred:?}");
         for file in ["a/b/c/file", "a/b/other.tmp", "a/.hidden/c/file", "d"] {
             fs::write(root.join(file), "bytes").unwrap();
         }

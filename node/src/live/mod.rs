@@ -77,9 +77,20 @@ impl Follower {
             if due == Due::Everything {
                 scan_at = Instant::now() + SCAN;
             }
+            // Blocks that live in a file which changes may have to be found in an equal one, wherever that is.
+            let due = if keep == Keep::InPlace { Due::Everything } else { due };
             match take_in(&drive, &pen, due, &rules, keep, &memory).await {
-                Ok(imported) if imported.changed => tell(Outcome::Changed(Box::new(imported))),
-                Ok(_) => {}
+                Ok(Some(imported)) => {
+                    let left_out = left_out(&imported);
+                    if imported.changed {
+                        tell(Outcome::Changed(Box::new(imported)));
+                    }
+                    if let Some(error) = left_out {
+                        tell(Outcome::Failed(error));
+                        scan_at = scan_at.min(Instant::now() + AGAIN);
+                    }
+                }
+                Ok(None) => {}
                 Err(error) if error.code() == Code::Conflict => return Err(error),
                 Err(error) => {
                     tell(Outcome::Failed(error));
@@ -98,10 +109,13 @@ async fn take_in(
     rules: &Arc<Rules>,
     keep: Keep,
     memory: &Arc<Mutex<Memory>>,
-) -> Result<Imported, Error> {
+) -> Result<Option<Imported>, Error> {
     let (folder, own_rules) = (pen.folder.clone(), rules.clone());
     let look = move || look(&folder, due, &own_rules);
     let looked = tokio::task::spawn_blocking(look).await.expect("looking does not panic")?;
+    if matches!(&looked, Looked::Stirred(stirred) if stirred.paths.is_empty()) {
+        return Ok(None);
+    }
     let (rules, memory) = (rules.clone(), memory.clone());
     let write =
         move |store: &mut AnyStore, writer: &Writer<'_>, folder: &Path, between: Between<'_>| {
@@ -117,5 +131,14 @@ async fn take_in(
                 }
             }
         };
-    pen.write(drive, write).await
+    pen.write(drive, write).await.map(Some)
+}
+
+/// Says what could not be taken in, if there is anything.
+fn left_out(imported: &Imported) -> Option<Error> {
+    let unreadable = &imported.walked.unreadable;
+    match imported.unsteady.is_empty() {
+        false => Some(Error::changed(&imported.unsteady)),
+        true => (!unreadable.is_empty()).then(|| Error::unreadable(unreadable)),
+    }
 }

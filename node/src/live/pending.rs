@@ -3,7 +3,7 @@
 //! A file that was closed is looked at at once, but for a moment in which more of the same may come: an editor that writes a new file and
 //! gives it the old one's name makes one change. What is still being written, and names that are gone, wait longer: a file is
 //! often gone only until its new version has its name. If too much happens, the whole folder is looked through instead.
-//! Elsewhere: what happened (`watcher`), looking and taking in (`follow`).
+//! Elsewhere: what happened (`watcher`), looking (`look`), taking in (`import`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ impl Pending {
         let new = Wait { first: now, last: now, quiet, is_new: false };
         let wait = self.paths.entry(path).or_insert(new);
         if wait.quiet != quiet {
-            *wait = Wait { is_new: wait.is_new, ..new };
+            *wait = Wait { is_new: wait.is_new, first: wait.first, ..new };
         }
         wait.last = now;
     }

@@ -128,9 +128,9 @@ impl Replicator {
         let least = if due { LEASE_BLOCKS_DUE } else { LEASE_BLOCKS_MIN };
         let lease = peer.rate.lease(due).min(self.lease_limit(peer));
         // Who lost what it owed shows first that it sends again.
-        let (least, most) = match peer.losses {
-            0 => (least, LEASE_BLOCKS_MAX),
-            _ => (1, TRIAL_BLOCKS),
+        let (least, most) = match peer.stalled {
+            false => (least, LEASE_BLOCKS_MAX),
+            true => (1, TRIAL_BLOCKS),
         };
         let each = feed.block_bytes() + BLOCK_COST;
         let is_shared = want.order == Order::Rarest && peer.rate.bytes_per_second() > 0;

@@ -58,6 +58,7 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let pause = LOSS_PAUSE.saturating_mul(1 << peer.losses.min(8)).min(STALL_PAUSE);
         peer.losses = peer.losses.saturating_add(1);
+        peer.stalled = true;
         peer.paused_until = Some(now + pause);
         peer.asked_at = None;
     }
@@ -80,7 +81,7 @@ impl Replicator {
     pub(super) fn delivered(&mut self, id: PeerId) {
         self.in_vain = 0;
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.losses = 0;
+            (peer.losses, peer.stalled) = (0, false);
         }
     }
 
@@ -142,6 +143,8 @@ impl Replicator {
         // Who is slow and alone is not asked for the same again before it can have sent it.
         let steady = (peer.gap * 3).clamp(STALL, STALL_SLOW);
         let least = if helped { hurry.max(peer.gap * 2).min(STALL) } else { steady };
-        least.max(peer.rate.rtt() * 4)
+        let rtt_min = peer.rate.rtt_min().unwrap_or_default();
+        // Who is slower each time does not make us the more patient.
+        least.max(rtt_min * 4).max((peer.rate.rtt() * 4).min(STALL))
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub(super) paused_until: Option<Instant>,
     /// How often it lost what it owed since it sent a block that holds.
     pub(super) losses: u32,
+    /// Whether it lost it by being silent, and sent no such block since.
+    pub(super) stalled: bool,
     missing: PerMinute,
     /// Its requests for blocks that we never said to hold.
     blind: PerMinute,
@@ -177,6 +179,7 @@ impl Peer {
             look_at: None,
             paused_until: None,
             losses: 0,
+            stalled: false,
             missing: PerMinute::new(now),
             blind: PerMinute::new(now),
             pace: Pace::new(now),

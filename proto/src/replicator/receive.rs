@@ -141,7 +141,7 @@ impl Replicator {
             }
             Message::Elsewhere { channel, id: request, blocks } => {
                 let feed = self.feed_of(id, channel)?;
-                self.elsewhere(now, id, feed, request, &blocks);
+                self.elsewhere(id, feed, request, &blocks);
                 Ok(())
             }
             Message::Block { channel, id: request, block, siblings } => {
@@ -370,14 +370,7 @@ impl Replicator {
     }
 
     /// A peer would rather give something else than what was asked for; once for each block.
-    fn elsewhere(
-        &mut self,
-        now: Instant,
-        id: PeerId,
-        feed_id: FeedId,
-        request: RequestId,
-        blocks: &Runs,
-    ) {
+    fn elsewhere(&mut self, id: PeerId, feed_id: FeedId, request: RequestId, blocks: &Runs) {
         let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id))
         else {
             return;
@@ -400,7 +393,6 @@ impl Replicator {
             return;
         }
         holder.defer(&deferred);
-        peer.last_progress = now;
         let gone = deferred.into_iter().map(|block| block..block + 1).collect();
         self.release_all(feed_id, &gone);
     }

@@ -102,7 +102,8 @@ impl Replicator {
         let each = self.feeds.get(&feed)?.block_bytes() + BLOCK_COST;
         let state = self.peers.get_mut(&other)?;
         let outlook = outlook(now, state, each, priority);
-        let is_late = outlook.delay > 0;
+        // One that still sends what was taken from it before is not silent.
+        let is_late = outlook.delay > 0 && state.busy_until <= now;
         if !split.is_safe {
             // Some of it comes all the same, before anything else that it will be asked for.
             state.busy_until = now + Duration::from_micros(outlook.finish(0));
@@ -127,7 +128,7 @@ impl Replicator {
     ) -> Option<(FeedId, PeerId, Split)> {
         let peer = self.peers.get(&id)?;
         // Who was asked and never answered takes over nothing, nor who lost what it owed and sent nothing since.
-        if peer.next_request > 0 && peer.blocks_in == 0 || peer.losses > 0 {
+        if peer.next_request > 0 && peer.blocks_in == 0 || peer.stalled {
             return None;
         }
         let mut best: Option<(FeedId, PeerId, Split)> = None;
@@ -315,7 +316,7 @@ fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> O
     let delay = match (peer.owed(), each) {
         (0, _) => rtt,
         // Who lost what it owed is not waited for until it sent something.
-        _ if peer.losses > 0 => silent + micros(LOSS_PAUSE),
+        _ if peer.stalled => silent + micros(LOSS_PAUSE),
         // Who never answered takes as long again as it took so far.
         (_, None) => silent.saturating_mul(2),
         (_, Some(each)) => {
