@@ -55,7 +55,7 @@ pub struct Share {
 }
 
 /// Which names of a folder are left out.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Filter {
     /// Leave out what matches; may be given more than once.
     #[arg(long, value_name = "GLOB", value_parser = parse_pattern)]

@@ -69,6 +69,9 @@ impl Request {
 
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
     let request = Request::of(&args)?;
+    if args.live && request.spec != VersionSpec::Latest {
+        return Err(Error::usage("--live follows the latest version, and this names another one"));
+    }
     bring(request, args, out).await
 }
 

@@ -5,7 +5,7 @@ use super::context::{folder_of, read_key};
 use super::share;
 use crate::address::VersionSpec;
 use crate::cli::output::Out;
-use crate::cli::{Share, SyncArgs};
+use crate::cli::{Filter, Share, SyncArgs};
 use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::keys::DriveKeys;
@@ -15,6 +15,10 @@ pub(super) async fn run(args: SyncArgs, out: &Out) -> Result<(), Error> {
     let folder = folder_of(&folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     if DriveKeys::load(&Dirs::open()?, &key)?.is_none() {
+        if filter != Filter::default() {
+            let message = "this drive is not written here, so nothing of its folder is taken in";
+            return Err(Error::usage(message).hint("datnode exclude says what is not fetched"));
+        }
         return again(&folder, VersionSpec::Latest, false, true, network, out).await;
     }
     let share = Share {

@@ -80,17 +80,18 @@ impl Follower {
             // Blocks that live in a file which changes may have to be found in an equal one, wherever that is.
             let due = if keep == Keep::InPlace { Due::Everything } else { due };
             match take_in(&drive, &pen, due, &rules, keep, &memory).await {
-                Ok(Some(imported)) => {
+                Ok(Taken::In(imported)) => {
                     let left_out = left_out(&imported);
                     if imported.changed {
-                        tell(Outcome::Changed(Box::new(imported)));
+                        tell(Outcome::Changed(imported));
                     }
                     if let Some(error) = left_out {
                         tell(Outcome::Failed(error));
                         scan_at = scan_at.min(Instant::now() + AGAIN);
                     }
                 }
-                Ok(None) => {}
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::TooLate) => scan_at = Instant::now(),
                 Err(error) if error.code() == Code::Conflict => return Err(error),
                 Err(error) => {
                     tell(Outcome::Failed(error));
@@ -101,6 +102,15 @@ impl Follower {
     }
 }
 
+/// What came of looking at what may be different.
+enum Taken {
+    In(Box<Imported>),
+    /// It is left out.
+    Nothing,
+    /// Somebody changed the drive while the folder was looked through.
+    TooLate,
+}
+
 /// Looks at what may be different, and takes it in.
 async fn take_in(
     drive: &Drive,
@@ -109,12 +119,13 @@ async fn take_in(
     rules: &Arc<Rules>,
     keep: Keep,
     memory: &Arc<Mutex<Memory>>,
-) -> Result<Option<Imported>, Error> {
+) -> Result<Taken, Error> {
+    let known = drive.changes.news.borrow().length;
     let (folder, own_rules) = (pen.folder.clone(), rules.clone());
     let look = move || look(&folder, due, &own_rules);
     let looked = tokio::task::spawn_blocking(look).await.expect("looking does not panic")?;
     if matches!(&looked, Looked::Stirred(stirred) if stirred.paths.is_empty()) {
-        return Ok(None);
+        return Ok(Taken::Nothing);
     }
     let (rules, memory) = (rules.clone(), memory.clone());
     let write =
@@ -122,16 +133,21 @@ async fn take_in(
             let how = How { rules: &rules, keep, message: "", folder_times: false };
             let base = latest(store, writer.changes.0)?;
             let memory = &mut *memory.lock().expect("no code panics while it holds this");
-            match looked {
+            let imported = match looked {
+                // What came since would be taken for gone.
+                Looked::Everything(_) if store.length(writer.changes.0) != known => {
+                    return Ok(Taken::TooLate);
+                }
                 Looked::Everything(walked) => {
                     import_walked(store, writer, &base, folder, *walked, &how, memory, between)
                 }
                 Looked::Stirred(stirred) => {
                     import_stirred(store, writer, &base, folder, &stirred, &how, memory, between)
                 }
-            }
+            };
+            imported.map(|imported| Taken::In(Box::new(imported)))
         };
-    pen.write(drive, write).await.map(Some)
+    pen.write(drive, write).await
 }
 
 /// Says what could not be taken in, if there is anything.

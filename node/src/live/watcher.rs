@@ -33,8 +33,12 @@ impl Shared {
     }
 
     fn note(&self, events: impl IntoIterator<Item = Event>) {
+        let mut events = events.into_iter().peekable();
+        if events.peek().is_none() {
+            return;
+        }
         let (now, mut pending) = (Instant::now(), self.pending());
-        events.into_iter().for_each(|event| pending.note(now, event));
+        events.by_ref().for_each(|event| pending.note(now, event));
         drop(pending);
         self.wake.notify_one();
     }
@@ -66,11 +70,13 @@ impl Watcher {
         let (hearing, folder) = (shared.clone(), root.to_owned());
         let config = Config::default().with_follow_symlinks(false);
         let hear = move |heard| hearing.hear(&folder, heard);
-        let watched = RecommendedWatcher::new(hear, config).and_then(|mut watcher| {
-            watcher.watch(root, RecursiveMode::Recursive)?;
-            Ok(watcher)
-        });
-        let inner = watched.map_err(|error| shared.lose_sight(&error)).ok();
+        let inner = RecommendedWatcher::new(hear, config);
+        let mut inner = inner.map_err(|error| shared.lose_sight(&error)).ok();
+        // What could be watched is, though not all of it could.
+        let watched = inner.as_mut().map(|watcher| watcher.watch(root, RecursiveMode::Recursive));
+        if let Some(Err(error)) = watched {
+            shared.lose_sight(&error);
+        }
         Self { shared, _inner: inner }
     }
 
