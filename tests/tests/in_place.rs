@@ -153,7 +153,7 @@ fn equal_files_stand_in_for_each_other() {
     for name in ["a", "b", "c"] {
         fs::File::options().write(true).open(source.join(name)).unwrap().set_modified(old).unwrap();
     }
-    let sharer = share(&user);
+    let sharer = user.share(&source, &["--in-place", "--no-watch"]);
     // What was served from the first of them is gone, and somebody noticed before it was taken in.
     fs::remove_file(source.join("a")).unwrap();
     let reader = User::new();
