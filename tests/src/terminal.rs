@@ -83,7 +83,7 @@ impl Terminals {
             self.stop();
             return self.serve(line);
         }
-        if line.contains("--live") {
+        if line.contains("--live") || verb == "sync" && !line.contains("--help") {
             return self.follow(line);
         }
         // What was lost is with whoever has it: a reader who serves on.

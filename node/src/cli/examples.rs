@@ -10,7 +10,6 @@ pub(super) const SHARE: &str = "\
 Examples:
   datnode share ./flights
   datnode share ./flights -m March --ticket
-  datnode share ./flights --no-watch
   datnode share ./flights --dry-run --show-ignored
   datnode share ./flights --hidden --ignore '*.tmp'";
 
@@ -28,22 +27,24 @@ Examples:
 pub(super) const CLONE: &str = "\
 Examples:
   datnode clone dat1…
-  datnode clone dat1… ./flights --wait 5m
   datnode clone dat1… ./flights --live
   datnode clone dat1…+3 ./flights-as-of-3
   datnode clone dat1… ./part --include 'data/**' --exclude '*.iso'";
 
 pub(super) const PULL: &str = "\
 Examples:
-  datnode pull ./flights";
+  datnode pull ./flights
+  datnode pull ./flights --wait 5m";
 
 pub(super) const CHECKOUT: &str = "\
 Examples:
-  datnode checkout 1 ./flights --into ./flights-as-of-1";
+  datnode checkout 1 ./flights --into ./flights-as-of-1
+  datnode checkout latest ./flights";
 
 pub(super) const SYNC: &str = "\
 Examples:
-  datnode sync ./flights";
+  datnode sync ./flights
+  datnode sync ./flights --max-down 5MB";
 
 pub(super) const INCLUDE: &str = "\
 Examples:

@@ -34,7 +34,10 @@ const HELP: &str = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\
 
 /// The commands by what they are for.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Share and fetch", &["share", "clone", "include", "exclude", "init", "link"]),
+    (
+        "Share and fetch",
+        &["share", "clone", "pull", "sync", "checkout", "include", "exclude", "init", "link"],
+    ),
     ("Read", &["ls", "stat", "du", "cat", "log", "changes", "diff"]),
     ("Change without a folder", &["put", "rm", "mv"]),
     ("See how it is", &["status", "peers", "ignored"]),

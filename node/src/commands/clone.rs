@@ -109,16 +109,14 @@ async fn bring(request: Request, args: CloneArgs, out: &Out) -> Result<(), Error
             never = stages.watch(|| scene.look()) => match never {},
         }
     };
-    let refused = cloned.report.refused.iter();
-    let refused: Vec<_> =
-        refused.map(|(path, why)| (path.as_bytes().to_vec(), why.clone())).collect();
-    let refused = (!refused.is_empty()).then(|| Error::paths(&refused));
+    let refusal = cloned.report.refusal();
     if live {
-        refused.iter().for_each(|error| out.warn(error));
-        return follow(cloned, out).await;
+        refusal.iter().for_each(|error| out.warn(error));
+        follow(cloned, out).await;
+        return Ok(());
     }
     cloned.close().await;
-    refused.map_or(Ok(()), Err)
+    refusal.map_or(Ok(()), Err)
 }
 
 async fn clone(

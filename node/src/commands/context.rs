@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use datnode_drive::DrivePath;
+use datnode_drive::{DrivePath, Entry, Kind};
 use datnode_feed::{MemoryStorage, PublicKey, Store};
 use libp2p::Multiaddr;
 
@@ -66,13 +66,22 @@ impl Opened {
         }
     }
 
-    /// Tells whether the file at the path is here as a whole, as far as that can be told from what is here.
+    /// Tells whether the file at the path, or all that is in the folder there, is here, as far as that can be told from what is here.
     async fn holds_all(&self) -> bool {
         let holds = async {
             let snapshot = self.drive.version(&self.version).await?;
             let held = snapshot.held().await?;
             let entry = snapshot.entry(&self.path).await?;
-            Ok::<_, Error>(entry.is_none_or(|entry| lacking(&entry, &held) == 0))
+            if let Some(entry) = entry.filter(|entry| entry.kind != Kind::Directory) {
+                return Ok::<_, Error>(lacking(&entry, &held) == 0);
+            }
+            let mut lacks = 0;
+            let count = |_, entry: Entry| {
+                lacks += lacking(&entry, &held);
+                Ok(())
+            };
+            snapshot.walk_in(&self.path, count).await?;
+            Ok(lacks == 0)
         };
         holds.await.unwrap_or(false)
     }

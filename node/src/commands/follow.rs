@@ -19,11 +19,8 @@ use crate::error::Error;
 /// When it is tried again after a version could not land.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Follows the drive of a clone.
-///
-/// # Errors
-/// Why nothing can be told to a program that reads it.
-pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
+/// Follows the drive of a clone until it is asked to stop.
+pub(super) async fn follow(mut cloned: Cloned, out: &Out) {
     let (folder, drive) = (cloned.folder.clone(), cloned.snapshot.drive.clone());
     out.say(format_args!("Following {}, and serving it    Ctrl-C stops", escape::path(&folder)));
     let mut news = drive.changes.news.clone();
@@ -61,7 +58,6 @@ pub(super) async fn follow(mut cloned: Cloned, out: &Out) -> Result<(), Error> {
         }
     }
     cloned.close().await;
-    Ok(())
 }
 
 /// Lands the latest version, and says so.
@@ -70,11 +66,8 @@ async fn bring(cloned: &mut Cloned, out: &Out) -> Result<(), Error> {
     let report = cloned.bring(&latest).await?;
     let folder = cloned.folder.clone();
     let (before, report) = cloned.landed(latest.clone(), report);
-    if !report.refused.is_empty() {
-        let refused = report.refused.iter();
-        let refused: Vec<_> =
-            refused.map(|(path, why)| (path.as_bytes().to_vec(), why.clone())).collect();
-        out.warn(&Error::paths(&refused));
+    if let Some(refusal) = report.refusal() {
+        out.warn(&refusal);
     }
     tell(&before, &latest, report, &folder, out)
 }

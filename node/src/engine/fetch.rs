@@ -81,6 +81,13 @@ impl Report {
     pub fn is_whole(&self) -> bool {
         self.refused.is_empty() && self.kept.is_empty()
     }
+
+    /// Returns what is to be said of names that could not be written, if there are any.
+    pub fn refusal(&self) -> Option<Error> {
+        let named = |(path, why): &(DrivePath, String)| (path.as_bytes().to_vec(), why.clone());
+        let refused: Vec<_> = self.refused.iter().map(named).collect();
+        (!refused.is_empty()).then(|| Error::paths(&refused))
+    }
 }
 
 impl Snapshot {

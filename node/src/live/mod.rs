@@ -1,7 +1,7 @@
 //! Keeps a drive in step with its working folder, while it is served.
 //!
-//! The system tells what happens in the folder (`watcher`); when that has settled (`pending`), what was touched is looked at and
-//! taken in as one change. Now and then, and whenever something may have been missed, the whole folder is looked through.
+//! The system tells what happens in the folder (`watcher`); when that has settled (`pending`), what was touched is looked at (`look`)
+//! and taken in as one change. Now and then, and whenever something may have been missed, the whole folder is looked through.
 //! Elsewhere: taking in (`import`), telling peers (`pen`).
 
 mod look;
