@@ -326,6 +326,7 @@ fn every_code_has_its_exit_code_and_a_page() {
         ("E-VERSION", 1),
         ("E-FORMAT", 1),
         ("E-IO", 1),
+        ("E-DIFFERS", 1),
         ("E-INTERRUPTED", 130),
         ("E-PIPE", 0),
     ];
