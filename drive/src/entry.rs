@@ -198,6 +198,11 @@ impl Entry {
         self.identity() == other.identity()
     }
 
+    /// Returns whether both are folders that differ in nothing but when they were changed: what is put into one changes that.
+    pub fn is_folder_but_for_time(&self, other: &Self) -> bool {
+        (self.kind, other.kind) == (Kind::Directory, Kind::Directory) && self.mode == other.mode
+    }
+
     /// Returns the encoded identity part. SPEC 8.5
     pub(crate) fn identity(&self) -> Vec<u8> {
         let mut out = Writer::new();

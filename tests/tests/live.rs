@@ -1,5 +1,6 @@
 //! Live: what changes in a shared folder comes to those who follow, as one version each time.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -56,12 +57,17 @@ impl Follower {
     }
 }
 
+/// Files that are deleted one after the other: as late as anything is looked at.
+const MARKERS: [&str; 10] = ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9"];
+
 /// A drive that is shared, and a clone that follows it.
 struct Pair {
     user: User,
     sharer: Sharer,
     reader: User,
     follower: Follower,
+    /// How many markers are gone.
+    marked: Cell<usize>,
 }
 
 impl Pair {
@@ -69,9 +75,10 @@ impl Pair {
         let (user, reader) = (User::new(), User::new());
         fs::create_dir_all(user.path("source")).unwrap();
         make(&user.path("source"));
+        MARKERS.iter().for_each(|name| write(&user.path("source"), name.as_bytes(), b"for later"));
         let sharer = user.share(&user.path("source"), more);
         let follower = Follower::start(&reader, sharer.ticket(), &[]);
-        Self { user, sharer, reader, follower }
+        Self { user, sharer, reader, follower, marked: Cell::new(0) }
     }
 
     fn source(&self) -> PathBuf {
@@ -102,9 +109,22 @@ impl Pair {
         let told = self.follower.wait_for("change");
         assert_eq!(told["change"], before + 1, "{what}");
         self.wait_until_equal();
-        // A second one would come by then: what is gone is looked at after 0.3 s.
-        thread::sleep(Duration::from_millis(700));
-        assert_eq!(self.latest(), before + 1, "{what}");
+        self.nothing_more(before + 1, what);
+    }
+
+    /// Asserts that nothing comes behind a version: what is deleted now is the next one, and all there is in it.
+    fn nothing_more(&self, version: u64, what: &str) {
+        let marker = MARKERS[self.marked.replace(self.marked.get() + 1)];
+        fs::remove_file(self.source().join(marker)).unwrap();
+        let told = self.follower.wait_for("change");
+        assert_eq!(told["change"], version + 1, "{what}");
+        let since = version.to_string();
+        let changes = self.user.run(["changes", "--since", &since, "source"]);
+        assert_exit(&changes, 0);
+        let changes = String::from_utf8(changes.stdout).unwrap();
+        let keys = changes.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let keys: Vec<_> = keys.map(|change| change["key"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(keys, [marker], "{what}");
     }
 }
 
@@ -152,17 +172,17 @@ fn whatever_changes_in_the_folder_is_one_version_each_and_comes_to_who_follows()
 
 #[test]
 fn a_folder_that_is_moved_away_while_it_is_shared_is_not_taken_for_an_empty_one() {
-    let pair = Pair::new(|source| write(source, b"a", b"first"), &[]);
+    let mut pair = Pair::new(|source| write(source, b"a", b"first"), &[]);
     fs::rename(pair.source(), pair.user.path("elsewhere")).unwrap();
-    write(&pair.user.path("elsewhere"), b"a", b"second");
     fs::remove_file(pair.user.path("elsewhere/a")).unwrap();
-    // What is gone is looked at after 0.3 s.
-    thread::sleep(Duration::from_secs(1));
+    // It says that it has lost its folder.
+    let said = BufReader::new(pair.sharer.child.stderr.take().unwrap()).lines();
+    assert!(said.map_while(Result::ok).any(|line| line.contains("E-NOTDRIVE")));
+    write(&pair.user.path("elsewhere"), b"a", b"second");
     fs::rename(pair.user.path("elsewhere"), pair.source()).unwrap();
     assert_eq!(pair.latest(), 1);
     write(&pair.source(), b"b", b"after it came back");
-    pair.follower.wait_for("change");
-    assert!(pair.copy().join("b").exists());
+    wait_until(HANGS, "b", || pair.copy().join("b").exists());
 }
 
 #[test]
@@ -174,7 +194,11 @@ fn what_a_bare_drive_has_is_not_in_its_folder_and_stays() {
     let sharer = user.share(&user.path("drive"), &[]);
     // This has a whole folder looked through.
     write(&user.path("drive"), b".datignore", b"*.tmp\n");
-    thread::sleep(Duration::from_secs(1));
+    for name in ["drive/b", "drive/c", "drive/d"] {
+        assert_exit(&user.run(["put", "file", name]), 0);
+    }
+    let changes = user.run(["changes", "drive"]);
+    assert!(!String::from_utf8_lossy(&changes.stdout).contains("\"del\""));
     assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
     assert_eq!(fs::read(reader.path("copy/file")).unwrap(), b"bytes");
 }
@@ -245,9 +269,13 @@ fn nothing_is_taken_in_with_no_watch() {
     write(&user.path("source"), b"a", b"first");
     let sharer = user.share(&user.path("source"), &["--no-watch"]);
     write(&user.path("source"), b"b", b"new");
-    thread::sleep(Duration::from_secs(1));
+    write(&user.path(""), b"file", b"bytes");
+    // Far more happens than a watcher waits for.
+    for name in ["source/c", "source/d", "source/e"] {
+        assert_exit(&user.run(["put", "file", name]), 0);
+    }
     assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
-    assert!(!reader.path("copy/b").exists());
+    assert!(reader.path("copy/e").exists() && !reader.path("copy/b").exists());
 }
 
 #[test]
@@ -256,8 +284,7 @@ fn what_is_left_out_makes_no_version_and_what_says_so_is_heeded() {
     let before = pair.latest();
     write(&pair.source(), b".hidden", b"nobody's");
     write(&pair.source(), b".git/objects/1", b"nobody's");
-    thread::sleep(Duration::from_millis(700));
-    assert_eq!(pair.latest(), before);
+    pair.nothing_more(before, "what is hidden");
     write(&pair.source(), b"b.tmp", b"for now");
     pair.follower.wait_for("change");
     write(&pair.source(), b".datignore", b"*.tmp\n");
@@ -279,7 +306,7 @@ fn a_file_of_the_user_in_the_way_of_a_new_one_stays_and_what_follows_comes() {
 
 #[test]
 fn a_follower_goes_on_when_the_writer_comes_back() {
-    let Pair { user, sharer, reader, follower } =
+    let Pair { user, sharer, reader, follower, .. } =
         Pair::new(|source| write(source, b"a", b"first"), &[]);
     drop(sharer);
     write(&user.path("source"), b"b", b"while nobody looked");

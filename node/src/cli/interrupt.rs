@@ -4,10 +4,13 @@
 //! A command that was asked and does not end in time is ended as well: stores are safe at any moment.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::pin;
 use std::process::exit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -54,9 +57,16 @@ pub fn listen() -> Result<(), Error> {
 
 /// Waits until the user or the system asks the command to end.
 pub async fn asked_to_stop() {
-    let mut asked = ASKED.get_or_init(|| watch::Sender::new(false)).subscribe();
+    let asked = ASKED.get_or_init(|| watch::Sender::new(false));
+    let mut told = asked.subscribe();
     // The sender is never dropped.
-    let _ = asked.wait_for(|asked| *asked).await;
+    let mut told = pin!(told.wait_for(|asked| *asked));
+    // Several may wait in one task: those that are not told yet see it all the same when they are looked at.
+    poll_fn(|context| match *asked.borrow() {
+        true => Poll::Ready(()),
+        false => told.as_mut().poll(context).map(drop),
+    })
+    .await;
 }
 
 /// Lends the terminal to another program until this is dropped: its Ctrl-C is not ours.

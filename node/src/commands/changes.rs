@@ -51,10 +51,7 @@ impl Stream {
         opened: &Opened,
         latest: &Snapshot,
     ) -> Result<(), Error> {
-        let since = match &args.since {
-            Some(since) => opened.drive.version(since).await?.version.number,
-            None => 0,
-        };
+        let since = opened.number_of(args.since.as_ref()).await?;
         for position in latest.changes_since(since).await? {
             if self.left == 0 {
                 break;

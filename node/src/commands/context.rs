@@ -86,6 +86,14 @@ impl Opened {
         holds.await.unwrap_or(false)
     }
 
+    /// Returns the number of another version; that of the empty drive if none is named.
+    pub(super) async fn number_of(&self, version: Option<&VersionSpec>) -> Result<u64, Error> {
+        match version {
+            Some(version) => Ok(self.drive.version(version).await?.version.number),
+            None => Ok(0),
+        }
+    }
+
     /// Returns the version that was asked for.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, Error> {
         let (stages, scene) = (Stages::aside(&self.out, FETCHING), Scene::default());

@@ -46,10 +46,7 @@ impl History {
         latest: &Snapshot,
         out: &Out,
     ) -> Result<(), Error> {
-        let since = match &args.since {
-            Some(since) => opened.drive.version(since).await?.version.number,
-            None => 0,
-        };
+        let since = opened.number_of(args.since.as_ref()).await?;
         let mut held = Vec::new();
         let mut left = args.limit.unwrap_or(usize::MAX);
         let mut next = Some(latest.clone());

@@ -9,9 +9,9 @@ use libp2p::multiaddr::Protocol;
 use serde_json::{Value, json};
 
 use super::context::{folder_of, read_key};
+use super::live::watch;
 use crate::cli::Peers;
 use crate::cli::escape;
-use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
 use crate::cli::units::{Count, Size};
 use crate::control::{Question, ask};
@@ -28,20 +28,15 @@ pub(super) async fn run(args: Peers, out: &Out) -> Result<(), Error> {
         return show(&look(&args).await?, None, out);
     }
     let mut last = Totals::new();
-    let watch = async {
+    watch(async {
         loop {
             let peers = look(&args).await?;
             show(&peers, Some(&last), out)?;
             last = peers.iter().map(total).collect();
             tokio::time::sleep(LIVE).await;
         }
-    };
-    tokio::select! {
-        // Whoever sees the first line may end it: it is listened for that before.
-        biased;
-        () = asked_to_stop() => Ok(()),
-        ended = watch => ended,
-    }
+    })
+    .await
 }
 
 /// Asks the processes that are meant.

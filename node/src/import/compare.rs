@@ -139,11 +139,11 @@ impl<'a, 'b, S: Storage> Run<'a, 'b, S> {
                 Look::Known => Some(Entry::symlink(item.target.clone(), item.mtime)),
             };
             if let Some(entry) = entry
-                && old.as_ref().is_none_or(|old| !same(old, &entry))
+                && old.as_ref().is_none_or(|old| !old.is_same_as(&entry))
             {
                 self.added += u64::from(old.is_none());
                 self.folder_times +=
-                    u64::from(old.is_some_and(|old| is_newer_folder(&old, &entry)));
+                    u64::from(old.is_some_and(|old| old.is_folder_but_for_time(&entry)));
                 ops.push(Op::Put(item.path.clone(), entry));
             }
             self.state.files += 1;
@@ -266,17 +266,4 @@ fn delete(
     let path = key.path().ok().filter(|path| !walked.is_blind(path.as_bytes()))?;
     ops.push(Op::Delete(path.clone()));
     Some((path, entry))
-}
-
-/// Tells whether an entry is a folder that has another time, and nothing else is different.
-fn is_newer_folder(old: &Entry, new: &Entry) -> bool {
-    new.kind == Kind::Directory && (old.kind, old.mode) == (new.kind, new.mode)
-}
-
-/// Tells whether an entry says what another says, leaving out where and when.
-fn same(old: &Entry, new: &Entry) -> bool {
-    let says = |entry: &Entry| {
-        (entry.kind, entry.size, entry.mode, entry.mtime, entry.chunks, entry.content)
-    };
-    says(old) == says(new) && old.target == new.target
 }

@@ -114,6 +114,12 @@ impl Holder {
         }
     }
 
+    /// Returns how many bytes its sets of blocks take.
+    pub(super) fn footprint(&self) -> usize {
+        let rather = self.rather.as_ref().map_or(0, Bitfield::bytes);
+        self.have.bytes() + self.deferred.bytes() + rather
+    }
+
     /// Tells whether it said already that others have a block.
     pub(super) fn has_deferred(&self, block: u64) -> bool {
         self.deferred.contains(block)

@@ -579,7 +579,7 @@ impl Replicator {
     pub fn footprint(&self, peer: PeerId) -> Option<usize> {
         let links = self.peers.get(&peer)?.links.values().map(Link::footprint);
         let holders = self.feeds.values().filter_map(|feed| feed.holders.get(&peer));
-        Some(links.chain(holders.map(|holder| holder.have.bytes())).sum())
+        Some(links.chain(holders.map(Holder::footprint)).sum())
     }
 
     fn check(&mut self, peer: PeerId, result: Result<(), Fault>) {

@@ -155,12 +155,8 @@ impl<'a> Report<'a> {
 
 /// Tells whether nothing differs but when a folder changed.
 fn is_time_of_folder(difference: &Difference) -> bool {
-    match (&difference.old, &difference.new) {
-        (Some(old), Some(new)) => {
-            (old.kind, new.kind) == (Kind::Directory, Kind::Directory) && old.mode == new.mode
-        }
-        _ => false,
-    }
+    let both = difference.old.as_ref().zip(difference.new.as_ref());
+    both.is_some_and(|(old, new)| old.is_folder_but_for_time(new))
 }
 
 /// How many names differ.
