@@ -94,6 +94,9 @@ impl Asker {
         acts: &Acts,
     ) -> Result<(), Gone> {
         let length = goods.length(CONTENT.0 as usize);
+        if self == Self::Requests {
+            line.credit = 0;
+        }
         line.join(goods).await?;
         match self {
             Self::Opens => send(line, burst, flood::opens(), acts).await,

@@ -21,6 +21,8 @@ pub struct Gone;
 pub struct Line {
     /// Both ends, as the handshake proved them.
     pub binding: Binding,
+    /// How many bytes of blocks its greeting lets the other side send: any number, unless this is changed.
+    pub credit: u64,
     reader: FrameReader<ReadHalf<SessionStream>>,
     writer: WriteHalf<SessionStream>,
 }
@@ -28,13 +30,14 @@ pub struct Line {
 impl Line {
     pub(super) fn new(stream: SessionStream, binding: Binding) -> Self {
         let (reader, writer) = tokio::io::split(stream);
-        Self { binding, reader: FrameReader::new(reader, Pool::default()), writer }
+        let reader = FrameReader::new(reader, Pool::default());
+        Self { binding, credit: u64::MAX, reader, writer }
     }
 
-    /// Greets, as a node that speaks these versions of the protocol and takes any number of bytes.
+    /// Greets, as a node that speaks these versions of the protocol.
     pub async fn hello(&mut self, version_min: u16, version_max: u16) -> Result<(), Gone> {
         let agent = String::from("\u{1b}[31mhostile");
-        let credit = u64::MAX;
+        let credit = self.credit;
         let hello = Hello { version_min, version_max, features: u64::MAX, agent, credit };
         self.send(&Message::Hello(hello)).await
     }
