@@ -54,8 +54,11 @@ pub use hash::{Hash, Node, leaf, parent, root};
 pub use head::{Ancestor, Head, HeadError, SignedHead};
 pub use key::{DiscoveryKey, KeyError, PublicKey, SecretKey};
 pub use memory::MemoryStorage;
-pub use position::{BlockIndex, NodeIndex, peaks};
-pub use proof::{BlockProof, LEVELS_MAX, UPGRADE_NODES_MAX, UpgradeProof, levels, upgrade_nodes};
+pub use position::{BlockIndex, NodeIndex, peaks, subtrees};
+pub use proof::{
+    BlockProof, LEVELS_MAX, LeavesProof, UPGRADE_NODES_MAX, UpgradeProof, levels, levels_above,
+    upgrade_nodes,
+};
 pub use storage::{FeedSlot, FileId, Storage, StorageError};
 pub use store::{
     Checked, Comparison, FORMAT, InPlace, Place, Seek, Store, StoreError, Upgraded, VerifyError,

@@ -93,7 +93,7 @@ pub fn peaks(length: u64) -> impl Iterator<Item = NodeIndex> + Clone {
 }
 
 /// Returns the fewest nodes whose blocks are exactly `from..to`, left to right.
-pub(crate) fn subtrees(from: u64, to: u64) -> impl Iterator<Item = NodeIndex> + Clone {
+pub fn subtrees(from: u64, to: u64) -> impl Iterator<Item = NodeIndex> + Clone {
     let mut start = from;
     core::iter::from_fn(move || {
         let left = to.checked_sub(start).filter(|&left| left > 0)?;

@@ -27,6 +27,17 @@ pub struct BlockProof {
     pub siblings: Vec<Node>,
 }
 
+/// Shows the leaves of some blocks, and that they hang below a node that the asker knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeavesProof {
+    /// The node above the leaves: all blocks below it are meant.
+    pub top: NodeIndex,
+    /// Their leaves.
+    pub leaves: Vec<Node>,
+    /// The siblings on the way up from there, bottom first; so many levels up there is a node that the asker knows.
+    pub siblings: Vec<Node>,
+}
+
 /// Shows that a feed grew from `from` blocks to a signed head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeProof {
@@ -55,10 +66,19 @@ pub fn upgrade_nodes(from: u64, to: u64) -> impl Iterator<Item = NodeIndex> + Cl
 /// The asker verifies against the peaks of `length`, and knows every node on the paths of some blocks, with their siblings;
 /// `known` tells whether a range holds one of these blocks. A node is known if one of them lies below its parent. SPEC 4.2.
 pub fn levels(block: BlockIndex, length: u64, known: impl Fn(Range<u64>) -> bool) -> Option<u32> {
-    if block.0 >= length {
+    levels_above(block.node(), length, known)
+}
+
+/// Returns how many siblings a proof of the leaves below a node needs at least, or `None` beyond `length`; as [`levels`] otherwise.
+pub fn levels_above(
+    node: NodeIndex,
+    length: u64,
+    known: impl Fn(Range<u64>) -> bool,
+) -> Option<u32> {
+    if node.blocks().end > length {
         return None;
     }
-    let mut node = block.node();
+    let mut node = node;
     let mut levels = 0;
     loop {
         let above = node.parent();
@@ -80,18 +100,52 @@ impl BlockProof {
     ///
     /// `None` if sizes go over the limit.
     pub(crate) fn climb(&self) -> Option<Vec<(NodeIndex, Node)>> {
-        let (mut index, mut node) = (self.block.node(), self.leaf);
         let mut nodes = Vec::with_capacity(2 * self.siblings.len() + 1);
-        nodes.push((index, node));
-        for sibling in &self.siblings {
-            node.size.checked_add(sibling.size).filter(|&size| size < BYTE_LENGTH_END)?;
-            nodes.push((index.sibling(), *sibling));
-            node = if index.is_left() { parent(&node, sibling) } else { parent(sibling, &node) };
-            index = index.parent();
-            nodes.push((index, node));
-        }
+        nodes.push((self.block.node(), self.leaf));
+        climb(&mut nodes, &self.siblings)?;
         Some(nodes)
     }
+}
+
+impl LeavesProof {
+    /// Returns the nodes that this proof claims: those above the leaves, and those on the way up with their siblings. The highest
+    /// comes last.
+    ///
+    /// `None` if there are too few or too many leaves, or sizes go over the limit.
+    pub(crate) fn climb(&self) -> Option<Vec<(NodeIndex, Node)>> {
+        let blocks = self.top.blocks();
+        if self.leaves.len() as u64 != blocks.end - blocks.start {
+            return None;
+        }
+        let sizes = self.leaves.iter().map(|leaf| leaf.size);
+        checked_sum(sizes)?;
+        let (mut peaks, mut nodes) = (Vec::new(), Vec::with_capacity(2 * self.leaves.len()));
+        for (block, leaf) in blocks.zip(&self.leaves) {
+            let index = BlockIndex(block).node();
+            nodes.push((index, *leaf));
+            push_peak(&mut peaks, index, *leaf, |index, node| nodes.push((index, node)));
+        }
+        climb(&mut nodes, &self.siblings)?;
+        Some(nodes)
+    }
+}
+
+/// Adds what is above the last of some nodes, as these siblings have it, each with its sibling.
+fn climb(nodes: &mut Vec<(NodeIndex, Node)>, siblings: &[Node]) -> Option<()> {
+    let (mut index, mut node) = *nodes.last()?;
+    for sibling in siblings {
+        checked_sum([node.size, sibling.size].into_iter())?;
+        nodes.push((index.sibling(), *sibling));
+        node = if index.is_left() { parent(&node, sibling) } else { parent(sibling, &node) };
+        index = index.parent();
+        nodes.push((index, node));
+    }
+    Some(())
+}
+
+/// Adds sizes, unless they go over the limit.
+fn checked_sum(mut sizes: impl Iterator<Item = u64>) -> Option<u64> {
+    sizes.try_fold(0_u64, u64::checked_add).filter(|&bytes| bytes < BYTE_LENGTH_END)
 }
 
 impl UpgradeProof {
@@ -103,10 +157,8 @@ impl UpgradeProof {
         if indexes.len() != self.nodes.len() {
             return None;
         }
-        let mut sizes =
-            old.iter().map(|(_, node)| node.size).chain(self.nodes.iter().map(|node| node.size));
-        let bytes =
-            sizes.try_fold(0_u64, u64::checked_add).filter(|&bytes| bytes < BYTE_LENGTH_END)?;
+        let new = self.nodes.iter().map(|node| node.size);
+        let bytes = checked_sum(old.iter().map(|(_, node)| node.size).chain(new))?;
         let mut joined = Joined { peaks: old, made: Vec::new(), bytes };
         for (index, node) in indexes.into_iter().zip(&self.nodes) {
             joined.made.push((index, *node));

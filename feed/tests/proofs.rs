@@ -4,8 +4,8 @@ mod common;
 
 use common::{Memory, Numbers, block, empty, fetch, follow, grow, key, writer};
 use datnode_feed::{
-    BlockIndex, BlockProof, FeedSlot, Node, NodeIndex, Seek, SignedHead, Store, UpgradeProof,
-    VerifyError, levels, peaks,
+    BlockIndex, BlockProof, FeedSlot, LeavesProof, Node, NodeIndex, Seek, SignedHead, Store,
+    UpgradeProof, VerifyError, levels, levels_above, peaks, subtrees,
 };
 
 /// All that can be asked of a store's state, to see that nothing changed.
@@ -105,6 +105,64 @@ fn no_changed_block_proof_is_taken() {
         }
     }
     assert!(tried > 30_000, "{tried}");
+}
+
+#[test]
+fn leaves_are_learned_and_no_changed_ones_are_taken() {
+    let mut tried = 0;
+    for (length, from, to) in
+        [(1, 0, 1), (5, 4, 5), (8, 0, 8), (13, 8, 12), (13, 2, 4), (21, 3, 20)]
+    {
+        let (mut source, feed) = writer(length, length);
+        let (mut reader, _) = empty();
+        follow(&source, &mut reader, feed);
+        for top in subtrees(from, to) {
+            let known = |store: &Memory, range: std::ops::Range<u64>| {
+                range
+                    .into_iter()
+                    .any(|block| store.leaf(feed, BlockIndex(block)).unwrap().is_some())
+            };
+            let levels = levels_above(top, length, |range| known(&reader, range)).unwrap();
+            let proof = source.prove_leaves(feed, top, levels).unwrap().unwrap();
+            let before = state(&reader, feed);
+            let mut refused = |wrong: &LeavesProof| {
+                tried += 1;
+                assert!(reader.learn(feed, wrong).is_err(), "{wrong:?}");
+            };
+            for leaves in wrong_lists(&proof.leaves) {
+                refused(&LeavesProof { leaves, ..proof.clone() });
+            }
+            for siblings in wrong_lists(&proof.siblings) {
+                refused(&LeavesProof { siblings, ..proof.clone() });
+            }
+            for other in (0..2 * length + 2).chain([u64::MAX, 1 << 57]).map(NodeIndex) {
+                let theirs = source.prove_leaves(feed, other, levels).ok().flatten();
+                let wrong = LeavesProof { top: other, ..proof.clone() };
+                if other != top && theirs != Some(wrong.clone()) {
+                    refused(&wrong);
+                }
+            }
+            assert_eq!(before, state(&reader, feed), "a refused proof leaves no trace");
+            reader.learn(feed, &proof).unwrap();
+        }
+        assert!(reader.have(feed).is_empty(), "leaves are no blocks");
+        for block in (from..to).map(BlockIndex) {
+            let bytes = source.read(feed, block).unwrap().unwrap();
+            let leaf = reader.leaf(feed, block).unwrap().unwrap();
+            assert_eq!(leaf, datnode_feed::leaf(&bytes));
+            // What is known already needs no proof.
+            reader.insert(feed, &BlockProof { block, leaf, siblings: Vec::new() }, &bytes).unwrap();
+        }
+    }
+    assert!(tried > 10_000, "{tried}");
+    let (source, feed) = writer(8, 8);
+    let (mut reader, _) = empty();
+    follow(&source, &mut reader, feed);
+    let all = peaks(8).next().unwrap();
+    assert_eq!(source.prove_leaves(feed, all, 1).unwrap(), None, "there is nothing above a peak");
+    assert_eq!(reader.prove_leaves(feed, all, 0).unwrap(), None, "nothing is known");
+    let unreachable = source.prove_leaves(feed, NodeIndex(1), 0).unwrap().unwrap();
+    assert!(matches!(reader.learn(feed, &unreachable), Err(VerifyError::Unreachable)));
 }
 
 /// All heads that differ from `signed` in one bit of one field.

@@ -27,6 +27,14 @@ pub fn execute<S: Storage>(store: &mut Store<S>, slot: FeedSlot, job: Job) -> Do
             };
             Done::Located { peer, feed, request, urgency, length, blocks }
         }
+        Job::Leaves { peer, feed, request, top, levels } => {
+            let proof = store.prove_leaves(slot, top, levels).ok().flatten();
+            Done::Leaves { peer, feed, request, proof }
+        }
+        Job::Learn { peer, feed, request, proof } => {
+            let result = store.learn(slot, &proof).map_err(|error| Failure::from(&error));
+            Done::Learned { peer, feed, request, result }
+        }
         Job::Prove { peer, feed, from } => {
             Done::Proved { peer, feed, proof: store.prove_upgrade(slot, from).ok().flatten() }
         }

@@ -24,6 +24,9 @@ pub enum Fault {
     /// A block does not hash up to the signed head.
     #[error("block {} does not match the signed head", .0.0)]
     BadBlock(datnode_feed::BlockIndex),
+    /// Leaves do not hash up to the signed head.
+    #[error("leaves that do not match the signed head")]
+    BadLeaves,
     /// A head or its proof is wrong.
     #[error("a head or its proof is wrong")]
     BadUpgrade,

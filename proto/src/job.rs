@@ -5,7 +5,8 @@ use core::ops::Range;
 
 use bytes::Bytes;
 use datnode_feed::{
-    Accusation, BlockIndex, BlockProof, Comparison, Node, SignedHead, UpgradeProof, VerifyError,
+    Accusation, BlockIndex, BlockProof, Comparison, LeavesProof, Node, NodeIndex, SignedHead,
+    UpgradeProof, VerifyError,
 };
 
 use crate::fault::Fault;
@@ -43,6 +44,30 @@ pub enum Job {
         length: u64,
         /// The bytes.
         bytes: Range<u64>,
+    },
+    /// Read leaves, for a peer.
+    Leaves {
+        /// The peer that asked.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// The peer's request.
+        request: RequestId,
+        /// The node above them.
+        top: NodeIndex,
+        /// How many siblings the proof needs.
+        levels: u32,
+    },
+    /// Verify leaves and keep them.
+    Learn {
+        /// The peer they came from.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// Our request.
+        request: RequestId,
+        /// The leaves.
+        proof: LeavesProof,
     },
     /// Prove our head to a peer whose head is shorter.
     Prove {
@@ -103,6 +128,8 @@ impl Job {
         match self {
             Self::Read { feed, .. }
             | Self::Locate { feed, .. }
+            | Self::Leaves { feed, .. }
+            | Self::Learn { feed, .. }
             | Self::Prove { feed, .. }
             | Self::Upgrade { feed, .. }
             | Self::Compare { feed, .. }
@@ -144,6 +171,28 @@ pub enum Done {
         length: u64,
         /// The blocks.
         blocks: Option<Range<u64>>,
+    },
+    /// To [`Job::Leaves`]; `None` when some of them are not known here.
+    Leaves {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// As in the job.
+        request: RequestId,
+        /// The leaves.
+        proof: Option<LeavesProof>,
+    },
+    /// To [`Job::Learn`]: whether they are known now, or who is to blame.
+    Learned {
+        /// As in the job.
+        peer: PeerId,
+        /// As in the job.
+        feed: FeedId,
+        /// As in the job.
+        request: RequestId,
+        /// What came of it.
+        result: Result<(), Failure>,
     },
     /// To [`Job::Prove`]; `None` when nodes are missing here.
     Proved {

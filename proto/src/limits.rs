@@ -34,6 +34,14 @@ pub const REQUEST_RUNS_MAX: usize = 131_072;
 pub const QUESTIONS_MAX: usize = 512;
 /// How many withdrawn requests for bytes are remembered, whose answers may be on their way.
 pub const LATE_REQUESTS_MAX: usize = 1_024;
+/// How many leaves a message has at most: 20 KB, a third of a common block.
+pub const LEAVES_MAX: usize = 512;
+/// How many requests for leaves a peer may have open with us, for each of which a message waits.
+pub const LEAVES_OWED_MAX: usize = 8;
+/// How many we have open with a peer.
+pub const LEAVES_ASKED_MAX: usize = LEAVES_OWED_MAX / 2;
+/// How many of the subtrees that are looked up are considered for a peer: the first ones.
+pub const LEAVES_LOOKED_AT: usize = 64;
 /// What a block takes of the byte credit beside its payload: small ones are no free work.
 pub const BLOCK_COST: u64 = 256;
 /// What each sibling of its proof takes besides.
@@ -138,7 +146,7 @@ pub const TALK_BITS: u64 = 4_096;
 pub const TALK_OPEN: u64 = 4;
 /// What a head counts as: its signature is verified, and its tree held against ours.
 pub const TALK_HEAD: u64 = 2_048;
-/// What a request for bytes counts as, which have to be looked for in the tree.
+/// What a request for bytes counts as, which have to be looked for in the tree, and one for leaves.
 pub const TALK_SEEK: u64 = 512;
 /// What a message counts as for each peer, if others may have something to send for it: all are looked at.
 pub const TALK_PEER: u64 = 8;

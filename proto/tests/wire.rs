@@ -3,7 +3,8 @@
 use std::num::NonZeroU64;
 
 use datnode_feed::{
-    Accusation, Ancestor, BlockIndex, Hash, Head, Node, SecretKey, SignedHead, UpgradeProof, leaf,
+    Accusation, Ancestor, BlockIndex, Hash, Head, Node, NodeIndex, SecretKey, SignedHead,
+    UpgradeProof, leaf,
 };
 use datnode_proto::limits::{AGENT_BYTES_MAX, HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, RUNS_MAX};
 use datnode_proto::wire::{Channel, Hello, Message, Request, Wanted, decode, encode};
@@ -44,10 +45,12 @@ fn messages() -> Vec<Message> {
                 ..request(Wanted::Blocks(vec![0..9]))
             },
         },
+        Message::Request { channel, request: request(Wanted::Leaves(NodeIndex(9))) },
         Message::Cancel { channel, id, blocks: vec![] },
         Message::Missing { channel, id, blocks: vec![2..3] },
         Message::Elsewhere { channel, id, blocks: vec![2..3] },
         Message::Block { channel, id, block: BlockIndex(8), siblings: vec![node(b"c")] },
+        Message::Leaves { channel, id, leaves: vec![node(b"f")], siblings: vec![node(b"g")] },
         Message::Credit { total: u64::MAX },
         Message::Accuse {
             channel,
@@ -71,7 +74,7 @@ fn every_message_survives() {
 }
 
 /// The names of the messages, as SPEC 6.6 has them.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 18] = [
     "Hello",
     "Open",
     "Reject",
@@ -82,10 +85,12 @@ const NAMES: [&str; 16] = [
     "Request, blocks",
     "Request, bytes",
     "Request, due",
+    "Request, leaves",
     "Cancel",
     "Missing",
     "Elsewhere",
     "Block",
+    "Leaves",
     "Credit",
     "Accuse",
 ];

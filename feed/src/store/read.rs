@@ -2,13 +2,14 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::iter;
 
 use super::table::{Cell, NODE_LEN, PLACE_LEN, UNKNOWN, decode_node};
 use super::{Store, StoreError};
 use crate::hash::{Node, leaf, parent, root};
 use crate::limits::BLOCK_BYTES_MAX;
 use crate::position::{BlockIndex, NodeIndex, peaks};
-use crate::proof::{BlockProof, UpgradeProof, peak_height, upgrade_nodes};
+use crate::proof::{BlockProof, LeavesProof, UpgradeProof, peak_height, upgrade_nodes};
 use crate::storage::{FeedSlot, FileId, Storage};
 
 /// Where a block's bytes are.
@@ -185,18 +186,59 @@ impl<S: Storage> Store<S> {
         if peak_height(block, self.length(slot)).is_none_or(|height| levels > height) {
             return Ok(None);
         }
-        let mut index = block.node();
-        let Some(leaf) = self.node(slot, index)? else { return Ok(None) };
-        let mut siblings = Vec::new();
-        for _ in 0..levels {
-            let Some(sibling) = self.node(slot, index.sibling())? else { return Ok(None) };
-            siblings.push(sibling);
-            index = index.parent();
-        }
+        let Some(leaf) = self.leaf(slot, block)? else { return Ok(None) };
+        let Some(siblings) = self.siblings(slot, block.node(), levels)? else { return Ok(None) };
         let proof = BlockProof { block, leaf, siblings };
-        // A table that rotted must not make us send what others would take for a lie.
-        let top = proof.climb().and_then(|nodes| nodes.last().map(|(_, top)| *top));
-        Ok((top.is_some() && top == self.node(slot, index)?).then_some(proof))
+        let holds = self.holds(slot, proof.climb())?;
+        Ok(holds.then_some(proof))
+    }
+
+    /// Returns the leaves of all blocks below a node, with so many siblings on the way up, if all of these are known.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn prove_leaves(
+        &self,
+        slot: FeedSlot,
+        top: NodeIndex,
+        levels: u32,
+    ) -> Result<Option<LeavesProof>, StoreError> {
+        let height = peak_height(BlockIndex(top.blocks().start), self.length(slot));
+        if height.is_none_or(|height| levels + top.height() > height) {
+            return Ok(None);
+        }
+        let leaves = top.blocks().map(|block| self.leaf(slot, BlockIndex(block)));
+        let leaves: Option<Vec<Node>> = leaves.collect::<Result<_, _>>()?;
+        let siblings = self.siblings(slot, top, levels)?;
+        let (Some(leaves), Some(siblings)) = (leaves, siblings) else { return Ok(None) };
+        let proof = LeavesProof { top, leaves, siblings };
+        let holds = self.holds(slot, proof.climb())?;
+        Ok(holds.then_some(proof))
+    }
+
+    /// Returns so many siblings on the way up from a node, if they are known.
+    fn siblings(
+        &self,
+        slot: FeedSlot,
+        from: NodeIndex,
+        levels: u32,
+    ) -> Result<Option<Vec<Node>>, StoreError> {
+        let above = iter::successors(Some(from), |index| Some(index.parent()));
+        let siblings = above.take(levels as usize).map(|index| self.node(slot, index.sibling()));
+        siblings.collect()
+    }
+
+    /// Tells whether the last of the nodes that a proof of ours claims is what we know: a table that rotted must not make us send
+    /// what others would take for a lie.
+    fn holds(
+        &self,
+        slot: FeedSlot,
+        nodes: Option<Vec<(NodeIndex, Node)>>,
+    ) -> Result<bool, StoreError> {
+        let Some((index, top)) = nodes.and_then(|nodes| nodes.last().copied()) else {
+            return Ok(false);
+        };
+        Ok(self.node(slot, index)? == Some(top))
     }
 
     /// Returns the proof that leads from a length to our head, if all nodes are known.

@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::table::Cell;
 use super::{InPlace, Store, StoreError};
-use crate::hash::{leaf, root};
+use crate::hash::{Node, leaf, root};
 use crate::limits::HELD_END;
 use crate::position::{BlockIndex, NodeIndex};
-use crate::proof::{BlockProof, UpgradeProof, peak_height};
+use crate::proof::{BlockProof, LeavesProof, UpgradeProof, peak_height};
 use crate::storage::{FeedSlot, Storage};
 
 /// Why something a peer sent was not taken.
@@ -134,13 +134,11 @@ impl<S: Storage> Store<S> {
     }
 
     /// Climbs a proof and returns what is new in it.
-    ///
-    /// Every node on the way that is known must be as the proof says, and the last one must be known.
     fn check_climb(
         &self,
         slot: FeedSlot,
         proof: &BlockProof,
-    ) -> Result<Vec<(NodeIndex, crate::hash::Node)>, VerifyError> {
+    ) -> Result<Vec<(NodeIndex, Node)>, VerifyError> {
         if proof.block.0 >= self.length(slot) || proof.block.0 >= HELD_END {
             return Err(VerifyError::Unreachable);
         }
@@ -148,9 +146,16 @@ impl<S: Storage> Store<S> {
         if proof.siblings.len() > height as usize {
             return Err(VerifyError::Proof);
         }
-        let nodes = proof.climb().ok_or(VerifyError::Proof)?;
-        let mut new = Vec::new();
-        let mut reached = false;
+        self.check_nodes(slot, proof.climb().ok_or(VerifyError::Proof)?)
+    }
+
+    /// Returns which of these nodes are new: the others must be as they are known, and the last of all must be known.
+    fn check_nodes(
+        &self,
+        slot: FeedSlot,
+        nodes: Vec<(NodeIndex, Node)>,
+    ) -> Result<Vec<(NodeIndex, Node)>, VerifyError> {
+        let (mut new, mut reached) = (Vec::new(), false);
         for (index, node) in nodes {
             let known = self.node(slot, index)?;
             if known.is_some_and(|known| known != node) {
@@ -162,6 +167,26 @@ impl<S: Storage> Store<S> {
             }
         }
         if reached { Ok(new) } else { Err(VerifyError::Unreachable) }
+    }
+
+    /// Verifies leaves and stages them, with the nodes above: then it is known of their blocks what they are, though they are not
+    /// here.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; nothing has changed then.
+    pub fn learn(&mut self, slot: FeedSlot, proof: &LeavesProof) -> Result<(), VerifyError> {
+        self.writable()?;
+        let blocks = proof.top.blocks();
+        if blocks.end > self.length(slot).min(HELD_END) {
+            return Err(VerifyError::Unreachable);
+        }
+        let height = peak_height(BlockIndex(blocks.start), self.length(slot)).unwrap_or_default();
+        if proof.siblings.len() > height.saturating_sub(proof.top.height()) as usize {
+            return Err(VerifyError::Proof);
+        }
+        let nodes = self.check_nodes(slot, proof.climb().ok_or(VerifyError::Proof)?)?;
+        self.feed_mut(slot).nodes.extend(nodes);
+        Ok(())
     }
 
     /// Verifies a block and stages its nodes; returns where it begins in the feed.

@@ -26,6 +26,15 @@ impl Worker {
                 let blocks = self.or_fail(blocks).flatten();
                 Done::Located { peer, feed, request, urgency, length, blocks }
             }
+            Job::Leaves { peer, feed, request, top, levels } => {
+                let proof = self.store.prove_leaves(slot, top, levels);
+                Done::Leaves { peer, feed, request, proof: self.or_fail(proof).flatten() }
+            }
+            Job::Learn { peer, feed, request, proof } => {
+                let learned = self.store.learn(slot, &proof);
+                let result = learned.map_err(|error| self.blame(&error));
+                Done::Learned { peer, feed, request, result }
+            }
             Job::Prove { peer, feed, from } => {
                 let proof = self.store.prove_upgrade(slot, from);
                 Done::Proved { peer, feed, proof: self.or_fail(proof).flatten() }

@@ -15,13 +15,15 @@ use bytes::Bytes;
 use datnode_feed::codec::{DecodeError, Reader, Writer};
 use datnode_feed::fuzz::{Sample, block_bytes, sample};
 use datnode_feed::{
-    BlockIndex, FeedSlot, Hash, MemoryStorage, Node, SignedHead, Store, UpgradeProof, levels,
+    BlockIndex, FeedSlot, Hash, MemoryStorage, Node, NodeIndex, SignedHead, Store, UpgradeProof,
+    levels, levels_above,
 };
 
 use crate::capability;
 use crate::execute::execute;
 use crate::ids::{Binding, Class, FeedId, Instant, PeerId, Priority, RequestId, WantId};
 use crate::job::{Event, Job};
+use crate::limits::LEAVES_MAX;
 use crate::replicator::{Order, Replica, Replicator, Target, Want};
 use crate::wire::{Channel, Hello, Message, Request, Runs, Wanted, decode, encode};
 
@@ -55,9 +57,10 @@ struct World {
     friend: Host,
     /// The stranger's stream, which may be a new one.
     stranger: PeerId,
-    /// What the stranger was asked for last: blocks, and for bytes.
+    /// What the stranger was asked for last: blocks, and for bytes, and for leaves.
     asked: Vec<(RequestId, u64)>,
     asked_bytes: RequestId,
+    asked_leaves: (RequestId, NodeIndex),
     wants: Vec<WantId>,
 }
 
@@ -132,6 +135,7 @@ impl World {
             stranger: FRIEND,
             asked: Vec::new(),
             asked_bytes: RequestId(0),
+            asked_leaves: (RequestId(0), NodeIndex(0)),
             wants: Vec::new(),
         };
         world.connect();
@@ -182,6 +186,11 @@ impl World {
             }
             5 => {
                 let kind = input.u8()?;
+                if kind & 16 != 0 {
+                    let runs = read_runs(input, BLOCKS)?;
+                    self.wants.push(self.victim.replicator.look_up(FEED, &runs));
+                    return Ok(());
+                }
                 let target = match kind % 4 {
                     0 | 2 => Target::Blocks(read_runs(input, BLOCKS)?),
                     1 => Target::Bytes(read_run(input, 512)?),
@@ -241,8 +250,9 @@ impl World {
             }
             15 => Message::Upgrade { channel, proof: read_proof(input)? },
             16 | 17 => {
-                let wanted = match input.u8()? % 2 {
+                let wanted = match input.u8()? % 3 {
                     0 => Wanted::Blocks(read_runs(input, BLOCKS + 2)?),
+                    2 => Wanted::Leaves(NodeIndex(u64::from(input.u8()?) % (2 * BLOCKS + 8))),
                     _ => Wanted::Bytes(read_run(input, 512)?),
                 };
                 let id = RequestId(input.varint()?);
@@ -307,9 +317,29 @@ impl World {
             3 => bytes.clear(),
             4 => siblings = vec![NODE; 56],
             5 => siblings.iter_mut().for_each(|node| node.size = u64::MAX),
+            6..16 => return Ok((self.leaves(channel, wrong), Vec::new())),
             _ => {}
         }
         Ok((Message::Block { channel, id, block, siblings }, bytes))
+    }
+
+    /// Returns an answer to the last request for leaves, of which anything may be wrong.
+    fn leaves(&self, channel: Channel, wrong: u8) -> Message {
+        let (id, top) = self.asked_leaves;
+        let sample = sample();
+        let count = levels_above(top, BLOCKS, |_| false).unwrap_or_default();
+        let proof = sample.store.prove_leaves(sample.feed, top, count).ok().flatten();
+        let (mut leaves, mut siblings) =
+            proof.map(|proof| (proof.leaves, proof.siblings)).unwrap_or_default();
+        match wrong {
+            6 => leaves.push(NODE),
+            7 => drop(leaves.pop()),
+            8 => leaves = vec![NODE; LEAVES_MAX],
+            9 => leaves.iter_mut().for_each(|node| node.size = u64::MAX),
+            10 => siblings = vec![NODE; 56],
+            _ => {}
+        }
+        Message::Leaves { channel, id, leaves, siblings }
     }
 
     /// The stranger takes frames that wait for it, and notes what it is asked.
@@ -326,6 +356,7 @@ impl World {
                     self.asked = blocks.map(|block| (request.id, block)).collect();
                 }
                 Wanted::Bytes(_) => self.asked_bytes = request.id,
+                Wanted::Leaves(top) => self.asked_leaves = (request.id, top),
             }
         }
     }
@@ -454,11 +485,14 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         delivers.raw(&[20, block, 9]);
     }
     delivers.raw(&[20, 255, 1, 9, 2, 20, 3, 20, 1, 20]);
+    // It is asked for leaves as well, and answers.
+    delivers.raw(&[5, 16]).u16(0x3ff).raw(&[1, 20, 20, 0, 15, 2, 9, 1, 20, 20, 0, 6]);
     let mut asks = Writer::new();
     asks.raw(&[5, 0]).u16(0x3ff).raw(&[0, 3, 60, 2, 60, 3, 60, 2, 60]);
     greet(&mut asks);
     asks.raw(&[16, 0]).u16(0x3ff).varint(5).raw(&[1, 1, 4, 2, 9, 1, 9]);
     asks.raw(&[16, 1]).u16(7).raw(&[9]).varint(6).raw(&[1, 2, 9, 18, 5]).u16(3).raw(&[1, 9]);
+    asks.raw(&[16, 2, 7]).varint(7).raw(&[1, 2, 9, 1, 9, 16, 2, 40]).varint(8).raw(&[1, 2, 9]);
     let mut estranged = Writer::new();
     estranged.raw(&[3, 60, 2, 60, 3, 60, 2, 60]);
     greet(&mut estranged);

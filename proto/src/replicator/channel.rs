@@ -3,7 +3,7 @@
 //! Invariant: `asked` holds the blocks that the peer owes us, each under one of `requests`; they are in the feed's `assigned` as
 //! well.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::ops::Range;
@@ -11,7 +11,7 @@ use core::ops::Range;
 use datnode_feed::{Bitfield, UpgradeProof};
 
 use super::feed::Feed;
-use super::runs::RunSet;
+use super::{leaves, runs::RunSet};
 use crate::ids::{Instant, Priority, RequestId, Urgency, WantId};
 use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUNS_MAX};
 use crate::wire::{Channel, Message, Runs};
@@ -56,6 +56,11 @@ pub(super) struct Link {
     pub(super) cancels: Vec<(RequestId, Runs)>,
     /// The requests that blocks are owed under.
     pub(super) requests: BTreeMap<RequestId, BlockRequest>,
+    /// What the peer was asked for of leaves.
+    pub(super) lookups: BTreeMap<RequestId, leaves::Asked>,
+    /// The leaves that are to be sent, and how many requests for some are not answered.
+    pub(super) leaves: VecDeque<leaves::Answer>,
+    pub(super) leaves_owed: usize,
     pub(super) missing: Vec<(RequestId, Runs)>,
     /// What of its requests the peer is to look for elsewhere, and what it ever was.
     pub(super) elsewhere: Vec<(RequestId, Runs)>,
@@ -135,6 +140,9 @@ impl Link {
             storing: BTreeMap::new(),
             cancels: Vec::new(),
             requests: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            leaves: VecDeque::new(),
+            leaves_owed: 0,
             missing: Vec::new(),
             elsewhere: Vec::new(),
             deferred: Bitfield::default(),

@@ -5,7 +5,8 @@ use super::channel::Link;
 use super::feed::Feed;
 use super::peer::{Peer, cost};
 use crate::limits::{
-    CHANNELS_MAX, LATE_REQUESTS_MAX, PASSED_MAX, PAYLOAD_BYTES_MAX, QUESTIONS_MAX, READS_MAX,
+    CHANNELS_MAX, LATE_REQUESTS_MAX, LEAVES_ASKED_MAX, LEAVES_OWED_MAX, PASSED_MAX,
+    PAYLOAD_BYTES_MAX, QUESTIONS_MAX, READS_MAX,
 };
 
 impl Replicator {
@@ -32,7 +33,7 @@ impl Replicator {
 
     /// Returns how many jobs may be under way at most that so many peers caused.
     pub fn jobs_max(&self) -> usize {
-        let of_link = |link: &Link| 4 + link.storing.len();
+        let of_link = |link: &Link| 4 + link.storing.len() + LEAVES_ASKED_MAX;
         let of_peer = |peer: &Peer| {
             QUESTIONS_MAX + READS_MAX + peer.links.values().map(of_link).sum::<usize>()
         };
@@ -62,6 +63,9 @@ impl Link {
             "request by request"
         );
         assert!(self.asked.len() <= feed.length, "nothing beyond the head is asked");
+        assert!(self.lookups.len() <= LEAVES_ASKED_MAX, "lookups are bounded");
+        assert!(self.leaves.len() <= self.leaves_owed, "what is to be sent is owed");
+        assert!(self.leaves_owed <= LEAVES_OWED_MAX, "what is owed is bounded");
         assert!(self.late_requests() <= LATE_REQUESTS_MAX, "late requests are forgotten");
     }
 }

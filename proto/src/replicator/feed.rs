@@ -8,6 +8,7 @@ use core::ops::Range;
 use datnode_feed::{Accusation, Bitfield, PublicKey, SignedHead};
 
 use super::holder::{Holder, Standing};
+use super::leaves::Lookup;
 use super::picker::{self, Picture};
 use super::rarity::{Found, Regions, Stamp};
 use super::runs::RunSet;
@@ -47,6 +48,7 @@ pub(super) struct Feed {
     pub(super) news: u64,
     regions: Regions,
     pub(super) wants: Vec<Open>,
+    pub(super) lookups: Vec<Lookup>,
     pub(super) holders: BTreeMap<PeerId, Holder>,
     /// Wants of our own: a block after the end of a peer's shorter history, whose proof shows how that history stands to ours.
     probes: BTreeSet<WantId>,
@@ -106,6 +108,7 @@ impl Feed {
             news: 0,
             regions: Regions::default(),
             wants: Vec::new(),
+            lookups: Vec::new(),
             holders: BTreeMap::new(),
             probes: BTreeSet::new(),
             insights: 0,

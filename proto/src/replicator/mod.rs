@@ -1,7 +1,7 @@
 //! Decides what is asked of whom, and what is sent next, for many feeds and many peers. SPEC 7.
 //!
 //! This file routes. Elsewhere: one peer (`peer`), a feed with a peer (`channel`), a feed (`feed`), what is asked (`download`,
-//! `swap`, `want`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`),
+//! `swap`, `want`, `leaves`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`),
 //! how many bytes that may be (`limit`, `gate`, `throttle`).
 
 mod bisection;
@@ -12,6 +12,7 @@ mod download;
 mod feed;
 mod gate;
 mod holder;
+mod leaves;
 mod limit;
 mod pace;
 mod patience;
@@ -172,6 +173,8 @@ impl Replicator {
 
     /// Asks for it no longer: what nobody else wants of it is taken back from the peers.
     pub fn unwant(&mut self, id: WantId) {
+        let lookups = self.feeds.values_mut().map(|feed| &mut feed.lookups);
+        lookups.for_each(|lookups| lookups.retain(|lookup| lookup.id != id));
         let Some((feed_id, open)) = self.feeds.iter_mut().find_map(|(feed_id, feed)| {
             let at = feed.wants.iter().position(|want| want.id == id)?;
             Some((*feed_id, feed.wants.remove(at)))
@@ -269,6 +272,8 @@ impl Replicator {
     /// Tells that a peer's stream is gone.
     pub fn handle_disconnected(&mut self, id: PeerId) {
         self.revoke(id);
+        let feeds: Vec<FeedId> = self.feeds.keys().copied().collect();
+        feeds.into_iter().for_each(|feed| self.lookups_lost(id, feed));
         self.peers.remove(&id);
         self.feeds.values_mut().for_each(|feed| feed.forget(id));
     }
@@ -320,6 +325,12 @@ impl Replicator {
                         self.check(peer, asked);
                     }
                 }
+            }
+            Done::Leaves { peer, feed, request, proof } => {
+                self.leaves_read(peer, feed, request, proof);
+            }
+            Done::Learned { peer, feed, request, result } => {
+                self.leaves_learned(peer, feed, request, result);
             }
             Done::Proved { peer, feed, proof } => {
                 if let Some(link) = self.link(peer, feed) {

@@ -87,7 +87,7 @@ pub(super) fn work(message: &Message, length: u64, feeds: usize, peers: usize) -
     };
     let own = match message {
         // What was asked for is no talk, and what was not is a fault.
-        Message::Block { .. } => return 0,
+        Message::Block { .. } | Message::Leaves { .. } => return 0,
         Message::Hello(_)
         | Message::Reject { .. }
         | Message::Close { .. }
@@ -102,7 +102,7 @@ pub(super) fn work(message: &Message, length: u64, feeds: usize, peers: usize) -
         Message::Upgrade { .. } | Message::Accuse { .. } => TALK_HEAD,
         Message::Request { request, .. } => match &request.wanted {
             Wanted::Blocks(runs) => of_runs(runs),
-            Wanted::Bytes(_) => TALK_SEEK,
+            Wanted::Bytes(_) | Wanted::Leaves(_) => TALK_SEEK,
         },
         Message::Cancel { blocks, .. }
         | Message::Missing { blocks, .. }

@@ -144,6 +144,10 @@ impl Replicator {
                 self.elsewhere(id, feed, request, &blocks);
                 Ok(())
             }
+            Message::Leaves { channel, id: request, leaves, siblings } => {
+                let feed = self.feed_of(id, channel)?;
+                self.leaves_came(id, feed, request, leaves, siblings)
+            }
             Message::Block { channel, id: request, block, siblings } => {
                 let feed = self.feed_of(id, channel)?;
                 self.arrived(now, id, feed, request, block, siblings, payload)
@@ -215,11 +219,14 @@ impl Replicator {
     fn close(&mut self, id: PeerId, channel: Channel) -> Result<(), Fault> {
         let feed = self.feed_of(id, channel)?;
         self.revoke_feed(id, feed);
+        self.lookups_lost(id, feed);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.theirs.remove(&channel);
             peer.upload.close(feed);
             if let Some(link) = peer.links.get_mut(&feed) {
                 link.theirs = None;
+                link.leaves_owed -= link.leaves.len();
+                link.leaves.clear();
             }
         }
         let holder = self.feeds.get_mut(&feed).and_then(|feed| feed.holders.get_mut(&id));
@@ -319,6 +326,7 @@ impl Replicator {
                 self.jobs.push_back(job);
                 Ok(())
             }
+            Wanted::Leaves(top) => self.asked_for_leaves(id, feed_id, name, length, top),
         }
     }
 
@@ -330,6 +338,9 @@ impl Replicator {
         request: RequestId,
         blocks: &Runs,
     ) {
+        if self.lookup_refused(id, feed_id, request) {
+            return;
+        }
         let (Some(peer), Some(feed)) = (self.peers.get_mut(&id), self.feeds.get_mut(&feed_id))
         else {
             return;

@@ -6,12 +6,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use datnode_feed::levels;
+use datnode_feed::{LeavesProof, levels};
 
 use super::Replicator;
 use super::feed::Feed;
 use super::gate::Direction;
 use super::holder::{Holder, Standing};
+use super::leaves;
 use super::peer::cost;
 use super::upload::Answer;
 use crate::capability;
@@ -29,6 +30,7 @@ impl Replicator {
         let control = self
             .greet(now, id)
             .or_else(|| self.tell(now, id))
+            .or_else(|| self.next_lookup(id))
             .or_else(|| self.next_request(now, id));
         match control {
             Some(message) => Some(Frame { header: encode(&message), payload: Bytes::new() }),
@@ -93,6 +95,12 @@ impl Replicator {
             }
             if let Some((request, blocks)) = link.elsewhere.pop() {
                 return Some(Message::Elsewhere { channel, id: request, blocks });
+            }
+            if let Some(leaves::Answer { request: id, proof }) = link.leaves.pop_front() {
+                link.leaves_owed -= 1;
+                link.sent.set_range(proof.top.blocks());
+                let LeavesProof { leaves, siblings, .. } = proof;
+                return Some(Message::Leaves { channel, id, leaves, siblings });
             }
             if let Some(have) = link.announce(now, feed) {
                 return Some(have);

@@ -10,7 +10,8 @@ use core::ops::Range;
 
 use datnode_feed::limits::LENGTH_END;
 use datnode_feed::{
-    Accusation, BlockIndex, Hash, LEVELS_MAX, Node, SignedHead, UPGRADE_NODES_MAX, UpgradeProof,
+    Accusation, BlockIndex, Hash, LEVELS_MAX, Node, NodeIndex, SignedHead, UPGRADE_NODES_MAX,
+    UpgradeProof, subtrees,
 };
 use flatbuffers::{Vector, VerifierOptions};
 
@@ -18,7 +19,7 @@ use super::generated::datnode::wire as fb;
 use super::message::{Channel, Hello, Message, Request, Runs, Wanted};
 use crate::fault::Fault;
 use crate::ids::{Priority, RequestId};
-use crate::limits::{AGENT_BYTES_MAX, HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, RUNS_MAX};
+use crate::limits::{AGENT_BYTES_MAX, HEADER_BYTES_MAX, LEAVES_MAX, PAYLOAD_BYTES_MAX, RUNS_MAX};
 
 /// Tight: our deepest message has three levels, our widest a handful of tables.
 const VERIFIER: VerifierOptions = VerifierOptions {
@@ -96,6 +97,12 @@ fn body(frame: &fb::Frame<'_>) -> Option<Message> {
             let (channel, id) = (Channel(elsewhere.channel()), RequestId(elsewhere.id()));
             Message::Elsewhere { channel, id, blocks: runs(elsewhere.blocks())? }
         }
+        fb::Body::Leaves => {
+            let leaves = frame.body_as_leaves()?;
+            let (channel, id) = (Channel(leaves.channel()), RequestId(leaves.id()));
+            let siblings = nodes(leaves.siblings(), LEVELS_MAX)?;
+            Message::Leaves { channel, id, leaves: nodes(leaves.leaves(), LEAVES_MAX)?, siblings }
+        }
         fb::Body::Block => {
             let block = frame.body_as_block()?;
             let siblings = nodes(block.siblings(), LEVELS_MAX)?;
@@ -121,9 +128,10 @@ fn hello(hello: &fb::Hello<'_>) -> Option<Message> {
 }
 
 fn request(request: &fb::Request<'_>) -> Option<Message> {
-    let wanted = match (request.blocks(), request.bytes()) {
-        (Some(blocks), None) => Wanted::Blocks(runs(blocks).filter(|runs| !runs.is_empty())?),
-        (None, Some(bytes)) => Wanted::Bytes(run(bytes)?),
+    let wanted = match (request.blocks(), request.bytes(), request.leaves()) {
+        (Some(blocks), None, None) => Wanted::Blocks(runs(blocks).filter(|runs| !runs.is_empty())?),
+        (None, Some(bytes), None) => Wanted::Bytes(run(bytes)?),
+        (None, None, Some(leaves)) => Wanted::Leaves(subtree(run(leaves)?)?),
         _ => return None,
     };
     let request_ = Request {
@@ -144,6 +152,13 @@ fn length(value: u64) -> Option<u64> {
 fn run(run: &fb::Run) -> Option<Range<u64>> {
     let end = length(run.start().checked_add(run.count())?)?;
     (run.count() > 0).then_some(run.start()..end)
+}
+
+/// Blocks whose leaves are asked for must be all that are below one node.
+fn subtree(blocks: Range<u64>) -> Option<NodeIndex> {
+    let is_short = blocks.end - blocks.start <= LEAVES_MAX as u64;
+    let node = subtrees(blocks.start, blocks.end).next().filter(|_| is_short)?;
+    (node.blocks() == blocks).then_some(node)
 }
 
 /// Runs must ascend with gaps between them, so that one set has one form.

@@ -78,10 +78,11 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
             (fb::Body::Accuse, fb::Accuse::create(b, &args).as_union_value())
         }
         Message::Request { channel, request } => {
-            let (mut blocks, mut bytes) = (None, None);
+            let (mut blocks, mut bytes, mut leaves) = (None, None, None);
             match &request.wanted {
                 Wanted::Blocks(wanted) => blocks = Some(b.create_vector(&runs(wanted))),
                 Wanted::Bytes(wanted) => bytes = Some(run(wanted)),
+                Wanted::Leaves(top) => leaves = Some(run(&top.blocks())),
             }
             let args = fb::RequestArgs {
                 channel: channel.0,
@@ -92,6 +93,7 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
                 bytes: bytes.as_ref(),
                 due_ms: request.due.map_or(0, NonZeroU64::get),
                 any_order: request.any_order,
+                leaves: leaves.as_ref(),
             };
             (fb::Body::Request, fb::Request::create(b, &args).as_union_value())
         }
@@ -109,6 +111,12 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
             let blocks = Some(b.create_vector(&runs(blocks)));
             let args = fb::ElsewhereArgs { channel: channel.0, id: id.0, blocks };
             (fb::Body::Elsewhere, fb::Elsewhere::create(b, &args).as_union_value())
+        }
+        Message::Leaves { channel, id, leaves, siblings } => {
+            let leaves = Some(b.create_vector(&nodes(leaves)));
+            let siblings = Some(b.create_vector(&nodes(siblings)));
+            let args = fb::LeavesArgs { channel: channel.0, id: id.0, leaves, siblings };
+            (fb::Body::Leaves, fb::Leaves::create(b, &args).as_union_value())
         }
         Message::Block { channel, id, block, siblings } => {
             let siblings = Some(b.create_vector(&nodes(siblings)));

@@ -18,16 +18,17 @@
 //= table Upgrade { channel: uint; from: ulong; head: [ubyte] (required); nodes: [Node] (required); }
 //= table Request {
 //=   channel: uint; id: ulong; length: ulong; priority: ubyte;
-//=   blocks: [Run]; bytes: Run; due_ms: ulong; any_order: bool;
+//=   blocks: [Run]; bytes: Run; due_ms: ulong; any_order: bool; leaves: Run;
 //= }
 //= table Cancel { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Missing { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Elsewhere { channel: uint; id: ulong; blocks: [Run] (required); }
 //= table Block { channel: uint; id: ulong; block: ulong; siblings: [Node] (required); }
+//= table Leaves { channel: uint; id: ulong; leaves: [Node] (required); siblings: [Node] (required); }
 //= table Credit { total: ulong; }
 //= table Accuse { channel: uint; accusation: [ubyte] (required); }
 //=
-//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit, Accuse, Elsewhere }
+//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit, Accuse, Elsewhere, Leaves }
 //=
 //= table Frame { body: Body (required); }
 //= root_type Frame;
@@ -50,13 +51,13 @@ pub mod datnode {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_BODY: u8 = 13;
+        pub const ENUM_MAX_BODY: u8 = 14;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_BODY: [Body; 14] = [
+        pub const ENUM_VALUES_BODY: [Body; 15] = [
             Body::NONE,
             Body::Hello,
             Body::Open,
@@ -71,6 +72,7 @@ pub mod datnode {
             Body::Credit,
             Body::Accuse,
             Body::Elsewhere,
+            Body::Leaves,
         ];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -92,9 +94,10 @@ pub mod datnode {
             pub const Credit: Self = Self(11);
             pub const Accuse: Self = Self(12);
             pub const Elsewhere: Self = Self(13);
+            pub const Leaves: Self = Self(14);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 13;
+            pub const ENUM_MAX: u8 = 14;
             pub const ENUM_VALUES: &'static [Self] = &[
                 Self::NONE,
                 Self::Hello,
@@ -110,6 +113,7 @@ pub mod datnode {
                 Self::Credit,
                 Self::Accuse,
                 Self::Elsewhere,
+                Self::Leaves,
             ];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
@@ -128,6 +132,7 @@ pub mod datnode {
                     Self::Credit => Some("Credit"),
                     Self::Accuse => Some("Accuse"),
                     Self::Elsewhere => Some("Elsewhere"),
+                    Self::Leaves => Some("Leaves"),
                     _ => None,
                 }
             }
@@ -1393,6 +1398,7 @@ pub mod datnode {
             pub const VT_BYTES: ::flatbuffers::VOffsetT = 14;
             pub const VT_DUE_MS: ::flatbuffers::VOffsetT = 16;
             pub const VT_ANY_ORDER: ::flatbuffers::VOffsetT = 18;
+            pub const VT_LEAVES: ::flatbuffers::VOffsetT = 20;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1412,6 +1418,9 @@ pub mod datnode {
                 builder.add_due_ms(args.due_ms);
                 builder.add_length(args.length);
                 builder.add_id(args.id);
+                if let Some(x) = args.leaves {
+                    builder.add_leaves(x);
+                }
                 if let Some(x) = args.bytes {
                     builder.add_bytes(x);
                 }
@@ -1485,6 +1494,13 @@ pub mod datnode {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<bool>(Request::VT_ANY_ORDER, Some(false)).unwrap() }
             }
+            #[inline]
+            pub fn leaves(&self) -> Option<&'a Run> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Run>(Request::VT_LEAVES, None) }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Request<'_> {
@@ -1506,6 +1522,7 @@ pub mod datnode {
                     .visit_field::<Run>("bytes", Self::VT_BYTES, false)?
                     .visit_field::<u64>("due_ms", Self::VT_DUE_MS, false)?
                     .visit_field::<bool>("any_order", Self::VT_ANY_ORDER, false)?
+                    .visit_field::<Run>("leaves", Self::VT_LEAVES, false)?
                     .finish();
                 Ok(())
             }
@@ -1519,6 +1536,7 @@ pub mod datnode {
             pub bytes: Option<&'a Run>,
             pub due_ms: u64,
             pub any_order: bool,
+            pub leaves: Option<&'a Run>,
         }
         impl<'a> Default for RequestArgs<'a> {
             #[inline]
@@ -1532,6 +1550,7 @@ pub mod datnode {
                     bytes: None,
                     due_ms: 0,
                     any_order: false,
+                    leaves: None,
                 }
             }
         }
@@ -1578,6 +1597,10 @@ pub mod datnode {
                 self.fbb_.push_slot::<bool>(Request::VT_ANY_ORDER, any_order, false);
             }
             #[inline]
+            pub fn add_leaves(&mut self, leaves: &Run) {
+                self.fbb_.push_slot_always::<&Run>(Request::VT_LEAVES, leaves);
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> RequestBuilder<'a, 'b, A> {
@@ -1602,6 +1625,7 @@ pub mod datnode {
                 ds.field("bytes", &self.bytes());
                 ds.field("due_ms", &self.due_ms());
                 ds.field("any_order", &self.any_order());
+                ds.field("leaves", &self.leaves());
                 ds.finish()
             }
         }
@@ -2230,6 +2254,193 @@ pub mod datnode {
                 ds.finish()
             }
         }
+        pub enum LeavesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Leaves<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Leaves<'a> {
+            type Inner = Leaves<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Leaves<'a> {
+            pub const VT_CHANNEL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_ID: ::flatbuffers::VOffsetT = 6;
+            pub const VT_LEAVES: ::flatbuffers::VOffsetT = 8;
+            pub const VT_SIBLINGS: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Leaves { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args LeavesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Leaves<'bldr>> {
+                let mut builder = LeavesBuilder::new(_fbb);
+                builder.add_id(args.id);
+                if let Some(x) = args.siblings {
+                    builder.add_siblings(x);
+                }
+                if let Some(x) = args.leaves {
+                    builder.add_leaves(x);
+                }
+                builder.add_channel(args.channel);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn channel(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Leaves::VT_CHANNEL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn id(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Leaves::VT_ID, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn leaves(&self) -> ::flatbuffers::Vector<'a, Node> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Node>>>(
+                            Leaves::VT_LEAVES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn siblings(&self) -> ::flatbuffers::Vector<'a, Node> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Node>>>(
+                            Leaves::VT_SIBLINGS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Leaves<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u32>("channel", Self::VT_CHANNEL, false)?
+                    .visit_field::<u64>("id", Self::VT_ID, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Node>>>(
+                        "leaves",
+                        Self::VT_LEAVES,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Node>>>(
+                        "siblings",
+                        Self::VT_SIBLINGS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct LeavesArgs<'a> {
+            pub channel: u32,
+            pub id: u64,
+            pub leaves: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Node>>>,
+            pub siblings: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Node>>>,
+        }
+        impl<'a> Default for LeavesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                LeavesArgs {
+                    channel: 0,
+                    id: 0,
+                    leaves: None,   // required field
+                    siblings: None, // required field
+                }
+            }
+        }
+
+        pub struct LeavesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LeavesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_channel(&mut self, channel: u32) {
+                self.fbb_.push_slot::<u32>(Leaves::VT_CHANNEL, channel, 0);
+            }
+            #[inline]
+            pub fn add_id(&mut self, id: u64) {
+                self.fbb_.push_slot::<u64>(Leaves::VT_ID, id, 0);
+            }
+            #[inline]
+            pub fn add_leaves(
+                &mut self,
+                leaves: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Node>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Leaves::VT_LEAVES, leaves);
+            }
+            #[inline]
+            pub fn add_siblings(
+                &mut self,
+                siblings: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Node>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Leaves::VT_SIBLINGS, siblings);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> LeavesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                LeavesBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Leaves<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Leaves::VT_LEAVES, "leaves");
+                self.fbb_.required(o, Leaves::VT_SIBLINGS, "siblings");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Leaves<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Leaves");
+                ds.field("channel", &self.channel());
+                ds.field("id", &self.id());
+                ds.field("leaves", &self.leaves());
+                ds.field("siblings", &self.siblings());
+                ds.finish()
+            }
+        }
         pub enum CreditOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -2706,6 +2917,20 @@ pub mod datnode {
                     None
                 }
             }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_leaves(&self) -> Option<Leaves<'a>> {
+                if self.body_type() == Body::Leaves {
+                    let u = self.body();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { Leaves::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Frame<'_> {
@@ -2785,6 +3010,11 @@ pub mod datnode {
                             Body::Elsewhere => v
                                 .verify_union_variant::<::flatbuffers::ForwardsUOffset<Elsewhere>>(
                                     "Body::Elsewhere",
+                                    pos,
+                                ),
+                            Body::Leaves => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Leaves>>(
+                                    "Body::Leaves",
                                     pos,
                                 ),
                             _ => Ok(()),
@@ -2966,6 +3196,16 @@ pub mod datnode {
                     }
                     Body::Elsewhere => {
                         if let Some(x) = self.body_as_elsewhere() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field(
+                                "body",
+                                &"InvalidFlatbuffer: Union discriminant does not match value.",
+                            )
+                        }
+                    }
+                    Body::Leaves => {
+                        if let Some(x) = self.body_as_leaves() {
                             ds.field("body", &x)
                         } else {
                             ds.field(

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroU64;
 use core::ops::Range;
 
-use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
+use datnode_feed::{Accusation, BlockIndex, Node, NodeIndex, SignedHead, UpgradeProof};
 
 use crate::capability::NONCE_LEN;
 use crate::ids::{Priority, RequestId};
@@ -108,6 +108,17 @@ pub enum Message {
         /// The siblings on the way up, bottom first; the leaf is the hash of the payload.
         siblings: Vec<Node>,
     },
+    /// Leaves without their blocks.
+    Leaves {
+        /// The sender's number.
+        channel: Channel,
+        /// The request it answers.
+        id: RequestId,
+        /// The leaves of all blocks that were asked for.
+        leaves: Vec<Node>,
+        /// The siblings on the way up from the node above them, bottom first.
+        siblings: Vec<Node>,
+    },
     /// What shows that the feed's writer signed two histories.
     Accuse {
         /// The sender's number.
@@ -142,6 +153,7 @@ impl Message {
             | Self::Request { .. }
             | Self::Cancel { .. }
             | Self::Block { .. }
+            | Self::Leaves { .. }
             | Self::Accuse { .. }
             | Self::Credit { .. } => Concern::Sender,
         }
@@ -161,6 +173,7 @@ impl Message {
             | Self::Missing { channel, .. }
             | Self::Elsewhere { channel, .. }
             | Self::Block { channel, .. }
+            | Self::Leaves { channel, .. }
             | Self::Accuse { channel, .. } => Some(*channel),
         }
     }
@@ -194,7 +207,7 @@ pub struct Request {
     pub due: Option<NonZeroU64>,
     /// Whether the blocks may come in any order; else they come in theirs.
     pub any_order: bool,
-    /// Blocks, or the bytes whose blocks are wanted.
+    /// Blocks, the bytes whose blocks are wanted, or leaves.
     pub wanted: Wanted,
 }
 
@@ -205,11 +218,13 @@ impl Request {
     }
 }
 
-/// Blocks or bytes.
+/// Blocks, bytes or leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// These blocks.
     Blocks(Runs),
     /// The blocks that hold these bytes of the feed.
     Bytes(Range<u64>),
+    /// The leaves of all blocks below this node, of which there are [`LEAVES_MAX`](crate::limits::LEAVES_MAX) at most.
+    Leaves(NodeIndex),
 }

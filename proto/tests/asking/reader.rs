@@ -99,7 +99,7 @@ impl Reader {
             Wanted::Blocks(runs) => {
                 runs.into_iter().flatten().map(move |block| (request.id, block))
             }
-            Wanted::Bytes(_) => panic!("bytes are asked for"),
+            other => panic!("{other:?} is asked for"),
         };
         self.asks(peer).into_iter().flat_map(blocks).collect()
     }

@@ -213,7 +213,7 @@ fn what_is_due_is_asked_in_small_portions_of_who_delivers_it_soonest() {
     let [fast, slow] = [A, B].map(|peer| reader.asks(peer).remove(0));
     let first = |request: &Request| match &request.wanted {
         Wanted::Blocks(runs) => runs[0].start,
-        Wanted::Bytes(_) => unreachable!("blocks are wanted"),
+        _ => unreachable!("blocks are wanted"),
     };
     for step in 0..60 {
         reader.wait(Duration::from_millis(10));

@@ -2,5 +2,6 @@
 
 mod answers;
 mod floods;
+mod leaves;
 mod limits;
 mod victim;

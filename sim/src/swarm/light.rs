@@ -100,6 +100,12 @@ impl Light {
                 let blocks = (blocks.end <= self.content.blocks).then_some(blocks);
                 Done::Located { peer, feed, request, urgency, length, blocks }
             }
+            Job::Leaves { peer, feed, request, .. } => {
+                Done::Leaves { peer, feed, request, proof: None }
+            }
+            Job::Learn { peer, feed, request, .. } => {
+                Done::Learned { peer, feed, request, result: Err(Failure::Ours) }
+            }
             Job::Prove { peer, feed, from } => {
                 Done::Proved { peer, feed, proof: self.head.map(|head| upgrade(from, head)) }
             }

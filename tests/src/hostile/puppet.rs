@@ -89,6 +89,13 @@ impl Goods {
                 let blocks = blocks.map(|(first, last)| first..last + 1);
                 Done::Located { peer, feed, request, urgency, length, blocks }
             }
+            Job::Leaves { peer, feed, request, top, levels } => {
+                let proof = store.prove_leaves(slot, top, levels).unwrap();
+                Done::Leaves { peer, feed, request, proof }
+            }
+            Job::Learn { peer, feed, request, .. } => {
+                Done::Learned { peer, feed, request, result: Err(Failure::Ours) }
+            }
             Job::Prove { peer, feed, from } => {
                 Done::Proved { peer, feed, proof: store.prove_upgrade(slot, from).unwrap() }
             }
