@@ -61,5 +61,6 @@ pub use proof::{
 };
 pub use storage::{FeedSlot, FileId, Storage, StorageError};
 pub use store::{
-    Checked, Comparison, FORMAT, InPlace, Place, Seek, Store, StoreError, Upgraded, VerifyError,
+    Checked, Comparison, FORMAT, HeldLeaves, InPlace, Place, Seek, Store, StoreError, Upgraded,
+    VerifyError,
 };

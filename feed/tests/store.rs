@@ -326,3 +326,47 @@ fn a_million_blocks_are_found_at_once() {
     let store = Store::open(store.into_storage()).unwrap();
     assert_eq!((store.have(feed).len(), store.have(feed).count()), (1_000_000, 1_000_000));
 }
+
+#[test]
+fn a_glance_reads_blocks_beside_the_writer_and_writes_nothing() {
+    let (mut store, feed) = writer(4, 3_000);
+    store.forget(feed, 5..9);
+    grow(&mut store, feed, 4, 3_001);
+    let before = store.storage().clone();
+    let mut glance = Store::glance(before.clone()).unwrap();
+    assert_eq!(glance.have(feed), store.have(feed));
+    assert_eq!(glance.read(feed, BlockIndex(2_500)).unwrap(), Some(block(4, 2_500)));
+    assert_eq!(glance.read(feed, BlockIndex(6)).unwrap(), None);
+    assert!(matches!(glance.append(feed, b"x"), Err(StoreError::Poisoned)));
+    assert!(matches!(glance.commit(), Err(StoreError::Poisoned)));
+    assert_eq!(format!("{:?}", glance.into_storage()), format!("{before:?}"));
+    // What the writer has not committed is not there yet.
+    store.append(feed, b"staged").unwrap();
+    store.sign(feed, &key()).unwrap();
+    assert_eq!(Store::glance(store.storage().clone()).unwrap().length(feed), 3_001);
+}
+
+#[test]
+fn leaves_of_held_blocks_come_a_piece_at_a_time_staged_or_not() {
+    let (mut store, feed) = writer(6, 20_000);
+    store.forget(feed, 100..200);
+    for index in 20_000..20_010 {
+        store.append(feed, &block(6, index)).unwrap();
+    }
+    let (mut all, mut next, mut pieces) = (Vec::new(), Some(0), 0);
+    while let Some(from) = next {
+        let piece = store.held_leaves(feed, from).unwrap();
+        all.extend(piece.leaves);
+        (next, pieces) = (piece.next, pieces + 1);
+    }
+    assert!(pieces > 1);
+    let held = (0..100).chain(200..20_000).map(BlockIndex);
+    let leaves = held.map(|block| (block, store.leaf(feed, block).unwrap().unwrap()));
+    assert!(leaves.eq(all));
+    // A reader's are staged as they come.
+    let (mut reader, _) = empty();
+    follow(&store, &mut reader, feed);
+    fetch(&mut store, &mut reader, feed, 7);
+    let leaf = store.leaf(feed, BlockIndex(7)).unwrap().unwrap();
+    assert_eq!(reader.held_leaves(feed, 0).unwrap().leaves, [(BlockIndex(7), leaf)]);
+}

@@ -24,6 +24,7 @@ pub mod import;
 pub mod keys;
 pub mod landing;
 pub mod live;
+pub mod neighbours;
 pub mod pen;
 pub mod pool;
 pub mod remembered;

@@ -38,7 +38,7 @@ use table::{Cell, FeedRecord, Header, META_LEN, NODE_LEN, PLACE_LEN, Span};
 
 pub use accuse::Comparison;
 pub use audit::Checked;
-pub use read::{Place, Seek};
+pub use read::{HeldLeaves, Place, Seek};
 pub use table::FORMAT;
 pub use verify::{Upgraded, VerifyError};
 
@@ -160,18 +160,7 @@ impl<S: Storage> Store<S> {
         if storage.len(FileId::Journal)? > 0 {
             sync_tables(&mut storage, header.feeds)?;
         }
-        let mut store = Self {
-            storage,
-            journal: Journal::default(),
-            feeds: Vec::new(),
-            names: Names::default(),
-            header,
-            committed_feeds: header.feeds,
-            data: Vec::new(),
-            unsynced: Unsynced::default(),
-            header_dirty: false,
-            poisoned: false,
-        };
+        let mut store = Self::empty(storage, header);
         if store.storage.len(FileId::Journal)? > 0 {
             store.journal.reset(&mut store.storage)?;
         }
@@ -182,6 +171,36 @@ impl<S: Storage> Store<S> {
             store.reset_appended(FeedSlot(slot))?;
         }
         Ok(store)
+    }
+
+    /// Opens what was made durable last, to read blocks from it and nothing else, while somebody else may be writing: nothing is
+    /// replayed or repaired, and every write fails. What was moved meanwhile does not hash to its leaf, and is not found.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); what is being written at this moment may count as damage.
+    pub fn glance(storage: S) -> Result<Self, StoreError> {
+        let header = Self::read_header(&storage)?;
+        let mut store = Self { poisoned: true, ..Self::empty(storage, header) };
+        for slot in 0..header.feeds {
+            let feed = store.open_feed(FeedSlot(slot))?;
+            store.feeds.push(feed);
+        }
+        Ok(store)
+    }
+
+    fn empty(storage: S, header: Header) -> Self {
+        Self {
+            storage,
+            journal: Journal::default(),
+            feeds: Vec::new(),
+            names: Names::default(),
+            header,
+            committed_feeds: header.feeds,
+            data: Vec::new(),
+            unsynced: Unsynced::default(),
+            header_dirty: false,
+            poisoned: false,
+        }
     }
 
     /// Reads the header before the journal was replayed: it may be torn, but is not of a newer format.

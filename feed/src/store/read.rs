@@ -7,7 +7,7 @@ use core::iter;
 use super::table::{Cell, NODE_LEN, PLACE_LEN, UNKNOWN, decode_node};
 use super::{Store, StoreError};
 use crate::hash::{Node, leaf, parent, root};
-use crate::limits::BLOCK_BYTES_MAX;
+use crate::limits::{BLOCK_BYTES_MAX, TABLE_PIECE_BYTES};
 use crate::position::{BlockIndex, NodeIndex, peaks};
 use crate::proof::{BlockProof, LeavesProof, UpgradeProof, peak_height, upgrade_nodes};
 use crate::storage::{FeedSlot, FileId, Storage};
@@ -45,6 +45,15 @@ pub enum Seek {
     Beyond,
 }
 
+/// Leaves of blocks that are here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLeaves {
+    /// The blocks with their leaves, in order.
+    pub leaves: Vec<(BlockIndex, Node)>,
+    /// Where to go on, if there is more.
+    pub next: Option<u64>,
+}
+
 impl<S: Storage> Store<S> {
     /// Returns a node of the tree, if it is known.
     ///
@@ -77,6 +86,35 @@ impl<S: Storage> Store<S> {
     /// What the storage says.
     pub fn leaf(&self, slot: FeedSlot, block: BlockIndex) -> Result<Option<Node>, StoreError> {
         self.node(slot, block.node())
+    }
+
+    /// Returns the leaves of all blocks that are here, a few thousand at a time, from block `from` on.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn held_leaves(&self, slot: FeedSlot, from: u64) -> Result<HeldLeaves, StoreError> {
+        // Leaves are every second node.
+        let count = TABLE_PIECE_BYTES as u64 / NODE_LEN / 2;
+        let end = from.saturating_add(count).min(self.length(slot));
+        let first = BlockIndex(from).node();
+        let (offset, len) = (first.0 * NODE_LEN, end.saturating_sub(from) * 2 * NODE_LEN);
+        let stored = self.storage.len(FileId::Tree(slot))?.saturating_sub(offset).min(len);
+        let mut bytes = vec![0; usize::try_from(stored).expect("a piece is small")];
+        if !bytes.is_empty() {
+            self.storage.read(FileId::Tree(slot), offset, &mut bytes)?;
+        }
+        let staged = &self.feed(slot).nodes;
+        let leaf = |block: u64| {
+            let index = BlockIndex(block).node();
+            let stored = || {
+                let at = usize::try_from((index.0 - first.0) * NODE_LEN).ok()?;
+                decode_node(bytes.get(at..)?.first_chunk()?)
+            };
+            let node = staged.get(&index).copied().or_else(stored);
+            Some((BlockIndex(block), node.filter(|node| *node != UNKNOWN)?))
+        };
+        let leaves = self.have(slot).iter_ones(from..end).filter_map(leaf).collect();
+        Ok(HeldLeaves { leaves, next: (end < self.length(slot)).then_some(end) })
     }
 
     fn cell(&self, slot: FeedSlot, block: BlockIndex) -> Result<Cell, StoreError> {

@@ -102,9 +102,20 @@ pub struct CloneArgs {
     /// What of it.
     #[command(flatten)]
     pub select: Select,
+    /// What else is here.
+    #[command(flatten)]
+    pub reuse: Reuse,
     /// The network.
     #[command(flatten)]
     pub network: Network,
+}
+
+/// What is copied from other drives on this computer.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Reuse {
+    /// Fetch what other drives here have as well: a drive can learn from what is not fetched what is here.
+    #[arg(long)]
+    pub no_reuse: bool,
 }
 
 /// `datnode pull`
@@ -116,6 +127,9 @@ pub struct Pull {
     /// Replace what is in the way.
     #[arg(long)]
     pub force: bool,
+    /// What else is here.
+    #[command(flatten)]
+    pub reuse: Reuse,
     /// The network.
     #[command(flatten)]
     pub network: Network,
@@ -135,6 +149,9 @@ pub struct Checkout {
     /// Replace what is in the way.
     #[arg(long, conflicts_with = "into")]
     pub force: bool,
+    /// What else is here.
+    #[command(flatten)]
+    pub reuse: Reuse,
     /// The network.
     #[command(flatten)]
     pub network: Network,
@@ -149,6 +166,9 @@ pub struct SyncArgs {
     /// What is left out of a drive of yours.
     #[command(flatten)]
     pub filter: Filter,
+    /// What else is here.
+    #[command(flatten)]
+    pub reuse: Reuse,
     /// The network.
     #[command(flatten)]
     pub network: Network,

@@ -30,8 +30,8 @@ use crate::address::VersionSpec;
 
 pub use args::{
     Cat, Changes, Checkout, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
-    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Rm, Share,
-    Shell, Sort, Stat, Status, SyncArgs, Verify,
+    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Reuse, Rm,
+    Share, Shell, Sort, Stat, Status, SyncArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::clone::again;
+use super::clone::{How, again};
 use super::context::{folder_of, open_to_read, read_key};
 use crate::cli::Checkout;
 use crate::cli::escape;
@@ -26,7 +26,7 @@ pub(super) async fn run(args: Checkout, out: &Out) -> Result<(), Error> {
 
 /// Brings a clone to a version.
 async fn go(args: Checkout, out: &Out) -> Result<(), Error> {
-    let Checkout { version, folder, force, network, .. } = args;
+    let Checkout { version, folder, force, reuse, network, .. } = args;
     let folder = folder_of(&folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     if DriveKeys::load(&Dirs::open()?, &key)?.is_some() {
@@ -37,7 +37,8 @@ async fn go(args: Checkout, out: &Out) -> Result<(), Error> {
             "write the old one out elsewhere: datnode checkout {version} --into FOLDER"
         )));
     }
-    again(&folder, version, force, false, network, out).await
+    let how = How { force, live: false, reuse };
+    again(&folder, version, how, network, out).await
 }
 
 /// Writes a version into another folder.

@@ -22,15 +22,16 @@ use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
 use crate::cli::units::{Count, Size, Span, Things};
-use crate::cli::{CloneArgs, Network as NetworkArgs, Pull, Select};
+use crate::cli::{CloneArgs, Network as NetworkArgs, Pull, Reuse, Select};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
 use crate::drives::{Drives, Known};
 use crate::engine::{
-    Drive, LandingPlan, LandingState, Network, Report, Snapshot, listen_locally, start,
+    Drive, LandingPlan, LandingState, Network, Report, Snapshot, Sources, listen_locally, start,
 };
 use crate::error::{Code, Error};
 use crate::landing::{FolderOf, Others};
+use crate::neighbours::Neighbours;
 use crate::runtime::{self, Announcement};
 
 /// How long a clone that is here already waits for somebody who has a newer version.
@@ -77,16 +78,26 @@ pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
 
 /// Brings the clone in a folder up to date.
 pub(super) async fn pull(args: Pull, out: &Out) -> Result<(), Error> {
-    let Pull { folder, force, network } = args;
-    again(&folder, VersionSpec::Latest, force, false, network, out).await
+    let Pull { folder, force, reuse, network } = args;
+    let how = How { force, live: false, reuse };
+    again(&folder, VersionSpec::Latest, how, network, out).await
+}
+
+/// How a clone goes on.
+pub(super) struct How {
+    /// Whether it replaces what is in the way.
+    pub(super) force: bool,
+    /// Whether it follows the drive.
+    pub(super) live: bool,
+    /// What it copies from other drives.
+    pub(super) reuse: Reuse,
 }
 
 /// Goes on with the clone in a folder, to a version.
 pub(super) async fn again(
     folder: &Path,
     spec: VersionSpec,
-    force: bool,
-    live: bool,
+    how: How,
     network: NetworkArgs,
     out: &Out,
 ) -> Result<(), Error> {
@@ -94,7 +105,8 @@ pub(super) async fn again(
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     let request = Request { key, peers: Vec::new(), spec, scope: DrivePath::root() };
     let (address, at, name, select) = (OsString::new(), None, None, Select::default());
-    let args = CloneArgs { address, folder: Some(folder), at, name, force, live, select, network };
+    let (How { force, live, reuse }, folder) = (how, Some(folder));
+    let args = CloneArgs { address, folder, at, name, force, live, select, reuse, network };
     bring(request, args, out).await
 }
 
@@ -161,7 +173,8 @@ async fn clone(
         stages.tell("Selected", &selected(&snapshot, &plan));
     }
     scene.landing(plan.state());
-    let landed = snapshot.land(&folder, plan, |state| scene.landing(state)).await;
+    let sources = sources(&folder, args.reuse)?;
+    let landed = snapshot.land(&folder, plan, &sources, |state| scene.landing(state)).await;
     let report = landed.map_err(|error| match error.code() {
         Code::NoPeers => error.hint("what came is kept: run the same command again to go on"),
         _ => error,
@@ -172,9 +185,9 @@ async fn clone(
         out.warn(&crate::home::two_histories_read());
     }
     note_name(&request.key, &header.name, &folder, args.name.as_deref())?;
-    finish(&snapshot, &folder, &report, &selection, started, out)?;
-    let (force, scope) = (args.force, request.scope);
-    Ok(Cloned { session, folder, scope, selection, force, snapshot, report, announcement })
+    finish(&snapshot, &folder, &report, &selection, (started, sources.found()), out)?;
+    let (force, reuse, scope) = (args.force, args.reuse, request.scope);
+    Ok(Cloned { session, folder, scope, selection, force, reuse, snapshot, report, announcement })
 }
 
 /// A drive that was brought into a folder, and is served from there.
@@ -184,6 +197,7 @@ pub(super) struct Cloned {
     scope: DrivePath,
     selection: Choice,
     force: bool,
+    reuse: Reuse,
     /// The version that is there.
     pub(super) snapshot: Snapshot,
     report: Report,
@@ -195,8 +209,9 @@ impl Cloned {
     pub(super) async fn bring(&mut self, newer: &Snapshot) -> Result<Report, Error> {
         // It may have been changed since.
         self.selection = Choice::kept(&self.folder)?;
+        let sources = sources(&self.folder, self.reuse)?;
         let Self { session, folder, scope, selection, force, snapshot, report, .. } = self;
-        let land = async |plan| newer.land(folder, plan, |_| {}).await;
+        let land = async |plan| newer.land(folder, plan, &sources, |_| {}).await;
         if scope.is_root() && report.is_whole() {
             let plan = newer.plan_update(snapshot, folder, selection, reader(*force)).await?;
             let report = land(plan).await?;
@@ -359,6 +374,14 @@ fn note_name(key: &PublicKey, own: &[u8], folder: &Path, name: Option<&str>) -> 
     drives.note(key, &folder, name.as_deref())
 }
 
+/// Returns what blocks are copied from.
+fn sources(folder: &Path, reuse: Reuse) -> Result<Sources, Error> {
+    match reuse.no_reuse {
+        true => Ok(Sources::default()),
+        false => Ok(Sources::new(Neighbours::of(&Dirs::open()?, folder))),
+    }
+}
+
 fn reader(force: bool) -> FolderOf {
     FolderOf::Reader { others: if force { Others::Replace } else { Others::Refuse } }
 }
@@ -399,7 +422,7 @@ fn finish(
     folder: &Path,
     report: &Report,
     selection: &Choice,
-    started: Instant,
+    (started, reused): (Instant, u64),
     out: &Out,
 ) -> Result<(), Error> {
     let (key, version, counts) =
@@ -412,11 +435,11 @@ fn finish(
             "type": "done", "drive": { "key": crate::address::key::hex(key), "link": Link(key).to_string() },
             "change": version.number, "version": id, "files": counts.files, "bytes": counts.bytes,
             "selected": { "files": report.files, "bytes": report.bytes }, "selection": selection.to_json(),
-            "folder": escape::path(folder), "received": received, "seconds": started.elapsed().as_secs_f64(),
+            "folder": escape::path(folder), "received": received, "reused": reused, "seconds": started.elapsed().as_secs_f64(),
         }))?;
     }
     let (number, into, took) = (version.number, escape::path(folder), Span(started.elapsed()));
-    match received {
+    match received + reused {
         0 => {
             out.say(format_args!("✓ {into} is at {number} · {}     nothing was missing", &id[..6]))
         }
@@ -425,6 +448,9 @@ fn finish(
             &id[..6],
             Size(report.bytes),
         )),
+    }
+    if reused > 0 {
+        out.say(format_args!("  {} of it came from other drives here", Size(reused)));
     }
     let shown = escape::shell(folder);
     if selection.sparse && selection.include.is_empty() {

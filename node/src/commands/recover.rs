@@ -20,7 +20,7 @@ use crate::cli::output::Out;
 use crate::cli::stages::{FETCHING, Stages};
 use crate::cli::units::Count;
 use crate::dirs::Dirs;
-use crate::engine::{AnyStore, Drive, Snapshot, start};
+use crate::engine::{AnyStore, Drive, Snapshot, Sources, start};
 use crate::error::Error;
 use crate::home::{self, Home};
 use crate::import::latest;
@@ -129,7 +129,8 @@ async fn fetch(
         let snapshot = drive.latest().await?;
         let length = drive.changes.news.borrow().length;
         let plan = snapshot.plan(folder, &DrivePath::root(), &everything, FolderOf::Writer).await?;
-        let report = snapshot.land(folder, plan, |state| scene.landing(state)).await?;
+        let report =
+            snapshot.land(folder, plan, &Sources::default(), |state| scene.landing(state)).await?;
         let mut lost = drive.gather(&drive.changes).await?;
         if let Some(content) = &snapshot.content {
             lost += drive.gather(content).await?;

@@ -1,6 +1,6 @@
 //! `datnode sync`: keep a folder and its drive in step, whoever writes it.
 
-use super::clone::again;
+use super::clone::{How, again};
 use super::context::{folder_of, read_key};
 use super::share;
 use crate::address::VersionSpec;
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::keys::DriveKeys;
 
 pub(super) async fn run(args: SyncArgs, out: &Out) -> Result<(), Error> {
-    let SyncArgs { folder, filter, network } = args;
+    let SyncArgs { folder, filter, reuse, network } = args;
     let folder = folder_of(&folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     if DriveKeys::load(&Dirs::open()?, &key)?.is_none() {
@@ -19,7 +19,8 @@ pub(super) async fn run(args: SyncArgs, out: &Out) -> Result<(), Error> {
             let message = "this drive is not written here, so nothing of its folder is taken in";
             return Err(Error::usage(message).hint("datnode exclude says what is not fetched"));
         }
-        return again(&folder, VersionSpec::Latest, false, true, network, out).await;
+        let how = How { force: false, live: true, reuse };
+        return again(&folder, VersionSpec::Latest, how, network, out).await;
     }
     let share = Share {
         folder,

@@ -19,7 +19,7 @@ use crate::cli::output::Out;
 use crate::cli::units::{Count, Size, Span, Things};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
-use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Worker, start};
+use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Sources, Worker, start};
 use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, Others, landed};
@@ -294,7 +294,7 @@ async fn repair(drive: &Drive, folder: &Path, bad: &[Bad], writes: bool) -> Resu
         for path in files {
             let of = FolderOf::Reader { others: Others::Leave };
             let plan = snapshot.plan_doubting(folder, path, of).await?;
-            snapshot.land(folder, plan, |_| {}).await?;
+            snapshot.land(folder, plan, &Sources::default(), |_| {}).await?;
         }
     }
     match &snapshot.content {

@@ -1,6 +1,7 @@
 //! A drive's store on disk: the files under `.dat/store/` of a working folder, and the working files themselves.
 //!
-//! Invariant: one process has the store, by the lock; so tables may be mapped and lengths remembered.
+//! Invariant: one process has the store, by the lock; so tables may be mapped and lengths remembered. Who only glances at it has
+//! no lock: it maps nothing, writes nothing, and finds what was there when it came.
 //! Elsewhere: what the files mean (`datnode_feed::Store`), opening without leaving the folder (`beneath`), the small files beside
 //! the store (`small`).
 
@@ -84,8 +85,8 @@ pub struct DiskStorage {
     /// The folder of the store since the beginning: of what could not be written, the system tells each handle once, if it was
     /// there then.
     opened: File,
-    /// Held for as long as the storage lives.
-    _lock: Lock,
+    /// Held for as long as the storage lives; without it nothing is written, and no table mapped that others may shorten.
+    lock: Option<Lock>,
 }
 
 /// A file of the store; `file` is absent while it was never written.
@@ -94,6 +95,8 @@ struct Open {
     file: Option<File>,
     len: u64,
     map: Option<Map>,
+    /// Whether nobody else writes it.
+    is_ours: bool,
     /// What was written last and is not on its way to the disk.
     resting: Range<u64>,
 }
@@ -114,7 +117,19 @@ impl DiskStorage {
             return Err(DiskError::NotADrive(root.to_owned()));
         }
         let lock = Lock::take(&root.join(DRIVE_FOLDER).join("lock"))?;
-        Self::locked(root, store, lock)
+        Self::with_lock(root, store, Some(lock))
+    }
+
+    /// Opens the store of the working folder `root` to read from it beside its owner.
+    ///
+    /// # Errors
+    /// [`DiskError::NotADrive`] without a store.
+    pub fn glance(root: &Path) -> Result<Self, DiskError> {
+        let store = root.join(DRIVE_FOLDER).join("store");
+        if !store.is_dir() {
+            return Err(DiskError::NotADrive(root.to_owned()));
+        }
+        Self::with_lock(root, store, None)
     }
 
     /// Makes the store of the working folder `root`, which has none, with the files of another; opens it.
@@ -144,14 +159,14 @@ impl DiskStorage {
             File::open(&drive)?.sync_all()
         };
         made().map_err(|source| DiskError::io("create", &store, source))?;
-        Self::locked(root, store, lock)
+        Self::with_lock(root, store, Some(lock))
     }
 
-    fn locked(root: &Path, store: PathBuf, lock: Lock) -> Result<Self, DiskError> {
+    fn with_lock(root: &Path, store: PathBuf, lock: Option<Lock>) -> Result<Self, DiskError> {
         let folder = Beneath::open(root).map_err(|source| DiskError::io("open", root, source))?;
         let opened = File::open(&store).map_err(|source| DiskError::io("open", &store, source))?;
         let (files, working) = Default::default();
-        Ok(Self { store, folder, files, working, opened, _lock: lock })
+        Ok(Self { store, folder, files, working, opened, lock })
     }
 
     /// Runs `act` with an open file, opening it on first use; with `create` it is made if need be.
@@ -168,6 +183,9 @@ impl DiskStorage {
         };
         if create && open.file.is_none() {
             let path = self.store.join(id.to_string());
+            if !open.is_ours {
+                return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+            }
             open.file = Some(options().create(true).truncate(false).open(path)?);
             File::open(&self.store)?.sync_all()?;
         }
@@ -175,9 +193,12 @@ impl DiskStorage {
     }
 
     fn look(&self, id: FileId) -> io::Result<Open> {
-        match options().open(self.store.join(id.to_string())) {
-            Ok(file) => Ok(Open { len: file.metadata()?.len(), ..Open::of(Some(file)) }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Open::of(None)),
+        let is_ours = self.lock.is_some();
+        match options().write(is_ours).open(self.store.join(id.to_string())) {
+            Ok(file) => Ok(Open { len: file.metadata()?.len(), is_ours, ..Open::of(Some(file)) }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Open { is_ours, ..Open::of(None) })
+            }
             Err(error) => Err(error),
         }
     }
@@ -185,7 +206,7 @@ impl DiskStorage {
 
 impl Open {
     fn of(file: Option<File>) -> Self {
-        Self { file, len: 0, map: None, resting: 0..0 }
+        Self { file, len: 0, map: None, is_ours: true, resting: 0..0 }
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -223,7 +244,7 @@ impl Open {
         if end.is_none_or(|end| end > self.len) {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
-        if !matches!(id, FileId::Tree(_) | FileId::Blocks(_)) {
+        if !(self.is_ours && matches!(id, FileId::Tree(_) | FileId::Blocks(_))) {
             return self.file()?.read_exact_at(into, offset);
         }
         if self.map.as_ref().is_some_and(|map| map.read(offset, into)) {

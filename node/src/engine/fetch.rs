@@ -17,6 +17,7 @@ use datnode_proto::{Target, Want};
 use super::drive::StoreView;
 use super::hub::Selection;
 use super::pages::Pages;
+use super::reuse::Sources;
 use super::snapshot::Snapshot;
 use super::windows::{Aim, Earlier, Versions, Windows};
 use super::worker::{AnyStore, Worker};
@@ -227,7 +228,7 @@ impl Snapshot {
         }
     }
 
-    /// Does what was planned for the working folder `folder`, fetching what is not here.
+    /// Does what was planned for the working folder `folder`, copying or fetching what is not here.
     ///
     /// # Errors
     /// Those of [`Drive::latest`](super::Drive::latest), and what the disk says.
@@ -235,13 +236,14 @@ impl Snapshot {
         &self,
         folder: &Path,
         plan: LandingPlan,
+        sources: &Sources,
         mut show: impl FnMut(LandingState),
     ) -> Result<Report, Error> {
         let (files, total) = plan.size();
         let LandingPlan { landing, aim, before, all } = plan;
         let number = self.version.number;
         let refused = landing.refused().clone();
-        let several = Several { snapshot: self, aim: &aim };
+        let several = Several { snapshot: self, aim: &aim, sources };
         let replaces = landing.replaces() && all.is_none();
         let drops = before.iter().any(|landed| *landed != number);
         note_landed(folder, &with(&before, number))?;
@@ -337,6 +339,8 @@ impl Snapshot {
 struct Several<'a> {
     snapshot: &'a Snapshot,
     aim: &'a Aim,
+    /// Where blocks are copied from.
+    sources: &'a Sources,
 }
 
 impl Several<'_> {
@@ -415,6 +419,7 @@ impl Several<'_> {
         // What was read and found changed is here no longer, now or when blocks were rescued.
         let hub = &self.snapshot.drive.hub;
         hub.lost(content.id, runs.iter().flat_map(|run| have.gaps_in(run.clone())));
+        self.snapshot.reuse(content, self.sources, &runs).await?;
         Ok(Some(hub.want(content.id, Want::new(Target::Blocks(runs)))))
     }
 

@@ -236,8 +236,19 @@ impl Hub {
         self.select(state, feed, Want { deadline, ..want })
     }
 
+    /// Looks up the leaves of blocks of a feed, as far as somebody has all of them.
+    pub(super) fn look_up(&self, feed: FeedId, blocks: &[std::ops::Range<u64>]) -> Selection {
+        let mut state = self.lock();
+        let id = state.replicator.look_up(feed, blocks);
+        self.selected(state, id)
+    }
+
     fn select(&self, mut state: MutexGuard<'_, State>, feed: FeedId, want: Want) -> Selection {
         let id = state.replicator.want(feed, want);
+        self.selected(state, id)
+    }
+
+    fn selected(&self, mut state: MutexGuard<'_, State>, id: WantId) -> Selection {
         let (reply, done) = oneshot::channel();
         state.wants.insert(id, reply);
         self.settle(state);

@@ -114,7 +114,7 @@ impl Worker {
     }
 
     /// Verifies a block and puts it where it belongs.
-    fn take(
+    pub(super) fn take(
         &mut self,
         slot: FeedSlot,
         block: BlockIndex,

@@ -26,7 +26,7 @@ use datnode_drive::{
     ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Kind, Mtime, Op, Role, Step,
     Version, commit, header_block,
 };
-use datnode_feed::{BlockIndex, FeedSlot, SecretKey, Storage, Store, StoreError};
+use datnode_feed::{FeedSlot, SecretKey, Storage, Store, StoreError};
 
 use crate::disk::free;
 use crate::error::Error;
@@ -304,12 +304,11 @@ fn single(ops: &[Op]) -> Option<(DrivePath, u64)> {
 
 /// Builds the index of the chunks that the store holds.
 fn chunks<S: Storage>(store: &Store<S>, content: FeedSlot) -> Result<ChunkIndex, Error> {
-    let mut index = ChunkIndex::default();
-    for block in store.have(content).iter_ones(0..store.length(content)) {
-        let block = BlockIndex(block);
-        if let Some(leaf) = store.leaf(content, block).map_err(Error::store)? {
-            index.insert(&leaf.hash, block);
-        }
+    let (mut index, mut next) = (ChunkIndex::default(), Some(0));
+    while let Some(from) = next {
+        let held = store.held_leaves(content, from).map_err(Error::store)?;
+        index.extend(held.leaves);
+        next = held.next;
     }
     Ok(index)
 }

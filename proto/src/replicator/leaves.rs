@@ -12,6 +12,7 @@ use datnode_feed::{LeavesProof, Node, NodeIndex, levels_above, subtrees};
 
 use super::Replicator;
 use super::channel::Link;
+use super::want::Progress;
 use crate::fault::Fault;
 use crate::ids::{FeedId, PeerId, Priority, RequestId, WantId};
 use crate::job::{Event, Failure, Job};
@@ -26,6 +27,16 @@ pub(super) struct Lookup {
     rest: VecDeque<NodeIndex>,
     /// How many requests are open.
     open: usize,
+    /// Of how many subtrees it began.
+    of: usize,
+}
+
+impl Lookup {
+    /// Tells how far it is, in subtrees.
+    pub(super) fn progress(&self) -> Progress {
+        let here = self.of - self.rest.len() - self.open;
+        Progress { here: here as u64, of: self.of as u64, bytes: 0 }
+    }
 }
 
 /// A request for leaves.
@@ -51,8 +62,8 @@ impl Replicator {
         self.next_want += 1;
         let Some(feed) = self.feeds.get_mut(&id) else { return name };
         let rest = blocks.iter().flat_map(|run| parts(run.start..run.end.min(feed.length)));
-        let lookup = Lookup { id: name, rest: rest.collect(), open: 0 };
-        feed.lookups.push(lookup);
+        let rest: VecDeque<_> = rest.collect();
+        feed.lookups.push(Lookup { id: name, of: rest.len(), rest, open: 0 });
         self.end_lookups(id);
         name
     }

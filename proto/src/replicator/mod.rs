@@ -44,6 +44,7 @@ use channel::Link;
 use feed::Feed;
 use gate::{Both, Gate};
 use holder::{Holder, Standing};
+use leaves::Lookup;
 use pace::Turns;
 use peer::Peer;
 use runs::RunSet;
@@ -211,10 +212,14 @@ impl Replicator {
         }
     }
 
-    /// Tells how far a want is; nothing if it is done or was withdrawn.
+    /// Tells how far a want is, or in full subtrees how far leaves are looked up; nothing if it is done or was withdrawn.
     pub fn progress(&self, id: WantId) -> Option<Progress> {
-        let mut wants = self.feeds.values().flat_map(|feed| &feed.wants);
-        wants.find(|want| want.id == id).map(Open::progress)
+        let of_feed = |feed: &Feed| {
+            let want = feed.wants.iter().find(|want| want.id == id).map(Open::progress);
+            let lookup = || feed.lookups.iter().find(|lookup| lookup.id == id);
+            want.or_else(|| lookup().map(Lookup::progress))
+        };
+        self.feeds.values().find_map(of_feed)
     }
 
     /// Tells whether a block can be had.

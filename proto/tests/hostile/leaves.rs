@@ -70,6 +70,8 @@ fn what_is_looked_up_is_asked_of_who_holds_it_a_few_subtrees_at_a_time() {
     }
     assert_eq!(asked(&mut victim), [], "the peer has not all of 30..32, nor what follows");
     assert_eq!(done(&mut victim), []);
+    let progress = victim.replicator.progress(lookup).unwrap();
+    assert_eq!((progress.here, progress.of), (4, 6));
     victim.tell(&have(100, vec![31..100], vec![]));
     let rest = asked(&mut victim);
     assert!(rest.iter().map(|(_, top)| *top).eq(subtrees(30, 40)));

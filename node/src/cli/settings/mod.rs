@@ -36,7 +36,10 @@ pub struct Section {
 pub const SECTIONS: &[Section] = &[
     Section {
         name: "network",
-        flags: &["port", "listen", "peer", "discover", "wait", "max-up", "max-down", "offline"],
+        flags: &[
+            "port", "listen", "peer", "discover", "wait", "max-up", "max-down", "offline",
+            "no-reuse",
+        ],
         commands: &[],
     },
     Section {
