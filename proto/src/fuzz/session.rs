@@ -317,7 +317,7 @@ impl World {
             3 => bytes.clear(),
             4 => siblings = vec![NODE; 56],
             5 => siblings.iter_mut().for_each(|node| node.size = u64::MAX),
-            6..16 => return Ok((self.leaves(channel, wrong), Vec::new())),
+            16..26 => return Ok((self.leaves(channel, wrong), Vec::new())),
             _ => {}
         }
         Ok((Message::Block { channel, id, block, siblings }, bytes))
@@ -332,11 +332,11 @@ impl World {
         let (mut leaves, mut siblings) =
             proof.map(|proof| (proof.leaves, proof.siblings)).unwrap_or_default();
         match wrong {
-            6 => leaves.push(NODE),
-            7 => drop(leaves.pop()),
-            8 => leaves = vec![NODE; LEAVES_MAX],
-            9 => leaves.iter_mut().for_each(|node| node.size = u64::MAX),
-            10 => siblings = vec![NODE; 56],
+            16 => leaves.push(NODE),
+            17 => drop(leaves.pop()),
+            18 => leaves = vec![NODE; LEAVES_MAX],
+            19 => leaves.iter_mut().for_each(|node| node.size = u64::MAX),
+            20 => siblings = vec![NODE; 56],
             _ => {}
         }
         Message::Leaves { channel, id, leaves, siblings }
@@ -486,7 +486,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     }
     delivers.raw(&[20, 255, 1, 9, 2, 20, 3, 20, 1, 20]);
     // It is asked for leaves as well, and answers.
-    delivers.raw(&[5, 16]).u16(0x3ff).raw(&[1, 20, 20, 0, 15, 2, 9, 1, 20, 20, 0, 6]);
+    delivers.raw(&[5, 16]).u16(0x3ff).raw(&[1, 20, 20, 0, 25, 2, 9, 1, 20]);
     let mut asks = Writer::new();
     asks.raw(&[5, 0]).u16(0x3ff).raw(&[0, 3, 60, 2, 60, 3, 60, 2, 60]);
     greet(&mut asks);

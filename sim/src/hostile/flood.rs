@@ -1,7 +1,7 @@
 //! Messages without end, each as costly as it may be.
 
-use datnode_feed::{Hash, SignedHead, UpgradeProof};
-use datnode_proto::limits::RUNS_MAX;
+use datnode_feed::{Hash, NodeIndex, SignedHead, UpgradeProof, peaks};
+use datnode_proto::limits::{LEAVES_MAX, RUNS_MAX};
 use datnode_proto::wire::{Channel, Message, Request, Runs, Wanted};
 use datnode_proto::{Priority, RequestId};
 
@@ -39,6 +39,16 @@ pub fn requests(channel: Channel, length: u64) -> Flood {
 /// Asks for bytes, which have to be looked for in the tree.
 pub fn seeks(channel: Channel, length: u64) -> Flood {
     Box::new(move |number| ask(channel, number, length, Wanted::Bytes(number..number + 1)))
+}
+
+/// Asks for as many leaves as come at once.
+pub fn leaves(channel: Channel, length: u64) -> Flood {
+    let tops: Vec<NodeIndex> =
+        peaks(length).filter(|top| top.height() <= LEAVES_MAX.ilog2()).collect();
+    let top = move |number: u64| tops.get(number as usize % tops.len().max(1)).copied();
+    Box::new(move |number| {
+        ask(channel, number, length, Wanted::Leaves(top(number).unwrap_or(NodeIndex(0))))
+    })
 }
 
 fn ask(channel: Channel, number: u64, length: u64, wanted: Wanted) -> Message {

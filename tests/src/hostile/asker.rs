@@ -34,6 +34,8 @@ pub enum Asker {
     Requests,
     /// It asks for bytes, which have to be looked for, without end.
     Seeks,
+    /// It asks for leaves without their blocks, without end.
+    Leaves,
     /// It asks for blocks that there are not.
     Beyond,
     /// It tells of longer histories that nobody signed, without end.
@@ -70,8 +72,9 @@ impl Asker {
         Self::Garbage,
     ];
     /// Those that break no rule that one frame could show.
-    pub const TIRING: [Self; 7] = [
+    pub const TIRING: [Self; 8] = [
         Self::Seeks,
+        Self::Leaves,
         Self::Haves,
         Self::Cancels,
         Self::Deaf,
@@ -102,6 +105,7 @@ impl Asker {
             Self::Opens => send(line, burst, flood::opens(), acts).await,
             Self::Requests => send(line, burst, flood::requests(CONTENT, length), acts).await,
             Self::Seeks => send(line, burst, flood::seeks(CONTENT, length), acts).await,
+            Self::Leaves => send(line, burst, flood::leaves(CONTENT, length), acts).await,
             Self::Beyond => send(line, burst, flood::requests(CONTENT, length + 1_000), acts).await,
             Self::Haves => send(line, burst, flood::haves(CONTENT, length), acts).await,
             Self::Heads => {
