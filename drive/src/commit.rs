@@ -14,15 +14,18 @@ use crate::{
     blocks::Blocks,
     change::{Change, Counts, FILES, FeedRef, Op, Parent, Root, covers, inline_ops},
     entry::{Entry, Mtime},
-    error::{Location, ReadError, Step},
+    error::{Location, ReadError, Step, done},
     index::{
         lookup::IndexRoot,
+        node::empty_node,
         tree::{OwnedPlace, Stop, Tree},
-        update::{Batch, Edit, Pending, PendingNode, Updated, update},
+        update::{Batch, Edit, Observer, Pending, PendingNode, Updated, update},
         value::{Value, kind_and_size},
     },
     limits::{BLOCK_BYTES_MAX, FEEDS_MAX, MESSAGE_BYTES_MAX},
     path::DrivePath,
+    tag::{TAGS, TagOp},
+    tag_name::TagName,
     version::Version,
 };
 
@@ -36,6 +39,8 @@ pub struct ChangeInfo {
     /// The feeds of slots 1, 2, … as they are now. The base's feeds come first, and none is
     /// shorter than it was.
     pub feeds: Vec<FeedRef>,
+    /// Tags that are set and deleted, sorted by their names, each once.
+    pub tags: Vec<TagOp>,
 }
 
 /// What a commit made.
@@ -70,6 +75,12 @@ pub enum CommitError<R, A> {
     /// An entry with blocks that the feed table does not cover.
     #[error("the entry of {0} names blocks outside of the change's feeds")]
     OutsideFeeds(DrivePath),
+    /// The tags are not sorted by their names, or have a name twice.
+    #[error("the tags are not sorted at {0}")]
+    UnsortedTags(TagName),
+    /// A tag of a version that is later than the one the change is made on.
+    #[error("the tag {0} names a version that is not there")]
+    TagAhead(TagName),
     /// A feed table that does not continue the base's.
     #[error("the feed table does not continue the last one")]
     Feeds,
@@ -91,7 +102,7 @@ impl<R, A> From<ReadError<R>> for CommitError<R, A> {
 ///
 /// `ops` are sorted by [`DrivePath::key`], each path once. `append` puts a block at the end of the
 /// changes feed. Entries get the number of the new change. Deletes of what is not there do nothing;
-/// a batch that changes neither names nor feeds makes no change.
+/// a batch that changes neither names nor tags nor feeds makes no change.
 pub fn commit<B: Blocks, A>(
     base: &Version,
     blocks: &B,
@@ -101,30 +112,22 @@ pub fn commit<B: Blocks, A>(
 ) -> Result<Step<Committed>, CommitError<B::Error, A>> {
     check(base, ops, &info)?;
     let number = base.number + 1;
-    let node = base.files_node();
     let mut batch = Batch::default();
     let mut counts = Counts { put: 0, deleted: 0, ..base.change.counts };
-    let updated = {
-        let root = IndexRoot { node: &node, at: base.position };
-        let tree = Tree::new(blocks, root)?;
-        let edits = edits(ops, number, &mut batch);
-        let mut observe = |before: Option<&[u8]>, after: Option<&[u8]>| {
-            tally(&mut counts, before, after);
-        };
-        match update(&tree, edits, &mut batch, &mut observe) {
-            Ok(updated) => updated,
-            Err(Stop::Need(blocks)) => return Ok(Step::Need(blocks)),
-            Err(Stop::Error(error)) => return Err(error.into()),
-        }
+    let mut observe = |before: Option<&[u8]>, after: Option<&[u8]>| {
+        tally(&mut counts, before, after);
     };
-    let is_changed = counts.put + counts.deleted > 0 || info.feeds != base.change.feeds;
+    let edits = edits(ops, number, &mut batch);
+    let files = done!(edit(base, blocks, FILES, edits, &mut batch, &mut observe));
+    let mut is_tagged = false;
+    let mut observe = |before: Option<&[u8]>, after: Option<&[u8]>| is_tagged |= before != after;
+    let edits = info.tags.iter().map(tag_edit).collect();
+    let tags = done!(edit(base, blocks, TAGS, edits, &mut batch, &mut observe));
+    let is_changed =
+        counts.put + counts.deleted > 0 || is_tagged || info.feeds != base.change.feeds;
     if !is_changed {
         return Ok(Step::Done(Committed { version: base.clone(), blocks: 0 }));
     }
-    let root = match updated {
-        Updated::Unchanged => None,
-        Updated::Root(root) => Some(root),
-    };
     let change = Change {
         number,
         parents: vec![Parent { slot: 0, position: base.position.0, version: base.id }],
@@ -136,25 +139,69 @@ pub fn commit<B: Blocks, A>(
         message: info.message,
         skips: base.change.skips.of_next(base.number, base.position.0),
     };
-    write(base, batch, root, node, change, append).map(Step::Done)
+    write(base, batch, [files, tags], change, append).map(Step::Done)
+}
+
+/// An index as the change will have it.
+struct NextRoot {
+    namespace: &'static [u8],
+    /// The root as it was.
+    old: Vec<u8>,
+    new: Option<PendingNode>,
+}
+
+impl NextRoot {
+    /// Returns the root, once it is known where the blocks of the batch are; none for an index of tags without any. SPEC 8.9
+    fn encode(&self, at: impl Fn(usize) -> Location) -> Option<Root> {
+        let node = self.new.as_ref().map_or_else(|| self.old.clone(), |root| root.encode(at));
+        let is_left_out = self.namespace == TAGS && node == empty_node();
+        (!is_left_out).then(|| Root { namespace: self.namespace.to_vec(), node })
+    }
+}
+
+/// Applies edits to the index of a namespace.
+fn edit<B: Blocks, A>(
+    base: &Version,
+    blocks: &B,
+    namespace: &'static [u8],
+    edits: Vec<Edit>,
+    batch: &mut Batch,
+    observe: Observer<'_>,
+) -> Result<Step<NextRoot>, CommitError<B::Error, A>> {
+    let old = base.change.root(namespace).map_or_else(empty_node, <[u8]>::to_vec);
+    let updated = {
+        let tree = Tree::new(blocks, IndexRoot { node: &old, at: base.position })?;
+        match update(&tree, edits, batch, observe) {
+            Ok(updated) => updated,
+            Err(Stop::Need(blocks)) => return Ok(Step::Need(blocks)),
+            Err(Stop::Error(error)) => return Err(error.into()),
+        }
+    };
+    let new = match updated {
+        Updated::Unchanged => None,
+        Updated::Root(root) => Some(root),
+    };
+    Ok(Step::Done(NextRoot { namespace, old, new }))
 }
 
 /// Appends the blocks of a batch and its change.
 fn write<R, A>(
     base: &Version,
     batch: Batch,
-    root: Option<PendingNode>,
-    old_root: Vec<u8>,
+    roots: [NextRoot; 2],
     mut change: Change,
     append: &mut dyn FnMut(&[u8]) -> Result<BlockIndex, A>,
 ) -> Result<Committed, CommitError<R, A>> {
-    change.roots =
-        base.change.roots.iter().filter(|root| root.namespace != FILES).cloned().collect();
-    // The root only gains a few bytes when its children's positions are known: check before the
-    // first block is appended.
+    let is_other = |root: &&Root| root.namespace != FILES && root.namespace != TAGS;
+    let others: Vec<Root> = base.change.roots.iter().filter(is_other).cloned().collect();
+    let mut roots_at = |at: &dyn Fn(usize) -> Location| {
+        let roots = roots.iter().filter_map(|root| root.encode(at));
+        change.roots = roots.chain(others.iter().cloned()).collect();
+        change.encode()
+    };
+    // The change is longest where the blocks it points to are farthest: check before the first one is appended.
     let far = |_| Location::changes(BlockIndex((1 << 56) - 1));
-    let root_len = root.as_ref().map_or(old_root.len(), |root| root.encode(far).len());
-    if change.encode().len() + root_len + 64 > BLOCK_BYTES_MAX {
+    if roots_at(&far).len() > BLOCK_BYTES_MAX {
         return Err(CommitError::ChangeTooLong);
     }
     let mut written: Vec<Option<BlockIndex>> = Vec::with_capacity(batch.blocks.len());
@@ -171,9 +218,7 @@ fn write<R, A>(
         written.push(Some(bytes.map_err(CommitError::Append)?));
         count += 1;
     }
-    let node = root.map_or(old_root, |root| root.encode(|number| place(&written, number)));
-    change.roots.insert(0, Root { namespace: FILES.to_vec(), node });
-    let block = change.encode();
+    let block = roots_at(&|number| place(&written, number));
     let position = append(&block).map_err(CommitError::Append)?;
     let id = Hash::of(&block);
     let version = Version { number: change.number, id, position, change };
@@ -211,6 +256,24 @@ fn check<R, A>(base: &Version, ops: &[Op], info: &ChangeInfo) -> Result<(), Comm
             }
         }
     }
+    check_tags(base, &info.tags)
+}
+
+fn check_tags<R, A>(base: &Version, ops: &[TagOp]) -> Result<(), CommitError<R, A>> {
+    for pair in ops.windows(2) {
+        if let [before, op] = pair
+            && before.name() >= op.name()
+        {
+            return Err(CommitError::UnsortedTags(op.name().clone()));
+        }
+    }
+    for op in ops {
+        if let TagOp::Set(name, tag) = op
+            && tag.position > base.position
+        {
+            return Err(CommitError::TagAhead(name.clone()));
+        }
+    }
     Ok(())
 }
 
@@ -245,6 +308,15 @@ fn edits(ops: &[Op], number: u64, batch: &mut Batch) -> Vec<Edit> {
         Edit { key: op.path().key().into_bytes(), value }
     };
     ops.iter().map(edit).collect()
+}
+
+/// Encodes a step about tags for the leaves.
+fn tag_edit(op: &TagOp) -> Edit {
+    let value = match op {
+        TagOp::Delete(_) => None,
+        TagOp::Set(_, tag) => Some((tag.identity(), OwnedPlace::Inline(tag.location()))),
+    };
+    Edit { key: op.name().as_str().as_bytes().to_vec(), value }
 }
 
 /// Returns the batch as the change tells it, entries with its number.

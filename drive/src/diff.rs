@@ -114,7 +114,7 @@ pub fn diff<A: Blocks<Error = E>, B: Blocks<Error = E>, E>(
 fn difference<E>(
     old: &Version,
     new: &Version,
-    (key, [was, is]): Pair,
+    (key, [was, is]): Pair<Entry>,
 ) -> Result<Difference, DiffError<E>> {
     // The key is of the one that has an entry there.
     let path = match was {

@@ -6,7 +6,7 @@ use core::fmt;
 use datnode_feed::{BlockIndex, codec::DecodeError};
 use thiserror::Error;
 
-use crate::path::PathError;
+use crate::{path::PathError, tag_name::TagNameError};
 
 /// Where a block is: a feed of the change's table, and the block in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,18 @@ impl<T> Step<T> {
     }
 }
 
+/// What a step gives to a function that returns a [`Reading`]: the blocks that are missing, or the value.
+macro_rules! done {
+    ($step:expr) => {
+        match $step? {
+            $crate::Step::Done(value) => value,
+            $crate::Step::Need(blocks) => return Ok($crate::Step::Need(blocks)),
+        }
+    };
+}
+
+pub(crate) use done;
+
 /// What is wrong with a drive's own blocks. The writer made them so, or means harm.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -89,6 +101,9 @@ pub enum Damage {
     /// A key that is no path's key.
     #[error("a key of the index is no path: {0}")]
     BadKey(#[from] PathError),
+    /// A key of the tags' index that is no name of a tag.
+    #[error("a key of the index of tags is no name: {0}")]
+    BadTag(#[from] TagNameError),
     /// An entry with blocks of no content feed of the change's table, or behind its end.
     #[error("an entry names blocks outside of the change's feeds")]
     OutsideFeeds,

@@ -87,6 +87,8 @@ mod index;
 pub mod limits;
 mod path;
 mod safe_path;
+mod tag;
+mod tag_name;
 mod version;
 
 pub use self::{
@@ -104,5 +106,7 @@ pub use self::{
     history::Skips,
     path::{DrivePath, Key, PathError},
     safe_path::{PathRefusal, STORE_DIRECTORY, SafePath, TEMPORARY_PREFIX},
+    tag::{TAGS, Tag, TagDifference, TagOp, TagPage},
+    tag_name::{TagName, TagNameError},
     version::Version,
 };

@@ -60,6 +60,9 @@ pub const NAMESPACES_MAX: usize = 8;
 /// Longest name of a namespace or of a drive.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Longest name of a tag: what people type, and what fits a line.
+pub const TAG_NAME_BYTES_MAX: usize = 128;
+
 /// Longest message of a change.
 pub const MESSAGE_BYTES_MAX: usize = 4_096;
 

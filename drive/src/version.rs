@@ -8,7 +8,7 @@ use crate::{
     blocks::{Blocks, fetch, kind},
     change::{Change, FILES, covers},
     entry::Entry,
-    error::{Damage, Location, ReadError, Reading, Step},
+    error::{Damage, Location, ReadError, Reading, Step, done},
     index::{
         lookup::{IndexRoot, lookup},
         node::empty_node,
@@ -32,16 +32,6 @@ pub struct Version {
     pub position: BlockIndex,
     /// What the change says.
     pub change: Change,
-}
-
-/// What a step gives to the functions of this file: the blocks that are missing, or the value.
-macro_rules! done {
-    ($step:expr) => {
-        match $step? {
-            Step::Done(value) => value,
-            Step::Need(blocks) => return Ok(Step::Need(blocks)),
-        }
-    };
 }
 
 impl Version {
@@ -181,7 +171,7 @@ impl Version {
     ) -> Reading<Option<Entry>, B::Error> {
         match self.files() {
             Some(root) if !path.is_root() => {
-                let entry = done!(lookup(blocks, root, path.key().as_bytes()));
+                let entry: Option<Entry> = done!(lookup(blocks, root, path.key().as_bytes()));
                 entry.map(|entry| self.check(entry)).transpose().map(Step::Done)
             }
             _ => Ok(Step::Done(None)),
@@ -254,8 +244,8 @@ impl Version {
         named.collect::<Result<_, _>>().map(Step::Done)
     }
 
-    /// Returns every block of the changes feed that this version's index needs, the change itself
-    /// included, in ascending order.
+    /// Returns every block of the changes feed that this version's indexes of names and tags need, the
+    /// change itself included, in ascending order.
     ///
     /// While upper blocks are missing it needs all that are known to be missing, so that a clone
     /// asks for the index a level at a time. Each call walks the index anew: ask again when all of
@@ -264,7 +254,7 @@ impl Version {
         self.needed_from(blocks, 0)
     }
 
-    /// Does the same of what an earlier version of the drive does not need: its index is not walked where that is the same.
+    /// Does the same of what an earlier version of the drive does not need: an index is not walked where it is the same.
     pub fn needed_beyond<B: Blocks>(
         &self,
         blocks: &B,
@@ -274,10 +264,17 @@ impl Version {
     }
 
     fn needed_from<B: Blocks>(&self, blocks: &B, from: u64) -> Reading<Vec<Location>, B::Error> {
-        let mut all = match self.files() {
-            Some(root) => done!(reachable(blocks, root, from)),
-            None => Vec::new(),
-        };
+        let mut all = Vec::new();
+        let mut need = Vec::new();
+        for root in [self.files(), self.tags_root()].into_iter().flatten() {
+            match reachable(blocks, root, from)? {
+                Step::Done(mut found) => all.append(&mut found),
+                Step::Need(mut missing) => need.append(&mut missing),
+            }
+        }
+        if !need.is_empty() {
+            return Ok(Step::Need(need));
+        }
         all.push(Location::changes(self.position));
         all.sort_unstable();
         all.dedup();

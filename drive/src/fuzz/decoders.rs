@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use datnode_feed::BlockIndex;
 use datnode_feed::codec::Reader;
 
 use super::sample::file;
@@ -10,9 +11,14 @@ use crate::entry::Entry;
 use crate::header::{Header, header_block};
 use crate::index::node::{Item, NodeView, NodeWriter, Place};
 use crate::index::value::{kind_and_size, read_spill};
-use crate::limits::{ENTRY_BYTES_MAX, NODE_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
+use crate::limits::{
+    ENTRY_BYTES_MAX, FEED_LENGTH_MAX, INLINE_IDENTITY_BYTES_MAX, NODE_BYTES_MAX, PATH_BYTES_MAX,
+    PATH_DEPTH_MAX, TAG_NAME_BYTES_MAX,
+};
 use crate::path::{DrivePath, Key};
 use crate::safe_path::SafePath;
+use crate::tag::Tag;
+use crate::tag_name::TagName;
 
 /// Block 0 of a changes feed.
 pub fn drive_header(input: &[u8]) -> bool {
@@ -88,6 +94,26 @@ pub fn spill(input: &[u8]) -> bool {
     let Ok(entry) = Entry::decode(identity, reader.rest()) else { return false };
     let value = crate::index::value::Value::of(&entry, entry.change);
     assert!(read_spill(input, &value.identity).is_ok_and(|found| found == entry));
+    true
+}
+
+/// A tag: `identity bytes | location`, in a leaf far behind its version.
+pub fn tag(input: &[u8]) -> bool {
+    let mut reader = Reader::new(input);
+    let Ok(identity) = reader.bytes(INLINE_IDENTITY_BYTES_MAX) else { return false };
+    let (own, location) = (BlockIndex(FEED_LENGTH_MAX), reader.rest());
+    let Ok(tag) = Tag::decode(own, identity, location) else { return false };
+    assert_eq!((tag.identity(), tag.location()), (identity.to_vec(), location.to_vec()));
+    assert!(Tag::decode(tag.position, identity, location).is_err(), "it names an earlier block");
+    true
+}
+
+/// The name of a tag.
+pub fn tag_name(input: &[u8]) -> bool {
+    let Ok(name) = TagName::from_bytes(input) else { return false };
+    assert!(name.as_str().as_bytes() == input && input.len() <= TAG_NAME_BYTES_MAX);
+    assert!(!input.iter().any(|byte| b"/+@ \n\0".contains(byte)), "an address can hold it");
+    assert!(name.as_str().parse::<u64>().is_err(), "it is no number");
     true
 }
 

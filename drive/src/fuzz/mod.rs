@@ -8,7 +8,7 @@ mod sample;
 
 use datnode_feed::fuzz::Target;
 
-pub use decoders::{change, drive_header, entry, index_node, path, spill};
+pub use decoders::{change, drive_header, entry, index_node, path, spill, tag, tag_name};
 pub use reader::drive;
 
 /// The entry points of this crate.
@@ -20,4 +20,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index_node", run: index_node, seeds: sample::nodes },
     Target { name: "path", run: path, seeds: sample::paths },
     Target { name: "spill", run: spill, seeds: sample::spills },
+    Target { name: "tag", run: tag, seeds: sample::tags },
+    Target { name: "tag_name", run: tag_name, seeds: sample::tag_names },
 ];

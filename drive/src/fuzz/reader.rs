@@ -15,6 +15,7 @@ use crate::error::{Location, Step};
 use crate::header::Header;
 use crate::limits::{DIFF_NODES_MAX, NEED_BLOCKS_MAX};
 use crate::path::{DrivePath, Key};
+use crate::tag_name::TagName;
 use crate::version::Version;
 
 /// Blocks that are counted, so that no answer costs without bound.
@@ -45,6 +46,7 @@ pub fn drive(input: &[u8]) -> bool {
     let Ok(Step::Done(version)) = Version::open(&feed, BlockIndex(last)) else { return false };
     let names = walk(&feed, &version);
     compare(&feed, &version);
+    tags(&feed, &version);
     let is_whole = look(&feed, &version, &names);
     is_whole && !names.is_empty()
 }
@@ -94,6 +96,33 @@ fn compare(feed: &Counted, version: &Version) {
             }
         }
     }
+}
+
+/// Lists the tags in pages, opens what they name, and compares them with those of an earlier version.
+fn tags(feed: &Counted, version: &Version) {
+    const PAGE: usize = 3;
+    let mut after: Option<TagName> = None;
+    loop {
+        feed.reads.set(0);
+        let page = version.tags(feed, after.as_ref(), PAGE);
+        assert!(feed.reads.get() <= 33 * (PAGE + 2) + NEED_BLOCKS_MAX, "a page is bounded");
+        let Ok(Step::Done(page)) = page else { break };
+        if page.is_empty() {
+            break;
+        }
+        for (name, tag) in page {
+            assert!(after.as_ref().is_none_or(|after| *after < name), "a list ascends");
+            assert!(tag.position < version.position, "a tag names an earlier version");
+            if let Ok(Step::Done(tagged)) = version.tagged(feed, &tag) {
+                assert!((tagged.id, tagged.number) == (tag.version, tag.number));
+            }
+            after = Some(name);
+        }
+    }
+    let Ok(Step::Done(Some(earlier))) = version.find(feed, version.number / 2) else { return };
+    let Ok(Step::Done(page)) = earlier.tags_changed(version, feed, None, PAGE) else { return };
+    let names = page.differences.iter().map(|difference| &difference.name);
+    assert!(names.is_sorted_by(|one, next| one < next), "a comparison ascends");
 }
 
 /// Reads everything else; tells whether all of it was sound.

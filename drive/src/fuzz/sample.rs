@@ -17,6 +17,8 @@ use crate::entry::{Entry, Extent, Kind, Mtime};
 use crate::error::{Location, Step};
 use crate::header::{Header, header_block};
 use crate::path::DrivePath;
+use crate::tag::{Tag, TagOp};
+use crate::tag_name::TagName;
 use crate::version::Version;
 
 /// A changes feed in memory.
@@ -71,18 +73,22 @@ fn make() -> Vec<Vec<u8>> {
         1 => Entry::symlink(vec![b't'; if number == 5 { 200 } else { 3 }], Mtime::default()),
         _ => file(),
     };
+    let mut tags = Vec::new();
     for batch in [0..80, 80..82, 4..7] {
         let base = Version::open(&feed, BlockIndex(feed.0.borrow().len() as u64 - 1));
         let Ok(Step::Done(base)) = base else { unreachable!("all blocks are here") };
         let ops: Vec<_> = batch.map(|number| Op::Put(path(number), entry(number))).collect();
-        let info = ChangeInfo { feeds: vec![content.clone()], ..ChangeInfo::default() };
+        let feeds = vec![content.clone()];
+        let info = ChangeInfo { feeds, tags: tags.clone(), ..ChangeInfo::default() };
         let mut append = |block: &[u8]| {
             let mut blocks = feed.0.borrow_mut();
             blocks.push(block.to_vec());
             Ok::<_, Infallible>(BlockIndex(blocks.len() as u64 - 1))
         };
         let made = commit(&base, &feed, &ops, info, &mut append);
-        assert!(matches!(made, Ok(Step::Done(_))), "the batch is right");
+        let Ok(Step::Done(made)) = made else { unreachable!("the batch is right") };
+        let name = TagName::from_bytes(b"v1").expect("it is a name");
+        tags = vec![TagOp::Set(name, Tag::of(&made.version))];
     }
     feed.0.into_inner()
 }
@@ -108,9 +114,9 @@ pub(super) fn headers() -> Vec<Vec<u8>> {
 pub(super) fn nodes() -> Vec<Vec<u8>> {
     let roots = changes().into_iter().filter_map(|block| {
         let change = crate::change::Change::decode(&block).ok()?;
-        change.root(crate::change::FILES).map(<[u8]>::to_vec)
+        Some(change.roots.into_iter().map(|root| root.node))
     });
-    of_kind(kind::NODE).into_iter().chain(roots).collect()
+    of_kind(kind::NODE).into_iter().chain(roots.flatten()).collect()
 }
 
 pub(super) fn spills() -> Vec<Vec<u8>> {
@@ -133,6 +139,18 @@ pub(super) fn entries() -> Vec<Vec<u8>> {
 
 pub(super) fn paths() -> Vec<Vec<u8>> {
     ["file", "dir/file", "C:\\x", "dat", ".datpart", "...", "a/.data"].map(Vec::from).to_vec()
+}
+
+pub(super) fn tags() -> Vec<Vec<u8>> {
+    let time = Mtime { seconds: -3, nanos: 4 };
+    let tag = Tag { version: Hash([7; 32]), number: 5, position: BlockIndex(1_000), time };
+    let mut writer = Writer::new();
+    writer.bytes(&tag.identity()).raw(&tag.location());
+    vec![writer.into_vec()]
+}
+
+pub(super) fn tag_names() -> Vec<Vec<u8>> {
+    ["v1", "2026-11", "änderung", "release_3.0-rc.1"].map(Vec::from).to_vec()
 }
 
 pub(super) fn drives() -> Vec<Vec<u8>> {

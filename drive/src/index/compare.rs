@@ -15,22 +15,21 @@ use datnode_feed::{BlockIndex, Hash};
 use super::{
     lookup::{ChildRef, IndexRoot},
     node::{Item, NodeView, Place},
-    value::resolve,
+    value::Indexed,
 };
 use crate::{
     blocks::Blocks,
-    entry::Entry,
     error::{Damage, Location, ReadError, Step},
     limits::{DIFF_NODES_MAX, NEED_BLOCKS_MAX},
 };
 
 /// A key with what each index holds under it.
-pub(crate) type Pair = (Vec<u8>, [Option<Entry>; 2]);
+pub(crate) type Pair<T> = (Vec<u8>, [Option<T>; 2]);
 
 /// What a page of differences comes to.
-pub(crate) struct Compared {
+pub(crate) struct Compared<T> {
     /// In the order of their keys.
-    pub(crate) found: Vec<Pair>,
+    pub(crate) found: Vec<Pair<T>>,
     /// The key behind which the next page begins; none if this is the last one.
     pub(crate) next: Option<Vec<u8>>,
     /// What is missing of each index; nothing was found out then.
@@ -151,8 +150,8 @@ impl<'s, B: Blocks> Rest<'s, B> {
         }
     }
 
-    /// Takes the entry that is next; none if its own block is missing.
-    fn entry(&mut self) -> Result<Option<Entry>, ReadError<B::Error>> {
+    /// Takes the value that is next; none if its own block is missing.
+    fn value<T: Indexed>(&mut self) -> Result<Option<T>, ReadError<B::Error>> {
         let Some(part) = self.parts.pop() else {
             return Ok(None);
         };
@@ -160,8 +159,8 @@ impl<'s, B: Blocks> Rest<'s, B> {
             Held::Here(bytes) => Place::Inline(bytes),
             Held::At(at) => Place::At(*at),
         };
-        match resolve(self.blocks, part.own, Item { identity: &part.identity, place })? {
-            Step::Done(entry) => Ok(Some(entry)),
+        match T::resolve(self.blocks, part.own, Item { identity: &part.identity, place })? {
+            Step::Done(value) => Ok(Some(value)),
             Step::Need(mut missing) => {
                 self.need.append(&mut missing);
                 Ok(None)
@@ -203,12 +202,12 @@ fn parts(block: &[u8], own: BlockIndex, upper: Option<&[u8]>) -> Result<Vec<Part
 }
 
 /// Two indexes side by side.
-struct Comparison<'s, A, B> {
+struct Comparison<'s, A, B, T> {
     old: Rest<'s, A>,
     new: Rest<'s, B>,
     after: &'s [u8],
     limit: usize,
-    found: Vec<Pair>,
+    found: Vec<Pair<T>>,
     /// Everything up to this key is done.
     passed: Vec<u8>,
     /// Nodes opened.
@@ -216,12 +215,12 @@ struct Comparison<'s, A, B> {
 }
 
 /// Returns the next page of differences: at most `limit` behind `after`.
-pub(crate) fn compare<A: Blocks<Error = E>, B: Blocks<Error = E>, E>(
+pub(crate) fn compare<A: Blocks<Error = E>, B: Blocks<Error = E>, T: Indexed, E>(
     (old, old_root): (&A, IndexRoot<'_>),
     (new, new_root): (&B, IndexRoot<'_>),
     after: &[u8],
     limit: usize,
-) -> Result<Compared, Wrong<E>> {
+) -> Result<Compared<T>, Wrong<E>> {
     let mut comparison = Comparison {
         old: Rest::new(old, old_root).map_err(|error| (0, error))?,
         new: Rest::new(new, new_root).map_err(|error| (1, error))?,
@@ -261,7 +260,7 @@ impl Move {
     }
 }
 
-impl<A: Blocks<Error = E>, B: Blocks<Error = E>, E> Comparison<'_, A, B> {
+impl<A: Blocks<Error = E>, B: Blocks<Error = E>, T: Indexed, E> Comparison<'_, A, B, T> {
     /// Goes on until the page is full; returns whether both indexes are at their end.
     fn run(&mut self) -> Result<bool, Wrong<E>> {
         while !self.is_full() {
@@ -320,8 +319,8 @@ impl<A: Blocks<Error = E>, B: Blocks<Error = E>, E> Comparison<'_, A, B> {
     fn take(&mut self, [old, new]: [bool; 2]) -> Result<(), Wrong<E>> {
         let first = if old { self.old.parts.last() } else { self.new.parts.last() };
         let key = first.map(|part| part.key.clone()).unwrap_or_default();
-        let old = if old { self.old.entry().map_err(|error| (0, error))? } else { None };
-        let new = if new { self.new.entry().map_err(|error| (1, error))? } else { None };
+        let old = if old { self.old.value().map_err(|error| (0, error))? } else { None };
+        let new = if new { self.new.value().map_err(|error| (1, error))? } else { None };
         if self.old.need.is_empty() && self.new.need.is_empty() {
             self.passed.clone_from(&key);
             self.found.push((key, [old, new]));

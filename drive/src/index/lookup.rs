@@ -6,11 +6,10 @@ use datnode_feed::{BlockIndex, Hash};
 
 use super::{
     node::{NodeView, Place, check_pointer},
-    value::resolve,
+    value::Indexed,
 };
 use crate::{
     blocks::{Blocks, fetch, kind},
-    entry::Entry,
     error::{Damage, Location, ReadError, Reading, Step},
 };
 
@@ -63,12 +62,12 @@ impl ChildRef<'_> {
     }
 }
 
-/// Returns the entry under a key.
-pub(crate) fn lookup<B: Blocks>(
+/// Returns the value under a key.
+pub(crate) fn lookup<T: Indexed, B: Blocks>(
     blocks: &B,
     root: IndexRoot<'_>,
     key: &[u8],
-) -> Reading<Option<Entry>, B::Error> {
+) -> Reading<Option<T>, B::Error> {
     let mut block = Cow::Borrowed(root.node);
     let mut own = root.at;
     loop {
@@ -81,7 +80,7 @@ pub(crate) fn lookup<B: Blocks>(
             if !floor.is_equal {
                 return Ok(Step::Done(None));
             }
-            return Ok(resolve(blocks, own, floor.item)?.map(Some));
+            return Ok(T::resolve(blocks, own, floor.item)?.map(Some));
         }
         let Place::At(at) = floor.item.place else {
             return Err(damaged(Damage::WrongLevel));

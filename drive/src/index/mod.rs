@@ -1,4 +1,4 @@
-//! The index of a namespace: an ordered search tree whose shape depends on its keys alone.
+//! The index of a namespace (file names, tags): an ordered search tree whose shape depends on its keys alone.
 //!
 //! `node` encodes, `boundary` says where nodes end, `lookup` finds one key, `scan` lists ranges,
 //! `compare` tells what differs between two, `update` applies a batch of edits while it reads and writes only what the batch touches.

@@ -10,11 +10,10 @@ use datnode_feed::{BlockIndex, Hash};
 use super::{
     lookup::{ChildRef, IndexRoot},
     node::{Item, NodeView, Place, check_pointer},
-    value::resolve,
+    value::Indexed,
 };
 use crate::{
     blocks::Blocks,
-    entry::Entry,
     error::{Damage, Location, ReadError, Reading, Step},
     limits::NEED_BLOCKS_MAX,
 };
@@ -40,27 +39,27 @@ struct Child {
     at: Location,
 }
 
-struct Scan<'s, B> {
+struct Scan<'s, B, T> {
     blocks: &'s B,
     page: Page<'s>,
-    found: Vec<(Vec<u8>, Entry)>,
+    found: Vec<(Vec<u8>, T)>,
     need: Vec<Location>,
-    /// Entries that the missing blocks are taken to hold.
+    /// Values that the missing blocks are taken to hold.
     expected: usize,
 }
 
-/// Returns the next page of entries, in the order of their keys.
-pub(crate) fn scan<B: Blocks>(
+/// Returns the next page of values, in the order of their keys.
+pub(crate) fn scan<T: Indexed, B: Blocks>(
     blocks: &B,
     root: IndexRoot<'_>,
     page: Page<'_>,
-) -> Reading<Vec<(Vec<u8>, Entry)>, B::Error> {
+) -> Reading<Vec<(Vec<u8>, T)>, B::Error> {
     let mut scan = Scan { blocks, page, found: Vec::new(), need: Vec::new(), expected: 0 };
     scan.node(root.node, root.at, None)?;
     if scan.need.is_empty() { Ok(Step::Done(scan.found)) } else { Ok(Step::Need(scan.need)) }
 }
 
-impl<B: Blocks> Scan<'_, B> {
+impl<B: Blocks, T: Indexed> Scan<'_, B, T> {
     fn is_full(&self) -> bool {
         self.found.len() + self.expected >= self.page.limit || self.need.len() >= NEED_BLOCKS_MAX
     }
@@ -147,8 +146,8 @@ impl<B: Blocks> Scan<'_, B> {
             self.expected += 1;
             return Ok(());
         }
-        match resolve(self.blocks, own, item)? {
-            Step::Done(entry) => self.found.push((key.to_vec(), entry)),
+        match T::resolve(self.blocks, own, item)? {
+            Step::Done(value) => self.found.push((key.to_vec(), value)),
             Step::Need(mut missing) => {
                 self.need.append(&mut missing);
                 self.expected += 1;

@@ -26,6 +26,12 @@ use crate::{
 
 const SPILLED: u8 = 0x80;
 
+/// What an index holds under its keys.
+pub(crate) trait Indexed: Sized {
+    /// Returns the value of an item that the leaf at `own` holds.
+    fn resolve<B: Blocks>(blocks: &B, own: BlockIndex, item: Item<'_>) -> Reading<Self, B::Error>;
+}
+
 /// An entry as it goes into a leaf.
 pub(crate) struct Value {
     pub(crate) identity: Vec<u8>,
@@ -66,25 +72,22 @@ pub(crate) fn kind_and_size(inline: &[u8]) -> Result<(Kind, u64), DecodeError> {
     Ok((kind, position(&mut input)?))
 }
 
-/// Returns the entry of an item that the leaf at `own` holds.
-pub(crate) fn resolve<B: Blocks>(
-    blocks: &B,
-    own: BlockIndex,
-    item: Item<'_>,
-) -> Reading<Entry, B::Error> {
-    let holder = Location::changes(own);
-    match item.place {
-        Place::Inline(location) => Entry::decode(item.identity, location)
-            .map(Step::Done)
-            .map_err(|error| ReadError::damaged(holder, error)),
-        Place::At(at) => {
-            check_pointer(own, at).map_err(|damage| ReadError::damaged(holder, damage))?;
-            let Some(block) = fetch(blocks, at, kind::SPILL)? else {
-                return Ok(Step::Need(vec![at]));
-            };
-            read_spill(&block, item.identity)
+impl Indexed for Entry {
+    fn resolve<B: Blocks>(blocks: &B, own: BlockIndex, item: Item<'_>) -> Reading<Self, B::Error> {
+        let holder = Location::changes(own);
+        match item.place {
+            Place::Inline(location) => Self::decode(item.identity, location)
                 .map(Step::Done)
-                .map_err(|damage| ReadError::damaged(at, damage))
+                .map_err(|error| ReadError::damaged(holder, error)),
+            Place::At(at) => {
+                check_pointer(own, at).map_err(|damage| ReadError::damaged(holder, damage))?;
+                let Some(block) = fetch(blocks, at, kind::SPILL)? else {
+                    return Ok(Step::Need(vec![at]));
+                };
+                read_spill(&block, item.identity)
+                    .map(Step::Done)
+                    .map_err(|damage| ReadError::damaged(at, damage))
+            }
         }
     }
 }

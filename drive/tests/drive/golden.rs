@@ -3,7 +3,7 @@
 use crate::common::{Feed, done, folder, link, path};
 use datnode_drive::{
     ChangeInfo, Chunker, ChunkerParams, Entry, Extent, FORMAT, FeedRef, Header, Kind, Mtime, Op,
-    ReadError, Role, Version, header_block,
+    ReadError, Role, TAGS, Tag, TagName, TagOp, Version, header_block,
 };
 use datnode_feed::{BlockIndex, Hash, PublicKey};
 
@@ -43,6 +43,7 @@ const HEADER: &str = "816461746e6f646501000180800280800600046e616d65";
 const SPILL: &str = "846b0164ff030000647878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787801";
 const CHANGE: &str = "8201010000e443cc2bfd284c612393106110cbab94f15a700b6f6144a8a9fc48934339878801d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a000005b0bd100303030303030303030303030303030303030303030303030303030303030303010566696c6573a201836f0003000400646972060200ed03000000086469720066696c652c00f0a204a40380c49fd50c05010101010101010101010101010101010101010101010101010101010101010104046c696e6b228164279c1e82ae9fd7016c137a084fdab05446183a05bd91207e084aa73efb9b40a301012b01020202020202020202020202020202020202020202020202020202020202020201010302c09a0cf0a20400000101030364697201060200ed0300000101086469722f66696c65012c00f0a204a40380c49fd50c0501010101010101010101010101010101010101010101010101010101010101012b01020202020202020202020202020202020202020202020202020202020202020201010302c09a0cf0a204086469722f6c696e6b016b0164ff03000064787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878780101010101f0a204030082c49fd50c0605666972737400";
 const VERSION: &str = "a8fcfaee92a4a3fa72a861ff6e4ed62b86cfe4db0058007f432c7b67f7949cf3";
+const TAG_NODE: &str = "834f00020005626567696e20e443cc2bfd284c612393106110cbab94f15a700b6f6144a8a9fc4893433987880002763120cc7680323c36bf0e768a4d175c6c79b27f35339533e2a83afc037cd924cbf19f0500000000000900010182c49fd50c06";
 const NODE_BLOCKS: usize = 2;
 const NODES: &str = "0134fa4661d3daabe1c10af6eb79b074ceb3991864d54e9c6e2b3f837898d6a2";
 
@@ -70,6 +71,7 @@ fn a_change_its_spilled_value_and_its_version_id_are_pinned() {
         time: Mtime { seconds: 1_700_000_001, nanos: 6 },
         message: "first".into(),
         feeds: vec![content],
+        ..ChangeInfo::default()
     };
     let ops = [
         Op::Put(path("dir"), folder()),
@@ -94,6 +96,23 @@ fn the_shape_of_an_index_is_pinned() {
     assert_eq!(nodes.len(), NODE_BLOCKS);
     let all: Vec<u8> = nodes.into_iter().flatten().copied().collect();
     assert_eq!(hex(&Hash::of(&all).0), NODES);
+}
+
+#[test]
+fn the_index_of_tags_is_pinned() {
+    let feed = Feed::new();
+    feed.blocks.borrow_mut()[0] = header_block(&Header::new("name"));
+    let time = Mtime { seconds: 1_700_000_001, nanos: 6 };
+    let info = ChangeInfo { time, ..ChangeInfo::default() };
+    let first = feed.commit_with(&feed.empty(), &[Op::Put(path("dir"), folder())], info).version;
+    let name = |text: &str| TagName::from_bytes(text.as_bytes()).unwrap();
+    let tags = vec![
+        TagOp::Set(name("begin"), Tag::of(&feed.empty())),
+        TagOp::Set(name("v1"), Tag::of(&first)),
+    ];
+    let info = ChangeInfo { tags, ..ChangeInfo::default() };
+    let second = feed.commit_with(&first, &[], info).version;
+    assert_eq!(second.change.root(TAGS).map(hex).as_deref(), Some(TAG_NODE));
 }
 
 #[test]

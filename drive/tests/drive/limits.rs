@@ -2,7 +2,7 @@
 
 use datnode_drive::{
     Damage, DrivePath, Entry, Extent, Kind, Mtime, Op, PathError, PathRefusal, ReadError, SafePath,
-    Step, Version, limits::*,
+    Step, TagName, TagNameError, Version, limits::*,
 };
 use datnode_feed::{BlockIndex, Hash, SecretKey, codec::Writer};
 
@@ -176,6 +176,13 @@ fn changes_hold_as_much_as_they_may() {
     }
     let node = |len: usize| change(Many { namespaces: 1, ..FEW }, &vec![0; len]);
     assert!(opens(&node(NODE_BYTES_MAX)) && !opens(&node(NODE_BYTES_MAX + 1)));
+}
+
+#[test]
+fn names_of_tags_are_as_long_as_they_may_be() {
+    let name = |len: usize| TagName::from_bytes(&vec![b't'; len]);
+    assert_eq!(name(TAG_NAME_BYTES_MAX).map(|name| name.as_str().len()), Ok(TAG_NAME_BYTES_MAX));
+    assert_eq!(name(TAG_NAME_BYTES_MAX + 1), Err(TagNameError::Length));
 }
 
 #[test]

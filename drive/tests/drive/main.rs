@@ -8,3 +8,4 @@ mod hostile;
 mod limits;
 mod model;
 mod scale;
+mod tags;

@@ -346,7 +346,12 @@ pub fn finish<S: Storage>(
         byte_length: head.byte_length,
         root: head.root,
     };
-    let info = ChangeInfo { time: now(), message: message.to_owned(), feeds: vec![feed] };
+    let info = ChangeInfo {
+        time: now(),
+        message: message.to_owned(),
+        feeds: vec![feed],
+        tags: Vec::new(),
+    };
     let view = View::new(store, writer.changes.0, Some(content));
     let mut append = |block: &[u8]| view.store.borrow_mut().append(writer.changes.0, block);
     let made = match commit(base, &view, ops, info, &mut append) {
