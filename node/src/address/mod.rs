@@ -112,6 +112,21 @@ impl Address {
         Ok(Self { drive, version, path: normal(path.unwrap_or_default()) })
     }
 
+    /// Returns the version that a word is which may as well be an address. A number, an id, a time or `latest` is a version; what could be
+    /// a tag is one if it is neither a key, nor a name, nor a folder.
+    pub fn version_alone(text: &OsStr, base: &Path, drives: &Drives) -> Option<VersionSpec> {
+        let bytes = text.as_bytes();
+        // A key in hexadecimal.
+        if bytes.len() == 64 {
+            return None;
+        }
+        let version = VersionSpec::parse(bytes).ok()?;
+        let is_tag = matches!(version, VersionSpec::Tag(_));
+        let is_address =
+            is_tag && (key::is_keylike(bytes) || Self::parse(text, base, drives).is_ok());
+        (!is_address).then_some(version)
+    }
+
     /// Returns the address of the drive around `folder`, with the way from the drive's root to it as path.
     ///
     /// # Errors

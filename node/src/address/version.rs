@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use datnode_drive::{TagName, Version};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -23,10 +24,12 @@ pub enum VersionSpec {
     Id(String),
     /// The newest change that is not younger than this.
     AsOf(Timestamp),
+    /// What the latest version's tag of this name names.
+    Tag(TagName),
 }
 
 impl VersionSpec {
-    /// Parses `1042`, `b3f9c1`, `latest` or `@2026-11-01T12:00` (local time unless it names a zone).
+    /// Parses `1042`, `b3f9c1`, `latest`, `@2026-11-01T12:00` (local time unless it names a zone) or the name of a tag.
     ///
     /// # Errors
     ///
@@ -34,7 +37,7 @@ impl VersionSpec {
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let bad = |why: &str| {
             Error::usage(format!("“{}” is no version: {why}", shown(bytes))).hint(
-                "a version is a number (1042), at least 6 digits of an id (b3f9c1), latest, or @2026-11-01T12:00",
+                "a version is a number (1042), at least 6 digits of an id (b3f9c1), latest, @2026-11-01T12:00, or a tag (v1)",
             )
         };
         let text = std::str::from_utf8(bytes).map_err(|_| bad("it is no text"))?;
@@ -48,7 +51,9 @@ impl VersionSpec {
             return text.parse().map(Self::Number).map_err(|_| bad("the number is too large"));
         }
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(bad("it is neither a number nor hexadecimal"));
+            return TagName::from_bytes(bytes)
+                .map(Self::Tag)
+                .map_err(|error| bad(&error.to_string()));
         }
         if text.len() < ID_DIGITS_MIN {
             return Err(bad("an id needs at least 6 digits"));
@@ -64,6 +69,17 @@ impl VersionSpec {
         match self {
             Self::Id(prefix) => data_encoding::HEXLOWER.encode(id).starts_with(prefix.as_str()),
             _ => false,
+        }
+    }
+
+    /// Tells whether a version is meant, of those that are gone through from the newest on; false for a tag, which is looked up.
+    pub fn fits(&self, version: &Version) -> bool {
+        match self {
+            Self::Latest => true,
+            Self::Number(number) => *number == version.number,
+            Self::Id(_) => self.matches(&version.id.0),
+            Self::AsOf(time) => version.change.time.seconds <= time.as_second(),
+            Self::Tag(_) => false,
         }
     }
 }
@@ -83,6 +99,7 @@ impl fmt::Display for VersionSpec {
             Self::Number(number) => write!(f, "{number}"),
             Self::Id(prefix) => f.write_str(prefix),
             Self::AsOf(time) => write!(f, "@{time}"),
+            Self::Tag(name) => write!(f, "{name}"),
         }
     }
 }
@@ -120,8 +137,12 @@ mod tests {
             parse("@2026-11-01T12:00:00Z").ok(),
             "2026-11-01T12:00:00Z".parse().ok().map(VersionSpec::AsOf)
         );
-        for text in ["", "b3f9", "xyzxyz", "@", "@soon", "99999999999999999999999", "Latest", "-1"]
-        {
+        assert_eq!(
+            parse("v1.0").ok(),
+            TagName::from_bytes(b"v1.0").ok().map(VersionSpec::Tag),
+            "what is nothing else is a tag"
+        );
+        for text in ["", "b3f9", "a b", "@", "@soon", "99999999999999999999999", "Latest", "-1"] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"a".repeat(65)).is_err());

@@ -138,7 +138,7 @@ pub struct Pull {
 /// `datnode checkout`
 #[derive(Debug, Args)]
 pub struct Checkout {
-    /// A number, a hash, @time, or latest.
+    /// A number, a hash, @time, a tag, or latest.
     pub version: VersionSpec,
     /// The drive's folder, or an address with --into.
     #[arg(default_value = ".")]
@@ -295,7 +295,7 @@ pub struct Changes {
 /// `datnode diff`
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// A version of the drive here (1042, b3f9c1, latest), or an address, such as flights+1042.
+    /// A version of the drive here (1042, b3f9c1, v1, latest), or an address, such as flights+1042.
     #[arg(value_name = "A")]
     pub old: OsString,
     /// Another: a version alone is of the same drive. If not given: what is in the folder, if the drive is written there, else the latest.
@@ -504,6 +504,36 @@ pub struct Mv {
     /// What this change is about.
     #[arg(short, long, default_value = "")]
     pub message: String,
+}
+
+/// `datnode tag`
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// What the version is to be called; without a name all tags are listed.
+    #[arg(conflicts_with = "list")]
+    pub name: Option<OsString>,
+    /// A version of the drive here (1042, b3f9c1, @time, another tag), or an address such as ./flights+1042. If not given: the latest
+    /// that changed files.
+    #[arg(conflicts_with = "list")]
+    pub version: Option<OsString>,
+    /// List the tags of another drive than the one here.
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub list: Option<OsString>,
+    /// Delete the tag.
+    #[arg(short, long, requires = "name")]
+    pub delete: bool,
+    /// Let a tag that there is name another version.
+    #[arg(short, long, conflicts_with = "delete")]
+    pub force: bool,
+    /// Only if the drive is at this version.
+    #[arg(long, value_name = "VERSION", requires = "name")]
+    pub if_version: Option<VersionSpec>,
+    /// What this change is about.
+    #[arg(short, long, default_value = "")]
+    pub message: String,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
 }
 
 /// `datnode keys`

@@ -146,6 +146,13 @@ Examples:
   datnode diff ./flights+1 --text
   datnode diff ./flights+1 latest --json";
 
+pub(super) const TAG: &str = "\
+Examples:
+  datnode tag v1 ./flights+1
+  datnode tag v2 ./flights -m 'as published'
+  datnode tag --list ./flights
+  datnode tag --delete v2 ./flights";
+
 pub(super) const VERIFY: &str = "\
 Examples:
   datnode verify ./flights

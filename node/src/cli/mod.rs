@@ -26,12 +26,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::address::VersionSpec;
-
 pub use args::{
     Cat, Changes, Checkout, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
     Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Reuse, Rm,
-    Share, Shell, Sort, Stat, Status, SyncArgs, Verify,
+    Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -115,6 +113,9 @@ pub enum Command {
     /// What differs between two versions, of one drive or of two, or in the folder
     #[command(after_help = examples::DIFF)]
     Diff(Diff),
+    /// Name a version, or list the names
+    #[command(after_help = examples::TAG)]
+    Tag(TagArgs),
     /// What is here, what is missing, and what to do next
     #[command(after_help = examples::STATUS)]
     Status(Status),
@@ -173,6 +174,7 @@ impl Command {
             Self::Log(args) => Some(&mut args.network),
             Self::Changes(args) => Some(&mut args.network),
             Self::Diff(args) => Some(&mut args.network),
+            Self::Tag(args) => Some(&mut args.network),
             Self::Status(args) => Some(&mut args.network),
             Self::Recover(args) => Some(&mut args.network),
             Self::Verify(args) => Some(&mut args.network),
@@ -199,11 +201,10 @@ impl Command {
             Self::Du(args) => or_here(&args.address),
             Self::Log(args) => or_here(&args.address),
             Self::Changes(args) => or_here(&args.address),
-            // A version alone is of the drive here.
-            Self::Diff(args) if VersionSpec::parse(args.old.as_encoded_bytes()).is_ok() => {
-                OsStr::new(".")
-            }
             Self::Diff(args) => &args.old,
+            Self::Tag(args) => {
+                or_here(if args.name.is_some() { &args.version } else { &args.list })
+            }
             Self::Stat(args) => &args.address,
             Self::Cat(args) => args.addresses.first()?,
             Self::Config(_) | Self::Ignored(_) => OsStr::new("."),

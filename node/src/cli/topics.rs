@@ -66,6 +66,7 @@ A VERSION follows the drive directly:
   dat1…+b3f9c1     the version whose hash begins so (6 characters or more)
   dat1…+latest     the newest, which is meant if nothing is said
   dat1…+@2026-11-01T12:00   as it was then
+  dat1…+v1         what its owner named v1 (datnode help tag)
 
 Paths are raw bytes. A slash at the end never changes what is meant.
 ";

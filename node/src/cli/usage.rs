@@ -38,7 +38,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Share and fetch",
         &["share", "clone", "pull", "sync", "checkout", "include", "exclude", "init", "link"],
     ),
-    ("Read", &["ls", "stat", "du", "cat", "log", "changes", "diff"]),
+    ("Read", &["ls", "stat", "du", "cat", "log", "changes", "diff", "tag"]),
     ("Change without a folder", &["put", "rm", "mv"]),
     ("See how it is", &["status", "peers", "ignored"]),
     ("Keep it safe", &["verify", "recover", "keys"]),
@@ -210,7 +210,13 @@ pub(crate) fn files(cli: &Cli, dirs: Option<&Dirs>) -> Result<Vec<File>, Error> 
 fn drive_of(cli: &Cli, dirs: Option<&Dirs>) -> Option<PathBuf> {
     let base = cli.global.dir.as_deref().unwrap_or(start());
     let place = cli.command.place()?;
-    match Address::parse(place, base, &Drives::of(dirs?)).ok()?.drive {
+    let drives = Drives::of(dirs?);
+    // A version alone is of the drive here.
+    let is_version = matches!(cli.command, super::Command::Diff(_) | super::Command::Tag(_))
+        && Address::version_alone(place, base, &drives).is_some();
+    let address =
+        if is_version { Address::here(base) } else { Address::parse(place, base, &drives) };
+    match address.ok()?.drive {
         address::Drive::Folder(folder) => Some(folder),
         _ => None,
     }

@@ -1,7 +1,7 @@
 //! `datnode changes`: what each change set and deleted, oldest first, a line of JSON each.
 
 use datnode_drive::{DrivePath, Entry};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::{Opened, open, with_others};
 use super::filter::Filter;
@@ -10,6 +10,7 @@ use super::value::{size, value};
 use crate::cli::Changes;
 use crate::cli::escape;
 use crate::cli::output::{Lines, Out};
+use crate::edit::Tagged;
 use crate::engine::Snapshot;
 use crate::error::Error;
 
@@ -86,7 +87,22 @@ impl Stream {
 
     /// Shows what one change did.
     async fn show(&mut self, at: &Snapshot) -> Result<(), Error> {
-        at.ops(|path, entry| self.line(at, &path, entry.as_ref())).await
+        at.ops(|path, entry| self.line(at, &path, entry.as_ref())).await?;
+        // Who asks for paths asks for no tags.
+        if self.left == 0 || !self.filter.is_open() {
+            return Ok(());
+        }
+        at.tags_touched().await?.iter().try_for_each(|tag| self.tag(at, &Tagged::of(tag)))
+    }
+
+    fn tag(&mut self, at: &Snapshot, tag: &Tagged) -> Result<(), Error> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        self.left -= 1;
+        let mut record = begun(at, "tag");
+        (record["tag"], record["of"]) = (json!(tag.name), json!(tag.of));
+        self.lines.record(&record)
     }
 
     fn line(
@@ -99,12 +115,7 @@ impl Stream {
             return Ok(());
         }
         self.left -= 1;
-        let time = jiff::Timestamp::from_second(at.version.change.time.seconds);
-        let mut record = json!({
-            "type": if entry.is_some() { "put" } else { "del" },
-            "change": at.version.number, "version": at.version.id.to_string(),
-            "time": time.map_or_else(|_| "–".to_owned(), |time| time.to_string()),
-        });
+        let mut record = begun(at, if entry.is_some() { "put" } else { "del" });
         escape::json_name(&mut record, "key", path.as_bytes());
         if let Some(entry) = entry {
             record["size"] = size(entry);
@@ -114,4 +125,13 @@ impl Stream {
         }
         self.lines.record(&record)
     }
+}
+
+/// Returns what every line says of its change.
+fn begun(at: &Snapshot, kind: &str) -> Value {
+    let time = jiff::Timestamp::from_second(at.version.change.time.seconds);
+    json!({
+        "type": kind, "change": at.version.number, "version": at.version.id.to_string(),
+        "time": time.map_or_else(|_| "–".to_owned(), |time| time.to_string()),
+    })
 }

@@ -76,33 +76,39 @@ pub(super) async fn mv(args: Mv, out: &Out) -> Result<(), Error> {
 }
 
 /// A path in a drive that is written here.
-struct Place {
+pub(super) struct Place {
     folder: PathBuf,
     path: Vec<u8>,
 }
 
 impl Place {
-    fn of(address: &OsStr) -> Result<Self, Error> {
+    /// Takes an address without a version.
+    pub(super) fn of(address: &OsStr) -> Result<Self, Error> {
+        match Self::with_version(address)? {
+            (place, None) => Ok(place),
+            (_, Some(_)) => Err(Error::usage("only the latest version can be changed")
+                .hint("--if-version makes sure that it is the one you know")),
+        }
+    }
+
+    /// Takes an address, and the version that it names.
+    pub(super) fn with_version(address: &OsStr) -> Result<(Self, Option<VersionSpec>), Error> {
         let here =
             std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
         let dirs = Dirs::open()?;
         let Address { drive, version, path } = Address::parse(address, &here, &Drives::of(&dirs))?;
-        if version.is_some() {
-            return Err(Error::usage("only the latest version can be changed")
-                .hint("--if-version makes sure that it is the one you know"));
-        }
-        match drive {
-            address::Drive::Folder(folder) => {
-                let folder = std::fs::canonicalize(&folder)
-                    .map_err(|error| Error::io("open", &folder, &error))?;
-                Ok(Self { folder, path })
-            }
+        let folder = match drive {
+            address::Drive::Folder(folder) => std::fs::canonicalize(&folder)
+                .map_err(|error| Error::io("open", &folder, &error))?,
             address::Drive::Key(key) => match Drives::of(&dirs).of_key(&key) {
-                Some(known) if known.is_there() => Ok(Self { folder: known.folder, path }),
-                _ => Err(Error::read_only(&Link(&key).to_string())),
+                Some(known) if known.is_there() => known.folder,
+                _ => return Err(Error::read_only(&Link(&key).to_string())),
             },
-            address::Drive::Ticket(ticket) => Err(Error::read_only(&Link(&ticket.key).to_string())),
-        }
+            address::Drive::Ticket(ticket) => {
+                return Err(Error::read_only(&Link(&ticket.key).to_string()));
+            }
+        };
+        Ok((Self { folder, path }, version))
     }
 
     /// Warns of a name that a share would leave out, and so take away again.
@@ -124,7 +130,7 @@ impl Place {
     }
 
     /// Has the drive changed by whoever has its store.
-    async fn change(
+    pub(super) async fn change(
         &self,
         edit: Edit,
         message: String,

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use datnode_drive::TagDifference;
 use serde_json::{Value, json};
 
 use super::clone::Cloned;
@@ -13,6 +14,7 @@ use crate::cli::escape;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
 use crate::cli::units::{Count, Size, Things};
+use crate::edit::Tagged;
 use crate::engine::{Report, Snapshot};
 use crate::error::Error;
 
@@ -69,13 +71,15 @@ async fn bring(cloned: &mut Cloned, out: &Out) -> Result<(), Error> {
     if let Some(refusal) = report.refusal() {
         out.warn(&refusal);
     }
-    tell(&before, &latest, report, &folder, out)
+    let tags = before.tags_changed(&latest).await?;
+    tell(&before, &latest, &tags, report, &folder, out)
 }
 
 /// Says what came.
 fn tell(
     before: &Snapshot,
     now: &Snapshot,
+    tags: &[TagDifference],
     report: &Report,
     folder: &Path,
     out: &Out,
@@ -93,6 +97,9 @@ fn tell(
     };
     let all = format!("{}, {}", Things(counts.files, "file"), Size(counts.bytes));
     out.mention(format!("{time}  version {number} · {}   {what}   {all}", &id[..6]));
+    for tag in tags {
+        out.mention(format!("  {}", Tagged::of(tag)));
+    }
     for name in &report.kept {
         let name = escape::bytes(name);
         out.mention(format!("  {name} was changed in {}, so it stays", escape::path(folder)));

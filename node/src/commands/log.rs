@@ -6,10 +6,12 @@ use serde_json::json;
 use super::context::{Opened, open, with_others};
 use super::filter::Filter;
 use super::live::{Live, watch};
+use super::tag;
 use super::tally::Tally;
 use crate::cli::Log;
 use crate::cli::escape;
 use crate::cli::output::Out;
+use crate::edit::Tagged;
 use crate::engine::Snapshot;
 use crate::error::Error;
 
@@ -91,7 +93,8 @@ impl History {
             };
             at.touched(count).await?;
             let is_shown = self.filter.is_open() || !tally.is_empty();
-            return Ok(is_shown.then(|| shown(at, Some(&tally), self.json)));
+            let tags = self.tags(at).await?;
+            return Ok(is_shown.then(|| shown(at, Some(&tally), &tags, self.json)));
         }
         let mut is_shown = self.filter.is_open();
         if !is_shown {
@@ -101,12 +104,21 @@ impl History {
             })
             .await?;
         }
-        Ok(is_shown.then(|| shown(at, None, self.json)))
+        let tags = self.tags(at).await?;
+        Ok(is_shown.then(|| shown(at, None, &tags, self.json)))
+    }
+
+    /// Returns what a change did to tags; who asks for paths asks for no tags.
+    async fn tags(&self, at: &Snapshot) -> Result<Vec<Tagged>, Error> {
+        if !self.filter.is_open() {
+            return Ok(Vec::new());
+        }
+        Ok(at.tags_touched().await?.iter().map(Tagged::of).collect())
     }
 }
 
 /// Returns one change as lines for a person, or as a line of JSON.
-fn shown(snapshot: &Snapshot, tally: Option<&Tally>, json: bool) -> String {
+fn shown(snapshot: &Snapshot, tally: Option<&Tally>, tags: &[Tagged], json: bool) -> String {
     let (version, change) = (&snapshot.version, &snapshot.version.change);
     let time = jiff::Timestamp::from_second(change.time.seconds)
         .map_or_else(|_| "–".to_owned(), |time| time.to_string());
@@ -121,9 +133,13 @@ fn shown(snapshot: &Snapshot, tally: Option<&Tally>, json: bool) -> String {
         if let Some(tally) = tally {
             record["stat"] = tally.json();
         }
+        if !tags.is_empty() {
+            record["tags"] = tags.iter().map(tag::record).collect();
+        }
         return format!("{}\n", escape::json(&record.to_string()));
     }
     let message = escape::text(&change.message);
     let second = tally.map_or_else(|| format!("+{put} -{deleted}\n"), Tally::text);
-    format!("● {} · {}   {time}   {message}\n      {second}", version.number, &id[..6])
+    let tags: String = tags.iter().map(|tag| format!("      {tag}\n")).collect();
+    format!("● {} · {}   {time}   {message}\n      {second}{tags}", version.number, &id[..6])
 }

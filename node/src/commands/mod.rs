@@ -33,6 +33,7 @@ mod share;
 mod stat;
 mod status;
 mod sync;
+mod tag;
 mod tally;
 mod value;
 mod verify;
@@ -84,6 +85,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Put(args) => stoppable(edit::put(args, out)).await,
         Command::Rm(args) => stoppable(edit::rm(args, out)).await,
         Command::Mv(args) => stoppable(edit::mv(args, out)).await,
+        Command::Tag(args) => stoppable(tag::run(args, out)).await,
         Command::Peers(args) => stoppable(peers::run(args, out)).await,
         Command::Keys(args) => {
             let out = out.clone();

@@ -167,7 +167,10 @@ pub(super) struct News {
 impl From<&Edited> for News {
     fn from(done: &Edited) -> Self {
         let Edited { change, bytes, bytes_new, .. } = *done;
-        let what = format!("~ {}", escape::bytes(&done.path.0));
+        let what = match &done.tag {
+            Some(tag) => tag.to_string(),
+            None => format!("~ {}", escape::bytes(&done.path.0)),
+        };
         Self { change, version: done.version.clone(), what, bytes, bytes_new }
     }
 }

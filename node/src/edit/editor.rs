@@ -174,7 +174,7 @@ impl<S: Storage> Editor<'_, S> {
     /// Makes a change of the index alone.
     fn finish(&mut self, mut ops: Vec<Op>, first: &DrivePath, count: u64) -> Result<Edited, Error> {
         ops.sort_by_cached_key(|op| op.path().key());
-        let version = finish(self.store, self.writer, &self.base, &ops, self.message)?;
+        let version = finish(self.store, self.writer, &self.base, &ops, Vec::new(), self.message)?;
         Ok(edited(&version, &self.base, first, (0, 0, count)))
     }
 
@@ -228,7 +228,12 @@ fn new_path(path: &DrivePath, from: &DrivePath, to: &DrivePath) -> Result<DriveP
     safe(&new).map(|_| new)
 }
 
-fn edited(now: &Version, base: &Version, path: &DrivePath, of: (u64, u64, u64)) -> Edited {
+pub(super) fn edited(
+    now: &Version,
+    base: &Version,
+    path: &DrivePath,
+    of: (u64, u64, u64),
+) -> Edited {
     let (bytes, bytes_new, count) = of;
     Edited {
         change: now.number,
@@ -238,6 +243,7 @@ fn edited(now: &Version, base: &Version, path: &DrivePath, of: (u64, u64, u64)) 
         bytes,
         bytes_new,
         count,
+        tag: None,
     }
 }
 

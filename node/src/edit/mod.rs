@@ -1,20 +1,22 @@
-//! Changes a drive by paths: put, remove, move. No folder is walked.
+//! Changes a drive by paths (put, remove, move) and by tags. No folder is walked.
 //!
 //! A drive with a working folder is changed there first and then taken in, so that both stay in step whatever ends the process: what was
 //! done in the folder and not taken in, the next share takes in. A bare drive has its files in the store alone.
-//! Elsewhere: each change (`editor`), what it refuses (`checks`), its hands in a working folder (`folder`), where files wait
+//! Elsewhere: each change (`editor`; of tags `tags`), what it refuses (`checks`), its hands in a working folder (`folder`), where files wait
 //! (`staging`), taking in (`import`), who asks (`commands::edit`), asking another process (`control`).
 
 mod checks;
 mod editor;
 mod folder;
 mod staging;
+mod tags;
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use datnode_drive::{DrivePath, Version};
+use datnode_drive::{DrivePath, Tag, TagDifference, TagName, Version};
 use datnode_feed::{Storage, Store};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +44,7 @@ pub struct Order {
     pub if_version: Option<String>,
 }
 
-/// A change by paths.
+/// A change by paths, or of a tag.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Edit {
@@ -68,6 +70,20 @@ pub enum Edit {
         from: Raw,
         /// The new one, or that of a folder to put it into.
         to: Raw,
+    },
+    /// A version gets a name.
+    Tag {
+        /// The name.
+        name: String,
+        /// The version, as people write it; without one the latest that is about files.
+        version: Option<String>,
+        /// Whether a tag that names another version is moved.
+        force: bool,
+    },
+    /// A version loses a name.
+    Untag {
+        /// The name.
+        name: String,
     },
 }
 
@@ -126,6 +142,55 @@ pub struct Edited {
     pub bytes_new: u64,
     /// How many files and links were put, moved or deleted; a folder counts as what is in it.
     pub count: u64,
+    /// The tag that was set or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tagged>,
+}
+
+/// A tag as it is now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tagged {
+    /// Its name.
+    pub name: String,
+    /// The version that it names; none if it was deleted.
+    pub of: Option<TaggedVersion>,
+}
+
+/// What a tag names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaggedVersion {
+    /// The number of its change.
+    pub change: u64,
+    /// Its id.
+    pub version: String,
+}
+
+impl Tagged {
+    /// Returns what a change did to a tag.
+    pub fn of(difference: &TagDifference) -> Self {
+        let name = difference.name.as_str().to_owned();
+        Self { name, of: difference.new.as_ref().map(TaggedVersion::from) }
+    }
+}
+
+impl fmt::Display for Tagged {
+    /// Says it as people read it: `tag v1 -> 3 · b3f9c1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = escape::text(&self.name);
+        match &self.of {
+            Some(of) => {
+                let id = of.version.get(..6).unwrap_or_default();
+                write!(f, "tag {name} -> {} · {id}", of.change)
+            }
+            None => write!(f, "tag {name} deleted"),
+        }
+    }
+}
+
+impl From<&Tag> for TaggedVersion {
+    fn from(tag: &Tag) -> Self {
+        Self { change: tag.number, version: tag.version.to_string() }
+    }
 }
 
 /// Tells whether a drive has no working folder.
@@ -158,7 +223,7 @@ pub fn carry_out<S: Storage>(
 ) -> Result<Edited, Error> {
     check_history(store, writer, folder)?;
     let base = latest(store, writer.changes.0)?;
-    check_version(order.if_version.as_deref(), &base)?;
+    check_version(store, writer, order.if_version.as_deref(), &base)?;
     let working = if is_bare(folder)? { None } else { Some(Folder::open(folder)?) };
     let (working, message) = (working.as_ref(), &*order.message);
     let mut editor = Editor { store: &mut *store, writer, base, folder, working, message };
@@ -171,6 +236,11 @@ pub fn carry_out<S: Storage>(
             editor.remove(&paths, *recursive)
         }
         Edit::Move { from, to } => editor.rename(&from.drive_path()?, to.drive_path()?),
+        Edit::Tag { name, version, force } => {
+            let version = version.as_ref().map(|text| VersionSpec::parse(text.as_bytes()));
+            editor.tag(&tag_name(name)?, version.transpose()?.as_ref(), *force)
+        }
+        Edit::Untag { name } => editor.untag(&tag_name(name)?),
     };
     if done.is_err() {
         // What was appended and not signed would be part of the next change. A store that cannot give it up takes no change either,
@@ -180,6 +250,15 @@ pub fn carry_out<S: Storage>(
         }
     }
     done
+}
+
+/// Takes the name of a tag.
+///
+/// # Errors
+/// E-USAGE for what can be none.
+pub fn tag_name(text: &str) -> Result<TagName, Error> {
+    TagName::from_bytes(text.as_bytes())
+        .map_err(|error| Error::usage(format!("“{}”: {error}", escape::text(text))))
 }
 
 /// Refuses before anything is done in the folder what could not be signed: others hold a longer history, or there are two.
@@ -199,13 +278,21 @@ fn check_history<S: Storage>(
     Ok(())
 }
 
-fn check_version(wanted: Option<&str>, base: &Version) -> Result<(), Error> {
+fn check_version<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    wanted: Option<&str>,
+    base: &Version,
+) -> Result<(), Error> {
     let Some(wanted) = wanted else { return Ok(()) };
     let fits = match VersionSpec::parse(wanted.as_bytes())? {
-        VersionSpec::Latest => true,
-        VersionSpec::Number(number) => number == base.number,
-        ref id @ VersionSpec::Id(_) => id.matches(&base.id.0),
-        VersionSpec::AsOf(_) => return Err(Error::usage("--if-version takes a number or a hash")),
+        VersionSpec::AsOf(_) => {
+            return Err(Error::usage("--if-version takes a number, a hash or a tag"));
+        }
+        VersionSpec::Tag(name) => {
+            tags::named(store, writer.changes.0, base, &name)?.version == base.id
+        }
+        spec => spec.fits(base),
     };
     if fits {
         return Ok(());

@@ -102,33 +102,18 @@ impl Drive {
                 let (from, number) = (latest.version.clone(), *number);
                 self.ask(None, move |view| from.find(view, number)).await?
             }
-            VersionSpec::Id(_) => {
-                self.search(&latest, |version| spec.matches(&version.id.0)).await?
-            }
-            VersionSpec::AsOf(time) => {
-                self.search(&latest, |version| version.change.time.seconds <= time.as_second())
-                    .await?
-            }
+            VersionSpec::Id(_) | VersionSpec::AsOf(_) => self.search(&latest, spec).await?,
+            VersionSpec::Tag(name) => return latest.named(name).await,
         };
-        let none = || {
-            let newest = latest.version.number;
-            Error::not_found::<&[u8]>(
-                format!("there is no version {spec}; the latest is {newest}"),
-                &[],
-            )
-        };
+        let none = || Error::no_version(spec, latest.version.number);
         self.snapshot(found.ok_or_else(none)?).await
     }
 
     /// Goes back through the history to the first version that fits.
-    async fn search(
-        &self,
-        from: &Snapshot,
-        fits: impl Fn(&Version) -> bool,
-    ) -> Result<Option<Version>, Error> {
+    async fn search(&self, from: &Snapshot, spec: &VersionSpec) -> Result<Option<Version>, Error> {
         let mut at = Some(Version::clone(&from.version));
         while let Some(version) = at {
-            if fits(&version) {
+            if spec.fits(&version) {
                 return Ok(Some(version));
             }
             at = self.ask(None, move |view| version.previous(view)).await?;

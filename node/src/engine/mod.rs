@@ -21,6 +21,7 @@ mod settle;
 mod shunned;
 mod snapshot;
 mod sought;
+mod tags;
 mod urgent;
 mod windows;
 mod worker;

@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use datnode_drive::TagName;
 use serde_json::json;
 
-use super::{Code, Error};
+use super::{Code, Error, nearest};
 use crate::cli::escape;
 use crate::cli::units::{Size, Span, Things};
 use crate::disk::DiskError;
@@ -167,6 +168,19 @@ impl Error {
         let shown: Vec<String> =
             near.iter().take(3).map(|name| escape::bytes(name.as_ref())).collect();
         error.hint(format!("did you mean {}?", shown.join(" or "))).field("near", shown)
+    }
+
+    /// There is no such version of the drive; the latest has a number.
+    pub fn no_version(spec: impl Display, latest: u64) -> Self {
+        Self::not_found::<&[u8]>(format!("there is no version {spec}; the latest is {latest}"), &[])
+    }
+
+    /// There is no tag of this name; `names` are those that there are.
+    pub fn no_tag(name: &TagName, names: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let shown = escape::text(name.as_str());
+        let near = nearest(name.as_str().as_bytes(), names);
+        Self::not_found(format!("there is no tag {shown}"), &near)
+            .hint("datnode tag --list DRIVE   lists those that there are")
     }
 
     /// Neither `folder` nor a folder above it is a drive.

@@ -24,7 +24,7 @@ use std::time::SystemTime;
 
 use datnode_drive::{
     ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Kind, Mtime, Op, Role, Step,
-    Version, commit, header_block,
+    TagOp, Version, commit, header_block,
 };
 use datnode_feed::{FeedSlot, SecretKey, Storage, Store, StoreError};
 
@@ -266,7 +266,7 @@ fn take_in<S: Storage>(
     let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
     let changed = ops.len() as u64 > if how.folder_times { 0 } else { run.folder_times };
     let version = match changed {
-        true => finish(run.store, writer, base, &ops, how.message)?,
+        true => finish(run.store, writer, base, &ops, Vec::new(), how.message)?,
         false => base.clone(),
     };
     run.forget_void();
@@ -334,6 +334,7 @@ pub fn finish<S: Storage>(
     writer: &Writer<'_>,
     base: &Version,
     ops: &[Op],
+    tags: Vec<TagOp>,
     message: &str,
 ) -> Result<Version, Error> {
     let (content, secret) = writer.content;
@@ -346,12 +347,7 @@ pub fn finish<S: Storage>(
         byte_length: head.byte_length,
         root: head.root,
     };
-    let info = ChangeInfo {
-        time: now(),
-        message: message.to_owned(),
-        feeds: vec![feed],
-        tags: Vec::new(),
-    };
+    let info = ChangeInfo { time: now(), message: message.to_owned(), feeds: vec![feed], tags };
     let view = View::new(store, writer.changes.0, Some(content));
     let mut append = |block: &[u8]| view.store.borrow_mut().append(writer.changes.0, block);
     let made = match commit(base, &view, ops, info, &mut append) {

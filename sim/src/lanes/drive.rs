@@ -100,7 +100,8 @@ fn change(run: &mut Run, changes: FeedSlot, content: FeedSlot, base: &Version) -
         root: head.root,
     };
     let time = Mtime { seconds: i64::try_from(base.number).unwrap_or_default(), nanos: 0 };
-    let info = ChangeInfo { time, message: base.number.to_string(), feeds: vec![feed] };
+    let (message, feeds) = (base.number.to_string(), vec![feed]);
+    let info = ChangeInfo { time, message, feeds, ..ChangeInfo::default() };
     let record = run.record.clone();
     let view = View { store: RefCell::new(&mut run.store), slots: [changes, content] };
     let mut append = |block: &[u8]| {

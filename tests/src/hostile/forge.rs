@@ -107,6 +107,7 @@ impl Forge {
             time: Mtime { seconds: 1_700_000_000, nanos: 0 },
             message: message.to_owned(),
             feeds: vec![self.feed()],
+            ..ChangeInfo::default()
         };
         let (changes, mut blocks) = (self.changes.0, Vec::new());
         let next = self.store.appended(changes).0;

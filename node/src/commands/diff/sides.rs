@@ -1,17 +1,18 @@
 //! What is compared: two versions, or a version and the folder in which its drive is written.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use datnode_drive::{Difference, Entry, Kind};
 
-use crate::address::VersionSpec;
+use crate::address::{Address, VersionSpec};
 use crate::cli::output::Out;
 use crate::cli::{Diff, Filter};
 use crate::commands::context::{Opened, blocking, open, open_beside, with_others};
 use crate::commands::status::{Writing, writing};
 use crate::commands::working::{self, Base, differences};
+use crate::dirs::Dirs;
+use crate::drives::Drives;
 use crate::edit::is_bare;
 use crate::engine::Snapshot;
 use crate::error::Error;
@@ -36,7 +37,7 @@ impl Sides {
     /// Opens what the words name: versions alone are of the drive here, or of the other side's.
     pub(super) async fn open(args: &Diff, out: &Out) -> Result<Self, Error> {
         let network = &args.network;
-        let opened = match version(&args.old) {
+        let opened = match version(&args.old)? {
             Some(at) => open(None, Some(&at), network, out).await?,
             None => open(Some(&args.old), None, network, out).await?,
         };
@@ -44,7 +45,7 @@ impl Sides {
         let old = opened.snapshot().await?;
         let other = match &args.new {
             None => None,
-            Some(word) => Some(match version(word) {
+            Some(word) => Some(match version(word)? {
                 Some(version) => opened.at(version),
                 None => {
                     let others = std::slice::from_ref(&opened);
@@ -76,10 +77,10 @@ impl Sides {
     }
 }
 
-/// Returns the version that a word is; a key in hexadecimal is none.
-fn version(word: &OsStr) -> Option<VersionSpec> {
-    let bytes = word.as_bytes();
-    if bytes.len() == 64 { None } else { VersionSpec::parse(bytes).ok() }
+/// Returns the version that a word is; one that is an address as well is none.
+fn version(word: &OsStr) -> Result<Option<VersionSpec>, Error> {
+    let drives = Drives::of(&Dirs::find()?);
+    Ok(Address::version_alone(word, Path::new("."), &drives))
 }
 
 /// Returns the folder in which a drive is written, if it was read from there.
