@@ -9,6 +9,7 @@ use datnode::address::{Address, Drive, Link, Ticket, VersionSpec, find_drive, ke
 use datnode::dirs::Dirs;
 use datnode::drives::Drives;
 use datnode::error::{Code, Error};
+use datnode_drive::TagName;
 use datnode_feed::{PublicKey, SecretKey};
 
 fn public(number: u8) -> PublicKey {
@@ -75,6 +76,7 @@ fn addresses_mean_what_the_table_says() {
     let ticket = Ticket::new(key, Vec::new()).to_string();
     let remote = [link.clone(), hex.clone(), ticket, format!("dat://{hex}")];
     let (latest, id) = (VersionSpec::Latest, VersionSpec::Id("b3f9c1".to_owned()));
+    let tag = VersionSpec::Tag(TagName::from_bytes(b"v1.0").unwrap());
     let endings: &[(&str, Option<VersionSpec>, &str)] = &[
         ("", None, ""),
         ("/", None, ""),
@@ -85,6 +87,8 @@ fn addresses_mean_what_the_table_says() {
         ("+1042/data/a.csv", Some(VersionSpec::Number(1042)), "data/a.csv"),
         ("+b3f9c1/x", Some(id.clone()), "x"),
         ("+latest/x", Some(latest.clone()), "x"),
+        ("+v1.0", Some(tag.clone()), ""),
+        ("+v1.0/data/a.csv", Some(tag.clone()), "data/a.csv"),
         ("/a+b", None, "a+b"),
         ("/x+12/y", None, "x+12/y"),
         ("/ spaced name ", None, " spaced name "),
@@ -112,6 +116,8 @@ fn addresses_mean_what_the_table_says() {
         ("flights+7/data", "flights", Some(number(7)), "data"),
         ("./flights+b3f9c1/x", "flights", Some(id), "x"),
         ("./flights+latest", "flights", Some(latest), ""),
+        ("./flights+v1.0/x", "flights", Some(tag.clone()), "x"),
+        ("./a+b+v1.0", "a+b", Some(tag), ""),
         ("./flights/inner+3/x", "flights/inner", Some(number(3)), "x"),
         ("./flights/data/a+b", "flights", None, "data/a+b"),
         ("./a+b", "a+b", None, ""),
@@ -124,6 +130,33 @@ fn addresses_mean_what_the_table_says() {
         assert_eq!(address.drive, Drive::Folder(base.path().join(folder)), "{text}");
         assert_eq!(address.version, *version, "{text}");
         assert_eq!(address.path, path.as_bytes(), "{text}");
+    }
+}
+
+#[test]
+fn a_word_is_a_version_unless_it_is_an_address_as_well() {
+    let base = folders();
+    let key = public(1);
+    let is_version =
+        |word: &str| Address::version_alone(OsStr::new(word), base.path(), &drives()).is_some();
+    for word in ["1042", "b3f9c1", "latest", "@2026-11-01", "v1.0", "data"] {
+        assert!(is_version(word), "{word}");
+    }
+    let (link, ticket) = (Link(&key).to_string(), Ticket::new(key, Vec::new()).to_string());
+    let typo = link.replace("dat1", "dat0");
+    for word in [
+        "flights",
+        "flights+v1.0",
+        "./flights",
+        "a+b",
+        "a b",
+        "",
+        &link,
+        &ticket,
+        &key::hex(&key),
+        &typo,
+    ] {
+        assert!(!is_version(word), "{word}");
     }
 }
 
@@ -150,8 +183,8 @@ fn what_is_no_address_is_refused_with_its_reason() {
         ("./plain".into(), Code::NotDrive, "plain"),
         ("plain/below".into(), Code::NotDrive, "below"),
         ("./flights/../plain".into(), Code::NotDrive, "plain"),
-        ("./flights+soon".into(), Code::Usage, "soon"),
-        (format!("{link}+soon"), Code::Usage, "soon"),
+        ("./flights+so@n".into(), Code::Usage, "so@n"),
+        (format!("{link}+so@n"), Code::Usage, "so@n"),
         (format!("{link}+abc"), Code::Usage, "6 digits"),
         (format!("{link}+"), Code::Usage, "no version"),
         ("dat1".into(), Code::Key, "4 characters"),

@@ -220,7 +220,17 @@ fn verb(line: &str) -> &str {
 fn is_writers(verb: &str) -> bool {
     matches!(
         verb,
-        "share" | "init" | "link" | "put" | "rm" | "mv" | "keys" | "ignored" | "peers" | "config"
+        "share"
+            | "init"
+            | "link"
+            | "put"
+            | "rm"
+            | "mv"
+            | "tag"
+            | "keys"
+            | "ignored"
+            | "peers"
+            | "config"
     )
 }
 

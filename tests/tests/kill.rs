@@ -335,6 +335,31 @@ fn recoveries(round: Round, harm: &str, calls: &[&str]) -> u32 {
     })
 }
 
+/// Whatever happened to a tag: it is there as a whole or not at all, and set again it is there.
+fn taggings(round: Round, harm: &str, calls: &[&str]) -> u32 {
+    let before = User::new();
+    round.first_version(&before.path("source"));
+    drop(before.share(&before.path("source"), &[]));
+    fs::remove_dir_all(before.path("../home/run")).unwrap();
+    let tag = ["--json", "tag", "v1", "source+1"];
+    at_each_call(harm, calls, |calls, number| {
+        let user = twin(&before);
+        forget_home(&user);
+        let end = run(&user, calls, harm, number, &tag);
+        let listed = user.run(["tag", "--list", "source"]);
+        assert_exit(&listed, 0);
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let right = |line: &str| line.starts_with("v1 ") && line.contains(" 1 · ");
+        assert!(listed.lines().all(right), "{calls} {number}: {listed}");
+        assert_exit(&user.run(tag), 0);
+        let log = user.run(["log", "source"]).stdout;
+        let changes = String::from_utf8(log).unwrap().matches('●').count();
+        assert_eq!(changes, 2, "{calls} {number}: it was set once");
+        assert_exit(&user.run(["verify", "source"]), 0);
+        end
+    })
+}
+
 /// Runs a command that ends by itself, with harm.
 fn run(user: &User, calls: &str, harm: &str, number: u32, args: &[&str]) -> End {
     let mut command = harmed(user, calls, harm, number, args);
@@ -366,6 +391,11 @@ fn a_repair_is_killed_at_any_call() {
 #[test]
 fn a_recovery_is_killed_at_any_call() {
     rounds("kills of a recovery", 55, |round| recoveries(round, KILL, &CALLS));
+}
+
+#[test]
+fn a_tag_is_killed_at_any_call() {
+    rounds("kills of a tag", 35, |round| taggings(round, KILL, &CALLS));
 }
 
 #[test]

@@ -68,6 +68,14 @@ pub(super) fn parse(word: &[u8]) -> Result<Option<Drive>, Error> {
     }
 }
 
+/// Tells whether a word is a key or a ticket.
+///
+/// # Errors
+/// E-KEY for one with a typo, E-SECRETKEY for a secret one.
+pub(crate) fn is_key(word: &[u8]) -> Result<bool, Error> {
+    parse(word).map(|drive| drive.is_some())
+}
+
 /// Tells whether a word resembles a key, so that it is never taken for something else.
 pub(crate) fn is_keylike(word: &[u8]) -> bool {
     !matches!(parse(word), Ok(None))

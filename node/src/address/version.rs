@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use super::key::is_key;
 use crate::cli::escape;
 use crate::error::Error;
 
@@ -51,6 +52,10 @@ impl VersionSpec {
             return text.parse().map(Self::Number).map_err(|_| bad("the number is too large"));
         }
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            // A key is told of as such, and a secret one not shown.
+            if is_key(bytes)? {
+                return Err(bad("it is a key"));
+            }
             return TagName::from_bytes(bytes)
                 .map(Self::Tag)
                 .map_err(|error| bad(&error.to_string()));

@@ -149,7 +149,7 @@ Examples:
 pub(super) const TAG: &str = "\
 Examples:
   datnode tag v1 ./flights+1
-  datnode tag v2 ./flights -m 'as published'
+  datnode tag v2 ./flights -m published
   datnode tag --list ./flights
   datnode tag --delete v2 ./flights";
 

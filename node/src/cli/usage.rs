@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::settings::{self, File};
 use super::{Cli, Discover, escape, topics};
+use crate::address::key::SECRET_PREFIX;
 use crate::address::{self, Address};
 use crate::dirs::Dirs;
 use crate::drives::Drives;
@@ -222,12 +223,19 @@ fn drive_of(cli: &Cli, dirs: Option<&Dirs>) -> Option<PathBuf> {
     }
 }
 
+/// Returns what is said of words without the secret keys among them.
+fn without_secrets(text: String, words: &[OsString]) -> String {
+    let words = words.iter().filter_map(|word| word.to_str()?.split('=').next_back());
+    let is_secret = |word: &&str| word.to_ascii_lowercase().starts_with(SECRET_PREFIX);
+    words.filter(is_secret).fold(text, |text, word| text.replace(word, "datsec1…"))
+}
+
 /// Says in our form what clap found.
 fn mistake(found: &clap::Error, words: &[OsString]) -> Error {
     if found.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Error::usage("no command is given").hint("datnode help lists the commands");
     }
-    let text = found.to_string();
+    let text = without_secrets(found.to_string(), words);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = lines.next().unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(message);

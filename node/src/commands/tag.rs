@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::context::open;
 use super::edit::Place;
-use crate::address::{Address, VersionSpec};
+use crate::address::{Address, VersionSpec, key};
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::{Network, TagArgs};
@@ -38,11 +38,11 @@ pub(super) async fn run(args: TagArgs, out: &Out) -> Result<(), Error> {
 
 /// Takes the name of a tag; who names a drive wants to see its tags.
 fn name_of(word: &OsStr) -> Result<String, Error> {
-    let text = escape::bytes(word.as_bytes());
-    let hint = format!("datnode tag --list {text}   lists the tags of a drive");
     let bytes = word.as_bytes();
-    if bytes.contains(&b'/') || crate::address::key::is_keylike(bytes) {
-        return Err(Error::usage("a drive cannot be the name of a tag").hint(hint));
+    let first = bytes.split(|byte| b"+/".contains(byte)).next().unwrap_or_default();
+    if key::is_key(first)? || bytes.contains(&b'/') {
+        let list = format!("datnode tag --list {}", escape::bytes(bytes));
+        return Err(Error::usage("a drive cannot be the name of a tag").hint(list));
     }
     let text = word.to_str().ok_or_else(|| Error::usage("the name of a tag is UTF-8"))?;
     tag_name(text).map(|name| name.as_str().to_owned())

@@ -11,7 +11,7 @@ use datnode::engine::AnyStore;
 use datnode::view::View;
 use datnode_drive::{
     ChangeInfo, DrivePath, Entry, FeedRef, FileBuilder, Header, Key, Location, Mtime, Op, Role,
-    Step, Version, commit, header_block,
+    Step, Tag, TagName, TagOp, Version, commit, header_block,
 };
 use datnode_feed::codec::Writer;
 use datnode_feed::{
@@ -102,12 +102,23 @@ impl Forge {
 
     /// Makes one honest change, of puts and deletes in the order of their keys.
     pub fn change_files(&mut self, ops: &[Op], message: &str) {
+        self.make(ops, Vec::new(), message);
+    }
+
+    /// Makes one honest change that gives the latest version these names, in their order.
+    pub fn tag_latest(&mut self, names: impl IntoIterator<Item = TagName>) {
+        let tag = Tag::of(&self.version());
+        let tags = names.into_iter().map(|name| TagOp::Set(name, tag));
+        self.make(&[], tags.collect(), "tags");
+    }
+
+    fn make(&mut self, ops: &[Op], tags: Vec<TagOp>, message: &str) {
         let base = self.version();
         let info = ChangeInfo {
             time: Mtime { seconds: 1_700_000_000, nanos: 0 },
             message: message.to_owned(),
             feeds: vec![self.feed()],
-            ..ChangeInfo::default()
+            tags,
         };
         let (changes, mut blocks) = (self.changes.0, Vec::new());
         let next = self.store.appended(changes).0;

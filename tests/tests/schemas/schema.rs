@@ -9,7 +9,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// What is defined only to be used in other definitions.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 14] = [
     "process",
     "value",
     "trouble",
@@ -18,6 +18,8 @@ const PARTS: [&str; 12] = [
     "part",
     "link",
     "hash",
+    "tag_name",
+    "tagged",
     "path",
     "base64",
     "time",
