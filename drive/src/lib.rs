@@ -58,7 +58,90 @@
 //! # }
 //! ```
 //!
-//! Where to look: [`Version`] reads, [`diff()`] compares, [`commit()`] writes, [`Chunker`], [`ChunkIndex`] and
+//! # Batches, other versions, differences, tags
+//!
+//! A change is a batch: everything in it happens, or nothing. Any earlier version is found from any later one and read in the same way.
+//!
+//! ```
+//! # use core::{cell::RefCell, convert::Infallible};
+//! # use std::borrow::Cow;
+//! # use datnode_drive::{Blocks, ChangeInfo, FeedRef, Header, Role, commit, header_block};
+//! # use datnode_feed::SecretKey;
+//! use datnode_drive::{
+//!     DrivePath, FileBuilder, Location, Mtime, Op, ReadError, Reading, Step, Tag, TagName, TagOp,
+//!     Version, byte_ranges,
+//! };
+//! use datnode_feed::{BlockIndex, Hash, leaf};
+//! #
+//! # struct List(RefCell<Vec<Vec<u8>>>);
+//! # impl Blocks for List {
+//! #     type Error = Infallible;
+//! #     fn block(&self, at: Location) -> Result<Option<Cow<'_, [u8]>>, Infallible> {
+//! #         let block = usize::try_from(at.block.0).ok();
+//! #         Ok(block.and_then(|block| self.0.borrow().get(block).cloned()).map(Cow::Owned))
+//! #     }
+//! # }
+//!
+//! /// Takes an answer; here no block is ever missing.
+//! fn done<T>(step: Reading<T, Infallible>) -> Result<T, ReadError<Infallible>> {
+//!     match step? {
+//!         Step::Done(value) => Ok(value),
+//!         Step::Need(blocks) => unreachable!("{blocks:?} are here"),
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let feed = List(RefCell::new(vec![header_block(&Header::new("example"))]));
+//! # let head = FeedRef {
+//! #     key: SecretKey::from_bytes([1; 32]).public(), role: Role::Content, fork: 0, length: 1,
+//! #     byte_length: 3, root: Hash([0; 32]),
+//! # };
+//! # let make = |base: &Version, ops: &[Op], tags: Vec<TagOp>| {
+//! #     let info = ChangeInfo { feeds: vec![head.clone()], tags, ..ChangeInfo::default() };
+//! #     let mut append = |block: &[u8]| {
+//! #         let mut blocks = feed.0.borrow_mut();
+//! #         blocks.push(block.to_vec());
+//! #         Ok::<_, Infallible>(BlockIndex(blocks.len() as u64 - 1))
+//! #     };
+//! #     match commit(base, &feed, ops, info, &mut append) {
+//! #         Ok(Step::Done(made)) => made.version,
+//! #         other => panic!("{other:?}"),
+//! #     }
+//! # };
+//! # let empty = done(Version::open(&feed, BlockIndex(0)))?;
+//! // A file is a list of chunks, which are blocks of a content feed.
+//! let mut file = FileBuilder::new();
+//! file.push(&leaf(b"1,2"), Location { slot: 1, block: BlockIndex(0) }, 0);
+//! let file = file.finish(0o644, Mtime::default(), Hash::of(b"1,2"));
+//! let [a, b] = ["a.csv", "b.csv"].map(|name| DrivePath::from_bytes(name).expect("a name"));
+//!
+//! // `make(base, ops, tags)` is a commit, as above: a put; a put and a delete at once; a tag.
+//! let one = make(&empty, &[Op::Put(a.clone(), file.clone())], vec![]);
+//! let two = make(&one, &[Op::Delete(a.clone()), Op::Put(b.clone(), file.clone())], vec![]);
+//! let name: TagName = "v1".parse()?;
+//! let three = make(&two, &[], vec![TagOp::Set(name.clone(), Tag::of(&one))]);
+//!
+//! // Where bytes of a file are: for a cursor, at any offset.
+//! let ranges = byte_ranges(&file, 1..3);
+//! assert_eq!((ranges[0].slot, ranges[0].bytes.clone()), (1, 1..3));
+//!
+//! // Checkout: by number, one back, or by tag.
+//! assert_eq!(done(three.find(&feed, 1))?.as_ref(), Some(&one));
+//! assert_eq!(done(three.previous(&feed))?, Some(two.clone()));
+//! let tag = done(three.tag(&feed, &name))?.expect("it was set");
+//! assert!(done(done(three.tagged(&feed, &tag))?.entry(&feed, &a))?.is_some());
+//!
+//! // Differences cost what differs, however large both versions are.
+//! let page = done(one.diff(&three, &feed, None, 100))?;
+//! let paths = page.differences.iter().map(|difference| difference.path.as_bytes());
+//! assert!(paths.eq([b"a.csv", b"b.csv"]));
+//! let page = done(two.tags_changed(&three, &feed, None, 100))?;
+//! assert_eq!((&page.differences[0].name, page.differences[0].new), (&name, Some(tag)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where to look: [`Version`] reads, [`Tag`] names versions, [`diff()`] compares, [`commit()`] writes, [`Chunker`], [`ChunkIndex`] and
 //! [`FileBuilder`] turn files into entries, [`byte_ranges`] turns entries back into bytes, and
 //! [`SafePath`] decides which names may land on a disk. Formats are in SPEC 8.
 
