@@ -100,6 +100,8 @@ fn tags_are_set_listed_moved_and_deleted() {
     refused(&user, "tag x source+12", 4, "there is no version 12");
     refused(&user, "tag x source+nosuch", 4, "there is no tag nosuch");
     refused(&user, "tag x nowhere/at/all", 2, "E-KEY");
+    refused(&user, "tag x source/a", 2, "as a whole");
+    refused(&user, "tag --list source/a", 2, "as a whole");
     // In the folder, words alone are of its drive.
     let here = |args: &[&str]| {
         let mut command = user.command(args);

@@ -78,7 +78,7 @@ pub(super) async fn mv(args: Mv, out: &Out) -> Result<(), Error> {
 /// A path in a drive that is written here.
 pub(super) struct Place {
     folder: PathBuf,
-    path: Vec<u8>,
+    pub(super) path: Vec<u8>,
 }
 
 impl Place {

@@ -54,13 +54,26 @@ fn place(word: Option<&OsStr>) -> Result<(Place, Option<VersionSpec>), Error> {
     let drives = Drives::of(&Dirs::find()?);
     match Address::version_alone(word, Path::new("."), &drives) {
         Some(version) => Ok((Place::of(OsStr::new("."))?, Some(version))),
-        None => Place::with_version(word),
+        None => {
+            let (place, version) = Place::with_version(word)?;
+            whole(word, &place.path)?;
+            Ok((place, version))
+        }
     }
+}
+
+/// Refuses an address of something in a drive. In a folder of a drive one is in the drive, as with git.
+fn whole(word: &OsStr, path: &[u8]) -> Result<(), Error> {
+    if path.is_empty() || Path::new(word).is_dir() {
+        return Ok(());
+    }
+    Err(Error::usage("tags are of a drive as a whole, not of what is in it"))
 }
 
 /// Shows the tags of a drive, here or elsewhere.
 async fn list(address: Option<&OsStr>, network: &Network, out: &Out) -> Result<(), Error> {
     let opened = open(address, None, network, out).await?;
+    whole(address.unwrap_or(OsStr::new(".")), opened.path.as_bytes())?;
     let snapshot = opened.snapshot().await?;
     let (mut lines, mut all) = (out.lines(), Vec::new());
     let json = out.json;

@@ -1,6 +1,6 @@
 //! The tags of a drive: names for its versions.
 
-use datnode_drive::{Tag, TagDifference, TagName};
+use datnode_drive::{TAGS, Tag, TagDifference, TagName};
 
 use super::drive::StoreView;
 use super::snapshot::Snapshot;
@@ -72,6 +72,10 @@ impl Snapshot {
     /// Those of [`Drive::latest`](super::Drive::latest).
     pub async fn tags_changed(&self, newer: &Self) -> Result<Vec<TagDifference>, Error> {
         let (mut all, mut after) = (Vec::new(), None);
+        let [old, new] = [self, newer].map(|side| side.version.change.root(TAGS));
+        if old == new {
+            return Ok(all);
+        }
         loop {
             let (old, new) = (self.version.clone(), newer.version.clone());
             let read =
