@@ -41,3 +41,6 @@ pub const DATA_COPIED_BELOW: usize = 32 << 10;
 
 /// Tables are read in pieces of this size when a store is opened.
 pub const TABLE_PIECE_BYTES: usize = 1 << 20;
+
+/// Blocks are dropped so many at a time: those of a large drive at once would fill memory before they are durable.
+pub const CLEARED_AT_ONCE: u64 = 1 << 16;

@@ -11,18 +11,11 @@ use crate::storage::{FileId, Storage, StorageError};
 
 const PAGE_BYTES: usize = 64 << 10;
 
-/// Bytes of a file, and how many of them were discarded.
-#[derive(Clone, Debug)]
-struct Page {
-    bytes: Vec<u8>,
-    discarded: usize,
-}
-
 /// A [`Storage`] whose files are in memory. A clone is an independent copy.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     lens: BTreeMap<FileId, u64>,
-    pages: BTreeMap<(FileId, u64), Page>,
+    pages: BTreeMap<(FileId, u64), Vec<u8>>,
     working: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -99,7 +92,7 @@ impl Storage for MemoryStorage {
         for (page, within, start, len) in pieces(offset, into.len()) {
             let into = &mut into[start..start + len];
             match self.pages.get(&(file, page)) {
-                Some(page) => into.copy_from_slice(&page.bytes[within..within + len]),
+                Some(page) => into.copy_from_slice(&page[within..within + len]),
                 None => into.fill(0),
             }
         }
@@ -113,11 +106,8 @@ impl Storage for MemoryStorage {
         let len = self.lens.entry(file).or_default();
         *len = end.max(*len);
         for (page, within, start, len) in pieces(offset, bytes.len()) {
-            let page = self
-                .pages
-                .entry((file, page))
-                .or_insert_with(|| Page { bytes: vec![0; PAGE_BYTES], discarded: 0 });
-            page.bytes[within..within + len].copy_from_slice(&bytes[start..start + len]);
+            let page = self.pages.entry((file, page)).or_insert_with(|| vec![0; PAGE_BYTES]);
+            page[within..within + len].copy_from_slice(&bytes[start..start + len]);
         }
         Ok(())
     }
@@ -137,7 +127,7 @@ impl Storage for MemoryStorage {
         }
         if let Some(page) = self.pages.get_mut(&(file, len / page_bytes)) {
             let within = usize::try_from(len % page_bytes).expect("a page is small");
-            page.bytes[within..].fill(0);
+            page[within..].fill(0);
         }
         Ok(())
     }
@@ -164,15 +154,20 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    /// Frees each page whose bytes were all discarded; they then read as zeros.
-    fn discard(&mut self, file: FileId, offset: u64, len: u64) {
-        let Ok(len) = usize::try_from(len) else { return };
-        for (index, _, _, len) in pieces(offset, len) {
-            let Some(page) = self.pages.get_mut(&(file, index)) else { continue };
-            page.discarded += len;
-            if page.discarded >= PAGE_BYTES {
-                self.pages.remove(&(file, index));
-            }
+    /// Frees the pages that lie in the range as a whole; they then read as zeros.
+    fn discard(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), StorageError> {
+        let end = offset.saturating_add(len);
+        let is_last = end >= self.len(file)?;
+        let page_bytes = PAGE_BYTES as u64;
+        let end = if is_last { end.div_ceil(page_bytes) } else { end / page_bytes };
+        for page in offset.div_ceil(page_bytes)..end {
+            self.pages.remove(&(file, page));
         }
+        Ok(())
+    }
+
+    fn allocated(&self, file: FileId) -> Result<u64, StorageError> {
+        let pages = self.pages.range((file, 0)..=(file, u64::MAX)).count() as u64;
+        Ok(pages * PAGE_BYTES as u64)
     }
 }

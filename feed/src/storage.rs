@@ -123,9 +123,15 @@ pub trait Storage {
         true
     }
 
-    /// Says that nobody will read these bytes again. A storage may free them.
-    fn discard(&mut self, file: FileId, offset: u64, len: u64) {
+    /// Says that nobody will read these bytes again: a storage may free them, and what was not written anew since may read as zeros.
+    fn discard(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), StorageError> {
         let _ = (file, offset, len);
+        Ok(())
+    }
+
+    /// Returns how many bytes a file takes, which are fewer than its length where some were freed.
+    fn allocated(&self, file: FileId) -> Result<u64, StorageError> {
+        self.len(file)
     }
 }
 
@@ -162,7 +168,11 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
         (**self).sync_working()
     }
 
-    fn discard(&mut self, file: FileId, offset: u64, len: u64) {
-        (**self).discard(file, offset, len);
+    fn discard(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), StorageError> {
+        (**self).discard(file, offset, len)
+    }
+
+    fn allocated(&self, file: FileId) -> Result<u64, StorageError> {
+        (**self).allocated(file)
     }
 }

@@ -3,10 +3,11 @@
 //! What changes is staged in memory, can be read at once, and becomes durable by [`Store::commit`]: bytes first, then one
 //! journal record, then the tables. Nothing a peer sent is staged before it is verified.
 //! Elsewhere: records (`journal`), layouts (`table`), writers (`write`), what peers send (`verify`), two histories of one writer (`accuse`), reading and proving
-//! (`read`), checking all (`audit`).
+//! (`read`), checking all (`audit`), freeing bytes (`clear`).
 
 mod accuse;
 mod audit;
+mod clear;
 mod commit;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
@@ -38,6 +39,7 @@ use table::{Cell, FeedRecord, Header, META_LEN, NODE_LEN, PLACE_LEN, Span};
 
 pub use accuse::Comparison;
 pub use audit::Checked;
+pub use clear::Cleared;
 pub use read::{HeldLeaves, Place, Seek};
 pub use table::FORMAT;
 pub use verify::{Upgraded, VerifyError};

@@ -117,7 +117,7 @@ impl<S: Storage> Store<S> {
         Ok(HeldLeaves { leaves, next: (end < self.length(slot)).then_some(end) })
     }
 
-    fn cell(&self, slot: FeedSlot, block: BlockIndex) -> Result<Cell, StoreError> {
+    pub(super) fn cell(&self, slot: FeedSlot, block: BlockIndex) -> Result<Cell, StoreError> {
         if let Some(cell) = self.feed(slot).places.get(&block.0) {
             return Ok(*cell);
         }

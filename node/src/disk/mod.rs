@@ -10,6 +10,8 @@ mod copy;
 mod lock;
 mod map;
 mod small;
+#[cfg(test)]
+mod tests;
 mod working;
 
 use std::cell::RefCell;
@@ -18,7 +20,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use datnode_feed::{FileId, Storage, StorageError};
@@ -265,6 +267,37 @@ fn options() -> OpenOptions {
     options
 }
 
+/// Frees what of a part of a file the file system can: whole blocks of its own. Where none can be freed, nothing happens.
+#[cfg(target_os = "linux")]
+fn free_part(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+
+    let metadata = file.metadata()?;
+    let (block, end) = (metadata.blksize().max(1), offset.saturating_add(len));
+    let start = offset.next_multiple_of(block);
+    // Behind the end of the file nothing else is in its last block.
+    let end = if end < metadata.len() { end - end % block } else { end.next_multiple_of(block) };
+    if start >= end {
+        return Ok(());
+    }
+    match fallocate(
+        file,
+        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        start,
+        end - start,
+    ) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        freed => Ok(freed?),
+    }
+}
+
+/// Frees nothing: this system has no call for it that works on all file systems.
+#[cfg(not(target_os = "linux"))]
+fn free_part(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
 impl Storage for DiskStorage {
     fn len(&self, file: FileId) -> Result<u64, StorageError> {
         let len = self.with(file, false, |open| Ok(open.len));
@@ -308,6 +341,20 @@ impl Storage for DiskStorage {
         let read = self.working.borrow_mut().read(&self.folder, path, offset, into);
         let name = || String::from_utf8_lossy(path).into_owned();
         read.map_err(|source| StorageError::new("read", name(), offset, len, source))
+    }
+
+    fn discard(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), StorageError> {
+        let freed = self.with(file, false, |open| free_part(open.file()?, offset, len));
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        freed.map_err(|source| StorageError::new("free", file, offset, len, source))
+    }
+
+    fn allocated(&self, file: FileId) -> Result<u64, StorageError> {
+        let bytes = self.with(file, false, |open| match &open.file {
+            Some(file) => Ok(file.metadata()?.blocks().saturating_mul(512)),
+            None => Ok(0),
+        });
+        bytes.map_err(|source| StorageError::new("stat", file, 0, 0, source))
     }
 
     fn sync_working(&mut self) -> Result<(), StorageError> {

@@ -43,6 +43,8 @@ pub enum Item {
     Length(Inode, usize),
     /// A file is at most so long.
     Cut(Inode, usize),
+    /// These bytes of a file read as zeros.
+    Hole(Inode, usize, usize),
 }
 
 impl Item {
@@ -52,7 +54,8 @@ impl Item {
             Self::Entry(_, inode)
             | Self::Bytes(inode, ..)
             | Self::Length(inode, _)
-            | Self::Cut(inode, _) => Some(*inode),
+            | Self::Cut(inode, _)
+            | Self::Hole(inode, ..) => Some(*inode),
             Self::Rename(..) => None,
         }
     }
@@ -112,6 +115,13 @@ impl Files {
             Item::Length(inode, len) => {
                 let file = self.contents.entry(*inode).or_default();
                 file.len = file.len.max(*len);
+            }
+            Item::Hole(inode, start, end) => {
+                let file = Rc::make_mut(&mut self.contents.entry(*inode).or_default().bytes);
+                let end = (*end).min(file.len());
+                if let Some(bytes) = file.get_mut(*start..end) {
+                    bytes.fill(0);
+                }
             }
             Item::Cut(inode, len) => {
                 let file = self.contents.entry(*inode).or_default();

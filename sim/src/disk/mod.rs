@@ -312,7 +312,7 @@ impl Inner {
 }
 
 const fn needs_no_room(item: &Item) -> bool {
-    matches!(item, Item::Cut(..) | Item::Rename(..))
+    matches!(item, Item::Cut(..) | Item::Hole(..) | Item::Rename(..))
 }
 
 fn failure(
@@ -356,6 +356,13 @@ impl Storage for Disk {
         }
         let cut = inner.change(vec![Item::Cut(Inode::Store(file), len)]);
         cut.map_err(|kind| failure("truncate", file, len as u64, kind))
+    }
+
+    fn discard(&mut self, file: FileId, offset: u64, len: u64) -> Result<(), StorageError> {
+        let [start, end] = [offset, offset.saturating_add(len).min(DISK_BYTES)]
+            .map(|at| usize::try_from(at).expect("the virtual disk is small"));
+        let freed = self.0.borrow_mut().change(vec![Item::Hole(Inode::Store(file), start, end)]);
+        freed.map_err(|kind| failure("free", file, offset, kind))
     }
 
     fn sync(&mut self, file: FileId) -> Result<(), StorageError> {

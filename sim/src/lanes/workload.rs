@@ -35,7 +35,7 @@ const COPIED: u64 = 16;
 const FILE_BLOCKS: u64 = 4;
 
 /// All workloads.
-pub static WORKLOADS: [Workload; 15] = [
+pub static WORKLOADS: [Workload; 17] = [
     of("append", append, &[LENGTH], &[0]),
     of("rollback", rollback, &[LENGTH], &[0]),
     Workload { check: same_length, ..of("two feeds", two_feeds, &[9, 9], &[0, 1]) },
@@ -50,6 +50,8 @@ pub static WORKLOADS: [Workload; 15] = [
     of("in place, renamed late", renamed_late, &[COPIED], &[]),
     of("changed files", changed, &[COPIED], &[]),
     of("forget", forget, &[COPIED], &[]),
+    of("clear", clear, &[COPIED], &[]),
+    of("clear what was written", clear_own, &[8, COPIED], &[0]),
     of("write and follow", write_and_follow, &[8, COPIED], &[0]),
 ];
 
@@ -334,6 +336,59 @@ fn forget(run: &mut Run) -> Result<(), Stop> {
         run.store.forget(feed, blocks);
         run.commit()?;
         clone(run)?;
+    }
+    Ok(())
+}
+
+/// Frees blocks and takes them again, where some were lost track of before and some are in files.
+fn clear(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    clone(run)?;
+    let source = run.source(0, COPIED);
+    for round in 0..4 {
+        let start = run.random.below(COPIED);
+        let blocks = start..(start + 1 + run.random.below(7)).min(COPIED);
+        run.release(0, blocks.clone());
+        if round == 1 {
+            run.store.forget(feed, blocks);
+            run.commit()?;
+            place(run, feed, &source, start)?;
+        } else {
+            run.store.clear(feed, &[blocks].into_iter().collect())?;
+        }
+        run.commit()?;
+        clone(run)?;
+    }
+    Ok(())
+}
+
+/// The same beside a feed that is written: of what nobody has freed, nothing goes.
+fn clear_own(run: &mut Run) -> Result<(), Stop> {
+    let (ours, theirs) = (run.feed(0)?, run.feed(1)?);
+    let source = run.source(1, COPIED);
+    run.follow(theirs, &source)?;
+    while run.store.length(ours) < 8 || !is_whole(run, theirs, COPIED) {
+        for _ in 0..4 {
+            if let Some(block) = missing(run, theirs) {
+                run.fetch(theirs, &source, block)?;
+            }
+        }
+        if run.store.appended(ours).0 < 8 {
+            run.append(0)?;
+            if run.random.below(3) > 0 {
+                run.sign(0)?;
+            }
+        } else {
+            run.sign(0)?;
+        }
+        run.commit()?;
+        if run.random.below(3) == 0 {
+            let start = run.random.below(COPIED);
+            let blocks = start..(start + 2).min(COPIED);
+            run.release(1, blocks.clone());
+            run.store.clear(theirs, &[blocks].into_iter().collect())?;
+            run.commit()?;
+        }
     }
     Ok(())
 }
