@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
+use crate::clearing;
 use crate::edit::Order;
 use crate::error::{Code, Error};
 
@@ -55,6 +56,8 @@ pub enum Question {
     Reload,
     /// To change the drive that it writes.
     Edit(Order),
+    /// To free content that nobody needs.
+    Clear(clearing::Order),
 }
 
 /// What comes of a question, at some time.

@@ -87,6 +87,20 @@ impl Drives {
         read(&self.path(drive))
     }
 
+    /// Forgets where a drive was and what it was called.
+    ///
+    /// # Errors
+    /// E-IO when the note cannot be deleted.
+    pub fn forget(&self, drive: &PublicKey) -> Result<(), Error> {
+        let path = self.path(drive);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Error::io("delete", &path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the drive of a name.
     pub fn find(&self, name: &str) -> Option<Known> {
         self.all().into_iter().find(|known| known.name.as_deref() == Some(name))

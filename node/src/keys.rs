@@ -129,6 +129,17 @@ impl DriveKeys {
         Ok(Some(keys))
     }
 
+    /// Deletes the secret key of a drive from this computer. What was noted of its last head stays: should the key come back from a
+    /// backup, an old copy of the drive is still told from the last one.
+    ///
+    /// # Errors
+    /// E-IO when it cannot be deleted.
+    pub fn delete(dirs: &Dirs, drive: &PublicKey) -> Result<(), Error> {
+        let path = path(dirs, drive);
+        let deleted = fs::remove_file(&path).and_then(|()| sync_folder(&path));
+        deleted.map_err(|error| Error::io("delete", &path, &error))
+    }
+
     fn of(seed: &[u8; 32]) -> Self {
         let content = Zeroizing::new(blake3::derive_key(CONTENT, seed));
         Self { changes: SecretKey::from_bytes(*seed), content: SecretKey::from_bytes(*content) }

@@ -150,6 +150,7 @@
 
 pub mod address;
 pub mod choice;
+pub mod clearing;
 pub mod cli;
 pub mod commands;
 pub mod control;

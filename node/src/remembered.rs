@@ -87,6 +87,19 @@ impl Remembered {
             .map_err(|error| Error::io("write", &self.path, &error))
     }
 
+    /// Forgets them all.
+    ///
+    /// # Errors
+    /// E-IO when the file cannot be deleted.
+    pub fn forget(&self) -> Result<(), Error> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("delete", &self.path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn peers(&self, now: u64) -> Vec<Peer> {
         let content = match read(&self.path) {
             Ok(content) => content,

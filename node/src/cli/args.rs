@@ -341,6 +341,44 @@ pub struct Verify {
     pub network: Network,
 }
 
+/// `datnode clear`
+#[derive(Debug, Args)]
+pub struct Clear {
+    /// What is cleared of files that match alone, behind the drive's folder, name or key if it is not the one around here (see -C).
+    /// A glob is as in .datignore: a name anywhere, a path from the top of the drive, or a folder with all in it.
+    #[arg(value_name = "DIR|KEY|GLOB")]
+    pub words: Vec<OsString>,
+    /// Keep what this version and later ones need: a number, a hash, or a date.
+    #[arg(long, value_name = "VERSION|DATE", value_parser = since)]
+    pub older_than: Option<VersionSpec>,
+    /// Keep what the latest version needs; so it is if neither this nor a glob is given.
+    #[arg(long)]
+    pub keep_latest: bool,
+    /// Remove the files of a clone as well that match, unless they were changed, and leave them out from now on.
+    #[arg(long, conflicts_with_all = ["older_than", "keep_latest"])]
+    pub files: bool,
+    /// Say what would be freed, and free nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Reads a version, or a date without the @ before it.
+fn since(text: &str) -> Result<VersionSpec, String> {
+    let version = text.parse::<VersionSpec>();
+    version.or_else(|error| format!("@{text}").parse().map_err(|_| error))
+}
+
+/// `datnode purge`
+#[derive(Debug, Args)]
+pub struct Purge {
+    /// The drive's folder, name or key.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Delete its secret key too: nobody can ever change the drive again, unless there is a backup of the key.
+    #[arg(long)]
+    pub with_key: bool,
+}
+
 /// `datnode status`
 #[derive(Debug, Args)]
 pub struct Status {

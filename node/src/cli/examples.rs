@@ -159,6 +159,17 @@ Examples:
   datnode verify --quick ./flights
   datnode verify --repair ./flights";
 
+pub(super) const CLEAR: &str = "\
+Examples:
+  datnode clear --keep-latest --dry-run ./flights
+  datnode clear ./flights --older-than 2 --yes
+  datnode clear ./flights 'data/*.csv' --dry-run";
+
+pub(super) const PURGE: &str = "\
+Examples:
+  datnode purge ./old --yes
+  datnode purge ./older --yes --json";
+
 pub(super) const STATUS: &str = "\
 Examples:
   datnode status ./flights

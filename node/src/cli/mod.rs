@@ -27,9 +27,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    Cat, Changes, Checkout, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
-    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Put, Recover, Reuse, Rm,
-    Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
+    Cat, Changes, Checkout, Clear, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
+    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Purge, Put, Recover, Reuse,
+    Rm, Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -125,6 +125,12 @@ pub enum Command {
     /// Check what is stored against its signatures
     #[command(after_help = examples::VERIFY)]
     Verify(Verify),
+    /// Free content that is no longer needed; history and proofs stay
+    #[command(after_help = examples::CLEAR)]
+    Clear(Clear),
+    /// Delete what is here of a drive; the files in its folder stay
+    #[command(visible_alias = "destroy", after_help = examples::PURGE)]
+    Purge(Purge),
     /// Take back what a writer lost: its store was rolled back, others hold more
     #[command(after_help = examples::RECOVER)]
     Recover(Recover),
@@ -196,6 +202,7 @@ impl Command {
             Self::Status(args) => args.folder.as_os_str(),
             Self::Recover(args) => args.folder.as_os_str(),
             Self::Verify(args) => args.folder.as_os_str(),
+            Self::Purge(args) => args.folder.as_os_str(),
             Self::Peers(args) => args.folder.as_os_str(),
             Self::Ls(args) => or_here(&args.address),
             Self::Du(args) => or_here(&args.address),

@@ -43,6 +43,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Change without a folder", &["put", "rm", "mv"]),
     ("See how it is", &["status", "peers", "ignored"]),
     ("Keep it safe", &["verify", "recover", "keys"]),
+    ("Make room", &["clear", "purge"]),
     ("Settings and help", &["config", "completions", "version", "help"]),
 ];
 

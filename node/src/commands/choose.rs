@@ -99,7 +99,7 @@ fn change(list: &mut Vec<String>, args: &Choose, globs: Vec<String>) -> Result<(
 }
 
 /// Returns the folder of the clone that is meant, and the globs: the first word may be an address.
-fn place(words: &[OsString]) -> Result<(PathBuf, Vec<String>), Error> {
+pub(super) fn place(words: &[OsString]) -> Result<(PathBuf, Vec<String>), Error> {
     let globs =
         |words: &[OsString]| words.iter().map(|word| glob(word)).collect::<Result<_, Error>>();
     if let Some((first, rest)) = words.split_first()

@@ -4,9 +4,11 @@ mod cat;
 mod changes;
 mod checkout;
 mod choose;
+mod clear;
 mod clone;
 mod completions;
 mod config;
+mod confirm;
 mod content;
 mod context;
 mod diff;
@@ -26,6 +28,7 @@ mod log;
 mod ls;
 mod missing;
 mod peers;
+mod purge;
 mod recover;
 mod scene;
 mod serving;
@@ -100,6 +103,8 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Changes(args) => stoppable(changes::run(args, out)).await,
         Command::Diff(args) => stoppable(diff::run(args, out)).await,
         Command::Verify(args) => stoppable(verify::run(args, out)).await,
+        Command::Clear(args) => stoppable(clear::run(args, cli.global.yes, out)).await,
+        Command::Purge(args) => stoppable(purge::run(args, cli.global.yes, out)).await,
         Command::Recover(args) => stoppable(recover::run(args, out)).await,
         Command::Status(args) => stoppable(status::run(args, out)).await,
         Command::Version => version(out),

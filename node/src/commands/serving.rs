@@ -16,6 +16,7 @@ use super::link::qr;
 use super::peers::{how, report, short};
 use super::verify::check;
 use crate::address::{Link, Ticket, key::hex};
+use crate::clearing::clear;
 use crate::cli::escape;
 use crate::cli::keyboard::Keyboard;
 use crate::cli::output::Out;
@@ -72,6 +73,13 @@ impl Serving {
                     }
                     Question::Check { full } => check(&drive, full).await,
                     Question::Reload => reload(&drive),
+                    Question::Clear(_) if fetches => Err(at_work(&drive.key)),
+                    Question::Clear(order) => {
+                        let mut drive = drive;
+                        // What is not here does not say what is needed: nobody is asked for it.
+                        drive.patience.wait = Some(Duration::ZERO);
+                        clear(&drive, &order).await.map(|done| json!(done))
+                    }
                     Question::Edit(order) => {
                         let pen = pen.map_or_else(|| Err(without_pen(&drive.key)), Ok)?;
                         // Who asked may go away meanwhile; what was begun is ended.
@@ -226,6 +234,15 @@ fn reload(drive: &Drive) -> Result<Value, Error> {
     }
     let Limits { up, down } = drive.hub.limits();
     Ok(json!({ "max_up": up, "max_down": down }))
+}
+
+/// Why this process frees nothing now.
+fn at_work(key: &PublicKey) -> Error {
+    let pid = std::process::id();
+    let message = format!("process {pid} is fetching {}", Link(key).short());
+    Error::new(Code::Locked, message)
+        .hint(format!("wait for it, or end it first: kill {pid}"))
+        .field("pid", pid)
 }
 
 /// Why this process does not change the drive.

@@ -9,6 +9,7 @@ pub mod beneath;
 mod copy;
 mod lock;
 mod map;
+mod purge;
 mod small;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use lock::Lock;
 use map::Map;
 use working::WorkingFiles;
 
+pub use purge::purge;
 pub use small::{read_small, replace};
 
 /// The folder inside a working folder that holds the drive's own files.

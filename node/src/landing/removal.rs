@@ -1,0 +1,64 @@
+//! Files of a clone that are removed on purpose: those that are still as they were put there.
+
+use std::path::Path;
+
+use datnode_drive::{DrivePath, Entry};
+
+use super::earlier::Was;
+use super::failed;
+use super::survey::may_land;
+use super::target::Folder;
+use crate::disk::beneath::Beneath;
+use crate::error::Error;
+
+/// The files of a clone.
+pub struct Landed {
+    folder: Folder,
+}
+
+/// Whether something is as it was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsPut {
+    /// There is nothing.
+    Gone,
+    /// It was changed since.
+    Changed,
+    /// It looks as it did, and takes so many bytes of the disk.
+    Yes(u64),
+}
+
+impl Landed {
+    /// Looks beneath `root`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let beneath = Beneath::open(root).map_err(|error| Error::io("open", root, &error))?;
+        Ok(Self { folder: Folder::new(beneath) })
+    }
+
+    /// Tells whether what is at a path is as an entry says.
+    pub fn is_as_put(&self, path: &DrivePath, entry: &Entry) -> AsPut {
+        if may_land(path, entry).is_err() {
+            return AsPut::Gone;
+        }
+        match self.folder.look(path.as_bytes()) {
+            None => AsPut::Gone,
+            Some(there) if Was::from(entry).is_still(&there) => AsPut::Yes(there.allocated),
+            Some(_) => AsPut::Changed,
+        }
+    }
+
+    /// Removes what is at a path, if it is as an entry says; of folders those in which nothing is.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn remove(&self, path: &DrivePath, entry: &Entry) -> Result<(), Error> {
+        let AsPut::Yes(_) = self.is_as_put(path, entry) else { return Ok(()) };
+        let (path, was) = (path.as_bytes(), Was::from(entry));
+        match self.folder.remove(path, &was) {
+            Err(_) if was == Was::Directory => Ok(()),
+            removed => removed.map_err(|error| failed("remove", path, &error)),
+        }
+    }
+}
