@@ -125,7 +125,8 @@ fn forget(
                 let begins = store.byte_offset(slot, BlockIndex(block)).map_err(Error::store)?;
                 let within = begins.and_then(|begins| begins.checked_sub(extent.first_byte));
                 if let Some(within) = within {
-                    let at = InPlace { path: path.as_bytes(), offset: before.saturating_add(within) };
+                    let at =
+                        InPlace { path: path.as_bytes(), offset: before.saturating_add(within) };
                     store.place(slot, BlockIndex(block), at).map_err(Error::store)?;
                 }
             }

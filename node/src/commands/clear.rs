@@ -12,7 +12,7 @@ use super::choose::place;
 use super::confirm::confirm;
 use super::context::{disk, hub, owner, read_key};
 use crate::address::{Link, key::hex};
-use crate::choice::{Choice, parse_glob};
+use crate::choice::Choice;
 use crate::clearing::{self, Done, Order, Removed};
 use crate::cli::Clear;
 use crate::cli::escape;
@@ -24,6 +24,7 @@ use crate::engine::{Drive, Patience, Reach, start};
 use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
 use crate::landing::landed;
+use crate::runtime::Announced;
 
 pub(super) async fn run(args: Clear, yes: bool, out: &Out) -> Result<(), Error> {
     let (folder, globs) = place(&args.words)?;
@@ -46,7 +47,7 @@ pub(super) async fn run(args: Clear, yes: bool, out: &Out) -> Result<(), Error> 
         dry_run: args.dry_run,
         globs,
     };
-    let place = Place { folder, key };
+    let place = Place { at: At::open(&folder, &key).await?, folder, key };
     if writes && !yes && !args.dry_run {
         ask_before(&place, &order).await?;
     }
@@ -79,50 +80,64 @@ async fn ask_before(place: &Place, order: &Order) -> Result<(), Error> {
 struct Place {
     folder: PathBuf,
     key: PublicKey,
+    at: At,
+}
+
+/// Who has its store.
+enum At {
+    /// This process, with nobody else: what is here says what is needed.
+    Here(Drive),
+    /// Another one, which answers to ours; and what the lock said.
+    Owner(Announced, Error),
+}
+
+impl At {
+    async fn open(folder: &Path, key: &PublicKey) -> Result<Self, Error> {
+        let store = match disk(folder, false) {
+            Err(locked) if locked.code() == Code::Locked => {
+                return match owner(&Dirs::open()?, key, &locked) {
+                    Some(owner) => Ok(Self::Owner(owner, locked)),
+                    None => Err(locked),
+                };
+            }
+            store => store?,
+        };
+        let (hub, reach) = (hub()?, Reach::Folder(folder.to_owned()));
+        let alone = Patience { wait: Some(Duration::ZERO), reach, link: Link(key).to_string() };
+        Drive::open(&hub, start(store, hub.answers()), *key, alone).await.map(Self::Here)
+    }
 }
 
 impl Place {
     /// Has content freed by whoever has the store.
     async fn clear(&self, order: &Order) -> Result<Done, Error> {
-        match self.open().await {
-            Ok(drive) => clearing::clear(&drive, order).await,
-            Err(locked) if locked.code() == Code::Locked => self.ask_owner(order, locked).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn ask_owner(&self, order: &Order, locked: Error) -> Result<Done, Error> {
-        let owner = owner(&Dirs::open()?, &self.key, &locked).ok_or(locked)?;
+        let owner = match &self.at {
+            At::Here(drive) => return clearing::clear(drive, order).await,
+            At::Owner(owner, _) => owner,
+        };
         let done = ask(&owner.socket, &Question::Clear(order.clone())).await?;
         serde_json::from_value(done).map_err(|_| {
             Error::new(Code::Version, "the process that has the drive open is of another version")
         })
     }
 
-    /// Opens the drive with nobody else: what is here says what is needed.
-    async fn open(&self) -> Result<Drive, Error> {
-        let (store, hub) = (disk(&self.folder, false)?, hub()?);
-        let reach = Reach::Folder(self.folder.clone());
-        let link = Link(&self.key).to_string();
-        let alone = Patience { wait: Some(Duration::ZERO), reach, link };
-        Drive::open(&hub, start(store, hub.answers()), self.key, alone).await
-    }
-
     /// Leaves files of a clone out from now on, and removes those that are as they landed.
     async fn remove_files(&self, order: &Order) -> Result<Removed, Error> {
-        let drive = self.open().await?;
+        let drive = match &self.at {
+            At::Here(drive) => drive,
+            At::Owner(_, locked) => return Err(locked.clone()),
+        };
         if !order.dry_run {
             // Before anything goes: a run that is cut short leaves nothing that is missed.
             let mut choice = Choice::kept(&self.folder)?;
             for glob in &order.globs {
-                let glob = parse_glob(glob).map_err(Error::usage)?;
-                if !choice.exclude.contains(&glob) {
-                    choice.exclude.push(glob);
+                if !choice.exclude.contains(glob) {
+                    choice.exclude.push(glob.clone());
                 }
             }
             choice.keep(&self.folder)?;
         }
-        clearing::remove_files(&drive, &self.folder, order).await
+        clearing::remove_files(drive, &self.folder, order).await
     }
 }
 

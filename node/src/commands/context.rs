@@ -242,9 +242,11 @@ pub(super) async fn with_others(
     out: &Out,
 ) -> Result<Opened, Error> {
     let (dirs, key) = (Dirs::open()?, opened.drive.key);
-    let alone = matches!(opened.drive.patience.reach, Reach::Folder(_));
-    if !alone || DriveKeys::load(&dirs, &key)?.is_some() {
-        return Ok(opened);
+    let Reach::Folder(folder) = &opened.drive.patience.reach else { return Ok(opened) };
+    if DriveKeys::load(&dirs, &key)?.is_some() {
+        let mut own = opened.clone();
+        own.drive.patience.reach = Reach::Own(folder.clone());
+        return Ok(own);
     }
     let (hub, here) = (&opened.drive.hub, on_any_port(args));
     let network = network(hub, &dirs, &here, key, Vec::new(), out).await?;

@@ -29,6 +29,8 @@ pub enum Reach {
     Computer,
     /// From nowhere: a drive in this folder is read as it is.
     Folder(PathBuf),
+    /// From nowhere: so it is with the folder that the drive is written in, where all was once.
+    Own(PathBuf),
     /// From the process that has the folder open.
     Owner {
         /// Its control socket.
@@ -89,6 +91,7 @@ impl Patience {
                 Reach::Network => Error::no_peers(&self.link, waited, &hub.sought()),
                 Reach::Computer => Error::offline(&self.link),
                 Reach::Folder(folder) => Error::not_here(&self.link, folder),
+                Reach::Own(folder) => Error::no_longer_here(&self.link, folder),
                 Reach::Owner { locked, .. } => {
                     locked.clone().context(format!("it did not answer for {}", Span(waited)))
                 }

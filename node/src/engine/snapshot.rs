@@ -51,7 +51,7 @@ impl Snapshot {
     pub async fn held(&self) -> Result<Bitfield, Error> {
         let Some(content) = &self.content else { return Ok(Bitfield::new()) };
         let (drive, slot) = (&self.drive, content.slot);
-        if matches!(drive.patience.reach, Reach::Folder(_) | Reach::Network) {
+        if matches!(drive.patience.reach, Reach::Folder(_) | Reach::Own(_) | Reach::Network) {
             return Ok(drive.store.query(move |worker| worker.store.have(slot).clone()).await);
         }
         let told = async {

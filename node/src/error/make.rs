@@ -43,6 +43,17 @@ impl Error {
             .field("drive", link)
     }
 
+    /// What is asked for went from the folder that its drive is written in.
+    pub fn no_longer_here(link: &str, folder: &Path) -> Self {
+        Self::new(Code::NoData, "this content is here no longer")
+            .context("it was cleared, or it was shared in place and its file changed")
+            .hint(format!(
+                "fetch what others still have:  datnode recover {}",
+                escape::shell(folder)
+            ))
+            .field("drive", link)
+    }
+
     /// Peers are there, but none of them has what is missing, or those who may have it are silent.
     pub fn no_data(silent: bool, peers: usize, waited: Duration) -> Self {
         let are = if peers == 1 { "peer is" } else { "peers are" };
