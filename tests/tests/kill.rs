@@ -14,6 +14,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +23,7 @@ use std::sync::OnceLock;
 use datnode_tests::{User, assert_exit, binary, noise, rot, tree, write};
 
 /// The calls that change what is on the disk.
-const CALLS: [&str; 10] = [
+const CALLS: [&str; 11] = [
     "pwrite64",
     "write",
     "fdatasync",
@@ -33,6 +34,7 @@ const CALLS: [&str; 10] = [
     "ftruncate",
     "unlink,unlinkat",
     "fchmod,fchmodat,utimensat",
+    "fallocate",
 ];
 /// A run that met so many of one kind without coming to its end would never end.
 const CALLS_MAX: u32 = 400;
@@ -360,6 +362,77 @@ fn taggings(round: Round, harm: &str, calls: &[&str]) -> u32 {
     })
 }
 
+/// Whatever happened to a clearing: what it was to keep is there and sound, and the next one frees the rest.
+fn clearings(round: Round, harm: &str, calls: &[&str]) -> u32 {
+    let writer = User::new();
+    let folder = writer.path("source");
+    round.first_version(&folder);
+    drop(writer.share(&folder, &[]));
+    round.second_version(&folder);
+    let sharer = writer.share(&folder, &[]);
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    assert_exit(&reader.run(["cat", "copy/dropped", "--at", "1", "--peer", sharer.address()]), 0);
+    drop(sharer);
+    fs::remove_dir_all(writer.path("../home/run")).unwrap();
+    let (old, files) = (
+        ["--json", "clear", "source", "--keep-latest", "--yes"],
+        ["--json", "clear", "copy", "--files", "and/", "edited"],
+    );
+    let taken = |folder: &Path| folder.join(".dat/store/data").metadata().unwrap().blocks();
+    let before = taken(&folder);
+    let of_writer = at_each_call(harm, calls, |calls, number| {
+        let user = twin(&writer);
+        forget_home(&user);
+        let end = run(&user, calls, harm, number, &old);
+        assert_exit(&user.run(["verify", "source"]), 0);
+        assert_exit(&user.run(old), 0);
+        let gone = user.run(["cat", "source/edited", "--at", "1"]);
+        assert_exit(&gone, 5);
+        // 40,000 bytes of an edited file are ten blocks of most disks, of which the neighbours may have two.
+        assert!(taken(&user.path("source")) + 8 * 8 <= before, "{calls} {number}");
+        let sharer = user.share(&user.path("source"), &[]);
+        let reader = User::new();
+        assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+        assert_eq!(tree(&folder), tree(&reader.path("copy")), "{calls} {number}");
+        end
+    });
+    let whole = tree(&reader.path("copy"));
+    let of_files = at_each_call(harm, calls, |calls, number| {
+        let user = twin(&reader);
+        let end = run(&user, calls, harm, number, &files);
+        assert_exit(&user.run(["verify", "copy"]), 0);
+        assert_exit(&user.run(files), 0);
+        assert_exit(&user.run(["verify", "copy"]), 0);
+        let mut left = whole.keys().filter(|name| !name.starts_with(b"and") && *name != b"edited");
+        assert!(tree(&user.path("copy")).keys().eq(&mut left), "{calls} {number}");
+        end
+    });
+    of_writer + of_files
+}
+
+/// Whatever happened to a purge: the next one ends it, and no file of the user's is gone.
+fn purges(round: Round, harm: &str, calls: &[&str]) -> u32 {
+    let before = User::new();
+    let folder = before.path("source");
+    round.first_version(&folder);
+    drop(before.share(&folder, &[]));
+    let files = tree(&folder);
+    let purge = ["--json", "purge", "source", "--yes"];
+    at_each_call(harm, calls, |calls, number| {
+        let user = twin(&before);
+        let end = run(&user, calls, harm, number, &purge);
+        if user.path("source/.dat/key").exists() {
+            assert_exit(&user.run(purge), 0);
+        }
+        assert_eq!(tree(&user.path("source")), files, "{calls} {number}");
+        // It is a folder like any other.
+        let sharer = user.share(&user.path("source"), &[]);
+        assert_eq!(sharer.ready["change"], 1, "{calls} {number}");
+        end
+    })
+}
+
 /// Runs a command that ends by itself, with harm.
 fn run(user: &User, calls: &str, harm: &str, number: u32, args: &[&str]) -> End {
     let mut command = harmed(user, calls, harm, number, args);
@@ -396,6 +469,16 @@ fn a_recovery_is_killed_at_any_call() {
 #[test]
 fn a_tag_is_killed_at_any_call() {
     rounds("kills of a tag", 35, |round| taggings(round, KILL, &CALLS));
+}
+
+#[test]
+fn a_clearing_is_killed_at_any_call() {
+    rounds("kills of clearings", 60, |round| clearings(round, KILL, &CALLS));
+}
+
+#[test]
+fn a_purge_is_killed_at_any_call() {
+    rounds("kills of a purge", 14, |round| purges(round, KILL, &CALLS));
 }
 
 #[test]

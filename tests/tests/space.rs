@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
+use datnode_tests::pty::Pty;
 use datnode_tests::{User, assert_exit, noise, tree, write};
 use serde_json::Value;
 
@@ -144,6 +145,29 @@ fn a_writer_is_asked_and_gets_back_what_others_have() {
     let serving = reader.share(&reader.path("copy"), &[]);
     assert_exit(&user.run(["recover", "source", "--peer", serving.address(), "--wait", "20s"]), 0);
     assert_eq!(cat(&user, "source/edited", "2"), Some(edited(2)));
+}
+
+/// Types an answer to what a command asks on a terminal; returns its exit code.
+fn answer(user: &User, args: &[&str], asks: &str, answer: &str) -> Option<i32> {
+    let mut terminal = Pty::start(&user.command(args), 100);
+    terminal.wait_for(0, asks);
+    terminal.press(answer);
+    terminal.child.wait().unwrap().code()
+}
+
+#[test]
+fn on_a_terminal_it_is_asked_before_what_may_not_come_back() {
+    let user = history();
+    let old = || cat(&user, "source/edited", "2");
+    let clear = ["clear", "source", "--keep-latest"];
+    assert_eq!(answer(&user, &clear, "Type yes", "no\n"), Some(2));
+    assert_eq!(old(), Some(edited(2)));
+    assert_eq!(answer(&user, &clear, "Type yes", "yes\n"), Some(0));
+    assert_eq!(old(), None);
+    assert_eq!(answer(&user, &["purge", "source"], "Type source", "yes\n"), Some(2));
+    assert!(user.path("source/.dat").exists());
+    assert_eq!(answer(&user, &["purge", "source"], "Type source", "source\n"), Some(0));
+    assert!(!user.path("source/.dat").exists());
 }
 
 #[test]
