@@ -257,6 +257,52 @@ fn what_a_file_shared_with_one_that_goes_is_found_in_the_one_that_stays() {
 }
 
 #[test]
+fn what_files_share_and_versions_need_is_told() {
+    let user = history();
+    let source = user.path("source");
+    for (number, name) in ["one", "two"].into_iter().enumerate() {
+        // Files that begin alike.
+        let own = noise(30 + number as u64, 100_000);
+        write(&source, name.as_bytes(), &[noise(20, 400_000), own].concat());
+    }
+    drop(user.share(&source, &[]));
+    let json = |user: &User, args: &[&str]| {
+        let output = user.run(["--json"].iter().chain(args));
+        assert_exit(&output, 0);
+        last(&output)
+    };
+    let stat = json(&user, &["stat", "source/one"]);
+    let (shared, chunks) = (number(&stat, "shared"), number(&stat, "chunks"));
+    assert!(0 < shared && shared < chunks, "{stat}");
+    let text = user.run(["stat", "source/one"]).stdout;
+    assert!(String::from_utf8_lossy(&text).contains(&format!("{shared} shared with other files")));
+    assert_eq!(number(&json(&user, &["stat", "source/kept"]), "shared"), 0);
+    // Of 2,600,004 bytes of files, some 380,000 are twice; the second edit is of an older version alone.
+    let du = json(&user, &["du", "source"]);
+    let (saved, history) = (number(&du, "saved"), number(&du, "history"));
+    assert!((300_000..400_000).contains(&saved), "{du}");
+    assert_eq!(history, number(&du, "bytes") - saved + 500_002);
+    assert_eq!(number(&du, "older"), 500_002);
+    assert!(number(&du, "store") >= data(&source), "{du}");
+    let status = json(&user, &["status", "source"]);
+    assert_eq!((number(&status, "saved"), number(&status, "gone")), (saved, 0));
+    let freed = number(&clear(&user, &["source", "--yes"]), "freed");
+    let now = json(&user, &["status", "source"]);
+    assert!(number(&now, "gone") > 0);
+    // Beside what was freed, the journal of the drive may have been emptied.
+    assert!(number(&now, "store") + freed <= number(&status, "store"), "{now}");
+    let text = user.run(["status", "source"]).stdout;
+    assert!(String::from_utf8_lossy(&text).contains("older versions are here no longer"));
+    // Elsewhere the index alone tells as much.
+    let sharer = user.share(&source, &[]);
+    let remote = json(&User::new(), &["du", sharer.ticket()]);
+    assert_eq!((&remote["saved"], &remote["older"]), (&du["saved"], &du["older"]));
+    assert!(remote["store"].is_null() && number(&remote, "here") == 0, "{remote}");
+    let stat = json(&User::new(), &["stat", &format!("{}/one", sharer.ticket())]);
+    assert_eq!(number(&stat, "shared"), shared);
+}
+
+#[test]
 fn what_a_sparse_clone_read_is_freed_and_read_again() {
     let user = history();
     let sharer = user.share(&user.path("source"), &[]);

@@ -7,6 +7,7 @@ use datnode_drive::{DrivePath, Entry, Extent, Kind};
 use datnode_feed::Bitfield;
 use serde_json::{Value, json};
 
+use super::shared::{self, Distinct};
 use crate::choice::Chooser;
 use crate::cli::units::{Count, Size, Span, Things};
 use crate::engine::Snapshot;
@@ -25,6 +26,8 @@ pub(super) struct Content {
     pub(super) selected: Part,
     /// What is selected and not here.
     pub(super) missing: Vec<Missing>,
+    /// How much of the bytes of all files needs no room, since others have the same; none if that was not looked at.
+    pub(super) saved: Option<u64>,
 }
 
 /// Some of the files.
@@ -59,17 +62,20 @@ impl Content {
         let held = snapshot.held().await?;
         let change = &snapshot.version.change;
         let whole = change.feeds.first().is_none_or(|feed| held.all(0..feed.length));
-        if whole && matches!(why, Why::Changed) {
+        let counted = change.counts.files <= shared::FILES_MAX;
+        if whole && matches!(why, Why::Changed) && !counted {
             // Everything is here, and what there is, our own change says.
             let (files, bytes) = (change.counts.files, change.counts.bytes);
             let selected = Part { files, bytes, here: bytes };
-            return Ok(Self { files, bytes, here: bytes, selected, missing: Vec::new() });
+            let (missing, saved) = (Vec::new(), None);
+            return Ok(Self { files, bytes, here: bytes, selected, missing, saved });
         }
-        let mut content = Self::default();
+        let (mut content, mut distinct) = (Self::default(), Distinct::of(snapshot));
         let count = |path: DrivePath, entry: Entry| {
             if entry.kind == Kind::File {
                 let missing = lacking(&entry, &held);
                 let here = entry.size - missing;
+                distinct.add(&entry);
                 content.files += 1;
                 content.bytes = content.bytes.saturating_add(entry.size);
                 content.here = content.here.saturating_add(here);
@@ -88,6 +94,7 @@ impl Content {
             Ok(())
         };
         snapshot.walk(count).await?;
+        content.saved = distinct.bytes().map(|distinct| content.bytes.saturating_sub(distinct));
         Ok(content)
     }
 
@@ -109,7 +116,7 @@ pub(super) fn lacking(entry: &Entry, held: &Bitfield) -> u64 {
     entry.extents.iter().map(missing).sum::<u64>().min(entry.size)
 }
 
-fn blocks(extent: &Extent) -> Range<u64> {
+pub(super) fn blocks(extent: &Extent) -> Range<u64> {
     extent.first_block..extent.first_block.saturating_add(extent.count)
 }
 

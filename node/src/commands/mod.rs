@@ -33,6 +33,7 @@ mod recover;
 mod scene;
 mod serving;
 mod share;
+mod shared;
 mod stat;
 mod status;
 mod sync;

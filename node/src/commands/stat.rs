@@ -10,12 +10,13 @@ use super::content::lacking;
 use super::context::open;
 use super::ls::{kind, time};
 use super::missing::missing;
+use super::shared::{Common, FILES_MAX};
 use crate::address::{Link, VersionSpec, key::hex};
 use crate::cli::Stat;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Count, Size, Things};
-use crate::engine::Snapshot;
+use crate::engine::{Reach, Snapshot};
 use crate::error::{Code, Error};
 
 pub(super) async fn run(args: Stat, out: &Out) -> Result<(), Error> {
@@ -27,7 +28,8 @@ pub(super) async fn run(args: Stat, out: &Out) -> Result<(), Error> {
     let facts = match entry {
         Some(entry) if entry.kind != Kind::Directory => {
             let versions = earlier(&snapshot, path, &entry).await?;
-            Facts::of_file(&snapshot, path, entry, &held, versions)
+            let shared = shared(&snapshot, path, &entry).await?;
+            Facts { shared, ..Facts::of_file(&snapshot, path, entry, &held, versions) }
         }
         entry => {
             if entry.is_none() && !snapshot.has(path).await? {
@@ -43,6 +45,8 @@ pub(super) async fn run(args: Stat, out: &Out) -> Result<(), Error> {
 const PAST_WAIT: Duration = Duration::from_secs(3);
 /// How many changes are gone back through to find earlier versions of a file.
 const CHANGES_MAX: usize = 100;
+/// Of a drive elsewhere that has more files, it is not counted what they share.
+const FETCHED_FILES_MAX: u64 = 1_000;
 
 /// Counts the versions before this one in which a file was another; whether all of them is the second.
 async fn earlier(
@@ -74,6 +78,35 @@ async fn earlier(
     Ok((count, false))
 }
 
+/// Counts the chunks of a file that other files of the version have as well, unless that takes long.
+async fn shared(
+    snapshot: &Snapshot,
+    path: &DrivePath,
+    entry: &Entry,
+) -> Result<Option<u64>, Error> {
+    let most = match snapshot.drive.patience.reach {
+        Reach::Folder(_) | Reach::Own(_) => FILES_MAX,
+        // All names have to be fetched for it.
+        _ => FETCHED_FILES_MAX,
+    };
+    if entry.kind != Kind::File || snapshot.version.change.counts.files > most {
+        return Ok(None);
+    }
+    let mut common = Common::of(snapshot, entry);
+    let add = |other: DrivePath, entry: Entry| {
+        if other != *path {
+            common.add(&entry);
+        }
+        Ok(())
+    };
+    match snapshot.walk(add).await {
+        Ok(()) => Ok(common.count()),
+        // Of an older version a clone has some names alone.
+        Err(error) if matches!(error.code(), Code::NoData | Code::NoPeers) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What is told.
 struct Facts<'a> {
     snapshot: &'a Snapshot,
@@ -84,6 +117,8 @@ struct Facts<'a> {
     /// Files in a folder; chunks of a file.
     files: u64,
     chunks: u64,
+    /// Chunks of a file that others have too, if they were counted.
+    shared: Option<u64>,
     /// Versions before this one, and whether that is all of them.
     earlier: Option<(u64, bool)>,
 }
@@ -107,6 +142,7 @@ impl<'a> Facts<'a> {
             here,
             files: 1,
             chunks,
+            shared: None,
             earlier: Some(earlier),
         }
     }
@@ -129,7 +165,7 @@ impl<'a> Facts<'a> {
             Ok(())
         };
         snapshot.walk_in(path, count).await?;
-        Ok(Self { snapshot, path, entry, bytes, here, files, chunks, earlier: None })
+        Ok(Self { snapshot, path, entry, bytes, here, files, chunks, shared: None, earlier: None })
     }
 
     fn kind(&self) -> &'static str {
@@ -164,6 +200,7 @@ impl<'a> Facts<'a> {
             if entry.kind == Kind::File {
                 record["content"] = entry.content.to_string().into();
                 record["media_type"] = self.media_type().into();
+                record["shared"] = self.shared.into();
             }
             if entry.kind == Kind::Symlink {
                 record["target"] = escape::bytes(&entry.target).into();
@@ -209,7 +246,11 @@ impl<'a> Facts<'a> {
         };
         if self.kind() != "symlink" {
             let chunks = Things(self.chunks, "chunk");
-            line("content", format!("{b3}{chunks}     here {} %", self.percent()));
+            let shared = self.shared.filter(|shared| *shared > 0);
+            let shared =
+                shared.map(|shared| format!(", {} shared with other files", Count(shared)));
+            let shared = shared.unwrap_or_default();
+            line("content", format!("{b3}{chunks}{shared}     here {} %", self.percent()));
         }
         text
     }

@@ -17,6 +17,7 @@ use crate::cli::output::Out;
 use crate::cli::units::{Count, Size, Things};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
+use crate::disk::store_bytes;
 use crate::drives::Drives;
 use crate::edit::is_bare;
 use crate::engine::Snapshot;
@@ -64,6 +65,8 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
         accused: news.accused,
         length: news.length,
         content: Content::of(&snapshot, &why, &Chooser::of(&selection)?).await?,
+        gone: gone(&snapshot).await?,
+        store: store_bytes(&folder).map_err(|error| Error::disk(&folder, error))?,
         selection,
         serving,
         snapshot,
@@ -125,6 +128,12 @@ pub(super) fn writing(key: &PublicKey, folder: &Path) -> Result<Writing, Error> 
     Ok(elsewhere.map_or_else(|| Writing::Here(home.length()), Writing::Elsewhere))
 }
 
+/// Returns how many blocks of content are not here.
+async fn gone(snapshot: &Snapshot) -> Result<u64, Error> {
+    let length = snapshot.version.change.feeds.first().map_or(0, |feed| feed.length);
+    Ok(length.saturating_sub(snapshot.held().await?.count()))
+}
+
 /// Looks what a folder has that is written here, unless that would take long.
 async fn working(
     writing: &Writing,
@@ -160,6 +169,10 @@ struct State {
     accused: bool,
     length: u64,
     content: Content,
+    /// How many blocks of content are not here that some version needs, or needed.
+    gone: u64,
+    /// What the drive's own files take on the disk, beside those of the folder.
+    store: u64,
     /// What of it is wanted.
     selection: Choice,
     /// The processes that serve it.
@@ -205,6 +218,23 @@ impl State {
         let mut line = |title: &str, rest: String| text.push_str(&format!("{title:<11}{rest}\n"));
         line("version", format!("{} · {}", version.number, &version.id.to_string()[..6]));
         self.say_content(folder, &mut line);
+        let saved = self.content.saved.filter(|saved| *saved > 0);
+        let saved =
+            saved.map(|saved| format!("; {} saved, as files have it in common", Size(saved)));
+        line("store", format!("{} on this disk{}", Size(self.store), saved.unwrap_or_default()));
+        if let (Writing::Here(_), true, 1..) =
+            (&self.writing, self.content.missing.is_empty(), self.gone)
+        {
+            line(
+                "history",
+                format!(
+                    "{} of older versions {} here no longer   (others may have them: datnode recover {})",
+                    Things(self.gone, "block"),
+                    if self.gone == 1 { "is" } else { "are" },
+                    escape::shell(folder)
+                ),
+            );
+        }
         match &self.working {
             Working::None => {}
             Working::Large(files) => line(
@@ -296,6 +326,7 @@ impl State {
             "files": self.content.files, "bytes": self.content.bytes, "here": self.content.here,
             "selected": self.content.selected.to_json(), "selection": self.selection.to_json(),
             "missing": missing.collect::<Vec<Value>>(),
+            "store": self.store, "saved": self.content.saved, "gone": self.gone,
             "working": working,
             "accused": self.accused, "blocks": self.length, "blocks_known": self.behind(),
             "serving": self.serving, "next": self.next(folder),

@@ -33,7 +33,7 @@ use lock::Lock;
 use map::Map;
 use working::WorkingFiles;
 
-pub use purge::purge;
+pub use purge::{purge, store_bytes};
 pub use small::{read_small, replace};
 
 /// The folder inside a working folder that holds the drive's own files.

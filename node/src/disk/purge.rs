@@ -59,13 +59,28 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns how many bytes all that is in a folder takes.
+/// Returns how many bytes the drive's own files in the working folder `root` take on the disk, whoever has them open.
+///
+/// # Errors
+/// [`DiskError::Io`].
+pub fn store_bytes(root: &Path) -> Result<u64, DiskError> {
+    let drive = root.join(DRIVE_FOLDER);
+    allocated(&drive).map_err(|source| DiskError::io("look into", &drive, source))
+}
+
+/// Returns how many bytes all that is in a folder takes. What goes away meanwhile takes none.
 fn allocated(folder: &Path) -> io::Result<u64> {
-    let mut bytes = fs::symlink_metadata(folder)?.blocks() * 512;
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(0),
+        _ => Err(error),
+    };
+    let bytes = |path: &Path| -> io::Result<u64> {
+        let there = fs::symlink_metadata(path)?;
+        if there.is_dir() { allocated(path) } else { Ok(there.blocks() * 512) }
+    };
+    let mut sum = fs::metadata(folder)?.blocks() * 512;
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let there = fs::symlink_metadata(&path)?;
-        bytes += if there.is_dir() { allocated(&path)? } else { there.blocks() * 512 };
+        sum += bytes(&entry?.path()).or_else(gone)?;
     }
-    Ok(bytes)
+    Ok(sum)
 }

@@ -222,6 +222,8 @@ fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
             (reader, "stat copy/link", 0, &["stat"]),
             (reader, "stat copy", 0, &["stat"]),
             (reader, "du copy", 0, &["folder_size"]),
+            (reader, "clear copy plain --files --dry-run", 0, &["cleared"]),
+            (writer, "clear up --yes", 0, &["cleared"]),
             (reader, "link copy", 0, &["link_word"]),
             (writer, "link source --at 1", 0, &["link_word"]),
             (reader, "ignored copy/plain copy/.dat/key", 0, &["ignored"]),
@@ -234,6 +236,8 @@ fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
             (writer, "keys", 0, &["keys"]),
             (writer, "version", 0, &["version"]),
             (writer, "keys export up --plain", 0, &["secret"]),
+            (writer, "init --bare passing", 0, &["init_done"]),
+            (writer, "purge passing --yes", 0, &["purged"]),
         ],
     );
     // Names that are not UTF-8 come as they are, too.
