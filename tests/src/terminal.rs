@@ -231,6 +231,7 @@ fn is_writers(verb: &str) -> bool {
             | "ignored"
             | "peers"
             | "config"
+            | "clear"
     )
 }
 

@@ -137,6 +137,10 @@ fn the_examples_of_the_help_work() {
     assert!(commands.contains(&"clone".to_owned()), "{all}");
     // A clone that some examples look into.
     assert_done("clone", &terminals.type_in("datnode clone dat1…"));
+    // And some that are not needed any more.
+    for line in ["datnode clone dat1… old", "datnode clone dat1… older"] {
+        assert_done(line, &terminals.type_in(line));
+    }
     let pages = std::iter::once(all).chain(
         commands
             .iter()

@@ -30,6 +30,8 @@ use crate::runtime;
 
 /// How many missing files are named.
 const NAMES_MAX: usize = 5;
+/// A store that takes less is not worth a line.
+const STORE_TOLD_MIN: u64 = 1 << 20;
 /// Folders of more files are not looked through: that would take longer than somebody waits for this command.
 const LOOKED_AT_MAX: u64 = 20_000;
 
@@ -206,6 +208,16 @@ impl State {
         }
     }
 
+    /// Says what the drive takes beside the files, and what it saves, if that is worth a line.
+    fn stored(&self) -> Option<String> {
+        let saved = self.content.saved.filter(|saved| *saved > 0);
+        let saved =
+            saved.map(|saved| format!("; {} saved: files have them in common", Size(saved)));
+        let is_worth_it = self.store >= STORE_TOLD_MIN || saved.is_some();
+        let text = || format!("{} on this disk{}", Size(self.store), saved.unwrap_or_default());
+        is_worth_it.then(text)
+    }
+
     fn say(&self, folder: &Path, out: &Out) -> Result<(), Error> {
         let (version, link) = (&self.snapshot.version, Link(&self.snapshot.drive.key));
         let (name, shown) = (escape::bytes(&self.name), escape::path(folder));
@@ -218,10 +230,9 @@ impl State {
         let mut line = |title: &str, rest: String| text.push_str(&format!("{title:<11}{rest}\n"));
         line("version", format!("{} · {}", version.number, &version.id.to_string()[..6]));
         self.say_content(folder, &mut line);
-        let saved = self.content.saved.filter(|saved| *saved > 0);
-        let saved =
-            saved.map(|saved| format!("; {} saved, as files have it in common", Size(saved)));
-        line("store", format!("{} on this disk{}", Size(self.store), saved.unwrap_or_default()));
+        if let Some(stored) = self.stored() {
+            line("store", stored);
+        }
         if let (Writing::Here(_), true, 1..) =
             (&self.writing, self.content.missing.is_empty(), self.gone)
         {
