@@ -1,11 +1,11 @@
 //! Writes what a version has into an empty folder, as plain files: no drive is there afterwards.
 //!
 //! Nothing outside of the folder is touched, whatever the names say: all paths are safe, and everything is reached beneath the folder's
-//! handle. A file that is not whole is not there.
+//! handle. A file that is not whole is not there. What the drive's own folder has as well shares its room on disks that can do so.
 //! Elsewhere: a clone, which keeps its blocks (`landing`).
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
 
 use datnode_drive::{DrivePath, Entry, Kind, Mtime, SafePath};
@@ -15,6 +15,7 @@ use crate::cli::escape;
 use crate::disk::beneath::{Beneath, split};
 use crate::engine::Snapshot;
 use crate::error::{Code, Error};
+use crate::landing::same_chunks;
 
 /// What was written.
 #[derive(Debug, Default)]
@@ -23,17 +24,21 @@ pub struct Extracted {
     pub files: u64,
     /// How many bytes they have.
     pub bytes: u64,
+    /// How many of these take no room, since the disk has them once for both folders.
+    pub shared: u64,
     /// What could not be written, and why.
     pub refused: Vec<(Vec<u8>, String)>,
 }
 
-/// Writes all that `version` has at `scope` and below into the folder `into`, which is made if it is missing.
+/// Writes all that `version` has at `scope` and below into the folder `into`, which is made if it is missing. `from` is the drive's
+/// own folder, if it has one.
 ///
 /// # Errors
 /// E-DIRTY if there is something in the folder, those of [`Drive::latest`](crate::engine::Drive::latest), and what the disk says.
 pub async fn extract(
     version: &Snapshot,
     scope: &DrivePath,
+    from: Option<&Path>,
     into: &Path,
 ) -> Result<Extracted, Error> {
     let said = |error| Error::io("write", into, &error);
@@ -53,7 +58,8 @@ pub async fn extract(
     // What a folder has comes after the folder.
     entries.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
     let beneath = Beneath::open(into).map_err(said)?;
-    let mut writing = Writing { version, beneath, root: into, done: Extracted::default() };
+    let from = from.and_then(|from| Beneath::open(from).ok());
+    let mut writing = Writing { version, from, beneath, root: into, done: Extracted::default() };
     for (path, entry) in &entries {
         writing.write(path, entry).await?;
     }
@@ -67,6 +73,7 @@ pub async fn extract(
 
 struct Writing<'a> {
     version: &'a Snapshot,
+    from: Option<Beneath>,
     beneath: Beneath,
     root: &'a Path,
     done: Extracted,
@@ -123,14 +130,24 @@ impl Writing<'_> {
     async fn file(&mut self, path: &[u8], entry: &Entry) -> Result<(), Error> {
         let (parent, base) = split(path);
         self.make(parent)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let mut file = match self.beneath.open_with(path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(opened) => File::from(opened),
             Err(error) => return self.refuse(path, &error),
         };
         let said = |error| Error::io("write", self.root, &error);
-        let write = async |bytes: Vec<u8>| file.write_all(&bytes).map_err(said);
-        let read = self.version.read(entry, 0..entry.size, write).await;
+        let shared = self.share(&file, path, entry).await;
+        let read = match shared.map_err(said) {
+            Ok(true) => {
+                self.done.shared += entry.size;
+                Ok(())
+            }
+            Ok(false) => {
+                let write = async |bytes: Vec<u8>| file.write_all(&bytes).map_err(said);
+                self.version.read(entry, 0..entry.size, write).await
+            }
+            Err(error) => Err(error),
+        };
         let dressed = read.and_then(|()| dress(&file, entry).map_err(said));
         if dressed.is_err() {
             // Half a file is worse than none.
@@ -142,6 +159,29 @@ impl Writing<'_> {
         self.done.files += 1;
         self.done.bytes += entry.size;
         Ok(())
+    }
+
+    /// Has a new file share its bytes with the one of the same name in the drive's folder, if these are what the version says.
+    async fn share(&self, file: &File, path: &[u8], entry: &Entry) -> io::Result<bool> {
+        let Some(Ok((source, there))) = self.from.as_ref().map(|from| from.file(path)) else {
+            return Ok(false);
+        };
+        let looks =
+            (u64::try_from(there.st_size), there.st_mtime) == (Ok(entry.size), entry.mtime.seconds);
+        if !looks || entry.size == 0 || !reflink(file, &source) {
+            return Ok(false);
+        }
+        // Now it changes no more: what it has is held against what was signed, as all bytes are.
+        let (mut file, entry) = (file.try_clone()?, entry.clone());
+        let same = tokio::task::spawn_blocking(move || -> io::Result<bool> {
+            let same = file.metadata()?.len() == entry.size && same_chunks(&file, &entry)?;
+            if !same {
+                file.set_len(0)?;
+                file.rewind()?;
+            }
+            Ok(same)
+        });
+        same.await.map_err(io::Error::other)?
     }
 
     fn dress_folder(&mut self, path: &DrivePath, entry: &Entry) -> Result<(), Error> {
@@ -159,6 +199,18 @@ impl Writing<'_> {
         self.done.refused.push((path.to_vec(), error.to_string()));
         Ok(())
     }
+}
+
+/// Has an empty file share all bytes of another on the disk; tells whether the disk can.
+#[cfg(target_os = "linux")]
+fn reflink(file: &File, source: &File) -> bool {
+    sys::ioctl_ficlone(file, source).is_ok()
+}
+
+/// Does nothing: this system has another call for it, which makes the file as well.
+#[cfg(not(target_os = "linux"))]
+fn reflink(_: &File, _: &File) -> bool {
+    false
 }
 
 /// Gives a file or folder its mode and time.

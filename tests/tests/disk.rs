@@ -311,3 +311,52 @@ fn a_file_that_changes_while_it_is_taken_in_is_taken_as_it_was_at_one_moment() {
         }
     });
 }
+
+/// On a disk with reflinks a version that is written out takes no room for what the drive's folder has as well, and stays as it is when
+/// that is changed; what was changed before is not taken for it.
+#[test]
+fn a_version_that_is_written_out_shares_its_room_with_the_folder() {
+    let made = Command::new("mkfs.btrfs").arg("--version").output();
+    let has_loops = Path::new("/dev/loop-control").exists();
+    if !made.is_ok_and(|made| made.status.success()) || !has_loops {
+        eprintln!("skipped: no mkfs.btrfs, or no loop devices");
+        return;
+    }
+    let user = User::new();
+    fs::create_dir_all(user.path("disk")).unwrap();
+    write(&user.path("files"), b"large", &noise(1, 40 << 20));
+    write(&user.path("files"), b"other", &noise(2, 3 << 20));
+    write(&user.path("files"), b"empty", b"");
+    let script = "truncate -s 300M image && mkfs.btrfs -q image >&2 || exit 99
+         mount -o loop image disk || exit 98
+         used() { sync -f disk; df --output=used -B1 disk | tail -n 1; }
+         cp -a files disk/source && $DATNODE init -q disk/source || exit 97
+         $DATNODE --json share disk/source --in-place --no-watch >shared & share=$!
+         until grep -q ready shared; do kill -0 $share || exit 95; sleep 0.1; done
+         kill -INT $share; wait $share
+         echo $(used)
+         $DATNODE --json checkout 1 disk/source --into disk/out >done || exit 96
+         echo $(used)
+         echo more >>disk/source/large
+         # Other bytes under the same size and time.
+         touch -r disk/source/other before && printf X | dd of=disk/source/other conv=notrunc 2>&1
+         touch -r before disk/source/other
+         cmp disk/out/large files/large && cmp disk/out/other files/other && echo right
+         $DATNODE --json checkout 1 disk/source --into disk/again; echo ended $?";
+    let Some(output) = in_namespace(&user, script) else { return };
+    let (said, lines) =
+        (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    match output.status.code() {
+        Some(98) => return eprintln!("skipped: no disk can be mounted here"),
+        code => assert_eq!(code, Some(0), "{said}"),
+    }
+    let lines: Vec<&str> = lines.lines().collect();
+    let used =
+        |line: usize| -> u64 { lines[line].trim().parse().unwrap_or_else(|_| panic!("{said}")) };
+    let done: Value = serde_json::from_slice(&fs::read(user.path("done")).unwrap()).unwrap();
+    assert_eq!(done["shared"], 43 << 20, "{done}");
+    assert!(used(1) < used(0) + (1 << 20), "{lines:?} {said}");
+    assert!(lines.contains(&"right"), "{lines:?} {said}");
+    // What changed in place is here no longer, and is not written out as if it were.
+    assert!(lines.contains(&"ended 5"), "{lines:?} {said}");
+}

@@ -47,11 +47,11 @@ async fn write_out(args: &Checkout, into: &Path, out: &Out) -> Result<(), Error>
     let address: &OsStr = args.folder.as_os_str();
     let opened = open_to_read(&[], address, Some(&args.version), &args.network, out).await?;
     let snapshot = opened.snapshot().await?;
-    let done = extract(&snapshot, &opened.path, into).await?;
+    let done = extract(&snapshot, &opened.path, opened.folder(), into).await?;
     let (number, id) = (snapshot.version.number, snapshot.version.id.to_string());
     if out.json {
         out.record(&json!({
-            "type": "done", "change": number, "version": id, "files": done.files, "bytes": done.bytes,
+            "type": "done", "change": number, "version": id, "files": done.files, "bytes": done.bytes, "shared": done.shared,
             "folder": escape::path(into), "seconds": began.elapsed().as_secs_f64(),
         }))?;
     }
@@ -63,5 +63,12 @@ async fn write_out(args: &Checkout, into: &Path, out: &Out) -> Result<(), Error>
         Size(done.bytes),
         Span(began.elapsed())
     ));
+    if done.shared > 0 {
+        let from = opened.folder().map(escape::path).unwrap_or_default();
+        out.say(format_args!(
+            "  {} of it take no room: the disk shares them with {from}",
+            Size(done.shared)
+        ));
+    }
     if done.refused.is_empty() { Ok(()) } else { Err(Error::paths(&done.refused)) }
 }

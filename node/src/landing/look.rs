@@ -98,7 +98,10 @@ impl Ground {
 }
 
 /// Tells whether the bytes of `file` are those of an entry: the same chunks, as its signed identity lists them.
-pub(super) fn same_chunks(mut file: impl Read, entry: &Entry) -> io::Result<bool> {
+///
+/// # Errors
+/// What the disk says.
+pub fn same_chunks(mut file: impl Read, entry: &Entry) -> io::Result<bool> {
     let chunker = Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
     let mut list = ChunkList::default();
     let mut window = Vec::new();

@@ -41,6 +41,7 @@ pub use earlier::{Was, landed, note_landed};
 use folders::Folders;
 pub use index::{Before, Index};
 pub use limits::{WINDOW_ENTRIES, WINDOWS_MAX};
+pub use look::same_chunks;
 use look::{Ground, Verdict};
 pub use names::is_exact;
 use plan::Plan;
