@@ -61,6 +61,6 @@ pub use proof::{
 };
 pub use storage::{FeedSlot, FileId, Storage, StorageError};
 pub use store::{
-    Checked, Cleared, Comparison, FORMAT, HeldLeaves, InPlace, Place, Seek, Store, StoreError, Upgraded,
-    VerifyError,
+    Checked, Cleared, Comparison, FORMAT, HeldLeaves, InPlace, Place, Seek, Store, StoreError,
+    Upgraded, VerifyError,
 };
