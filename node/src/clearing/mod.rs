@@ -31,6 +31,8 @@ pub struct Order {
     pub keep_latest: bool,
     /// Versions whose files are in the folder, and need what they need.
     pub landed: Vec<u64>,
+    /// Whether the names of some versions may not be here, as with a reader: what goes can be fetched again.
+    pub partial: bool,
     /// Nothing is freed, it is counted what would be.
     pub dry_run: bool,
 }
@@ -127,7 +129,7 @@ async fn mark(latest: &Snapshot, order: &Order) -> Result<Marks, Error> {
             let landed = latest.drive.version(&VersionSpec::Number(*number)).await?;
             each_file(&landed, &landed, &mut by_glob).await
         };
-        as_far_as_here(landed.await)?;
+        as_far_as_here(landed.await, order)?;
     }
     if has_globs {
         each_file(latest, latest, &mut by_glob).await?;
@@ -135,15 +137,16 @@ async fn mark(latest: &Snapshot, order: &Order) -> Result<Marks, Error> {
             let empty = latest.drive.version(&VersionSpec::Number(0)).await?;
             each_file(&empty, latest, &mut by_glob).await
         };
-        as_far_as_here(all.await)?;
+        as_far_as_here(all.await, order)?;
     }
     Ok(marks)
 }
 
 /// A reader has not the names of all versions: those that are here count.
-fn as_far_as_here(walked: Result<(), Error>) -> Result<(), Error> {
+fn as_far_as_here(walked: Result<(), Error>, order: &Order) -> Result<(), Error> {
+    let is_missing = |error: &Error| matches!(error.code(), Code::NoData | Code::NoPeers);
     match walked {
-        Err(error) if matches!(error.code(), Code::NoData | Code::NoPeers) => Ok(()),
+        Err(error) if order.partial && is_missing(&error) => Ok(()),
         ended => ended,
     }
 }

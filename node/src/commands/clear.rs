@@ -44,6 +44,7 @@ pub(super) async fn run(args: Clear, yes: bool, out: &Out) -> Result<(), Error> 
         // Nobody else may have what is new in the latest version of a writer.
         keep_latest: args.keep_latest || writes,
         landed: if writes { Vec::new() } else { landed(&folder)? },
+        partial: !writes,
         dry_run: args.dry_run,
         globs,
     };
