@@ -104,7 +104,12 @@ fn a_version_or_a_date_says_what_is_too_old() {
     let dry = clear(&user, &["source", "--older-than", "2999-01-01", "--dry-run"]);
     assert_eq!(number(&dry, "bytes"), 500_002);
     assert_eq!(number(&clear(&user, &["source", "--older-than", "3", "--yes"]), "bytes"), 500_002);
-    assert_exit(&user.run(["clear", "source", "--older-than", "yesterday"]), 2);
+    // What is neither a number nor a date may be a tag.
+    assert_exit(&user.run(["clear", "source", "--older-than", "second", "--dry-run"]), 4);
+    assert_exit(&user.run(["tag", "second", "source+2"]), 0);
+    let dry = clear(&user, &["source", "--older-than", "second", "--dry-run"]);
+    assert_eq!(number(&dry, "bytes"), 0);
+    assert_exit(&user.run(["clear", "source", "--older-than", "not a version"]), 2);
     assert_exit(&user.run(["clear", "source", "--older-than", "9", "--yes"]), 4);
 }
 

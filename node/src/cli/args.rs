@@ -364,8 +364,9 @@ pub struct Clear {
 
 /// Reads a version, or a date without the @ before it.
 fn since(text: &str) -> Result<VersionSpec, String> {
-    let version = text.parse::<VersionSpec>();
-    version.or_else(|error| format!("@{text}").parse().map_err(|_| error))
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let date = (!is_number).then(|| format!("@{text}").parse().ok()).flatten();
+    date.map_or_else(|| text.parse(), Ok)
 }
 
 /// `datnode purge`
