@@ -137,7 +137,15 @@ impl Op {
         }
     }
 
-    fn encode(&self, change: u64, out: &mut Writer) {
+    /// Returns how many bytes it has in a batch that is part of a change. SPEC 8.3
+    pub(crate) fn encoded_len(&self, change: u64) -> usize {
+        let mut out = Writer::new();
+        self.encode(change, &mut out);
+        out.as_slice().len()
+    }
+
+    /// Appends it as a batch has it; an entry as one that `change` set.
+    pub fn encode(&self, change: u64, out: &mut Writer) {
         out.bytes(self.path().as_bytes());
         match self {
             Self::Delete(_) => {
@@ -151,7 +159,11 @@ impl Op {
         }
     }
 
-    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// What it is not.
+    pub fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let path = DrivePath::from_bytes(input.bytes(PATH_BYTES_MAX)?)
             .ok()
             .filter(|path| !path.is_root())
@@ -166,20 +178,6 @@ impl Op {
             _ => Err(DecodeError::Invalid("kind of op")),
         }
     }
-}
-
-/// Returns the encoded batch, unless it is too long to travel inside the change. SPEC 8.3
-pub(crate) fn inline_ops(ops: &[Op], change: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for op in ops {
-        let mut out = Writer::new();
-        op.encode(change, &mut out);
-        bytes.extend_from_slice(&out.into_vec());
-        if bytes.len() > INLINE_OPS_BYTES_MAX {
-            return None;
-        }
-    }
-    Some(bytes)
 }
 
 impl FeedRef {

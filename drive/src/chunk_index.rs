@@ -1,6 +1,6 @@
-//! Which chunks a content feed already holds: leaf hash → block, 16 bytes an entry.
+//! Which chunks a content feed already holds: leaf hash → block, 12 bytes an entry.
 //!
-//! Derived from the feed's leaves, never stored. It keeps eight bytes of each hash, so what it
+//! Derived from the feed's leaves, never stored. It keeps six bytes of each hash, so what it
 //! answers are candidates: compare the whole leaf hash before trusting one.
 
 use alloc::{vec, vec::Vec};
@@ -10,9 +10,41 @@ use datnode_feed::{BlockIndex, Hash, Node};
 /// Chunks by their leaf hash, in an open table that is at most three quarters full.
 #[derive(Clone, Default)]
 pub struct ChunkIndex {
-    /// (first eight bytes of the hash, block + 1); block + 1 = 0 marks an empty slot.
-    slots: Vec<(u64, u64)>,
+    slots: Vec<Slot>,
     count: usize,
+}
+
+/// Six bytes of a hash, and block + 1 in six: a feed has fewer than 2⁴⁷ blocks. Block + 1 = 0 marks an empty slot.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    tag: [u8; 6],
+    next: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Slot>() == 12);
+
+impl Slot {
+    fn new(tag: u64, block: BlockIndex) -> Self {
+        let [tag, next] = [tag, block.0 + 1].map(|number| {
+            let [a, b, c, d, e, f, 0, 0] = number.to_le_bytes() else {
+                unreachable!("tags are cut to six bytes, and no feed has so many blocks")
+            };
+            [a, b, c, d, e, f]
+        });
+        Self { tag, next }
+    }
+
+    fn tag(self) -> u64 {
+        number(self.tag)
+    }
+
+    fn block(self) -> Option<BlockIndex> {
+        number(self.next).checked_sub(1).map(BlockIndex)
+    }
+}
+
+fn number([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 impl ChunkIndex {
@@ -32,11 +64,11 @@ impl ChunkIndex {
         let mut slot = self.slot_of(tag);
         core::iter::from_fn(move || {
             loop {
-                let &(found, block) = self.slots.get(slot)?;
-                let block = block.checked_sub(1)?;
+                let found = self.slots.get(slot)?;
+                let block = found.block()?;
                 slot = self.after(slot);
-                if found == tag {
-                    return Some(BlockIndex(block));
+                if found.tag() == tag {
+                    return Some(block);
                 }
             }
         })
@@ -50,24 +82,24 @@ impl ChunkIndex {
         if self.get(hash).any(|known| known == block) {
             return;
         }
-        self.place(tag(hash), block.0 + 1);
+        self.place(Slot::new(tag(hash), block));
         self.count += 1;
     }
 
     fn grow(&mut self) {
         let larger = (self.slots.len() * 2).max(64);
-        let old = core::mem::replace(&mut self.slots, vec![(0, 0); larger]);
-        for (tag, block) in old.into_iter().filter(|&(_, block)| block != 0) {
-            self.place(tag, block);
+        let old = core::mem::replace(&mut self.slots, vec![Slot::default(); larger]);
+        for slot in old.into_iter().filter(|slot| slot.block().is_some()) {
+            self.place(slot);
         }
     }
 
-    fn place(&mut self, tag: u64, block: u64) {
-        let mut slot = self.slot_of(tag);
-        while self.slots.get(slot).is_some_and(|&(_, block)| block != 0) {
+    fn place(&mut self, new: Slot) {
+        let mut slot = self.slot_of(new.tag());
+        while self.slots.get(slot).is_some_and(|slot| slot.block().is_some()) {
             slot = self.after(slot);
         }
-        self.slots[slot] = (tag, block);
+        self.slots[slot] = new;
     }
 
     /// Returns where the search for a tag begins. The table's size is a power of two.
@@ -98,8 +130,8 @@ impl Extend<(BlockIndex, Node)> for ChunkIndex {
 }
 
 fn tag(hash: &Hash) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = hash.0;
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    let [a, b, c, d, e, f, ..] = hash.0;
+    number([a, b, c, d, e, f])
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
 //! Makes a change: a batch of puts and deletes on top of a version.
 //!
 //! Everything is read and decided before the first block is appended, so that a batch that needs a
-//! missing block leaves nothing behind. Order of the blocks: spilled values, then nodes, children
-//! before parents, then the change, so that every pointer goes backward and a head over the change
-//! covers all of it.
+//! missing block leaves nothing behind; but for a batch that is too long to wait ([`commit_streamed`]).
+//! Order of the blocks: values before the leaves that point to them, children before parents, then
+//! the change, so that every pointer goes backward and a head over the change covers all of it.
 
-use alloc::{string::String, vec, vec::Vec};
+use alloc::{borrow::Cow, string::String, vec, vec::Vec};
+use core::cell::RefCell;
 
 use datnode_feed::{BlockIndex, Hash};
 use thiserror::Error;
 
 use crate::{
     blocks::Blocks,
-    change::{Change, Counts, FILES, FeedRef, Op, Parent, Root, covers, inline_ops},
+    change::{Change, Counts, FILES, FeedRef, Op, Parent, Root, covers},
     entry::{Entry, Mtime},
     error::{Location, ReadError, Step, done},
     index::{
@@ -22,8 +23,8 @@ use crate::{
         update::{Batch, Edit, Observer, Pending, PendingNode, Updated, update},
         value::{Value, kind_and_size},
     },
-    limits::{BLOCK_BYTES_MAX, FEEDS_MAX, MESSAGE_BYTES_MAX},
-    path::DrivePath,
+    limits::{BLOCK_BYTES_MAX, FEEDS_MAX, INLINE_OPS_BYTES_MAX, MESSAGE_BYTES_MAX},
+    path::{DrivePath, Key},
     tag::{TAGS, TagOp},
     tag_name::TagName,
     version::Version,
@@ -110,19 +111,78 @@ pub fn commit<B: Blocks, A>(
     info: ChangeInfo,
     append: &mut dyn FnMut(&[u8]) -> Result<BlockIndex, A>,
 ) -> Result<Step<Committed>, CommitError<B::Error, A>> {
-    check(base, ops, &info)?;
+    let ops = ops.iter().map(|op| Ok(Cow::Borrowed(op)));
+    make(base, blocks, ops, info, append, false)
+}
+
+/// Does the same with a batch of any length, which is taken op by op and never in memory as a whole.
+///
+/// Blocks are appended before all is decided: unless a change is made, roll the feed back. All of the base's index has to be
+/// here, since what was taken of the batch is gone. An op that is an error ends it, as if appending had failed.
+pub fn commit_streamed<B: Blocks, A>(
+    base: &Version,
+    blocks: &B,
+    ops: impl IntoIterator<Item = Result<Op, A>>,
+    info: ChangeInfo,
+    append: &mut dyn FnMut(&[u8]) -> Result<BlockIndex, A>,
+) -> Result<Step<Committed>, CommitError<B::Error, A>> {
+    let ops = ops.into_iter().map(|op| op.map(Cow::Owned));
+    make(base, blocks, ops, info, append, true)
+}
+
+fn make<'o, B: Blocks, A>(
+    base: &Version,
+    blocks: &B,
+    ops: impl Iterator<Item = Result<Cow<'o, Op>, A>>,
+    info: ChangeInfo,
+    append: &mut dyn FnMut(&[u8]) -> Result<BlockIndex, A>,
+    may_write_early: bool,
+) -> Result<Step<Committed>, CommitError<B::Error, A>> {
+    if info.message.len() > MESSAGE_BYTES_MAX {
+        return Err(CommitError::MessageTooLong);
+    }
+    check_feeds(base, &info.feeds)?;
+    check_tags(base, &info.tags)?;
     let number = base.number + 1;
-    let mut batch = Batch::default();
+    let failed = RefCell::new(None);
+    let mut sink = |block: &[u8]| match append(block) {
+        Ok(at) => Some(at),
+        Err(error) => {
+            *failed.borrow_mut() = Some(CommitError::Append(error));
+            None
+        }
+    };
+    let batch = RefCell::new(match may_write_early {
+        true => Batch::written_early(&mut sink),
+        false => Batch::default(),
+    });
+    let (mut checked, mut inline) = (Checked::default(), InlineOps::default());
+    let edits = ops.map_while(|op| {
+        let op = op.map_err(CommitError::Append);
+        let op = op.and_then(|op| checked.check(&op, &info.feeds).map(|()| op));
+        match op {
+            Ok(op) => {
+                inline.push(&op, number);
+                Some(edit(&op, number, &mut batch.borrow_mut()))
+            }
+            Err(error) => {
+                *failed.borrow_mut() = Some(error);
+                None
+            }
+        }
+    });
     let mut counts = Counts { put: 0, deleted: 0, ..base.change.counts };
     let mut observe = |before: Option<&[u8]>, after: Option<&[u8]>| {
         tally(&mut counts, before, after);
     };
-    let edits = edits(ops, number, &mut batch);
-    let files = done!(edit(base, blocks, FILES, edits, &mut batch, &mut observe));
+    let files = index(base, blocks, FILES, edits, &batch, &mut observe);
+    let files = done!(decided(files, &failed));
     let mut is_tagged = false;
     let mut observe = |before: Option<&[u8]>, after: Option<&[u8]>| is_tagged |= before != after;
-    let edits = info.tags.iter().map(tag_edit).collect();
-    let tags = done!(edit(base, blocks, TAGS, edits, &mut batch, &mut observe));
+    let edits = info.tags.iter().map(tag_edit);
+    let tags = index(base, blocks, TAGS, edits, &batch, &mut observe);
+    let tags = done!(decided(tags, &failed));
+    let batch = batch.into_inner().ended();
     let is_changed =
         counts.put + counts.deleted > 0 || is_tagged || info.feeds != base.change.feeds;
     if !is_changed {
@@ -133,7 +193,7 @@ pub fn commit<B: Blocks, A>(
         parents: vec![Parent { slot: 0, position: base.position.0, version: base.id }],
         feeds: info.feeds,
         roots: Vec::new(),
-        ops: inline_ops(ops, number).map(|_| stamped(ops, number)),
+        ops: inline.0.map(|inline| inline.0),
         counts,
         time: info.time,
         message: info.message,
@@ -160,34 +220,46 @@ impl NextRoot {
 }
 
 /// Applies edits to the index of a namespace.
-fn edit<B: Blocks, A>(
+fn index<B: Blocks>(
     base: &Version,
     blocks: &B,
     namespace: &'static [u8],
-    edits: Vec<Edit>,
-    batch: &mut Batch,
+    edits: impl Iterator<Item = Edit>,
+    batch: &RefCell<Batch<'_>>,
     observe: Observer<'_>,
-) -> Result<Step<NextRoot>, CommitError<B::Error, A>> {
+) -> Result<NextRoot, Stop<B::Error>> {
     let old = base.change.root(namespace).map_or_else(empty_node, <[u8]>::to_vec);
     let updated = {
         let tree = Tree::new(blocks, IndexRoot { node: &old, at: base.position })?;
-        match update(&tree, edits, batch, observe) {
-            Ok(updated) => updated,
-            Err(Stop::Need(blocks)) => return Ok(Step::Need(blocks)),
-            Err(Stop::Error(error)) => return Err(error.into()),
-        }
+        update(&tree, edits, batch, observe)?
     };
     let new = match updated {
         Updated::Unchanged => None,
         Updated::Root(root) => Some(root),
     };
-    Ok(Step::Done(NextRoot { namespace, old, new }))
+    Ok(NextRoot { namespace, old, new })
+}
+
+/// Returns an index, unless its edits or the feed failed meanwhile.
+fn decided<R, A>(
+    index: Result<NextRoot, Stop<R>>,
+    failed: &RefCell<Option<CommitError<R, A>>>,
+) -> Result<Step<NextRoot>, CommitError<R, A>> {
+    if let Some(error) = failed.take() {
+        return Err(error);
+    }
+    match index {
+        Ok(root) => Ok(Step::Done(root)),
+        Err(Stop::Need(blocks)) => Ok(Step::Need(blocks)),
+        Err(Stop::Error(error)) => Err(error.into()),
+        Err(Stop::Refused) => unreachable!("who refused a block said why"),
+    }
 }
 
 /// Appends the blocks of a batch and its change.
 fn write<R, A>(
     base: &Version,
-    batch: Batch,
+    mut batch: Batch<'_>,
     roots: [NextRoot; 2],
     mut change: Change,
     append: &mut dyn FnMut(&[u8]) -> Result<BlockIndex, A>,
@@ -199,64 +271,83 @@ fn write<R, A>(
         change.roots = roots.chain(others.iter().cloned()).collect();
         change.encode()
     };
-    // The change is longest where the blocks it points to are farthest: check before the first one is appended.
+    // The change is longest where the blocks it points to are farthest: check before the last ones are appended.
     let far = |_| Location::changes(BlockIndex((1 << 56) - 1));
     if roots_at(&far).len() > BLOCK_BYTES_MAX {
         return Err(CommitError::ChangeTooLong);
     }
-    let mut written: Vec<Option<BlockIndex>> = Vec::with_capacity(batch.blocks.len());
-    let mut count = 0;
-    for block in batch.blocks {
-        let bytes = match &block {
-            None => {
-                written.push(None);
-                continue;
-            }
-            Some(Pending::Spill(bytes)) => append(bytes),
-            Some(Pending::Node(node)) => append(&node.encode(|number| place(&written, number))),
-        };
-        written.push(Some(bytes.map_err(CommitError::Append)?));
-        count += 1;
+    let mut failed = None;
+    let is_written = batch.write(&mut |block| match append(block) {
+        Ok(at) => Some(at),
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
+    if let Some(error) = failed {
+        return Err(CommitError::Append(error));
     }
-    let block = roots_at(&|number| place(&written, number));
+    assert!(is_written, "who refused a block said why");
+    let block = roots_at(&|number| batch.place(number));
     let position = append(&block).map_err(CommitError::Append)?;
     let id = Hash::of(&block);
     let version = Version { number: change.number, id, position, change };
-    Ok(Committed { version, blocks: count + 1 })
+    Ok(Committed { version, blocks: batch.count() + 1 })
 }
 
-/// Returns where a block of the batch was written. Children come before their parents.
-fn place(written: &[Option<BlockIndex>], number: usize) -> Location {
-    let block = written.get(number).copied().flatten();
-    Location::changes(block.expect("children are written before their parents"))
+/// What was checked of a batch so far.
+#[derive(Default)]
+struct Checked {
+    last: Option<Key>,
 }
 
-fn check<R, A>(base: &Version, ops: &[Op], info: &ChangeInfo) -> Result<(), CommitError<R, A>> {
-    if info.message.len() > MESSAGE_BYTES_MAX {
-        return Err(CommitError::MessageTooLong);
-    }
-    check_feeds(base, &info.feeds)?;
-    let mut last = None;
-    for op in ops {
+impl Checked {
+    /// Checks the next op.
+    fn check<R, A>(&mut self, op: &Op, feeds: &[FeedRef]) -> Result<(), CommitError<R, A>> {
         let path = op.path();
         if path.is_root() {
             return Err(CommitError::Root);
         }
         let key = path.key();
-        if last.as_ref().is_some_and(|last| *last >= key) {
+        if self.last.as_ref().is_some_and(|last| *last >= key) {
             return Err(CommitError::Unsorted(path.clone()));
         }
-        last = Some(key);
+        self.last = Some(key);
         if let Op::Put(path, entry) = op {
             if !entry.is_valid() {
                 return Err(CommitError::InvalidEntry(path.clone()));
             }
-            if !covers(&info.feeds, entry) {
+            if !covers(feeds, entry) {
                 return Err(CommitError::OutsideFeeds(path.clone()));
             }
         }
+        Ok(())
     }
-    check_tags(base, &info.tags)
+}
+
+/// The batch as the change tells it, entries with its number, and its encoded length; nothing once it is too long for that.
+struct InlineOps(Option<(Vec<Op>, usize)>);
+
+impl Default for InlineOps {
+    fn default() -> Self {
+        Self(Some((Vec::new(), 0)))
+    }
+}
+
+impl InlineOps {
+    fn push(&mut self, op: &Op, number: u64) {
+        self.0 = self.0.take().and_then(|(mut ops, len)| {
+            let len = len + op.encoded_len(number);
+            let stamped = match op {
+                Op::Delete(path) => Op::Delete(path.clone()),
+                Op::Put(path, entry) => {
+                    Op::Put(path.clone(), Entry { change: number, ..entry.clone() })
+                }
+            };
+            ops.push(stamped);
+            (len <= INLINE_OPS_BYTES_MAX).then_some((ops, len))
+        });
+    }
 }
 
 fn check_tags<R, A>(base: &Version, ops: &[TagOp]) -> Result<(), CommitError<R, A>> {
@@ -291,23 +382,20 @@ fn check_feeds<R, A>(base: &Version, feeds: &[FeedRef]) -> Result<(), CommitErro
     Ok(())
 }
 
-/// Encodes the batch for the leaves; long values become blocks.
-fn edits(ops: &[Op], number: u64, batch: &mut Batch) -> Vec<Edit> {
-    let edit = |op: &Op| {
-        let value = match op {
-            Op::Delete(_) => None,
-            Op::Put(_, entry) => {
-                let value = Value::of(entry, number);
-                let place = match value.location {
-                    Ok(bytes) => OwnedPlace::Inline(bytes),
-                    Err(spill) => batch.push(Pending::Spill(spill)),
-                };
-                Some((value.identity, place))
-            }
-        };
-        Edit { key: op.path().key().into_bytes(), value }
+/// Encodes an op for the leaves; a long value becomes a block.
+fn edit(op: &Op, number: u64, batch: &mut Batch<'_>) -> Edit {
+    let value = match op {
+        Op::Delete(_) => None,
+        Op::Put(_, entry) => {
+            let value = Value::of(entry, number);
+            let place = match value.location {
+                Ok(bytes) => OwnedPlace::Inline(bytes),
+                Err(spill) => batch.push(Pending::Spill(spill)),
+            };
+            Some((value.identity, place))
+        }
     };
-    ops.iter().map(edit).collect()
+    Edit { key: op.path().key().into_bytes(), value }
 }
 
 /// Encodes a step about tags for the leaves.
@@ -317,15 +405,6 @@ fn tag_edit(op: &TagOp) -> Edit {
         TagOp::Set(_, tag) => Some((tag.identity(), OwnedPlace::Inline(tag.location()))),
     };
     Edit { key: op.name().as_str().as_bytes().to_vec(), value }
-}
-
-/// Returns the batch as the change tells it, entries with its number.
-fn stamped(ops: &[Op], number: u64) -> Vec<Op> {
-    let stamp = |op: &Op| match op {
-        Op::Delete(path) => Op::Delete(path.clone()),
-        Op::Put(path, entry) => Op::Put(path.clone(), Entry { change: number, ..entry.clone() }),
-    };
-    ops.iter().map(stamp).collect()
 }
 
 /// Counts one edit: what was there goes, what comes is added.

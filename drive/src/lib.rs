@@ -179,7 +179,7 @@ pub use self::{
     change::{Change, Counts, FILES, FeedRef, Op, Parent, Role, Root},
     chunk_index::ChunkIndex,
     chunker::{Chunker, ChunkerParams},
-    commit::{ChangeInfo, CommitError, Committed, commit},
+    commit::{ChangeInfo, CommitError, Committed, commit, commit_streamed},
     cursor::{FeedRange, ReadAhead, byte_ranges},
     diff::{DiffError, DiffPage, DiffStep, Difference, diff},
     entry::{ChunkList, Entry, Extent, Kind, MODE_MASK, Mtime},

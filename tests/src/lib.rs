@@ -1,7 +1,8 @@
 //! The built binary, in real processes, over real folders.
 //!
 //! Whatever cannot go on here panics: the test that called has failed.
-//! Elsewhere: peers and drives that mean harm ([`hostile`]), addresses without anybody ([`hole`]).
+//! Elsewhere: peers and drives that mean harm ([`hostile`]), addresses without anybody ([`hole`]), what very large drives cost
+//! ([`scale`]).
 
 pub mod guard;
 pub mod hole;
@@ -9,6 +10,7 @@ pub mod hostile;
 pub mod network;
 pub mod process;
 pub mod pty;
+pub mod scale;
 pub mod terminal;
 
 pub mod meter;
@@ -116,7 +118,11 @@ pub struct Sharer {
 impl Sharer {
     /// Starts a `share` that speaks JSON, and waits until it serves.
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Waits until a `share` serves that speaks JSON into a pipe, as it does on its other output.
+    pub fn of(mut child: Child) -> Self {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines.find_map(|line| {
             let value: Value = serde_json::from_str(&line.unwrap()).unwrap();

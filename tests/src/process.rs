@@ -2,7 +2,12 @@
 
 use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// How often it is looked how much memory a process has.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Stops a process where it is, or lets it go on.
 pub fn signal(child: &Child, signal: &str) {
@@ -26,10 +31,42 @@ pub fn memory_anonymous(child: &Child) -> Option<u64> {
 }
 
 fn memory_of(child: &Child, kind: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    memory_by_id(child.id(), kind)
+}
+
+fn memory_by_id(id: u32, kind: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(kind))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes << 10)
+}
+
+/// Looks again and again how much memory a process has that no file is behind, until somebody asks.
+pub struct Peak {
+    over: mpsc::Sender<()>,
+    thread: JoinHandle<u64>,
+}
+
+impl Peak {
+    /// Begins to look.
+    pub fn of(child: &Child) -> Self {
+        let (over, is_over) = mpsc::channel::<()>();
+        let id = child.id();
+        let thread = std::thread::spawn(move || {
+            let mut most = 0;
+            while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                most = memory_by_id(id, "RssAnon:").unwrap_or_default().max(most);
+            }
+            most
+        });
+        Self { over, thread }
+    }
+
+    /// Returns the most that it was so far, in bytes.
+    pub fn most(self) -> u64 {
+        drop(self.over);
+        self.thread.join().expect("looking does not panic")
+    }
 }
 
 /// Returns how long a process kept a processor busy so far.
@@ -62,7 +99,7 @@ pub fn finish(mut child: Child, limit: Duration) -> Ended {
             child.kill().unwrap();
             panic!("it hangs: {:?}", child.wait_with_output().unwrap());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(LOOK);
     }
     Ended { output: child.wait_with_output().unwrap(), memory, anonymous }
 }

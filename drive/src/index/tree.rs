@@ -18,6 +18,8 @@ use crate::{
 pub(crate) enum Stop<E> {
     Need(Vec<Location>),
     Error(ReadError<E>),
+    /// A block could not be written; whoever was to write it knows why.
+    Refused,
 }
 
 impl<E> From<ReadError<E>> for Stop<E> {

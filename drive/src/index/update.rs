@@ -3,15 +3,18 @@
 //! On each level the edits are merged into the old nodes around them and the keys are cut anew
 //! (`boundary`), from two nodes to the left of an edit until a cut meets the start of an old node
 //! with no edit in sight. The nodes that went and came are the edits of the level above.
+//!
+//! Edits of the leaves are taken as they come, and leaves may be written before the next ones are made: so a batch of any length
+//! takes no more memory than the nodes above its leaves.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
     rc::Rc,
     vec::Vec,
 };
-use core::iter::Peekable;
+use core::{cell::RefCell, iter::Peekable};
 
-use datnode_feed::Hash;
+use datnode_feed::{BlockIndex, Hash};
 
 use super::{
     boundary::{LOOK_BACK, Mark, first_node},
@@ -45,23 +48,83 @@ pub(crate) struct PendingNode {
 /// Is told of each edit of a leaf: the inline identities before and after.
 pub(crate) type Observer<'o> = &'o mut dyn FnMut(Option<&[u8]>, Option<&[u8]>);
 
-/// The blocks of a batch, children before parents. Those that turned out not to be needed are gone.
+/// Takes a block of the feed in the making; nothing if that failed, of which it knows more.
+pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> Option<BlockIndex>;
+
+/// How many blocks wait before they are written, where they may be.
+const WAITING_MAX: usize = 64;
+
+/// The blocks of a batch, children before parents.
 #[derive(Default)]
-pub(crate) struct Batch {
-    pub(crate) blocks: Vec<Option<Pending>>,
+pub(crate) struct Batch<'s> {
+    /// Where those are that were written; nothing for one that turned out not to be needed.
+    written: Vec<Option<BlockIndex>>,
+    /// Those behind them.
+    waiting: VecDeque<Option<Pending>>,
+    /// Where blocks may go before all of them are known.
+    early: Option<Sink<'s>>,
 }
 
-impl Batch {
+impl<'s> Batch<'s> {
+    /// Begins a batch of which blocks may be written before all of them are known.
+    pub(crate) fn written_early(sink: Sink<'s>) -> Self {
+        Self { early: Some(sink), ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, block: Pending) -> OwnedPlace {
-        self.blocks.push(Some(block));
-        OwnedPlace::New(self.blocks.len() - 1)
+        self.waiting.push_back(Some(block));
+        OwnedPlace::New(self.written.len() + self.waiting.len() - 1)
     }
 
     fn take_node(&mut self, number: usize) -> Option<PendingNode> {
-        match self.blocks.get_mut(number)?.take() {
+        let waiting = number.checked_sub(self.written.len())?;
+        match self.waiting.get_mut(waiting)?.take() {
             Some(Pending::Node(node)) => Some(node),
             _ => None,
         }
+    }
+
+    /// Writes what waits, if that is much and may be.
+    fn write_early<E>(&mut self) -> Result<(), Stop<E>> {
+        if self.waiting.len() < WAITING_MAX {
+            return Ok(());
+        }
+        let Some(sink) = self.early.take() else { return Ok(()) };
+        let is_written = self.write(sink);
+        self.early = Some(sink);
+        if is_written { Ok(()) } else { Err(Stop::Refused) }
+    }
+
+    /// Takes the batch as no more of it comes: nothing is written early from here on.
+    pub(crate) fn ended(self) -> Batch<'static> {
+        Batch { written: self.written, waiting: self.waiting, early: None }
+    }
+
+    /// Writes what waits; tells whether all of it was taken.
+    pub(crate) fn write(&mut self, sink: Sink<'_>) -> bool {
+        while let Some(block) = self.waiting.pop_front() {
+            let at = match &block {
+                None => None,
+                Some(Pending::Spill(bytes)) => sink(bytes),
+                Some(Pending::Node(node)) => sink(&node.encode(|number| self.place(number))),
+            };
+            if block.is_some() && at.is_none() {
+                return false;
+            }
+            self.written.push(at);
+        }
+        true
+    }
+
+    /// Returns where a block was written. Children come before their parents.
+    pub(crate) fn place(&self, number: usize) -> Location {
+        let block = self.written.get(number).copied().flatten();
+        Location::changes(block.expect("children are written before their parents"))
+    }
+
+    /// Returns how many blocks were written.
+    pub(crate) fn count(&self) -> u64 {
+        self.written.iter().flatten().count() as u64
     }
 }
 
@@ -98,36 +161,36 @@ pub(crate) enum Updated {
     Root(PendingNode),
 }
 
-/// Applies edits, which are sorted by their keys.
+/// Applies edits, which are sorted by their keys; blocks that whoever makes them puts into the batch come before their nodes.
 pub(crate) fn update<B: Blocks>(
     tree: &Tree<'_, B>,
-    edits: Vec<Edit>,
-    batch: &mut Batch,
+    edits: impl Iterator<Item = Edit>,
+    batch: &RefCell<Batch<'_>>,
     observe: Observer<'_>,
 ) -> Result<Updated, Stop<B::Error>> {
-    let mut edits = edits;
     let mut ignore = |_: Option<&[u8]>, _: Option<&[u8]>| {};
+    let mut output =
+        Level { tree, level: 0, batch, observe, output: BTreeMap::new() }.run(edits)?;
     for level in 0..INDEX_LEVELS_MAX {
-        let observe: Observer<'_> = if level == 0 { &mut *observe } else { &mut ignore };
-        let mut pass = Level { tree, level, batch, observe, output: BTreeMap::new() };
-        pass.run(edits)?;
-        let output = pass.output;
         if output.is_empty() {
             return Ok(Updated::Unchanged);
         }
-        if level < tree.level() {
-            edits = output.into_iter().map(|(key, value)| Edit { key, value }).collect();
-            continue;
+        let mut edits: Vec<_> =
+            output.into_iter().map(|(key, value)| Edit { key, value }).collect();
+        if level >= tree.level() {
+            // Nothing old is above: what came is the whole level.
+            edits.retain(|edit| edit.value.is_some());
+            match edits.as_slice() {
+                [] => return Ok(Updated::Root(PendingNode { level: 0, items: Vec::new() })),
+                [Edit { value: Some((_, place)), .. }] => {
+                    return root(tree, &mut batch.borrow_mut(), place).map(Updated::Root);
+                }
+                _ => {}
+            }
         }
-        // Nothing old is above: what came is the whole level.
-        let nodes: Vec<_> =
-            output.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        match nodes.as_slice() {
-            [] => return Ok(Updated::Root(PendingNode { level: 0, items: Vec::new() })),
-            [(_, (_, place))] => return root(tree, batch, place).map(Updated::Root),
-            _ => {}
-        }
-        edits = nodes.into_iter().map(|(key, value)| Edit { key, value: Some(value) }).collect();
+        let above =
+            Level { tree, level: level + 1, batch, observe: &mut ignore, output: BTreeMap::new() };
+        output = above.run(edits.into_iter())?;
     }
     // Every level has at most half the nodes of the one below, so that only a base whose levels
     // were wrong already gets here.
@@ -137,7 +200,7 @@ pub(crate) fn update<B: Blocks>(
 /// Returns the root: the top node, or what is below it while that has a single child.
 fn root<B: Blocks>(
     tree: &Tree<'_, B>,
-    batch: &mut Batch,
+    batch: &mut Batch<'_>,
     top: &OwnedPlace,
 ) -> Result<PendingNode, Stop<B::Error>> {
     let OwnedPlace::New(number) = top else {
@@ -162,14 +225,16 @@ fn root<B: Blocks>(
 }
 
 /// One level of an update.
-struct Level<'l, 't, B> {
+struct Level<'l, 't, 's, B> {
     tree: &'l Tree<'t, B>,
     level: u8,
-    batch: &'l mut Batch,
+    batch: &'l RefCell<Batch<'s>>,
     observe: Observer<'l>,
-    /// Nodes that went (`None`) and came, by their first keys.
-    output: BTreeMap<Vec<u8>, Option<(Vec<u8>, OwnedPlace)>>,
+    output: Output,
 }
+
+/// Nodes of a level that went (`None`) and came, by their first keys.
+type Output = BTreeMap<Vec<u8>, Option<(Vec<u8>, OwnedPlace)>>;
 
 /// A key that waits to be cut off.
 struct Queued {
@@ -189,13 +254,11 @@ struct Stretch<I: Iterator<Item = Edit>> {
     queue: VecDeque<Queued>,
     weight: usize,
     last_edit: Option<Vec<u8>>,
-    /// First keys of the old nodes read.
-    read: Vec<Vec<u8>>,
 }
 
-impl<B: Blocks> Level<'_, '_, B> {
-    fn run(&mut self, edits: Vec<Edit>) -> Result<(), Stop<B::Error>> {
-        let mut edits = edits.into_iter().peekable();
+impl<B: Blocks> Level<'_, '_, '_, B> {
+    fn run(mut self, edits: impl Iterator<Item = Edit>) -> Result<Output, Stop<B::Error>> {
+        let mut edits = edits.peekable();
         let mut met: Option<Vec<u8>> = None;
         while let Some(edit) = edits.peek() {
             let start = self.start(&edit.key, met.as_deref())?;
@@ -206,12 +269,11 @@ impl<B: Blocks> Level<'_, '_, B> {
                 queue: VecDeque::new(),
                 weight: 0,
                 last_edit: None,
-                read: Vec::new(),
             };
             met = self.stretch(&mut stretch)?;
             edits = stretch.edits;
         }
-        Ok(())
+        Ok(self.output)
     }
 
     /// Returns the first node that an edit of `key` may change, not before where the last stretch
@@ -237,50 +299,49 @@ impl<B: Blocks> Level<'_, '_, B> {
         &mut self,
         stretch: &mut Stretch<I>,
     ) -> Result<Option<Vec<u8>>, Stop<B::Error>> {
-        let mut met = None;
-        let mut came = Vec::new();
+        let mut has_come = false;
         loop {
             while stretch.weight < NODE_WEIGHT_MAX && self.pull(stretch)? {}
             let Some(front) = stretch.queue.front() else {
-                break;
+                return Ok(None);
             };
             let is_old_start = front.origin.as_ref().is_some_and(|(index, _)| *index == 0);
             let is_edited = stretch.last_edit.as_ref().is_some_and(|edit| *edit >= front.item.key);
-            if is_old_start && !is_edited && !came.is_empty() {
-                met = Some(front.item.key.clone());
-                break;
+            if is_old_start && !is_edited && has_come {
+                let met = front.item.key.clone();
+                // From there on all stays.
+                self.output.split_off(&met);
+                return Ok(Some(met));
             }
             let count = first_node(stretch.queue.iter().map(|queued| queued.mark));
             let node: Vec<Queued> = stretch.queue.drain(..count).collect();
             stretch.weight -= node.iter().map(|queued| queued.mark.weight).sum::<usize>();
-            came.push(node);
+            self.emit(node)?;
+            has_come = true;
         }
-        for first in stretch.read.drain(..) {
-            if met.as_ref().is_none_or(|met| first < *met) {
-                self.output.insert(first, None);
-            }
-        }
-        for node in came {
-            self.emit(node);
-        }
-        Ok(met)
     }
 
     /// Writes a node, or keeps the old one if it is the same.
-    fn emit(&mut self, node: Vec<Queued>) {
+    fn emit(&mut self, node: Vec<Queued>) -> Result<(), Stop<B::Error>> {
         let Some(first) = node.first() else {
-            return;
+            return Ok(());
         };
         let key = first.item.key.clone();
         if is_kept(&node) {
             self.output.remove(&key);
-            return;
+            return Ok(());
         }
         let items = node.into_iter().map(|queued| queued.item).collect();
         let node = PendingNode { level: self.level, items };
         let hash = node.identity_hash();
-        let place = self.batch.push(Pending::Node(node));
+        let mut batch = self.batch.borrow_mut();
+        // A leaf is written only when there is another one: the last one may be the root, which has no block.
+        if self.level == 0 {
+            batch.write_early()?;
+        }
+        let place = batch.push(Pending::Node(node));
         self.output.insert(key, Some((hash.0.to_vec(), place)));
+        Ok(())
     }
 
     /// Moves the next key of old nodes and edits into the queue; false when there is none.
@@ -293,7 +354,7 @@ impl<B: Blocks> Level<'_, '_, B> {
         {
             let (node, next) = self.tree.node(self.level, &first)?;
             stretch.next = next;
-            stretch.read.push(first);
+            self.output.insert(first, None);
             for (index, item) in node.items.iter().enumerate() {
                 let origin = Some((index, Rc::clone(&node)));
                 stretch.old.push_back(Queued {

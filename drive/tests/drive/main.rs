@@ -8,4 +8,5 @@ mod hostile;
 mod limits;
 mod model;
 mod scale;
+mod streamed;
 mod tags;

@@ -25,13 +25,25 @@ pub(super) struct Names {
     pub(super) forwards: BTreeMap<u64, u64>,
     /// The records that were not renamed, by marks of their paths; filled when first asked. There may be millions, so the paths
     /// themselves are not here: they are read where marks agree.
-    found: Option<BTreeSet<(u64, u64)>>,
+    found: Option<BTreeSet<Found>>,
 }
 
-/// Returns by what a path is found.
-fn mark(path: &[u8]) -> u64 {
-    let Hash([a, b, c, d, e, f, g, h, ..]) = Hash::of(path);
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+/// A path, by five bytes of its hash, and the record that has it, in seven: less than 2⁵⁶. In the order of their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Found([u8; 12]);
+
+impl Found {
+    fn new(path: &[u8], at: u64) -> Self {
+        let (Hash([a, b, c, d, e, ..]), [_, f, g, h, i, j, k, l]) =
+            (Hash::of(path), at.to_be_bytes());
+        Self([a, b, c, d, e, f, g, h, i, j, k, l])
+    }
+
+    /// Returns where the record is.
+    fn at(self) -> u64 {
+        let [.., f, g, h, i, j, k, l] = self.0;
+        u64::from_be_bytes([0, f, g, h, i, j, k, l])
+    }
 }
 
 impl<S: Storage> Store<S> {
@@ -48,7 +60,7 @@ impl<S: Storage> Store<S> {
         writer.u64(0).u16(u16::try_from(path.len()).expect("bounded above")).raw(path);
         self.names.staged.extend_from_slice(writer.as_slice());
         if let Some(found) = &mut self.names.found {
-            found.insert((mark(path), at));
+            found.insert(Found::new(path, at));
         }
         Ok(at)
     }
@@ -56,10 +68,9 @@ impl<S: Storage> Store<S> {
     /// Returns the record of a path that was not renamed.
     fn find(&mut self, path: &[u8]) -> Result<Option<u64>, StoreError> {
         self.find_names()?;
-        let mark = mark(path);
-        let marked =
-            self.names.found.iter().flat_map(|found| found.range((mark, 0)..=(mark, u64::MAX)));
-        for &(_, at) in marked {
+        let alike = Found::new(path, 0)..=Found::new(path, STORE_BYTES_END - 1);
+        let marked = self.names.found.iter().flat_map(|found| found.range(alike.clone()));
+        for at in marked.map(|found| found.at()) {
             let (_, len) = self.read_prefix(at)?;
             if self.read_names(at + PREFIX_LEN, len)? == path {
                 return Ok(Some(at));
@@ -75,7 +86,7 @@ impl<S: Storage> Store<S> {
     pub fn rename_working(&mut self, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
         let Some(old) = self.find(from)? else { return Ok(()) };
         if let Some(found) = &mut self.names.found {
-            found.remove(&(mark(from), old));
+            found.remove(&Found::new(from, old));
         }
         let new = self.name(to)?;
         // The file's new name before what counts on it: a power cut could take the name back. SPEC 5.5
@@ -155,12 +166,12 @@ impl<S: Storage> Store<S> {
 }
 
 /// Takes the whole records of a piece of the table, which begins at `start`; returns how many bytes they have.
-fn collect(piece: &[u8], start: u64, found: &mut BTreeSet<(u64, u64)>) -> u64 {
+fn collect(piece: &[u8], start: u64, found: &mut BTreeSet<Found>) -> u64 {
     let (mut reader, mut len) = (Reader::new(piece), 0);
     while let (Ok(forward), Ok(path)) = (reader.u64(), reader.u16()) {
         let Ok(path) = reader.take(usize::from(path)) else { break };
         if forward == 0 {
-            found.insert((mark(path), start + len));
+            found.insert(Found::new(path, start + len));
         }
         len += PREFIX_LEN + path.len() as u64;
     }

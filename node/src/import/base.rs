@@ -1,5 +1,7 @@
 //! What a writer's own version says: all of its index is here.
 
+use std::collections::VecDeque;
+
 use datnode_drive::{DrivePath, Entry, Key, Reading, Step, Version};
 use datnode_feed::{BlockIndex, FeedSlot, Storage, Store, StoreError};
 
@@ -7,7 +9,7 @@ use crate::error::Error;
 use crate::view::View;
 
 /// How many entries are read at a time.
-const PAGE: usize = 10_000;
+const PAGE: usize = 4_096;
 
 /// Returns the latest version that is here, of a store that holds the changes feed.
 ///
@@ -21,20 +23,43 @@ pub fn latest<S: Storage>(store: &mut Store<S>, changes: FeedSlot) -> Result<Ver
     }
 }
 
-/// Reads all entries, in key order.
-pub(super) fn entries<S: Storage>(
-    store: &mut Store<S>,
-    changes: FeedSlot,
-    base: &Version,
-) -> Result<Vec<(Key, Entry)>, Error> {
-    let view = View::new(store, changes, None);
-    let mut all: Vec<(Key, Entry)> = Vec::new();
-    loop {
-        let page = here(base.walk(&view, all.last().map(|(key, _)| key), PAGE))?;
-        if page.is_empty() {
-            return Ok(all);
+/// What a version has under some names or all, in the order of the keys.
+pub(super) struct Known {
+    page: VecDeque<(Key, Entry)>,
+    /// The version, and behind which key more of it comes; nothing if the page is all there is.
+    more: Option<(Version, Option<Key>)>,
+}
+
+impl Known {
+    /// Everything in a version, a page at a time.
+    pub(super) fn all(version: &Version) -> Self {
+        Self { page: VecDeque::new(), more: Some((version.clone(), None)) }
+    }
+
+    /// These, in the order of their keys.
+    pub(super) fn listed(entries: impl IntoIterator<Item = (Key, Entry)>) -> Self {
+        Self { page: entries.into_iter().collect(), more: None }
+    }
+
+    /// Returns the next entry, unless its key is greater than `last`; without a last one every entry comes.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) fn next_until<S: Storage>(
+        &mut self,
+        store: &mut Store<S>,
+        changes: FeedSlot,
+        last: Option<&Key>,
+    ) -> Result<Option<(Key, Entry)>, Error> {
+        if self.page.is_empty()
+            && let Some((version, after)) = self.more.take()
+        {
+            let page = here(version.walk(&View::new(store, changes, None), after.as_ref(), PAGE))?;
+            self.page = page.into_iter().map(|(path, entry)| (path.key(), entry)).collect();
+            self.more = self.page.back().map(|(key, _)| (version, Some(key.clone())));
         }
-        all.extend(page.into_iter().map(|(path, entry)| (path.key(), entry)));
+        let comes = self.page.front().is_some_and(|(key, _)| last.is_none_or(|last| key <= last));
+        Ok(if comes { self.page.pop_front() } else { None })
     }
 }
 

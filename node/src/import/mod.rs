@@ -3,8 +3,10 @@
 //! Files that look the same as their entry (size, mode, mtime) are not opened. The others are cut into chunks; a chunk that the
 //! store holds already is not stored again. Nothing shows before the commit at the end: a run that is killed makes no change, though
 //! blocks that lived in place in files which changed may be forgotten already.
-//! Elsewhere: what there is to take (`walk`) and why not (`rule`), reading and hashing it (`ahead`, with `reader` and `cutter`),
-//! what changed (`compare`), taking one file in (`file`).
+//! How many names there are makes no difference to memory: what is there and what is different about it are lists that may be in a file
+//! (`spool`), and files are taken in window by window.
+//! Elsewhere: what there is to take (`walk`) and why not (`rule`), what is different (`compare`), reading and hashing it (`ahead`, with
+//! `reader` and `cutter`), taking it in (`run`), one file (`file`).
 
 mod ahead;
 mod base;
@@ -13,33 +15,36 @@ mod cutter;
 mod file;
 mod reader;
 mod rule;
+mod run;
+mod spool;
 mod stirred;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::SystemTime;
 
 use datnode_drive::{
-    ChangeInfo, ChunkIndex, DrivePath, Entry, FeedRef, Header, Key, Kind, Mtime, Op, Role, Step,
-    TagOp, Version, commit, header_block,
+    ChangeInfo, ChunkIndex, CommitError, DrivePath, Entry, FeedRef, Header, Key, Mtime, Op, Role,
+    Step, TagOp, Version, commit_streamed, header_block,
 };
 use datnode_feed::{FeedSlot, SecretKey, Storage, Store, StoreError};
 
 use crate::disk::free;
 use crate::error::Error;
 use crate::view::View;
-use ahead::read_ahead;
+use base::{Known, incomplete};
 pub use base::{below, entry, here, latest};
-use base::{entries, incomplete};
-use compare::{Look, Run, looks};
+use compare::Differences;
 use file::Taker;
 pub use rule::{Finder, Rule};
+use run::Run;
+use spool::Spool;
 pub use stirred::{Stirred, import_stirred};
 pub use walk::{
-    Found, LeftOut, Rules, Walked, Why, is_patterns, look_at, matcher, parse_pattern, walk,
+    Found, Inventory, LeftOut, Rules, Walked, Why, is_patterns, look_at, matcher, parse_pattern,
+    take_inventory, walk,
 };
 
 /// A file changed so shortly before the last import that its time may hide a later change.
@@ -87,7 +92,7 @@ pub struct Imported {
     pub single: Option<(DrivePath, u64)>,
     /// Files that changed while they were read, each time.
     pub unsteady: Vec<Vec<u8>>,
-    /// What the walk left out.
+    /// What the walk left out, and what could not be read.
     pub walked: Walked,
 }
 
@@ -145,10 +150,10 @@ struct Around<'a, S> {
 
 /// What an import goes by.
 struct Facts {
-    /// What is there, in the order of the keys.
-    walked: Walked,
-    /// What the base has of it, in the same order.
-    known: Vec<(Key, Entry)>,
+    /// What is there.
+    inventory: Inventory,
+    /// What the base has of it.
+    known: Known,
     /// What the base has under another name, and which name that is now.
     moved: BTreeMap<Key, Entry>,
     /// A time from which on nothing is taken to be as it was because it looks so.
@@ -171,36 +176,28 @@ pub fn import<S: Storage>(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported, Error> {
-    let (walked, known) = thread::scope(|scope| {
-        let walker = scope.spawn(|| walk(root, how.rules));
-        let known = entries(store, writer.changes.0, base);
-        (walker.join().expect("no walker panics"), known)
-    });
-    let (walked, known, moved) = (walked?, known?, BTreeMap::new());
-    let facts = Facts { walked, known, moved, racy_from: base.change.time.seconds - RACY };
+    let inventory = take_inventory(root, how.rules)?;
     let around = Around { stop, progress, between: &mut |_| {} };
-    take_in(store, writer, base, root, facts, how, memory, around)
+    take_in(store, writer, base, root, Facts::of_all(inventory, base), how, memory, around)
 }
 
-/// Takes in what a walk through the folder `root` found; `between` is called with each chunk.
+/// Takes in what is in the folder `root`; `between` is called with each chunk.
 ///
 /// # Errors
 /// Those of [`import`].
 #[expect(clippy::too_many_arguments, reason = "all that an import goes by, once")]
-pub fn import_walked<S: Storage>(
+pub fn import_inventory<S: Storage>(
     store: &mut Store<S>,
     writer: &Writer<'_>,
     base: &Version,
     root: &Path,
-    walked: Walked,
+    inventory: Inventory,
     how: &How<'_>,
     memory: &mut Memory,
     between: &mut dyn FnMut(&mut Store<S>),
 ) -> Result<Imported, Error> {
-    let (known, moved) = (entries(store, writer.changes.0, base)?, BTreeMap::new());
-    let facts = Facts { walked, known, moved, racy_from: base.change.time.seconds - RACY };
     let around = Around { stop: &AtomicBool::new(false), progress: &mut |_| {}, between };
-    take_in(store, writer, base, root, facts, how, memory, around)
+    take_in(store, writer, base, root, Facts::of_all(inventory, base), how, memory, around)
 }
 
 /// Takes in what is at some paths of the folder `root`, whatever the rules say; the drive keeps all others as they are. What is in a
@@ -224,9 +221,11 @@ pub fn import_paths<S: Storage>(
     }
     known.sort_by(|(a, _), (b, _)| a.cmp(b));
     walked.found.sort_by_cached_key(|found| found.path.key());
+    let inventory = Inventory { found: Spool::of(root, &walked.found)?, walked };
     let stop = &AtomicBool::new(false);
     // What is named is read, however it looks.
-    let facts = Facts { walked, known, moved: BTreeMap::new(), racy_from: i64::MIN };
+    let known = Known::listed(known);
+    let facts = Facts { inventory, known, moved: BTreeMap::new(), racy_from: i64::MIN };
     let (memory, around) =
         (&mut Memory::default(), Around { stop, progress: &mut |_| {}, between: &mut |_| {} });
     take_in(store, writer, base, root, facts, how, memory, around)
@@ -244,45 +243,50 @@ fn take_in<S: Storage>(
     memory: &mut Memory,
     around: Around<'_, S>,
 ) -> Result<Imported, Error> {
-    let (looks, more) = looks(&facts);
-    let Facts { mut walked, known, moved, .. } = facts;
+    let differences = Differences::find(
+        store,
+        writer,
+        root,
+        &facts.inventory,
+        facts.known,
+        (&facts.moved, facts.racy_from),
+        around.stop,
+    )?;
+    let Inventory { found, mut walked } = facts.inventory;
     if how.keep == Keep::History {
-        check_room(root, more)?;
+        check_room(root, differences.more)?;
     }
     let content = writer.content.0;
-    let files_total = walked.found.len() as u64;
-    let to_read = walked.found.iter().zip(&looks).filter(|(_, look)| **look == Look::Other);
-    let to_read: Vec<_> = to_read.map(|(item, _)| (item.path.as_bytes(), item.size)).collect();
     let chunks = match memory.chunks.take() {
         Some(chunks) => chunks,
-        None if to_read.is_empty() => ChunkIndex::default(),
+        None if differences.to_read == 0 => ChunkIndex::default(),
         None => chunks(store, content)?,
     };
-    let is_complete = !to_read.is_empty() || chunks.count() > 0;
+    let is_complete = differences.to_read > 0 || chunks.count() > 0;
     let taker = Taker::new(how.keep, chunks, store.appended(content).0);
-    let mut run = Run::new(taker, (&mut *store, content), files_total, around);
-    let known = (known, moved);
-    let ops = read_ahead(root, &to_read, |ahead| run.compare(&walked, &looks, known, ahead))?;
-    let put = ops.iter().filter(|op| matches!(op, Op::Put(..))).count() as u64;
-    let changed = ops.len() as u64 > if how.folder_times { 0 } else { run.folder_times };
+    let (files_total, files) = (found.count(), found.count() - differences.here);
+    let progress = Progress { files, files_total, bytes: 0 };
+    let mut run = Run::new(taker, (&mut *store, content), root, progress, around);
+    run.take_all(&differences.list, facts.moved)?;
+    let changed = run.ops.count() > if how.folder_times { 0 } else { run.folder_times };
     let version = match changed {
-        true => finish(run.store, writer, base, &ops, Vec::new(), how.message)?,
+        true => finish_streamed(run.store, writer, base, run.ops.read(), Vec::new(), how.message)?,
         false => base.clone(),
     };
     run.forget_void();
-    run.find_again(writer, &version, &walked)?;
-    let Run { taker, unreadable, unsteady, added, .. } = run;
+    run.find_again(writer, &version, &found)?;
+    let Run { taker, unreadable, unsteady, ops, put, added, single, .. } = run;
     store.commit().map_err(Error::store)?;
     walked.unreadable.extend(unreadable);
     let (opened, bytes_new, bytes_known) = (taker.files, taker.bytes_new, taker.bytes_known);
     memory.chunks = is_complete.then_some(taker.chunks);
     Ok(Imported {
-        single: single(&ops),
+        single: single.path(),
         version,
         changed,
         added,
         altered: put - added,
-        removed: ops.len() as u64 - put,
+        removed: ops.count() - put,
         opened,
         bytes_new,
         bytes_known,
@@ -291,15 +295,12 @@ fn take_in<S: Storage>(
     })
 }
 
-/// Returns the path that is put or deleted, with its bytes, if it is the only one that is no folder.
-fn single(ops: &[Op]) -> Option<(DrivePath, u64)> {
-    let mut ops = ops.iter().filter_map(|op| match op {
-        Op::Put(_, entry) if entry.kind == Kind::Directory => None,
-        Op::Put(path, entry) => Some((path, entry.size)),
-        Op::Delete(path) => Some((path, 0)),
-    });
-    let (path, size) = ops.next()?;
-    ops.next().is_none().then(|| (path.clone(), size))
+impl Facts {
+    /// All that is there, and all that the base has.
+    fn of_all(inventory: Inventory, base: &Version) -> Self {
+        let racy_from = base.change.time.seconds - RACY;
+        Self { inventory, known: Known::all(base), moved: BTreeMap::new(), racy_from }
+    }
 }
 
 /// Builds the index of the chunks that the store holds.
@@ -337,6 +338,18 @@ pub fn finish<S: Storage>(
     tags: Vec<TagOp>,
     message: &str,
 ) -> Result<Version, Error> {
+    finish_streamed(store, writer, base, ops.iter().cloned().map(Ok), tags, message)
+}
+
+/// Does the same with as many as there are.
+fn finish_streamed<S: Storage>(
+    store: &mut Store<S>,
+    writer: &Writer<'_>,
+    base: &Version,
+    ops: impl Iterator<Item = Result<Op, Error>>,
+    tags: Vec<TagOp>,
+    message: &str,
+) -> Result<Version, Error> {
     let (content, secret) = writer.content;
     let head = store.sign(content, secret).map_err(Error::store)?.head;
     let feed = FeedRef {
@@ -349,10 +362,13 @@ pub fn finish<S: Storage>(
     };
     let info = ChangeInfo { time: now(), message: message.to_owned(), feeds: vec![feed], tags };
     let view = View::new(store, writer.changes.0, Some(content));
-    let mut append = |block: &[u8]| view.store.borrow_mut().append(writer.changes.0, block);
-    let made = match commit(base, &view, ops, info, &mut append) {
+    let mut append = |block: &[u8]| {
+        view.store.borrow_mut().append(writer.changes.0, block).map_err(Error::store)
+    };
+    let made = match commit_streamed(base, &view, ops, info, &mut append) {
         Ok(Step::Done(made)) => made,
         Ok(Step::Need(_)) => return Err(incomplete()),
+        Err(CommitError::Append(error)) => return Err(error),
         Err(error) => {
             return Err(Error::new(
                 crate::error::Code::Io,

@@ -1,4 +1,4 @@
-//! Which rule leaves a name out, as the walk would.
+//! Which rule leaves a name out; the walk goes by it.
 //!
 //! From the top down: who leaves a folder out leaves out all that is in it. `--ignore` comes first, then hidden names, then the files
 //! with patterns, those of a deeper folder before those above, and `.datignore` before `.gitignore` of the same folder.
@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ignore::Match;
 use ignore::gitignore::Gitignore;
@@ -28,13 +29,17 @@ pub struct Rule {
     pub path: Vec<u8>,
 }
 
+/// The patterns that hold for what is in a folder: of its own files behind those of the folders above it, those with the last word
+/// last.
+pub(super) type Patterns = Arc<[Arc<(Why, Gitignore)>]>;
+
 /// Finds rules below one folder, and reads each file with patterns once.
 #[derive(Debug)]
 pub struct Finder<'a> {
     root: &'a Path,
     rules: &'a Rules,
     overrides: Override,
-    read: HashMap<PathBuf, Vec<(Why, Gitignore)>>,
+    read: HashMap<PathBuf, Patterns>,
 }
 
 impl<'a> Finder<'a> {
@@ -48,69 +53,104 @@ impl<'a> Finder<'a> {
 
     /// Returns the rule that leaves out what is at `path`; none if it is shared.
     pub fn rule_of(&mut self, path: &[u8]) -> Option<Rule> {
-        let (mut at, mut above) = (self.root.to_owned(), Vec::new());
+        let (mut at, mut above) = (self.root.to_owned(), Patterns::default());
         for component in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-            above.push(at.clone());
+            let patterns = match self.read.get(&at) {
+                Some(patterns) => patterns.clone(),
+                None => {
+                    let patterns = self.patterns_in(&at, &above);
+                    self.read.insert(at.clone(), patterns.clone());
+                    patterns
+                }
+            };
             at.push(OsStr::from_bytes(component));
-            if let Some(rule) = self.rule_at(&at, component, &above) {
+            let is_folder = std::fs::symlink_metadata(&at).is_ok_and(|found| found.is_dir());
+            if let Some(rule) = self.rule_at(&at, is_folder, &patterns) {
                 return Some(rule);
             }
+            above = patterns;
         }
         None
     }
 
-    fn rule_at(&mut self, at: &Path, name: &[u8], above: &[PathBuf]) -> Option<Rule> {
-        let below = at.strip_prefix(self.root).unwrap_or(at).as_os_str().as_bytes().to_vec();
-        let rule = |why, file, pattern| Rule { why, file, pattern, path: below };
-        let folder = std::fs::symlink_metadata(at).is_ok_and(|found| found.is_dir());
-        if self.overrides.matched(at, folder).is_ignore() {
-            return Some(rule(Why::Flag, None, None));
+    /// Returns the rule that leaves out what is at `at`, in a folder with these patterns, which is left out by none itself.
+    pub(super) fn rule_at(&self, at: &Path, is_folder: bool, patterns: &Patterns) -> Option<Rule> {
+        let rule = |why, file, pattern| {
+            let path = at.strip_prefix(self.root).unwrap_or(at).as_os_str().as_bytes().to_vec();
+            Some(Rule { why, file, pattern, path })
+        };
+        if self.overrides.matched(at, is_folder).is_ignore() {
+            return rule(Why::Flag, None, None);
         }
-        if !self.rules.hidden && name.starts_with(b".") {
-            return Some(rule(Why::Hidden, None, None));
+        let name = at.file_name().unwrap_or_default();
+        if !self.rules.hidden && name.as_bytes().starts_with(b".") {
+            return rule(Why::Hidden, None, None);
         }
         // The deepest file that says anything decides.
-        for folder_above in above.iter().rev() {
-            let read = || patterns(folder_above, self.rules);
-            let files = self.read.entry(folder_above.clone()).or_insert_with(read);
-            for (why, file) in files.iter().rev() {
-                match file.matched(at, folder) {
-                    Match::None => {}
-                    Match::Whitelist(_) => return None,
-                    Match::Ignore(glob) => {
-                        let from = glob.from().map(Path::to_owned);
-                        return Some(rule(*why, from, Some(glob.original().to_owned())));
-                    }
+        for (why, file) in patterns.iter().rev().map(Arc::as_ref) {
+            match file.matched(at, is_folder) {
+                Match::None => {}
+                Match::Whitelist(_) => return None,
+                Match::Ignore(glob) => {
+                    let from = glob.from().map(Path::to_owned);
+                    return rule(*why, from, Some(glob.original().to_owned()));
                 }
             }
         }
         None
     }
-}
 
-/// Returns the patterns of a folder; those with the last word last.
-fn patterns(folder: &Path, rules: &Rules) -> Vec<(Why, Gitignore)> {
-    let kinds = [
-        (rules.gitignore, GITIGNORE, Why::Gitignore),
-        (!rules.no_ignore, DATIGNORE, Why::Datignore),
-    ];
-    let heeded = kinds.into_iter().filter(|(heeded, ..)| *heeded);
-    let files = heeded.map(|(_, name, why)| (why, folder.join(name)));
-    // A pattern that is none is passed over, as by the walk.
-    files
-        .filter(|(_, path)| path.is_file())
-        .map(|(why, path)| (why, Gitignore::new(path).0))
-        .collect()
+    /// Returns the patterns that hold in a folder, of which those above it are known.
+    pub(super) fn patterns_in(&self, folder: &Path, above: &Patterns) -> Patterns {
+        let kinds = [
+            (self.rules.gitignore, GITIGNORE, Why::Gitignore),
+            (!self.rules.no_ignore, DATIGNORE, Why::Datignore),
+        ];
+        let heeded = kinds.into_iter().filter(|(heeded, ..)| *heeded);
+        let files = heeded.map(|(_, name, why)| (why, folder.join(name)));
+        // A pattern that is none is passed over.
+        let own = files
+            .filter(|(_, path)| path.is_file())
+            .map(|(why, path)| Arc::new((why, Gitignore::new(path).0)));
+        let mut own = own.peekable();
+        match own.peek() {
+            None => above.clone(),
+            Some(_) => above.iter().cloned().chain(own).collect(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use ignore::WalkBuilder;
     use proptest::prelude::*;
 
     use super::super::walk::walk;
     use super::*;
+
+    /// The definition: what another walker meets that goes by the same patterns.
+    fn met(root: &Path, rules: &Rules) -> BTreeSet<Vec<u8>> {
+        let mut builder = WalkBuilder::new(root);
+        builder.standard_filters(false).overrides(flagged(root, rules).unwrap());
+        // Of two files in one folder the one that is added last has the last word.
+        if rules.gitignore {
+            builder.add_custom_ignore_filename(GITIGNORE);
+        }
+        if !rules.no_ignore {
+            builder.add_custom_ignore_filename(DATIGNORE);
+        }
+        let hidden = rules.hidden;
+        builder.filter_entry(move |entry| {
+            let name = entry.file_name().as_bytes();
+            entry.depth() == 0 || name != b".dat" && (hidden || !name.starts_with(b"."))
+        });
+        let paths = builder.build().map(|entry| entry.unwrap().into_path());
+        let below =
+            paths.map(|path| path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec());
+        below.filter(|path| !path.is_empty()).collect()
+    }
 
     fn write(root: &Path, name: &str, text: &str) {
         let path = root.join(name);
@@ -162,9 +202,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// What the walk leaves out has a rule, and nothing else has.
+        /// The walk meets what another one meets, in the order of the keys; what it leaves out has a rule, and nothing else has.
         #[test]
-        fn the_rule_agrees_with_the_walk(
+        fn the_walk_and_the_rule_agree_with_the_definition(
             files in prop::collection::btree_set("(a|b|\\.h)(/(a|b|c)){0,2}", 1..12),
             patterns in prop::collection::vec(("(|a/|b/|a/b/)\\.(dat|git)ignore", "(!|)(/|)(a|b|c|\\*|\\?|a/b|\\*\\*/c)(/|)"), 0..5),
             flag in prop::option::of("(a|b|c|a/b|/c)(/|)"),
@@ -188,14 +228,21 @@ mod tests {
             }
             let [hidden, no_ignore, gitignore] = bits;
             let rules = Rules { hidden, no_ignore, gitignore, ignore: flag.into_iter().collect() };
+            std::fs::create_dir_all(root.join(".dat/store")).unwrap();
             let walked = walk(root, &rules).unwrap();
+            prop_assert!(walked.found.is_sorted_by_key(|found| found.path.key()));
+            let found = walked.found.iter().map(|found| found.path.as_bytes().to_vec());
+            let met = met(root, &rules);
+            prop_assert_eq!(found.collect::<BTreeSet<_>>(), met.clone());
             let mut finder = Finder::new(root, &rules).unwrap();
-            let met: BTreeSet<&[u8]> = walked.found.iter().map(|found| found.path.as_bytes()).collect();
             let mut folders = vec![root.to_owned()];
             while let Some(at) = folders.pop() {
                 for entry in std::fs::read_dir(at).unwrap().flatten() {
                     let path = entry.path();
                     let below = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+                    if below == b".dat" {
+                        continue;
+                    }
                     let rule = finder.rule_of(&below);
                     prop_assert_eq!(rule.is_none(), met.contains(&below[..]), "{:?}: {:?}", path, rule);
                     if path.is_dir() {

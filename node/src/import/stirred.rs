@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicBool;
 use datnode_drive::{DrivePath, Entry, Key, Kind, Version};
 use datnode_feed::{Storage, Store};
 
-use super::base::{below, entry};
-use super::walk::look_at;
+use super::base::{Known, below, entry};
+use super::spool::Spool;
+use super::walk::{Inventory, look_at};
 use super::{Around, Facts, How, Imported, Memory, Writer, take_in};
 use crate::error::Error;
 
@@ -71,8 +72,8 @@ pub fn import_stirred<S: Storage>(
         }
     }
     let facts = Facts {
-        walked,
-        known: known.into_iter().collect(),
+        inventory: Inventory { found: Spool::of(root, &walked.found)?, walked },
+        known: Known::listed(known),
         moved,
         racy_from: base.change.time.seconds - super::RACY,
     };

@@ -2,22 +2,24 @@
 //!
 //! Rules: `.datignore` files have the meaning of `.gitignore`; hidden names are passed over and counted; `.dat` never travels;
 //! symlinks are recorded, not followed; sockets, pipes and devices are listed. What is left out is named with its
-//! reason; a folder that is left out counts once.
+//! reason; a folder that is left out counts once. Names come in the order of the drive's keys, a folder at a time, so that very
+//! many of them need not be in memory.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::Metadata;
+use std::fs::{DirEntry, Metadata};
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 
-use datnode_drive::{DrivePath, Key, Kind, MODE_MASK, Mtime};
+use datnode_drive::limits::PATH_BYTES_MAX;
+use datnode_drive::{DrivePath, Entry, Kind, MODE_MASK, Mtime};
+use datnode_feed::codec::{DecodeError, Reader, Writer};
 use ignore::overrides::{Override, OverrideBuilder};
-use ignore::{DirEntry, WalkBuilder, WalkState};
 
-use super::rule::Finder;
+use super::rule::{Finder, Patterns};
+use super::spool::{Record, Spool};
 use crate::disk::DRIVE_FOLDER;
 use crate::error::{Error, reason};
 
@@ -106,60 +108,162 @@ pub fn is_patterns(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == DATIGNORE || name == GITIGNORE)
 }
 
-/// What the walkers passed over.
-#[derive(Default)]
-struct Passed {
-    hidden: Mutex<Vec<PathBuf>>,
-    /// Whether there is a file with patterns anywhere.
-    patterns: AtomicBool,
+/// What is in a folder, of which the names may be too many for memory.
+#[derive(Debug)]
+pub struct Inventory {
+    /// What is to be shared, in the order of the drive's keys.
+    pub(super) found: Spool<Found>,
+    /// All else that the walk met.
+    pub(super) walked: Walked,
 }
 
-/// How many threads look around; more make no difference on two cores.
-const THREADS: usize = 2;
+/// Walks a shared folder, whose names may be very many.
+///
+/// # Errors
+/// E-USAGE for a pattern that is none; E-IO and E-SPACE if the list cannot be written.
+pub fn take_inventory(root: &Path, rules: &Rules) -> Result<Inventory, Error> {
+    let mut found = Spool::new(root);
+    let walked = walk_in_order(root, rules, &mut |one| found.push(&one))?;
+    Ok(Inventory { found, walked })
+}
 
 /// Walks a working folder.
 ///
 /// # Errors
 /// E-USAGE for a pattern that is none.
 pub fn walk(root: &Path, rules: &Rules) -> Result<Walked, Error> {
-    let overrides = flagged(root, rules)?;
-    let passed = Arc::new(Passed::default());
-    let mut builder = WalkBuilder::new(root);
-    builder
-        .standard_filters(false)
-        .follow_links(false)
-        .threads(THREADS)
-        .overrides(overrides.clone());
-    // Of two files in one folder the one that is added last has the last word.
-    if rules.gitignore {
-        builder.add_custom_ignore_filename(GITIGNORE);
+    let mut all = Vec::new();
+    let keep = &mut |one| {
+        all.push(one);
+        Ok(())
+    };
+    let walked = walk_in_order(root, rules, keep)?;
+    Ok(Walked { found: all, ..walked })
+}
+
+/// Walks a working folder; `found` is told what is to be shared, in the order of the drive's keys.
+fn walk_in_order(
+    root: &Path,
+    rules: &Rules,
+    found: &mut dyn FnMut(Found) -> Result<(), Error>,
+) -> Result<Walked, Error> {
+    let (finder, walked) = (Finder::new(root, rules)?, Walked::default());
+    // Keys begin with the folder. What is in one comes before what is deeper in it, so that the next folder in order is always
+    // among those that were met. SPEC 8.1-2
+    let folders = BTreeMap::from([(Vec::new(), Patterns::default())]);
+    let mut walker = Walker { root, finder, folders, walked, found };
+    while let Some((folder, above)) = walker.folders.pop_first() {
+        walker.folder(folder, &above)?;
     }
-    if !rules.no_ignore {
-        builder.add_custom_ignore_filename(DATIGNORE);
+    walker.walked.left_out.sort_unstable();
+    Ok(walker.walked)
+}
+
+/// A walk under way.
+struct Walker<'a> {
+    root: &'a Path,
+    finder: Finder<'a>,
+    /// Folders to be looked into, by their paths below the root, with the patterns that hold above.
+    folders: BTreeMap<Vec<u8>, Patterns>,
+    walked: Walked,
+    found: &'a mut dyn FnMut(Found) -> Result<(), Error>,
+}
+
+impl Walker<'_> {
+    /// Meets what is in a folder.
+    fn folder(&mut self, folder: Vec<u8>, above: &Patterns) -> Result<(), Error> {
+        let at = self.root.join(OsStr::from_bytes(&folder));
+        let mut entries = Vec::new();
+        let listed = std::fs::read_dir(&at).and_then(|listing| {
+            listing.into_iter().try_for_each(|entry| entry.map(|entry| entries.push(entry)))
+        });
+        match listed {
+            Err(error) if !is_gone(&error) => {
+                self.walked.unreadable.push((folder.clone(), reason(&error)));
+            }
+            _ => {}
+        }
+        let has_patterns = entries.iter().any(|entry| is_patterns(Path::new(&entry.file_name())));
+        let patterns = match has_patterns {
+            true => self.finder.patterns_in(&at, above),
+            false => above.clone(),
+        };
+        entries.sort_by_cached_key(DirEntry::file_name);
+        entries.into_iter().try_for_each(|entry| self.entry(&folder, &entry, &patterns))
     }
-    let (hidden, passing) = (rules.hidden, passed.clone());
-    builder.filter_entry(move |entry| takes(entry, hidden, &passing));
-    let all = Mutex::new(Walked::default());
-    builder.build_parallel().run(|| {
-        let mut walker = Walker { own: Walked::default(), all: &all };
-        Box::new(move |entry| {
-            note(root, entry, &mut walker.own);
-            WalkState::Continue
-        })
-    });
-    let mut walked = all.into_inner().expect("no walker panics");
-    walked.left_out = std::mem::take(&mut *passed.hidden.lock().expect("no walker panics"))
-        .into_iter()
-        .map(|path| LeftOut { path: below(root, &path), why: Why::Hidden })
-        .collect();
-    let heeds = !rules.no_ignore || rules.gitignore;
-    if heeds && passed.patterns.load(Ordering::Relaxed) || !overrides.is_empty() {
-        let ignored = ignored(root, &walked, rules)?;
-        walked.left_out.extend(ignored);
+
+    /// Meets one thing in a folder.
+    fn entry(&mut self, folder: &[u8], entry: &DirEntry, patterns: &Patterns) -> Result<(), Error> {
+        let (name, at) = (entry.file_name(), entry.path());
+        // Nobody's store travels.
+        if name.eq_ignore_ascii_case(DRIVE_FOLDER) {
+            return Ok(());
+        }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if let Some(rule) = self.finder.rule_at(&at, is_folder, patterns) {
+            self.walked.left_out.push(LeftOut { path: rule.path, why: rule.why });
+            return Ok(());
+        }
+        let slash: &[u8] = if folder.is_empty() { b"" } else { b"/" };
+        let path = [folder, slash, name.as_bytes()].concat();
+        let looked = DrivePath::from_bytes(path.clone()).map_err(|error| error.to_string());
+        let looked = looked.and_then(|drive_path| {
+            let found = entry.metadata().and_then(|metadata| found(&at, drive_path, &metadata));
+            match found {
+                Err(error) if is_gone(&error) => Ok(None),
+                found => found.map(Some).map_err(|error| reason(&error)),
+            }
+        });
+        match looked {
+            Ok(Some(Some(found))) => {
+                if found.kind == Kind::Directory {
+                    self.folders.insert(path, patterns.clone());
+                }
+                (self.found)(found)?;
+            }
+            Ok(Some(None)) => self.walked.special.push(path),
+            Ok(None) => {}
+            Err(why) => self.walked.unreadable.push((path, why)),
+        }
+        Ok(())
     }
-    walked.left_out.sort_unstable();
-    walked.found.sort_by_cached_key(|found| -> Key { found.path.key() });
-    Ok(walked)
+}
+
+impl Found {
+    /// Returns the entry of what is no file: there is nothing in it to read.
+    pub(super) fn entry(&self) -> Entry {
+        match self.kind {
+            Kind::Symlink => Entry::symlink(self.target.clone(), self.mtime),
+            Kind::Directory => Entry::directory(self.mode, self.mtime),
+            Kind::File => unreachable!("a file has to be read"),
+        }
+    }
+}
+
+impl Record for Found {
+    fn encode(&self, out: &mut Writer) {
+        let kind = match self.kind {
+            Kind::File => 0,
+            Kind::Symlink => 1,
+            Kind::Directory => 2,
+        };
+        out.bytes(self.path.as_bytes()).u8(kind).varint(self.size).u16(self.mode);
+        out.u64(self.mtime.seconds.cast_unsigned()).u32(self.mtime.nanos).raw(&self.target);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let path = DrivePath::from_bytes(input.bytes(PATH_BYTES_MAX)?)
+            .map_err(|_| DecodeError::Invalid("path"))?;
+        let kind = match input.u8()? {
+            0 => Kind::File,
+            1 => Kind::Symlink,
+            2 => Kind::Directory,
+            _ => return Err(DecodeError::Invalid("kind")),
+        };
+        let (size, mode) = (input.varint()?, input.u16()?);
+        let mtime = Mtime { seconds: input.u64()?.cast_signed(), nanos: input.u32()? };
+        Ok(Self { path, kind, size, mode, mtime, target: input.rest().to_vec() })
+    }
 }
 
 /// Looks at some paths of a working folder, and at nothing else.
@@ -181,44 +285,8 @@ pub fn look_at(root: &Path, paths: &BTreeSet<DrivePath>) -> Walked {
     walked
 }
 
-fn is_gone(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
-}
-
-/// What one thread finds; all learn of it when the thread is done.
-struct Walker<'a> {
-    own: Walked,
-    all: &'a Mutex<Walked>,
-}
-
-impl Drop for Walker<'_> {
-    fn drop(&mut self) {
-        let Walked { found, left_out, special, unreadable } = std::mem::take(&mut self.own);
-        let mut all = self.all.lock().expect("no walker panics");
-        all.found.extend(found);
-        all.left_out.extend(left_out);
-        all.special.extend(special);
-        all.unreadable.extend(unreadable);
-    }
-}
-
-/// Tells whether an entry is looked at at all.
-fn takes(entry: &DirEntry, hidden: bool, passed: &Passed) -> bool {
-    let name = entry.file_name().as_bytes();
-    if entry.depth() == 0 {
-        return true;
-    }
-    if name.eq_ignore_ascii_case(DRIVE_FOLDER.as_bytes()) {
-        return false;
-    }
-    if name == DATIGNORE.as_bytes() || name == GITIGNORE.as_bytes() {
-        passed.patterns.store(true, Ordering::Relaxed);
-    }
-    let skip = !hidden && name.starts_with(b".");
-    if skip {
-        passed.hidden.lock().expect("no walker panics").push(entry.path().to_owned());
-    }
-    !skip
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Takes a pattern as `--ignore` has it.
@@ -249,79 +317,7 @@ pub fn matcher(root: &Path, whose: &str, patterns: &[String]) -> Result<Override
     overrides.build().map_err(|error| Error::usage(error.to_string()))
 }
 
-/// Finds what patterns left out, of which the walker does not tell: all that is in a folder and was not met.
-fn ignored(root: &Path, walked: &Walked, rules: &Rules) -> Result<Vec<LeftOut>, Error> {
-    let found = walked.found.iter();
-    let mut met: HashSet<&[u8]> = found.clone().map(|found| found.path.as_bytes()).collect();
-    met.extend(walked.left_out.iter().map(|left| &left.path[..]));
-    met.extend(walked.special.iter().map(|path| &path[..]));
-    met.extend(walked.unreadable.iter().map(|(path, _)| &path[..]));
-    let folders = found.filter(|found| found.kind == Kind::Directory);
-    let folders = folders.map(|found| root.join(OsStr::from_bytes(found.path.as_bytes())));
-    let (mut ignored, mut finder) = (Vec::new(), Finder::new(root, rules)?);
-    for folder in std::iter::once(root.to_owned()).chain(folders) {
-        // A folder that cannot be read was reported when it was walked.
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = below(root, &entry.path());
-            let own = entry.file_name().eq_ignore_ascii_case(DRIVE_FOLDER);
-            if own || met.contains(&path[..]) {
-                continue;
-            }
-            // A name that came just now is left out by no rule: the next walk meets it.
-            let rule = finder.rule_of(&path);
-            ignored.extend(rule.map(|rule| LeftOut { path, why: rule.why }));
-        }
-    }
-    Ok(ignored)
-}
-
-/// Returns the bytes of a path below the root.
-fn below(root: &Path, path: &Path) -> Vec<u8> {
-    path.strip_prefix(root).unwrap_or(path).as_os_str().as_bytes().to_vec()
-}
-
-fn note(root: &Path, entry: Result<DirEntry, ignore::Error>, walked: &mut Walked) {
-    let entry = match entry {
-        Ok(entry) if entry.depth() == 0 => return,
-        Ok(entry) => entry,
-        Err(error) => {
-            let path = place(&error).map(|path| below(root, path)).unwrap_or_default();
-            walked.unreadable.push((path, why(error)));
-            return;
-        }
-    };
-    let bytes = below(root, entry.path());
-    let looked = entry.metadata().map_err(why).and_then(|metadata| {
-        let path = DrivePath::from_bytes(bytes.clone()).map_err(|error| error.to_string())?;
-        found(entry.path(), path, &metadata).map_err(|error| reason(&error))
-    });
-    match looked {
-        Ok(Some(found)) => walked.found.push(found),
-        Ok(None) => walked.special.push(bytes),
-        Err(reason) => walked.unreadable.push((bytes, reason)),
-    }
-}
-
-/// Returns what a walker's error is about.
-fn place(error: &ignore::Error) -> Option<&Path> {
-    match error {
-        ignore::Error::WithPath { path, .. } => Some(path),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
-            place(err)
-        }
-        _ => None,
-    }
-}
-
-/// Returns what the system said, or else what the walker did.
-fn why(error: ignore::Error) -> String {
-    match error.io_error() {
-        Some(error) => reason(error),
-        None => error.to_string(),
-    }
-}
-
-fn found(at: &Path, path: DrivePath, metadata: &Metadata) -> std::io::Result<Option<Found>> {
+fn found(at: &Path, path: DrivePath, metadata: &Metadata) -> io::Result<Option<Found>> {
     let file_type = metadata.file_type();
     let mut target = Vec::new();
     let kind = if file_type.is_file() {

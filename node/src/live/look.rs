@@ -10,12 +10,12 @@ use datnode_drive::DrivePath;
 use super::pending::Due;
 use crate::disk::DRIVE_FOLDER;
 use crate::error::Error;
-use crate::import::{Finder, Rules, Stirred, Walked, is_patterns, walk};
+use crate::import::{Finder, Inventory, Rules, Stirred, is_patterns, take_inventory};
 
 /// What was looked at.
 pub(super) enum Looked {
     /// The whole folder.
-    Everything(Box<Walked>),
+    Everything(Box<Inventory>),
     /// Some paths.
     Stirred(Stirred),
 }
@@ -29,7 +29,7 @@ pub(super) fn look(root: &Path, due: Due, rules: &Rules) -> Result<Looked, Error
     if !root.join(DRIVE_FOLDER).is_dir() {
         return Err(Error::not_drive(root));
     }
-    let everything = || Ok(Looked::Everything(Box::new(walk(root, rules)?)));
+    let everything = || Ok(Looked::Everything(Box::new(take_inventory(root, rules)?)));
     let Due::Paths(paths, moved) = due else { return everything() };
     // What they say may be different now for all names.
     if paths.iter().any(|path| is_patterns(path)) {

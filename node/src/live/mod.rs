@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::engine::{AnyStore, Drive};
 use crate::error::{Code, Error};
 use crate::import::{
-    How, Imported, Keep, Memory, Rules, Writer, import_stirred, import_walked, latest,
+    How, Imported, Keep, Memory, Rules, Writer, import_inventory, import_stirred, latest,
 };
 use crate::pen::{Between, Pen};
 use look::{Looked, look};
@@ -138,8 +138,8 @@ async fn take_in(
                 Looked::Everything(_) if store.length(writer.changes.0) != known => {
                     return Ok(Taken::TooLate);
                 }
-                Looked::Everything(walked) => {
-                    import_walked(store, writer, &base, folder, *walked, &how, memory, between)
+                Looked::Everything(all) => {
+                    import_inventory(store, writer, &base, folder, *all, &how, memory, between)
                 }
                 Looked::Stirred(stirred) => {
                     import_stirred(store, writer, &base, folder, &stirred, &how, memory, between)

@@ -136,6 +136,18 @@ impl Forge {
         self.sign();
     }
 
+    /// Returns how many blocks and bytes the feeds of changes and content have together.
+    pub fn appended(&self) -> (u64, u64) {
+        let [changes, content] =
+            [&self.changes, &self.content].map(|(slot, _)| self.store.appended(*slot));
+        (changes.0 + content.0, changes.1 + content.1)
+    }
+
+    /// Returns the drive as who has all of it reads it.
+    pub fn view(&mut self) -> View<'_, Box<dyn Storage + Send>> {
+        View::new(&mut self.store, self.changes.0, Some(self.content.0))
+    }
+
     /// Returns the drive as it is now.
     pub fn version(&mut self) -> Version {
         self.sign();
