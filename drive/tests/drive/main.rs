@@ -2,6 +2,7 @@
 
 mod common;
 mod diff;
+mod facts;
 mod golden;
 mod history;
 mod hostile;
