@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use datnode_tests::process::{Running, wait_until};
+use datnode_tests::process::{Running, signal, wait_until};
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
 use serde_json::Value;
 
@@ -261,6 +261,37 @@ fn who_reads_a_file_that_is_replaced_sees_the_old_or_the_new_one() {
             seen[0] == letter
         });
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_system_lost_count_of_is_found_by_looking_through_the_whole_folder() {
+    let make = |source: &Path| {
+        for name in ["a", "b", "edited", "dropped", "deep/er/moved"] {
+            write(source, name.as_bytes(), name.as_bytes());
+        }
+    };
+    let pair = Pair::new(make, &[]);
+    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let most: u32 = most.trim().parse().unwrap();
+    // Nobody takes what is told, so that the queue fills: with two paths alone, of which nobody would lose count.
+    signal(&pair.sharer.child, "-STOP");
+    for number in 0..=most {
+        let (name, mode) = (["a", "b"][number as usize % 2], 0o600 + number / 2 % 2);
+        fs::set_permissions(pair.source().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // None of this is told any more.
+    write(&pair.source(), b"edited", b"as nobody was told");
+    write(&pair.source(), b"new/folder/file", b"as nobody was told");
+    fs::remove_file(pair.source().join("dropped")).unwrap();
+    fs::rename(pair.source().join("deep/er"), pair.source().join("shallow")).unwrap();
+    signal(&pair.sharer.child, "-CONT");
+    pair.wait_until_equal();
+    // New folders are watched from then on.
+    write(&pair.source(), b"new/folder/file", b"and as it was told again");
+    write(&pair.source(), b"shallow/moved", b"and this one");
+    pair.wait_until_equal();
+    pair.follower.stop();
 }
 
 #[test]

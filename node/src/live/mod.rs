@@ -79,7 +79,7 @@ impl Follower {
             }
             // Blocks that live in a file which changes may have to be found in an equal one, wherever that is.
             let due = if keep == Keep::InPlace { Due::Everything } else { due };
-            match take_in(&drive, &pen, due, &rules, keep, &memory).await {
+            match take_in(&drive, &pen, (watcher, due), &rules, keep, &memory).await {
                 Ok(Taken::In(imported)) => {
                     let left_out = left_out(&imported);
                     if imported.changed {
@@ -115,14 +115,19 @@ enum Taken {
 async fn take_in(
     drive: &Drive,
     pen: &Pen,
-    due: Due,
+    (watcher, due): (&Watcher, Due),
     rules: &Arc<Rules>,
     keep: Keep,
     memory: &Arc<Mutex<Memory>>,
 ) -> Result<Taken, Error> {
     let known = drive.changes.news.borrow().length;
-    let (folder, own_rules) = (pen.folder.clone(), rules.clone());
-    let look = move || look(&folder, due, &own_rules);
+    let (folder, own_rules, watcher) = (pen.folder.clone(), rules.clone(), watcher.clone());
+    let look = move || {
+        if due == Due::Everything {
+            watcher.catch_up();
+        }
+        look(&folder, due, &own_rules)
+    };
     let looked = tokio::task::spawn_blocking(look).await.expect("looking does not panic")?;
     if matches!(&looked, Looked::Stirred(stirred) if stirred.paths.is_empty()) {
         return Ok(Taken::Nothing);

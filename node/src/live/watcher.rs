@@ -14,15 +14,20 @@ use tokio::sync::Notify;
 use super::pending::{Due, Event, Pending};
 use crate::disk::DRIVE_FOLDER;
 
-/// A folder that is watched until this is dropped.
+/// A folder that is watched until the last of these is dropped.
+#[derive(Clone)]
 pub struct Watcher {
     shared: Arc<Shared>,
-    _inner: Option<RecommendedWatcher>,
+    inner: Arc<Mutex<Option<RecommendedWatcher>>>,
 }
 
 struct Shared {
+    root: PathBuf,
     pending: Mutex<Pending>,
     wake: Notify,
+    /// Whether something happened of which nothing was told: folders that are new since may not be watched, and others may have
+    /// been moved.
+    has_missed: AtomicBool,
     /// Whether something happens that nobody tells of.
     is_blind: AtomicBool,
 }
@@ -43,9 +48,14 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    fn hear(&self, root: &Path, heard: notify::Result<notify::Event>) {
+    fn hear(&self, heard: notify::Result<notify::Event>) {
         match heard {
-            Ok(event) => self.note(events(root, event)),
+            Ok(event) => {
+                if event.flag() == Some(Flag::Rescan) {
+                    self.has_missed.store(true, Ordering::Relaxed);
+                }
+                self.note(events(&self.root, event));
+            }
             Err(error) => {
                 self.lose_sight(&error);
                 self.note([Event::Unknown]);
@@ -63,21 +73,35 @@ impl Watcher {
     /// Watches the folder `root`, whose path is canonical. A system that cannot is no error: then nothing is heard.
     pub fn new(root: &Path) -> Self {
         let shared = Arc::new(Shared {
+            root: root.to_owned(),
             pending: Mutex::default(),
             wake: Notify::new(),
+            // Nothing is watched yet.
+            has_missed: AtomicBool::new(true),
             is_blind: AtomicBool::new(false),
         });
-        let (hearing, folder) = (shared.clone(), root.to_owned());
+        let hearing = shared.clone();
         let config = Config::default().with_follow_symlinks(false);
-        let hear = move |heard| hearing.hear(&folder, heard);
-        let inner = RecommendedWatcher::new(hear, config);
-        let mut inner = inner.map_err(|error| shared.lose_sight(&error)).ok();
-        // What could be watched is, though not all of it could.
-        let watched = inner.as_mut().map(|watcher| watcher.watch(root, RecursiveMode::Recursive));
-        if let Some(Err(error)) = watched {
-            shared.lose_sight(&error);
+        let inner = RecommendedWatcher::new(move |heard| hearing.hear(heard), config);
+        let inner = inner.map_err(|error| shared.lose_sight(&error)).ok();
+        let watcher = Self { shared, inner: Arc::new(Mutex::new(inner)) };
+        watcher.catch_up();
+        watcher
+    }
+
+    /// Watches what it does not watch because something was missed; to be called before the folder is looked through.
+    pub(super) fn catch_up(&self) {
+        if !self.shared.has_missed.swap(false, Ordering::Relaxed) {
+            return;
         }
-        Self { shared, _inner: inner }
+        let mut inner = self.inner.lock().expect("no code panics while it holds this");
+        // What could be watched is, though not all of it could.
+        let watched = inner
+            .as_mut()
+            .map(|watcher| watcher.watch(&self.shared.root, RecursiveMode::Recursive));
+        if let Some(Err(error)) = watched {
+            self.shared.lose_sight(&error);
+        }
     }
 
     /// Tells whether something may happen of which nothing is heard.
