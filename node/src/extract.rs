@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
 
-use datnode_drive::{DrivePath, Entry, Kind, Mtime, SafePath};
+use datnode_drive::{DrivePath, Entry, Kind, Mtime, SafePath, TEMPORARY_PREFIX};
 use rustix::fs::{self as sys, AtFlags, Mode, OFlags, Timespec, Timestamps};
 
 use crate::cli::escape;
-use crate::disk::beneath::{Beneath, split};
+use crate::disk::beneath::{Beneath, rename, split};
 use crate::engine::Snapshot;
 use crate::error::{Code, Error};
 use crate::landing::same_chunks;
@@ -130,9 +130,16 @@ impl Writing<'_> {
     async fn file(&mut self, path: &[u8], entry: &Entry) -> Result<(), Error> {
         let (parent, base) = split(path);
         self.make(parent)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        let mut file = match self.beneath.open_with(path, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(opened) => File::from(opened),
+        // No drive's file may have this name. SPEC 8.7
+        let part = [TEMPORARY_PREFIX, b"out"].concat();
+        let begun = || {
+            let parent = self.beneath.directory(parent)?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+            let file = sys::openat(&parent, &part[..], flags, Mode::RUSR | Mode::WUSR)?;
+            Ok((parent, File::from(file)))
+        };
+        let (parent, mut file) = match begun() {
+            Ok(begun) => begun,
             Err(error) => return self.refuse(path, &error),
         };
         let said = |error| Error::io("write", self.root, &error);
@@ -149,13 +156,14 @@ impl Writing<'_> {
             Err(error) => Err(error),
         };
         let dressed = read.and_then(|()| dress(&file, entry).map_err(said));
-        if dressed.is_err() {
+        let named = dressed.map(|()| rename((&parent, &part[..]), (&parent, base), false));
+        if !matches!(named, Ok(Ok(()))) {
             // Half a file is worse than none.
-            let _ = self.beneath.directory(parent).map(|parent| {
-                let _ = sys::unlinkat(parent, base, AtFlags::empty());
-            });
+            let _ = sys::unlinkat(&parent, &part[..], AtFlags::empty());
         }
-        dressed?;
+        if let Err(error) = named? {
+            return self.refuse(path, &error);
+        }
         self.done.files += 1;
         self.done.bytes += entry.size;
         Ok(())

@@ -12,6 +12,7 @@
     reason = "a test that is skipped says why, one that runs how much it did"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use datnode_tests::{User, assert_exit, binary, noise, rot, tree, write};
+use datnode_tests::{Sharer, Thing, User, assert_exit, binary, noise, rot, tree, write};
 
 /// The calls that change what is on the disk.
 const CALLS: [&str; 11] = [
@@ -433,6 +434,55 @@ fn purges(round: Round, harm: &str, calls: &[&str]) -> u32 {
     })
 }
 
+/// Whatever happened to a clone on its way to an older version: the next run gets there, and nothing is lost on the way.
+fn checkouts(round: Round, harm: &str, calls: &[&str]) -> u32 {
+    let writer = User::new();
+    let (sharer, first) = two_versions(&writer, round);
+    let ahead = User::new();
+    assert_exit(&ahead.run(["clone", sharer.ticket(), "copy"]), 0);
+    let checkout = ["--json", "checkout", "1", "copy", "--peer", sharer.address()];
+    at_each_call(harm, calls, |calls, number| {
+        let reader = twin(&ahead);
+        let end = run(&reader, calls, harm, number, &checkout);
+        assert_exit(&reader.run(checkout), 0);
+        assert_eq!(tree(&reader.path("copy")), first, "{calls} {number}");
+        assert_exit(&reader.run(["verify", "copy"]), 0);
+        end
+    })
+}
+
+/// Whatever happened while a version was written out: each file that has its name is whole, and somewhere else it goes well.
+fn extracts(round: Round, harm: &str, calls: &[&str]) -> u32 {
+    let writer = User::new();
+    let (sharer, first) = two_versions(&writer, round);
+    let hash = |thing: &Thing| match thing {
+        Thing::File { hash, .. } => Some(*hash),
+        Thing::Link(_) | Thing::Folder { .. } => None,
+    };
+    at_each_call(harm, calls, |calls, number| {
+        let reader = User::new();
+        let into = |name| ["--json", "checkout", "1", sharer.ticket(), "--into", name];
+        let end = run(&reader, calls, harm, number, &into("out"));
+        fs::create_dir_all(reader.path("out")).unwrap();
+        let parts = |name: &[u8]| String::from_utf8_lossy(name).contains(".datpart-");
+        for (name, thing) in tree(&reader.path("out")) {
+            assert!(parts(&name) || hash(&thing) == hash(&first[&name]), "{calls} {number}");
+        }
+        assert_exit(&reader.run(into("again")), 0);
+        assert_eq!(tree(&reader.path("again")), first, "{calls} {number}");
+        end
+    })
+}
+
+/// Shares a folder twice; returns the share of the second version, and what the first one had.
+fn two_versions(writer: &User, round: Round) -> (Sharer, BTreeMap<Vec<u8>, Thing>) {
+    round.first_version(&writer.path("source"));
+    drop(writer.share(&writer.path("source"), &[]));
+    let first = tree(&writer.path("source"));
+    round.second_version(&writer.path("source"));
+    (writer.share(&writer.path("source"), &[]), first)
+}
+
 /// Runs a command that ends by itself, with harm.
 fn run(user: &User, calls: &str, harm: &str, number: u32, args: &[&str]) -> End {
     let mut command = harmed(user, calls, harm, number, args);
@@ -479,6 +529,16 @@ fn a_clearing_is_killed_at_any_call() {
 #[test]
 fn a_purge_is_killed_at_any_call() {
     rounds("kills of a purge", 14, |round| purges(round, KILL, &CALLS));
+}
+
+#[test]
+fn a_checkout_is_killed_at_any_call() {
+    rounds("kills of a checkout", 40, |round| checkouts(round, KILL, &CALLS));
+}
+
+#[test]
+fn a_version_that_is_written_out_is_killed_at_any_call() {
+    rounds("kills of a version that is written out", 15, |round| extracts(round, KILL, &CALLS));
 }
 
 #[test]
