@@ -133,6 +133,10 @@ pub trait Storage {
     fn allocated(&self, file: FileId) -> Result<u64, StorageError> {
         self.len(file)
     }
+
+    /// Says that nothing will happen for a while, and that all is durable. A storage may let go what can be had again at once, such as
+    /// open files.
+    fn rest(&mut self) {}
 }
 
 impl<S: Storage + ?Sized> Storage for Box<S> {
@@ -174,5 +178,9 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
 
     fn allocated(&self, file: FileId) -> Result<u64, StorageError> {
         (**self).allocated(file)
+    }
+
+    fn rest(&mut self) {
+        (**self).rest();
     }
 }

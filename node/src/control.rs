@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datnode_feed::PublicKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -22,6 +23,7 @@ use tokio::net::UnixStream;
 use crate::clearing;
 use crate::edit::Order;
 use crate::error::{Code, Error};
+use crate::runtime;
 
 /// What who asks sends first. As long as the greeting of those who replicate.
 pub const GREETING: &[u8; 16] = b"datnode-query/1\n";
@@ -60,10 +62,20 @@ pub enum Question {
     Clear(clearing::Order),
 }
 
+/// A question, and which drive it is about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Asked {
+    /// The drive, by its discovery key in hexadecimal, as in announcements; none for what is about the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drive: Option<String>,
+    #[serde(flatten)]
+    question: Question,
+}
+
 /// What comes of a question, at some time.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Value, Error>> + Send>>;
-/// Who answers.
-pub type Answers = Arc<dyn Fn(Question) -> Answer + Send + Sync>;
+/// Who answers, of the drive that a question names as in [`runtime::name`]. A process that has one drive need not look.
+pub type Answers = Arc<dyn Fn(Option<String>, Question) -> Answer + Send + Sync>;
 
 /// Answers the question on a stream, whose greeting was read.
 ///
@@ -75,7 +87,7 @@ pub async fn answer(stream: UnixStream, answers: &Answers) -> std::io::Result<()
     let mut read = BufReader::new(read.take(LINE_LEN_MAX));
     tokio::time::timeout(SILENCE, read.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
-        Ok(question) => answers(question),
+        Ok(Asked { drive, question }) => answers(drive, question),
         Err(_) => Box::pin(async { Err(Error::usage("a question of another version of datnode")) }),
     };
     tokio::pin!(answer);
@@ -94,11 +106,16 @@ pub async fn answer(stream: UnixStream, answers: &Answers) -> std::io::Result<()
     }
 }
 
-/// Asks the process behind a control socket.
+/// Asks the process behind a control socket about a drive of its, or about itself.
 ///
 /// # Errors
 /// What it answers; E-LOCKED if it does not.
-pub async fn ask(socket: &Path, question: &Question) -> Result<Value, Error> {
+pub async fn ask(
+    socket: &Path,
+    drive: Option<&PublicKey>,
+    question: &Question,
+) -> Result<Value, Error> {
+    let asked = Asked { drive: drive.map(runtime::name), question: question.clone() };
     let silent = || {
         Error::new(Code::Locked, "the process that has the drive open does not answer")
             .hint("end it, or wait until it is done, and try again")
@@ -106,7 +123,7 @@ pub async fn ask(socket: &Path, question: &Question) -> Result<Value, Error> {
     let asked = async {
         let mut stream = UnixStream::connect(socket).await?;
         stream.write_all(GREETING).await?;
-        stream.write_all(format!("{}\n", json!(question)).as_bytes()).await?;
+        stream.write_all(format!("{}\n", json!(asked)).as_bytes()).await?;
         std::io::Result::Ok(stream)
     };
     let stream = within_time(asked).await.ok_or_else(silent)?;
@@ -151,24 +168,27 @@ mod tests {
 
     #[tokio::test]
     async fn answers_and_errors_come_back_whole() {
-        let answers: Answers = Arc::new(|question| {
+        let answers: Answers = Arc::new(|drive, question| {
             Box::pin(async move {
                 match question {
-                    Question::Peers => Ok(json!({ "peers": 3 })),
+                    Question::Peers => Ok(json!({ "peers": 3, "of": drive })),
                     other => Err(Error::dirty(format!("{other:?} is in the way"), &[b"a\xff"])),
                 }
             })
         });
         let (_folder, socket) = serve(answers);
-        assert_eq!(ask(&socket, &Question::Peers).await.unwrap()["peers"], 3);
-        let error = ask(&socket, &Question::State).await.unwrap_err();
+        let drive = datnode_feed::SecretKey::from_bytes([1; 32]).public();
+        let said = ask(&socket, Some(&drive), &Question::Peers).await.unwrap();
+        assert_eq!((&said["peers"], &said["of"]), (&json!(3), &json!(runtime::name(&drive))));
+        assert_eq!(ask(&socket, None, &Question::Peers).await.unwrap()["of"], Value::Null);
+        let error = ask(&socket, None, &Question::State).await.unwrap_err();
         let right = Error::dirty("State is in the way", &[b"a\xff"]);
         assert_eq!((error.to_json(), error.to_string()), (right.to_json(), right.to_string()));
     }
 
     #[tokio::test]
     async fn one_that_works_is_waited_for_and_one_that_is_silent_is_not() {
-        let answers: Answers = Arc::new(|question| {
+        let answers: Answers = Arc::new(|_, question| {
             Box::pin(async move {
                 if matches!(question, Question::Peers) {
                     tokio::time::sleep(2 * SILENCE).await;
@@ -177,11 +197,11 @@ mod tests {
             })
         });
         let (folder, socket) = serve(answers);
-        assert_eq!(ask(&socket, &Question::Peers).await.unwrap(), "at last");
+        assert_eq!(ask(&socket, None, &Question::Peers).await.unwrap(), "at last");
         let mute = folder.path().join("mute");
         let _mute = UnixListener::bind(&mute).unwrap();
-        assert_eq!(ask(&mute, &Question::Peers).await.unwrap_err().code(), Code::Locked);
+        assert_eq!(ask(&mute, None, &Question::Peers).await.unwrap_err().code(), Code::Locked);
         let nobody = folder.path().join("nobody");
-        assert_eq!(ask(&nobody, &Question::Peers).await.unwrap_err().exit(), 9);
+        assert_eq!(ask(&nobody, None, &Question::Peers).await.unwrap_err().exit(), 9);
     }
 }

@@ -4,6 +4,7 @@
 //! ends, and is swept by whoever sees it when the process is gone. A process is known by its id and when it began, as ids are
 //! used again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -41,13 +42,30 @@ pub struct Announced {
 #[derive(Debug)]
 pub struct Announcement {
     path: PathBuf,
-    socket: PathBuf,
+    announced: Announced,
+}
+
+impl Announcement {
+    /// Says that the process has these drives now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn change(&mut self, drives: &[PublicKey]) -> io::Result<()> {
+        self.announced.drives = drives.iter().map(name).collect();
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let temporary = self.path.with_extension("new");
+        fs::write(&temporary, serde_json::to_vec(&self.announced)?)?;
+        fs::rename(&temporary, &self.path)
+    }
 }
 
 impl Drop for Announcement {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
-        let _ = fs::remove_file(&self.socket);
+        let _ = fs::remove_file(&self.announced.socket);
     }
 }
 
@@ -81,19 +99,24 @@ pub fn announce(
         began: began(pid),
         addresses,
         drives: drives.iter().map(name).collect(),
-        socket: socket.clone(),
+        socket,
     };
-    let path = run.join(format!("{pid}.json"));
-    let temporary = run.join(format!("{pid}.new"));
-    fs::write(&temporary, serde_json::to_vec(&announced)?)?;
-    fs::rename(&temporary, &path)?;
-    Ok(Announcement { path, socket })
+    let announcement = Announcement { path: run.join(format!("{pid}.json")), announced };
+    announcement.write()?;
+    Ok(announcement)
 }
 
 /// Finds the living processes that serve a drive, this one excepted; sweeps what dead ones left.
 pub fn find(run: &Path, drive: &PublicKey) -> Vec<Announced> {
-    let wanted = name(drive);
-    all(run).into_iter().filter(|announced| announced.drives.contains(&wanted)).collect()
+    find_any(run, &BTreeSet::from([*drive]))
+}
+
+/// Finds those that serve any of some drives.
+pub fn find_any(run: &Path, drives: &BTreeSet<PublicKey>) -> Vec<Announced> {
+    let wanted: BTreeSet<String> = drives.iter().map(name).collect();
+    let serves =
+        |announced: &Announced| announced.drives.iter().any(|drive| wanted.contains(drive));
+    all(run).into_iter().filter(serves).collect()
 }
 
 /// Finds all living processes of this user, this one excepted; sweeps what dead ones left.
@@ -147,7 +170,8 @@ fn own_pid() -> i32 {
     getpid().as_raw_nonzero().get()
 }
 
-fn name(drive: &PublicKey) -> String {
+/// Returns how a drive is named to others: by its discovery key.
+pub fn name(drive: &PublicKey) -> String {
     data_encoding::HEXLOWER.encode(&drive.discovery().0)
 }
 

@@ -113,9 +113,14 @@ impl Running {
         Self(Some(child))
     }
 
+    /// Returns the child.
+    pub fn child(&self) -> &Child {
+        self.0.as_ref().expect("it was not waited for")
+    }
+
     /// Sends it a signal, such as `-INT`.
     pub fn signal(&self, name: &str) {
-        signal(self.0.as_ref().expect("it was not waited for"), name);
+        signal(self.child(), name);
     }
 
     /// Waits as [`finish`] does.

@@ -83,7 +83,8 @@ impl Terminals {
             self.stop();
             return self.serve(line);
         }
-        if line.contains("--live") || verb == "sync" && !line.contains("--help") {
+        if line.contains("--live") || matches!(verb, "sync" | "mirror") && !line.contains("--help")
+        {
             return self.follow(line);
         }
         // What was lost is with whoever has it: a reader who serves on.
@@ -173,7 +174,7 @@ impl Terminals {
         let said =
             || lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{line} does not follow"));
         let mut text = String::new();
-        while !text.contains("Following") {
+        while !["Following", "Mirroring"].iter().any(|word| text.contains(word)) {
             text.push_str(&said());
             text.push('\n');
         }

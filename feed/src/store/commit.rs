@@ -130,6 +130,11 @@ impl<S: Storage> Store<S> {
         self.feeds.iter().map(of).sum::<usize>() + self.names.staged.len()
     }
 
+    /// Returns how many bytes of blocks the storage has yet to be given.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.data.len() as u64
+    }
+
     /// Makes the tables durable and empties the journal.
     ///
     /// # Errors
@@ -142,6 +147,17 @@ impl<S: Storage> Store<S> {
         let synced = sync_tables(&mut self.storage, self.header.feeds);
         let done = synced.and_then(|()| self.journal.reset(&mut self.storage));
         self.guard(done)
+    }
+
+    /// Empties the journal, and lets the storage rest; what is staged has to be committed before.
+    ///
+    /// # Errors
+    /// As for [`commit`](Self::commit).
+    pub fn rest(&mut self) -> Result<(), StoreError> {
+        debug_assert!(!self.is_dirty(), "what is staged would not be durable");
+        self.checkpoint()?;
+        self.storage.rest();
+        Ok(())
     }
 
     pub(super) fn writable(&self) -> Result<(), StoreError> {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::units;
+use super::units::{self, Limit};
 use super::{ByteRange, Network, Select};
 use crate::address::VersionSpec;
+use crate::commands::History;
 use crate::import::{Rules, parse_pattern};
 
 /// `datnode share`
@@ -169,6 +170,32 @@ pub struct SyncArgs {
     /// What else is here.
     #[command(flatten)]
     pub reuse: Reuse,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// `datnode mirror`
+#[derive(Debug, Args)]
+pub struct MirrorArgs {
+    /// Links, keys, tickets or names of drives.
+    #[arg(value_name = "KEY")]
+    pub drives: Vec<OsString>,
+    /// Below this folder each drive has one, named by its link; below datnode's own data if not given.
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// More of them, one a line; # begins a comment. Read again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
+    /// How many versions are fetched: all, latest, or the last N. What is here already stays.
+    #[arg(long, value_name = "all|latest|N", default_value = "all")]
+    pub history: History,
+    /// Fetch nothing more once the folder takes so much, like 500GiB; nothing is deleted.
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub quota: Option<u64>,
+    /// Hash what is stored again each time that so much time has passed, and fetch anew what rotted (0 = never).
+    #[arg(long, value_name = "DUR", default_value = "0")]
+    pub verify_every: Limit,
     /// The network.
     #[command(flatten)]
     pub network: Network,

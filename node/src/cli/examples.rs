@@ -46,6 +46,12 @@ Examples:
   datnode sync ./flights
   datnode sync ./flights --max-down 5MB";
 
+pub(super) const MIRROR: &str = "\
+Examples:
+  datnode mirror dat1… --to ./mirrors
+  datnode mirror dat1… --to ./latest --history latest --quota 500GiB
+  datnode mirror dat1… --to ./checked --verify-every 7d";
+
 pub(super) const INCLUDE: &str = "\
 Examples:
   datnode include ./flights 'data/**' README.md

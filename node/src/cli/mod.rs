@@ -28,8 +28,8 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     Cat, Changes, Checkout, Clear, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
-    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, Mv, Peers, Pull, Purge, Put, Recover,
-    Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
+    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, Peers, Pull, Purge, Put,
+    Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -71,6 +71,9 @@ pub enum Command {
     /// Keep a folder and its drive in step: share what you write, follow what others do
     #[command(after_help = examples::SYNC)]
     Sync(SyncArgs),
+    /// Follow drives and serve them for ever, without files: read-only, many in one process
+    #[command(after_help = examples::MIRROR)]
+    Mirror(MirrorArgs),
     /// Choose what a clone fetches, or list what is chosen
     #[command(after_help = examples::INCLUDE)]
     Include(Choose),
@@ -172,6 +175,7 @@ impl Command {
             Self::Clone(args) => Some(&mut args.network),
             Self::Pull(args) => Some(&mut args.network),
             Self::Sync(args) => Some(&mut args.network),
+            Self::Mirror(args) => Some(&mut args.network),
             Self::Checkout(args) => Some(&mut args.network),
             Self::Ls(args) => Some(&mut args.network),
             Self::Stat(args) => Some(&mut args.network),

@@ -37,7 +37,10 @@ const HELP: &str = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n\
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Share and fetch",
-        &["share", "clone", "pull", "sync", "checkout", "include", "exclude", "init", "link"],
+        &[
+            "share", "clone", "pull", "sync", "mirror", "checkout", "include", "exclude", "init",
+            "link",
+        ],
     ),
     ("Read", &["ls", "stat", "du", "cat", "log", "changes", "diff", "tag"]),
     ("Change without a folder", &["put", "rm", "mv"]),

@@ -167,7 +167,7 @@ impl Here {
 /// Returns the process that fetches a drive whose store it has.
 async fn fetching(opened: &Opened) -> Option<u64> {
     let Reach::Owner { socket, .. } = &opened.drive.patience.reach else { return None };
-    let state = ask(socket, &Question::State).await.ok()?;
+    let state = ask(socket, Some(&opened.drive.key), &Question::State).await.ok()?;
     state["pid"].as_u64().filter(|_| state["fetches"] == true)
 }
 

@@ -26,6 +26,7 @@ use crate::cli::{CloneArgs, Network as NetworkArgs, Pull, Reuse, Select};
 use crate::dirs::Dirs;
 use crate::disk::DRIVE_FOLDER;
 use crate::drives::{Drives, Known};
+use crate::edit::is_bare;
 use crate::engine::{
     Drive, LandingPlan, LandingState, Network, Report, Snapshot, Sources, listen_locally, start,
 };
@@ -361,7 +362,12 @@ impl Session {
 }
 
 /// Notes where the drive is, and how it is called here: as the user says, or by its own name if that is free.
-fn note_name(key: &PublicKey, own: &[u8], folder: &Path, name: Option<&str>) -> Result<(), Error> {
+pub(super) fn note_name(
+    key: &PublicKey,
+    own: &[u8],
+    folder: &Path,
+    name: Option<&str>,
+) -> Result<(), Error> {
     let drives = Drives::of(&Dirs::open()?);
     let known = drives.of_key(key);
     let named = known.as_ref().is_some_and(|known| known.name.is_some());
@@ -386,8 +392,14 @@ fn reader(force: bool) -> FolderOf {
     FolderOf::Reader { others: if force { Others::Replace } else { Others::Refuse } }
 }
 
-/// Refuses a folder that holds another drive.
+/// Refuses a folder that holds another drive, or one that has no working files.
 fn refuse_other(folder: &Path, key: &PublicKey) -> Result<(), Error> {
+    if is_bare(folder)? {
+        let shown = escape::path(folder);
+        return Err(Error::new(Code::Dirty, format!("{shown} holds its drive without files"))
+            .context("it is a mirror, or was made by init --bare")
+            .hint("choose another folder; datnode mirror keeps a mirror up to date"));
+    }
     match read_key(folder)? {
         Some(other) if other != *key => {
             Err(Error::new(Code::Dirty, format!("{} holds another drive", escape::path(folder)))

@@ -93,7 +93,7 @@ async fn change(
 async fn tell() -> usize {
     let Ok(dirs) = Dirs::open() else { return 0 };
     let processes = runtime::all(&dirs.run);
-    let told = processes.iter().map(|process| ask(&process.socket, &Question::Reload));
+    let told = processes.iter().map(|process| ask(&process.socket, None, &Question::Reload));
     join_all(told).await.iter().filter(|answer| answer.is_ok()).count()
 }
 

@@ -122,7 +122,7 @@ pub(super) fn hub() -> Result<Hub, Error> {
     Ok(hub)
 }
 
-/// Starts the network of a command.
+/// Starts the network of a command that is about one drive.
 pub(super) async fn network(
     hub: &Hub,
     dirs: &Dirs,
@@ -131,11 +131,36 @@ pub(super) async fn network(
     peers: Vec<Multiaddr>,
     out: &Out,
 ) -> Result<Network, Error> {
+    let mut network = swarm(hub, dirs, args, peers, out).await?;
+    look_for(&mut network, hub, dirs, args, drive);
+    Ok(network)
+}
+
+/// Looks for peers of a drive, of other times and on this computer, until the network forgets it.
+pub(super) fn look_for(
+    network: &mut Network,
+    hub: &Hub,
+    dirs: &Dirs,
+    args: &NetworkArgs,
+    drive: PublicKey,
+) {
+    if !args.offline && !args.discover.contains(&Discover::None) {
+        network.remember(hub, &dirs.state, &drive);
+    }
+    network.find_locally(hub, &dirs.run, drive);
+}
+
+/// Starts the network of a command, which looks for peers of no drive yet.
+pub(super) async fn swarm(
+    hub: &Hub,
+    dirs: &Dirs,
+    args: &NetworkArgs,
+    peers: Vec<Multiaddr>,
+    out: &Out,
+) -> Result<Network, Error> {
     hub.limit(args.limits());
     if args.offline {
-        let mut network = Network::offline();
-        network.find_locally(hub, &dirs.run, drive);
-        return Ok(network);
+        return Ok(Network::offline());
     }
     if args.discover.iter().any(|way| matches!(way, Discover::Dht | Discover::Public)) {
         out.say("Looking for peers by DHT comes with a later release: the local network, tickets, --peer and this computer work now.");
@@ -148,11 +173,7 @@ pub(super) async fn network(
         data: dirs.data.clone(),
         run: dirs.run.clone(),
     };
-    let mut network = Network::start(hub, &options).await?;
-    if !args.discover.contains(&Discover::None) {
-        network.remember(hub, &dirs.state, &drive);
-    }
-    network.find_locally(hub, &dirs.run, drive);
+    let network = Network::start(hub, &options).await?;
     if let Some(port) = network.taken() {
         out.say(format_args!(
             "Port {port} is in use by another program: listening on any free one. What a router forwards to {port} does not come here."

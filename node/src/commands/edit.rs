@@ -150,7 +150,7 @@ impl Place {
         };
         let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
         let owner = owner(&dirs, &key, &locked).ok_or(locked)?;
-        let done = ask(&owner.socket, &Question::Edit(order)).await?;
+        let done = ask(&owner.socket, Some(&key), &Question::Edit(order)).await?;
         serde_json::from_value(done).map_err(|_| {
             Error::new(Code::Version, "the process that has the drive open is of another version")
         })

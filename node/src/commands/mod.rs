@@ -26,6 +26,7 @@ mod link;
 mod live;
 mod log;
 mod ls;
+mod mirror;
 mod missing;
 mod peers;
 mod purge;
@@ -47,6 +48,7 @@ mod writing;
 use serde_json::json;
 
 use self::context::blocking;
+pub(crate) use self::mirror::history::History;
 use crate::cli::escape;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
@@ -79,6 +81,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Pull(args) => clone::pull(args, out).await,
         Command::Checkout(args) => stoppable(checkout::run(args, out)).await,
         Command::Sync(args) => sync::run(args, out).await,
+        Command::Mirror(args) => mirror::run(args, out).await,
         Command::Include(args) => stoppable(choose::run(args, choose::List::Include, out)).await,
         Command::Exclude(args) => stoppable(choose::run(args, choose::List::Exclude, out)).await,
         Command::Init(args) => stoppable(async { init::run(&args, out) }).await,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use datnode_feed::PublicKey;
+use datnode_proto::PeerId;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ use crate::cli::output::Out;
 use crate::cli::units::{Count, Size};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
-use crate::engine::{Drive, PeerReport};
+use crate::engine::PeerReport;
 use crate::error::{Code, Error};
 use crate::runtime::{self, Announced};
 
@@ -42,13 +44,13 @@ pub(super) async fn run(args: Peers, out: &Out) -> Result<(), Error> {
 /// Asks the processes that are meant.
 async fn look(args: &Peers) -> Result<Vec<Value>, Error> {
     let dirs = Dirs::open()?;
-    let processes = match args.all {
-        true => runtime::all(&dirs.run),
+    let (processes, drive) = match args.all {
+        true => (runtime::all(&dirs.run), None),
         false => serving(&dirs, &args.folder)?,
     };
     let mut peers = Vec::new();
     for process in processes {
-        let said = match ask(&process.socket, &Question::Peers).await {
+        let said = match ask(&process.socket, drive.as_ref(), &Question::Peers).await {
             Err(error) if args.all => {
                 tracing::info!(pid = process.pid, error = error.message(), "does not answer");
                 continue;
@@ -60,7 +62,7 @@ async fn look(args: &Peers) -> Result<Vec<Value>, Error> {
     Ok(peers)
 }
 
-fn serving(dirs: &Dirs, folder: &Path) -> Result<Vec<Announced>, Error> {
+fn serving(dirs: &Dirs, folder: &Path) -> Result<(Vec<Announced>, Option<PublicKey>), Error> {
     let folder = folder_of(folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     let processes = runtime::find(&dirs.run, &key);
@@ -72,14 +74,14 @@ fn serving(dirs: &Dirs, folder: &Path) -> Result<Vec<Announced>, Error> {
         )
         .hint(format!("datnode share {shown}")));
     }
-    Ok(processes)
+    Ok((processes, Some(key)))
 }
 
-/// Returns what the peers of a drive are like.
-pub(super) fn report(drive: &Drive) -> Value {
+/// Returns what peers are like, and how much each `has` of the drive.
+pub(super) fn report(reports: &[PeerReport], has: impl Fn(PeerId) -> Option<u64>) -> Value {
     let mut peers = Vec::new();
-    for PeerReport { about, status } in drive.hub.peers() {
-        let has = drive.percent_of(status.peer);
+    for PeerReport { about, status } in reports {
+        let has = has(status.peer);
         peers.push(json!({
             "type": "peer", "node": about.name, "how": how(&about.address), "address": about.address,
             "rtt_ms": status.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),

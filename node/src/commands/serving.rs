@@ -26,7 +26,7 @@ use crate::cli::{Progress, Stop, parse};
 use crate::control::{Answers, Question};
 use crate::dirs::Dirs;
 use crate::edit::{Edited, carry_out};
-use crate::engine::{AnyStore, Drive, PeerReport, Traffic};
+use crate::engine::{AnyStore, Drive, Hub, PeerReport, Traffic};
 use crate::error::{Code, Error};
 use crate::import::{Imported, Writer};
 use crate::keys::DriveKeys;
@@ -61,18 +61,20 @@ impl Serving {
     pub(super) fn answers(&self, edits: mpsc::UnboundedSender<News>) -> Answers {
         let (drive, pen) = (self.drive.clone(), self.pen.clone());
         let (fetches, began) = (self.fetches, self.began);
-        Arc::new(move |question| {
+        Arc::new(move |_, question| {
             let (drive, pen, edits) = (drive.clone(), pen.clone(), edits.clone());
             Box::pin(async move {
                 match question {
-                    Question::Peers => Ok(report(&drive)),
-                    Question::State => Ok(state(&drive, fetches, began)),
+                    Question::Peers => {
+                        Ok(report(&drive.hub.peers(), |peer| drive.percent_of(peer)))
+                    }
+                    Question::State => Ok(state(&drive, &drive.hub.peers(), fetches, began)),
                     Question::Fetch { start, end } => {
                         let latest = drive.latest().await?;
                         latest.bring(start..end).await.map(|()| json!({}))
                     }
                     Question::Check { full } => check(&drive, full).await,
-                    Question::Reload => reload(&drive),
+                    Question::Reload => reload(&drive.hub),
                     Question::Clear(_) if fetches => Err(at_work(&drive.key)),
                     Question::Clear(order) => {
                         let mut drive = drive;
@@ -207,13 +209,14 @@ impl From<&Imported> for News {
     }
 }
 
-fn state(drive: &Drive, fetches: bool, began: Instant) -> Value {
+/// Returns what a process says of itself that has a drive open.
+pub(super) fn state(drive: &Drive, peers: &[PeerReport], fetches: bool, began: Instant) -> Value {
     let lost = drive.out_of_reach().map(|lost| {
         let runs = lost.iter().take(RUNS_MAX).map(|run| json!([run.start, run.end]));
         runs.collect::<Vec<_>>()
     });
     // Who asks this is connected as well.
-    let peers = drive.hub.peers().iter().filter(|peer| !peer.about.is_local).count();
+    let peers = peers.iter().filter(|peer| !peer.about.is_local).count();
     let (traffic, Limits { up, down }) = (drive.hub.traffic(), drive.hub.limits());
     json!({
         "pid": std::process::id(), "seconds": began.elapsed().as_secs_f64(), "peers": peers,
@@ -223,16 +226,16 @@ fn state(drive: &Drive, fetches: bool, began: Instant) -> Value {
 }
 
 /// Reads the settings again, as they would be if this command were started now, and limits the rates by them.
-fn reload(drive: &Drive) -> Result<Value, Error> {
+pub(super) fn reload(hub: &Hub) -> Result<Value, Error> {
     let mut cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Stop::Mistake { error, .. }) => return Err(error),
         Err(Stop::Show(_)) => unreachable!("this command was understood before"),
     };
     if let Some(network) = cli.command.network() {
-        drive.hub.limit(network.limits());
+        hub.limit(network.limits());
     }
-    let Limits { up, down } = drive.hub.limits();
+    let Limits { up, down } = hub.limits();
     Ok(json!({ "max_up": up, "max_down": down }))
 }
 

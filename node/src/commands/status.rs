@@ -105,7 +105,7 @@ async fn serving(dirs: &Dirs, key: &PublicKey) -> Vec<Value> {
     let mut serving = Vec::new();
     for process in runtime::find(&dirs.run, key) {
         // One that does not answer has its lock to tell of it.
-        serving.extend(ask(&process.socket, &Question::State).await);
+        serving.extend(ask(&process.socket, Some(key), &Question::State).await);
     }
     serving
 }
@@ -192,9 +192,12 @@ impl State {
     }
 
     /// Returns the command that is called for most.
-    fn next(&self, folder: &Path) -> Option<String> {
-        let (folder, link) = (escape::shell(folder), Link(&self.snapshot.drive.key));
-        let fetch = || format!("datnode clone {link} {folder}");
+    fn next(&self, path: &Path) -> Option<String> {
+        let (folder, link) = (escape::shell(path), Link(&self.snapshot.drive.key));
+        let fetch = || match (is_bare(path), path.parent()) {
+            (Ok(true), Some(to)) => format!("datnode mirror {link} --to {}", escape::shell(to)),
+            _ => format!("datnode clone {link} {folder}"),
+        };
         match &self.writing {
             _ if self.accused => None,
             Writing::Here(_) if self.behind().is_some() => {

@@ -19,6 +19,7 @@ use crate::cli::output::Out;
 use crate::cli::units::{Count, Size, Span, Things};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
+use crate::edit::is_bare;
 use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Sources, Worker, start};
 use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
@@ -76,7 +77,9 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let gone = left.len();
     drive.patience = patience;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
-    let cause = repair(&drive, &folder, &bad, writes).await.err();
+    // Without working files there is none to write anew.
+    let in_store = writes || is_bare(&folder)?;
+    let cause = repair(&drive, &folder, &bad, in_store).await.err();
     let full = !args.quick;
     let left = drive.store.query(move |worker| {
         worker.commit()?;
@@ -190,7 +193,8 @@ async fn beside(
 ) -> Result<(), Error> {
     let Some(owner) = owner(&Dirs::open()?, key, &locked) else { return Err(locked) };
     let started = Instant::now();
-    let said = match ask(&owner.socket, &Question::Check { full: !args.quick }).await {
+    let question = Question::Check { full: !args.quick };
+    let said = match ask(&owner.socket, Some(key), &question).await {
         Err(error) if error.code() == Code::Locked => {
             return Err(locked.context("it does not answer"));
         }
@@ -284,11 +288,11 @@ async fn name(drive: &Drive, folder: &Path, bad: &mut [Bad]) -> Result<(), Error
     here(drive, folder).await?.walk(find).await
 }
 
-/// Fetches damaged blocks again, and writes those files anew that they lived in.
-async fn repair(drive: &Drive, folder: &Path, bad: &[Bad], writes: bool) -> Result<(), Error> {
+/// Fetches damaged blocks again, and writes those files anew that they lived in, unless they are in the store.
+async fn repair(drive: &Drive, folder: &Path, bad: &[Bad], in_store: bool) -> Result<(), Error> {
     fetch(drive, &drive.changes, bad, CHANGES).await?;
     let snapshot = here(drive, folder).await?;
-    if !writes {
+    if !in_store {
         let files: BTreeSet<&DrivePath> =
             bad.iter().filter_map(|bad| bad.file.as_ref()).map(|(path, _)| path).collect();
         for path in files {

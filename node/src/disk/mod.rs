@@ -338,6 +338,11 @@ impl Storage for DiskStorage {
         synced.map_err(|source| StorageError::new("sync", file, 0, 0, source))
     }
 
+    fn rest(&mut self) {
+        self.files.get_mut().clear();
+        self.working.take();
+    }
+
     fn read_working(&self, path: &[u8], offset: u64, into: &mut [u8]) -> Result<(), StorageError> {
         let len = into.len();
         let read = self.working.borrow_mut().read(&self.folder, path, offset, into);
@@ -363,5 +368,46 @@ impl Storage for DiskStorage {
         // One flush for all files that landed: one per file would take longer than the files themselves.
         let synced = rustix::fs::syncfs(&self.opened).map_err(io::Error::from);
         synced.map_err(|source| StorageError::new("sync", "the working files", 0, 0, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many files this process has open below a folder.
+    fn open_below(folder: &Path) -> usize {
+        let open = fs::read_dir("/proc/self/fd").unwrap();
+        let paths = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+        paths.filter(|path| path.starts_with(folder)).count()
+    }
+
+    #[test]
+    fn a_store_that_rests_has_few_files_open_and_goes_on_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("working"), b"bytes").unwrap();
+        let mut disk = DiskStorage::open(folder.path(), true).unwrap();
+        let (data, tree) = (FileId::Data, FileId::Tree(datnode_feed::FeedSlot(0)));
+        disk.write(data, 0, b"data").unwrap();
+        disk.write(tree, 0, b"tree").unwrap();
+        let mut read = [0; 4];
+        let mut check = |disk: &DiskStorage| {
+            disk.read(data, 0, &mut read).unwrap();
+            assert_eq!(&read, b"data");
+            disk.read(tree, 0, &mut read).unwrap();
+            assert_eq!(&read, b"tree");
+            disk.read_working(b"working", 0, &mut read).unwrap();
+            assert_eq!(&read, b"byte");
+        };
+        check(&disk);
+        let busy = open_below(folder.path());
+        disk.rest();
+        let rests = open_below(folder.path());
+        // The lock, and two folders.
+        assert!(rests <= 3 && rests < busy, "{rests} of {busy} files are open");
+        assert_eq!(disk.len(data).unwrap(), 4);
+        check(&disk);
+        disk.write(data, 4, b"more").unwrap();
+        assert_eq!(disk.len(data).unwrap(), 8);
     }
 }

@@ -269,7 +269,7 @@ impl ByteCursor {
         }
         let end = part.bytes.end.min(start + FETCH);
         let question = Question::Fetch { start, end };
-        let fetched = ask(socket, &question);
+        let fetched = ask(socket, Some(&self.snapshot.drive.key), &question);
         match wait {
             None => fetched.await?,
             Some(wait) => tokio::time::timeout(*wait, fetched).await.map_err(|_| {

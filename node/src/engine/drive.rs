@@ -140,6 +140,30 @@ impl Drive {
         Ok(linked.entry(key).or_insert(made).clone())
     }
 
+    /// Replicates the content feeds that the store knows, whether the changes that name them can be read or not.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn open_content(&self) -> Result<(), Error> {
+        let feeds: Vec<_> = self.store.query(|worker| worker.store.feeds().collect()).await;
+        for (_, key) in feeds.into_iter().filter(|(_, key)| *key != self.key) {
+            self.content(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the content feeds that are replicated.
+    pub fn content_feeds(&self) -> Vec<Link> {
+        let linked = self.linked.lock().expect("no code panics while it holds this");
+        linked.values().cloned().collect()
+    }
+
+    /// Replicates the drive no longer; its store is let go with the last handle on it.
+    pub fn close(&self) {
+        let content = self.content_feeds().into_iter().map(|link| link.id);
+        self.hub.remove_feeds(content.chain([self.changes.id]));
+    }
+
     /// Tells peers what was written to the store, and returns the version that came of it.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant as Clock};
 
-use datnode_feed::{Bitfield, BlockIndex, FeedSlot, SignedHead};
+use datnode_feed::{Bitfield, BlockIndex, FeedSlot, PublicKey, SignedHead};
 use datnode_proto::{
     Availability, Binding, Done, Event, Fault, FeedId, Frame, Instant, Limits, PeerId, PeerStatus,
     Priority, Progress, Replica, Replicator, Want, WantId,
@@ -224,6 +224,18 @@ impl Hub {
         (id, watcher)
     }
 
+    /// Replicates feeds no longer, and lets their stores go; the sessions of those who know them end, and may begin anew.
+    pub fn remove_feeds(&self, feeds: impl IntoIterator<Item = FeedId>) {
+        let mut state = self.lock();
+        for feed in feeds {
+            let know = state.replicator.remove_feed(feed);
+            let sessions = know.iter().filter_map(|peer| state.peers.get(peer));
+            sessions.for_each(|peer| peer.close.notify_one());
+            state.feeds.remove(&feed);
+        }
+        self.settle(state);
+    }
+
     /// Asks for blocks or bytes of a feed.
     pub fn want(&self, feed: FeedId, want: Want) -> Selection {
         self.select(self.lock(), feed, want)
@@ -335,6 +347,13 @@ impl Hub {
         reports.collect()
     }
 
+    /// Returns those of them who have a drive, by its key.
+    pub fn peers_of(&self, drive: &PublicKey) -> Vec<PeerReport> {
+        let (mut peers, state) = (self.peers(), self.lock());
+        peers.retain(|peer| state.replicator.is_open_with(peer.status.peer, drive));
+        peers
+    }
+
     /// Returns how many blocks of a feed a peer says that it holds, of how many.
     pub fn holding(&self, feed: FeedId, peer: PeerId) -> Option<(u64, u64)> {
         self.lock().replicator.holding(feed, peer)
@@ -370,9 +389,9 @@ impl Hub {
         state.good_ones.send_replace(());
     }
 
-    /// Returns where peers were dialed that have a drive of ours.
-    pub(super) fn good_addresses(&self) -> Vec<Multiaddr> {
-        let serving = self.peers().into_iter().filter(|peer| peer.status.feeds > 0);
+    /// Returns where peers were dialed that have this drive.
+    pub(super) fn good_addresses(&self, drive: &PublicKey) -> Vec<Multiaddr> {
+        let serving = self.peers_of(drive).into_iter();
         let state = self.lock();
         serving.filter_map(|peer| state.sought.dialed_at(&peer.about.name)).collect()
     }

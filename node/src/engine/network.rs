@@ -1,6 +1,6 @@
 //! Connects a hub to peers: over libp2p, and to processes of the same user over their control sockets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,8 @@ use datnode_proto::Binding;
 use libp2p::Multiaddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::hub::{About, Hub};
@@ -58,8 +59,17 @@ pub struct Network {
     taken: Option<u16>,
     /// Looks for peers, until the network is dropped.
     looking: JoinSet<()>,
-    /// Where good peers are noted.
-    good: Option<Good>,
+    /// The drives that processes of this user are looked for that serve them.
+    local: watch::Sender<BTreeSet<PublicKey>>,
+    /// Where good peers are noted, of each drive.
+    good: BTreeMap<PublicKey, Remembering>,
+}
+
+/// Where peers of a drive are noted, until it is dropped.
+#[derive(Debug)]
+struct Remembering {
+    good: Good,
+    task: AbortHandle,
 }
 
 impl Network {
@@ -110,21 +120,21 @@ impl Network {
                 }
             }
         });
-        options.peers.iter().for_each(|peer| sought.lock().sought.seek(Channel::Given, peer));
-        // Addresses that name a peer are tried in the best order; one that names none may be anybody's.
-        let (named, unnamed): (Vec<_>, Vec<_>) =
-            options.peers.iter().cloned().partition(|peer| peer_of(peer).is_some());
-        for peers in unnamed.into_iter().map(|peer| vec![peer]).chain([named]) {
-            swarm.keep(Channel::Given, peers).await;
-        }
+        let network = Self {
+            swarm: Some(swarm.clone()),
+            _identity: Some(identity),
+            taken,
+            ..Self::offline()
+        };
+        network.seek(sought, &options.peers).await;
         swarm.listening().await;
-        let looking = JoinSet::new();
-        Ok(Self { swarm: Some(swarm), _identity: Some(identity), taken, looking, good: None })
+        Ok(network)
     }
 
     /// Returns a network that opens no socket but those between processes of this user.
     pub fn offline() -> Self {
-        Self { swarm: None, _identity: None, taken: None, looking: JoinSet::new(), good: None }
+        let (local, good) = (watch::Sender::new(BTreeSet::new()), BTreeMap::new());
+        Self { swarm: None, _identity: None, taken: None, looking: JoinSet::new(), local, good }
     }
 
     /// Returns the port that somebody else had, if another one is listened on.
@@ -144,8 +154,8 @@ impl Network {
 
     /// Says goodbye to the peers; afterwards nothing is listened on.
     pub async fn close(&self) {
-        if let Some(good) = &self.good {
-            good.note(&good.hub.good_addresses());
+        for Remembering { good, .. } in self.good.values() {
+            good.note(&good.now());
         }
         if let Some(swarm) = &self.swarm {
             swarm.close().await;
@@ -157,34 +167,64 @@ impl Network {
     /// Offline nobody is dialed, so there is nothing to remember.
     pub fn remember(&mut self, hub: &Hub, state: &Path, drive: &PublicKey) {
         let Some(swarm) = self.swarm.clone() else { return };
-        let good = Good { hub: hub.clone(), remembered: Remembered::of(state, drive) };
-        self.good = Some(good.clone());
+        let (hub_of_it, drive) = (hub.clone(), *drive);
+        let good = Good { hub: hub_of_it, drive, remembered: Remembered::of(state, &drive) };
+        let noted_by = good.clone();
         let known = good.remembered.addresses(SystemTime::now());
         let mut good_ones = hub.good_ones();
         let sought = &mut hub.lock().sought;
         sought.remembers = true;
         known.iter().for_each(|address| sought.seek(Channel::Remembered, address));
-        self.looking.spawn(async move {
+        let task = self.looking.spawn(async move {
             swarm.keep(Channel::Remembered, known).await;
             let mut noted = BTreeSet::new();
             // An error means that the hub is gone.
             while good_ones.changed().await.is_ok() {
-                let now = good.hub.good_addresses();
+                let now = good.now();
                 if now.iter().any(|address| !noted.contains(address)) {
                     good.note(&now);
                     noted = now.into_iter().collect();
                 }
             }
         });
+        self.good.insert(drive, Remembering { good: noted_by, task });
+    }
+
+    /// Connects to the peers at these addresses, and again whenever they are lost, as to those that somebody gave.
+    pub async fn seek(&self, hub: &Hub, peers: &[Multiaddr]) {
+        let Some(swarm) = &self.swarm else { return };
+        peers.iter().for_each(|peer| hub.lock().sought.seek(Channel::Given, peer));
+        // Addresses that name a peer are tried in the best order; one that names none may be anybody's.
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            peers.iter().cloned().partition(|peer| peer_of(peer).is_some());
+        for peers in unnamed.into_iter().map(|peer| vec![peer]).chain([named]) {
+            swarm.keep(Channel::Given, peers).await;
+        }
+    }
+
+    /// Looks no longer for peers of a drive; those that are connected stay.
+    pub fn forget(&mut self, drive: &PublicKey) {
+        self.local.send_if_modified(|drives| drives.remove(drive));
+        if let Some(Remembering { good, task }) = self.good.remove(drive) {
+            task.abort();
+            good.note(&good.now());
+        }
     }
 
     /// Looks for processes of this user that serve a drive, and connects to them, until this is dropped.
     pub fn find_locally(&mut self, hub: &Hub, run: &Path, drive: PublicKey) {
+        let is_first = self.local.receiver_count() == 0;
+        self.local.send_if_modified(|drives| drives.insert(drive));
+        if !is_first {
+            return;
+        }
         let (swarm, hub, run) = (self.swarm.clone(), hub.clone(), run.to_owned());
+        let drives = self.local.subscribe();
         self.looking.spawn(async move {
             let mut known = Vec::new();
             loop {
-                for found in runtime::find(&run, &drive) {
+                let wanted = drives.borrow().clone();
+                for found in runtime::find_any(&run, &wanted) {
                     if !known.contains(&found.pid)
                         && reach(swarm.as_ref(), &hub, &found).await.is_ok()
                     {
@@ -201,10 +241,16 @@ impl Network {
 #[derive(Clone)]
 struct Good {
     hub: Hub,
+    drive: PublicKey,
     remembered: Remembered,
 }
 
 impl Good {
+    /// Returns where peers of the drive answered that are connected.
+    fn now(&self) -> Vec<Multiaddr> {
+        self.hub.good_addresses(&self.drive)
+    }
+
     fn note(&self, addresses: &[Multiaddr]) {
         if addresses.is_empty() {
             return;

@@ -26,6 +26,8 @@ pub type AnyStore = Store<Box<dyn Storage + Send>>;
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(5);
 /// How many payload bytes may be staged before a group commit.
 const COMMIT_BYTES: u64 = 256 << 20;
+/// After how long without anything to do a store closes its files.
+const REST_AFTER: Duration = Duration::from_secs(10);
 /// How many things are done at once for others while the store is changed.
 const TASKS_BETWEEN: usize = 64;
 /// How many bytes of journal records may be staged in memory before a group commit.
@@ -190,6 +192,7 @@ impl StoreHandle {
 
 impl Worker {
     fn run(mut self) {
+        let mut rests = false;
         loop {
             while let Some(task) = self.waiting.urgent.next(&self.store) {
                 self.take_task(task);
@@ -198,13 +201,18 @@ impl Worker {
             let inbox = &self.waiting.inbox;
             let task = match (self.waiting.put_off.pop_front(), self.dirty_since) {
                 (Some(task), _) => Ok(task),
-                (None, None) => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                (None, None) if rests => {
+                    inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+                }
+                (None, None) => inbox.recv_timeout(REST_AFTER),
                 (None, Some(since)) => {
                     inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed()))
                 }
             };
+            rests = matches!(task, Err(mpsc::RecvTimeoutError::Timeout)) && !self.store.is_dirty();
             match task {
                 Ok(task) => self.take_task(task),
+                Err(mpsc::RecvTimeoutError::Timeout) if rests => self.rest(),
                 Err(mpsc::RecvTimeoutError::Timeout) => self.commit_or_warn(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
@@ -216,6 +224,13 @@ impl Worker {
         }
         if let Some(failure) = self.failure {
             running().failure = Some(failure);
+        }
+    }
+
+    /// Lets go what is not needed for a while: of many stores most have nothing to do.
+    fn rest(&mut self) {
+        if let Err(error) = self.store.rest() {
+            warn!(%error, "the journal could not be emptied");
         }
     }
 

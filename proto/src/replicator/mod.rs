@@ -33,7 +33,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use datnode_feed::{Accusation, Bitfield, BlockIndex, Comparison, SignedHead};
+use datnode_feed::{Accusation, Bitfield, BlockIndex, Comparison, PublicKey, SignedHead};
 
 use crate::fault::Fault;
 use crate::ids::{Binding, FeedId, Instant, PeerId, Priority, WantId};
@@ -96,6 +96,26 @@ impl Replicator {
     pub fn add_feed(&mut self, id: FeedId, replica: Replica) {
         self.feeds.insert(id, Feed::new(replica));
         self.peers.values_mut().for_each(|peer| peer.add(id));
+    }
+
+    /// Replicates a feed no longer: nothing is asked or answered of it any more. Returns the peers that know it here; their streams
+    /// are to be ended, since what they say of it may be on its way.
+    #[must_use = "whoever knows of the feed goes on speaking of it"]
+    pub fn remove_feed(&mut self, id: FeedId) -> Vec<PeerId> {
+        self.peers.keys().copied().collect::<Vec<_>>().into_iter().for_each(|peer| {
+            self.revoke_feed(peer, id);
+        });
+        self.feeds.remove(&id);
+        self.jobs.retain(|job| job.feed() != id);
+        let mut know = Vec::new();
+        for (name, peer) in &mut self.peers {
+            peer.upload.close(id);
+            let link = peer.links.remove(&id);
+            // One that was told of it may say something, be it that it does not know it.
+            know.extend(link.filter(|link| link.opened || link.theirs.is_some()).map(|_| *name));
+            peer.theirs.retain(|_, feed| *feed != id);
+        }
+        know
     }
 
     /// Tells that our own head moved.
@@ -589,6 +609,14 @@ impl Replicator {
         let holder = feed.holders.get(&peer).filter(|holder| holder.heard)?;
         let held = holder.have.runs().map(|run| run.end.min(feed.length).saturating_sub(run.start));
         Some((held.sum(), feed.length))
+    }
+
+    /// Tells whether a feed is open with a peer: both know its key.
+    pub fn is_open_with(&self, peer: PeerId, key: &PublicKey) -> bool {
+        let is_open = |(id, link): (&FeedId, &Link)| {
+            link.is_live() && self.feeds.get(id).is_some_and(|feed| feed.key == *key)
+        };
+        self.peers.get(&peer).is_some_and(|peer| peer.links.iter().any(is_open))
     }
 
     /// Returns how many bytes are kept of what a peer holds, was told, and owes: what grows with the feeds.

@@ -109,6 +109,7 @@ fn all_that_is_printed_is_as_the_schema_says() {
     drop(sharer);
     rolled_back(schemas, &writer, &reader);
     live(schemas);
+    mirrored(schemas);
     schemas.assert_all_met(&ELSEWHERE);
 }
 
@@ -130,6 +131,36 @@ fn live(schemas: &mut Schemas) {
     let into = "checkout 1 source --into out";
     run(schemas, &[(&writer, into, 0, &["checkout_done"])]);
     share.end(schemas, &["stage", "ready", "change_made", "share_done"]);
+}
+
+/// What a mirror prints: of a quota that is reached at once, and then of none, of a list that is read again, and of rot.
+fn mirrored(schemas: &mut Schemas) {
+    let (writer, mirrorer) = (User::new(), User::new());
+    write(&writer.path("source"), b"a", &noise(1, 3 << 20));
+    let sharer = writer.share(&writer.path("source"), &[]);
+    fs::create_dir_all(mirrorer.path("")).unwrap();
+    fs::write(mirrorer.path("list"), sharer.ticket()).unwrap();
+    let line = "mirror --to mirrors --from-file list --quota 2MiB";
+    let mut small = Started::new(&mirrorer, line, "printed");
+    small.wait_for("quota");
+    small.end(schemas, &["mirror_ready", "quota_changed", "stage", "mirror_done"]);
+    let line = "mirror --to mirrors --from-file list --verify-every 1s";
+    let mut mirror = Started::new(&mirrorer, line, "printed");
+    mirror.wait_for("change");
+    // So that it is on the disk, and not in memory alone.
+    let link = sharer.link();
+    assert_exit(&mirrorer.run(["verify", &format!("mirrors/{link}")]), 0);
+    rot(&mirrorer.path("mirrors").join(link).join(".dat/store/data"), 1 << 20);
+    mirror.wait_for("damaged");
+    let other = User::new();
+    write(&other.path("source"), b"a", b"another");
+    let other = other.share(&other.path("source"), &[]);
+    fs::write(mirrorer.path("list"), other.ticket()).unwrap();
+    signal(&mirror.child, "-HUP");
+    mirror.wait_for("list");
+    let names =
+        ["stage", "mirror_ready", "change_mirrored", "blocks_damaged", "list_read", "mirror_done"];
+    mirror.end(schemas, &names);
 }
 
 /// What `share` prints.

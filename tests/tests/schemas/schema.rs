@@ -9,7 +9,8 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// What is defined only to be used in other definitions.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
+    "quota",
     "process",
     "value",
     "trouble",

@@ -1,0 +1,379 @@
+//! `datnode mirror`: follow drives and serve them, all of them in one process, for ever.
+//!
+//! A mirror writes no drive and lands no file. It serves what it has from the moment it starts, whether the writers are there or not.
+//! Elsewhere: one drive (`member`), which drives (`list`), how much of each (`history`, `quota`), what is shown (`show`), what is
+//! answered to other processes (`answers`), what rots (`check`).
+
+mod answers;
+mod check;
+pub(crate) mod history;
+mod list;
+mod member;
+mod quota;
+mod show;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use datnode_feed::PublicKey;
+use libp2p::Multiaddr;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::{AbortHandle, JoinSet};
+
+use self::answers::{Members, Reread, answers};
+use self::list::{List, Read};
+use self::member::{Event, House, Member};
+use self::quota::Ledger;
+use self::show::{PAINT, Screen};
+use super::context::{hub, look_for, swarm};
+use crate::cli::escape;
+use crate::cli::interrupt::asked_to_stop;
+use crate::cli::output::Out;
+use crate::cli::units::{Size, Span, Things};
+use crate::cli::{MirrorArgs, Network as NetworkArgs};
+use crate::dirs::Dirs;
+use crate::engine::{Network, Traffic, listen_locally};
+use crate::error::{Code, Error};
+use crate::runtime::{self, Announcement};
+
+pub(super) async fn run(args: MirrorArgs, out: &Out) -> Result<(), Error> {
+    let mut asked = std::pin::pin!(asked_to_stop());
+    let said = |error| Error::io("listen for", Path::new("SIGHUP"), &error);
+    let hangup = signal(SignalKind::hangup()).map_err(said)?;
+    let (dirs, began) = (Dirs::open()?, Instant::now());
+    let from_file = args.from_file.map(absolute).transpose()?;
+    let list = List::new(&args.drives, from_file.as_deref())?;
+    let to = args.to.map_or_else(|| Ok(dirs.data.join("mirrors")), absolute)?;
+    std::fs::create_dir_all(&to).map_err(|error| Error::io("create", &to, &error))?;
+    take_descriptors();
+    let (tell, events) = mpsc::unbounded_channel();
+    let ledger = args.quota.map(|quota| Arc::new(Ledger::open(quota, &to)));
+    let house = House { hub: hub()?, to, history: args.history, ledger, tell };
+    let opening = Mirror::open(house, list, dirs, args.network, out);
+    let mut mirror = tokio::select! {
+        biased;
+        () = &mut asked => return Ok(()),
+        mirror = opening => mirror?,
+    };
+    let ended = tokio::select! {
+        biased;
+        () = &mut asked => Ok(()),
+        // A check is a borrower of what the other changes.
+        () = check_all(mirror.house.clone(), mirror.members.clone(), args.verify_every.0) => Ok(()),
+        ended = mirror.serve(events, hangup) => ended,
+    };
+    let house = mirror.close().await;
+    ended.and_then(|()| sum_up(&house, began, out))
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
+    std::path::absolute(&path).map_err(|error| Error::io("find", &path, &error))
+}
+
+/// Lets this process have as many files open as the system allows: each drive takes some.
+fn take_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::info!(%error, "no more files can be open than usual");
+    }
+}
+
+/// The drives that are mirrored, and the network.
+struct Mirror {
+    house: House,
+    list: List,
+    dirs: Dirs,
+    args: NetworkArgs,
+    network: Network,
+    members: Members,
+    /// Keeps the members; each ends when it is aborted.
+    tasks: JoinSet<()>,
+    keeping: BTreeMap<PublicKey, AbortHandle>,
+    announcement: Announcement,
+    rereads: UnboundedReceiver<Reread>,
+    /// What was said of a drive's trouble last: the same is said once.
+    troubles: BTreeMap<PublicKey, String>,
+    /// Whether it was said that the quota is reached.
+    is_full: bool,
+    out: Out,
+}
+
+impl Mirror {
+    /// Opens the drives of the list, and serves them.
+    async fn open(
+        house: House,
+        list: List,
+        dirs: Dirs,
+        args: NetworkArgs,
+        out: &Out,
+    ) -> Result<Self, Error> {
+        let Read { wanted, bad } = list.read()?;
+        bad.iter().for_each(|error| out.warn(error));
+        let mut opened = Vec::new();
+        for (key, addresses) in wanted {
+            let member = match Member::open(key, &house).await {
+                Err(error) if error.code() == Code::Locked => return Err(error),
+                Err(error) => {
+                    out.warn(&error);
+                    Arc::new(Member::closed(key, &house))
+                }
+                Ok(member) => member,
+            };
+            opened.push((member, addresses));
+        }
+        let (reread, rereads) = mpsc::unbounded_channel();
+        let members = Members::default();
+        let network = swarm(&house.hub, &dirs, &args, Vec::new(), out).await?;
+        let answers = answers(&house, &members, reread);
+        listen_locally(&house.hub, &runtime::socket(&dirs.run), answers)?;
+        let announcement = runtime::announce(&dirs.run, network.local_addresses(), &[])
+            .map_err(|error| Error::io("write", &dirs.run, &error))?;
+        let (tasks, keeping, troubles) = (JoinSet::new(), BTreeMap::new(), BTreeMap::new());
+        let out = out.clone();
+        let mut mirror = Self {
+            house,
+            list,
+            dirs,
+            args,
+            network,
+            members,
+            tasks,
+            keeping,
+            announcement,
+            rereads,
+            troubles,
+            is_full: false,
+            out,
+        };
+        for (member, addresses) in opened {
+            mirror.begin(member, &addresses).await;
+        }
+        mirror.announce()?;
+        Ok(mirror)
+    }
+
+    /// Begins to keep a drive.
+    async fn begin(&mut self, member: Arc<Member>, addresses: &[Multiaddr]) {
+        let key = member.key;
+        look_for(&mut self.network, &self.house.hub, &self.dirs, &self.args, key);
+        self.network.seek(&self.house.hub, addresses).await;
+        let task = self.tasks.spawn(member.clone().keep(self.house.clone()));
+        self.keeping.insert(key, task);
+        self.members().insert(runtime::name(&key), member);
+    }
+
+    /// Keeps a drive no longer; what is stored of it stays.
+    fn end(&mut self, key: &PublicKey) {
+        if let Some(task) = self.keeping.remove(key) {
+            task.abort();
+        }
+        self.network.forget(key);
+        let member = self.members().remove(&runtime::name(key));
+        if let Some(member) = member {
+            member.close();
+        }
+        if let Some(ledger) = &self.house.ledger {
+            ledger.leave(key);
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Member>>> {
+        self.members.lock().expect("no code panics while it holds this")
+    }
+
+    fn announce(&mut self) -> Result<(), Error> {
+        let drives: Vec<PublicKey> = self.keeping.keys().copied().collect();
+        let run = &self.dirs.run;
+        self.announcement.change(&drives).map_err(|error| Error::io("write", run, &error))
+    }
+
+    /// Serves, and shows what happens, for ever.
+    async fn serve(
+        &mut self,
+        mut events: UnboundedReceiver<Event>,
+        mut hangup: Signal,
+    ) -> Result<(), Error> {
+        let mut screen = Screen::new(&self.out, &self.house);
+        screen.paint(&self.house, &all(&self.members));
+        if self.out.json {
+            let addresses = self.network.addresses();
+            self.out.record(&show::ready(&self.house, &all(&self.members), &addresses))?;
+        }
+        self.out.say(format_args!(
+            "{}     Ctrl-C stops",
+            show::heading(&self.house, self.keeping.len())
+        ));
+        self.out.doing("mirroring".to_owned());
+        let mut paint = tokio::time::interval(PAINT);
+        loop {
+            tokio::select! {
+                Some(event) = events.recv() => self.tell(&mut screen, &event),
+                Some(()) = hangup.recv() => self.reread(&mut screen).await,
+                Some(asked) = self.rereads.recv() => {
+                    self.reread(&mut screen).await;
+                    // Whoever asked may have gone.
+                    let _ = asked.send(());
+                }
+                _ = paint.tick() => {
+                    screen.paint(&self.house, &all(&self.members));
+                    self.tell_quota(&mut screen);
+                }
+            }
+        }
+    }
+
+    /// Reads the list again: what is new is begun, and what is gone is kept no longer.
+    async fn reread(&mut self, screen: &mut Screen) {
+        screen.wipe();
+        let Read { wanted, bad } = match self.list.read() {
+            Ok(read) => read,
+            // The list as it was is better than none.
+            Err(error) => return self.out.warn(&error),
+        };
+        bad.iter().for_each(|error| self.out.warn(error));
+        let gone = self.keeping.keys().filter(|key| !wanted.contains_key(key));
+        let gone: Vec<PublicKey> = gone.copied().collect();
+        let mut begun = Vec::new();
+        for key in &gone {
+            self.end(key);
+            self.troubles.remove(key);
+        }
+        for (key, addresses) in wanted {
+            if !self.keeping.contains_key(&key) {
+                begun.push(key);
+                // Its store may be another's for a moment, perhaps one that was ours just now: it is opened as soon as that is over.
+                let member = Arc::new(Member::closed(key, &self.house));
+                self.begin(member, &addresses).await;
+            }
+        }
+        if let Err(error) = self.announce() {
+            self.out.warn(&error);
+        }
+        self.tell_list(screen, &begun, &gone);
+    }
+
+    fn tell_list(&self, screen: &mut Screen, begun: &[PublicKey], gone: &[PublicKey]) {
+        if self.out.json {
+            let names = |keys: &[PublicKey]| keys.iter().map(show::drive).collect::<Vec<_>>();
+            // Who reads no more is told no more.
+            let _ = self
+                .out
+                .record(&json!({ "type": "list", "begun": names(begun), "ended": names(gone) }));
+            return;
+        }
+        let to = escape::path(&self.house.to);
+        let kept = if gone.is_empty() {
+            String::new()
+        } else {
+            format!("; what is stored of them stays in {to}")
+        };
+        let (new, old) = (Things(begun.len() as u64, "new drive"), gone.len());
+        screen.say(&format!("the list was read again: {new}, {old} no longer mirrored{kept}"));
+    }
+
+    /// Says when the quota is reached, and when there is room again.
+    fn tell_quota(&mut self, screen: &mut Screen) {
+        let is_full = all(&self.members).iter().any(|member| member.state().is_full);
+        if std::mem::replace(&mut self.is_full, is_full) == is_full {
+            return;
+        }
+        if self.out.json {
+            let _ = self.out.record(&json!({ "type": "quota", "quota": show::quota(&self.house) }));
+        } else if is_full {
+            screen.say("the quota is reached: nothing more is fetched");
+        } else {
+            screen.say("there is room again: the rest is fetched");
+        }
+    }
+
+    /// Says what happened to a drive.
+    fn tell(&mut self, screen: &mut Screen, event: &Event) {
+        let (Event::Whole(key, ..) | Event::Damaged(key, _) | Event::Trouble(key, _)) = event;
+        let Some(member) = self.members().get(&runtime::name(key)).cloned() else { return };
+        let name = show::name(&member);
+        match event {
+            Event::Whole(_, version, before) => {
+                self.troubles.remove(key);
+                if self.out.json {
+                    // Who reads no more is told no more.
+                    let _ = self.out.record(&show::whole(key, version, *before));
+                    return;
+                }
+                let counts = version.change.counts;
+                let all = format!("{}, {}", Things(counts.files, "file"), Size(counts.bytes));
+                let id = version.id.to_string();
+                screen.say(&format!(
+                    "{name}  version {} · {} is here   {all}",
+                    version.number,
+                    &id[..6]
+                ));
+            }
+            Event::Damaged(_, blocks) if self.out.json => {
+                let drive = show::drive(key);
+                let _ = self
+                    .out
+                    .record(&json!({ "type": "damaged", "drive": drive, "blocks": blocks }));
+            }
+            Event::Damaged(_, blocks) => {
+                let blocks = Things(*blocks, "block");
+                screen
+                    .say(&format!("{name}  {blocks} not as signed: dropped, to be fetched again"));
+            }
+            Event::Trouble(_, error) => {
+                let said = self.troubles.insert(*key, error.message().to_owned());
+                if said.as_deref() != Some(error.message()) {
+                    screen.wipe();
+                    self.out.warn(&error.clone().context(format!("drive {name}")));
+                }
+            }
+        }
+    }
+
+    async fn close(mut self) -> House {
+        self.network.close().await;
+        self.tasks.abort_all();
+        for member in all(&self.members) {
+            member.close();
+        }
+        self.house
+    }
+}
+
+/// Returns the drives that are mirrored now.
+fn all(members: &Members) -> Vec<Arc<Member>> {
+    let members = members.lock().expect("no code panics while it holds this");
+    members.values().cloned().collect()
+}
+
+/// Checks all drives, one after the other, each time that such a time has passed; never without one.
+async fn check_all(house: House, members: Members, every: Option<Duration>) {
+    let Some(every) = every else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(every).await;
+        for member in all(&members) {
+            if let Err(error) = check::check(&member, &house).await {
+                let _ = house.tell.send(Event::Trouble(member.key, error));
+            }
+        }
+    }
+}
+
+/// Says what was done.
+fn sum_up(house: &House, began: Instant, out: &Out) -> Result<(), Error> {
+    let Traffic { bytes_out, bytes_in, served } = house.hub.traffic();
+    let took = began.elapsed();
+    if out.json {
+        return out.record(&json!({
+            "type": "done", "bytes_out": bytes_out, "bytes_in": bytes_in, "served": served,
+            "seconds": took.as_secs_f64(), "quota": show::quota(house),
+        }));
+    }
+    let (peers, sent) = (Things(served, "peer"), Size(bytes_out));
+    out.say(format_args!("Served {sent} to {peers} in {}, took in {}", Span(took), Size(bytes_in)));
+    Ok(())
+}
