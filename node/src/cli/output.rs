@@ -81,7 +81,7 @@ impl Out {
     }
 
     /// Writes a line about progress: to stdout with `--json`, else to stderr. One that nobody reads in time is dropped.
-    pub(super) fn progress_record(&self, value: &Value) {
+    pub(crate) fn progress_record(&self, value: &Value) {
         let line = format!("{}\n", escape::json(&value.to_string()));
         // An error means that nobody reads at all; what is written last will find out.
         let _ = match self.json {

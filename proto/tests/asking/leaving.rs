@@ -21,8 +21,8 @@ fn a_feed_that_is_left_is_nobodys_any_more() {
     let want = reader.select(Want::new(Target::All));
     assert!(!reader.blocks_asked(A).is_empty() && reader.replicator.is_open_with(A, &key()));
     // A job that is under way when the feed is left ends in nothing.
-    let request = reader.asks(B).remove(0).id;
-    reader.send(B, request, 0, Ok(0));
+    let (request, block) = reader.owed(B).remove(0);
+    reader.send(B, request, block, Ok(0));
     assert_eq!(reader.replicator.remove_feed(FEED), [A, B]);
     assert!(
         reader.replicator.progress(want).is_none() && reader.replicator.in_reach(FEED).is_none()

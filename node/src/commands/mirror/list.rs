@@ -21,8 +21,8 @@ use crate::error::{Code, Error};
 
 /// The longest file that is read: a hundred thousand links have 6 MiB.
 const FILE_LEN_MAX: u64 = 16 << 20;
-/// How many drives a process mirrors at most: it opens two feeds of each with everybody, and they take no more than 4,096 of us.
-pub(super) const DRIVES_MAX: usize = 1_000;
+/// How many drives a process mirrors at most: it opens two feeds of each with everybody, and nobody takes more than 1,024 from one.
+pub(super) const DRIVES_MAX: usize = 500;
 
 /// The drives that are wanted, each with the addresses that its tickets carry.
 pub(super) type Wanted = BTreeMap<PublicKey, Vec<Multiaddr>>;

@@ -1,16 +1,19 @@
 //! `datnode mirror`: follow drives and serve them, all of them in one process, for ever.
 //!
 //! A mirror writes no drive and lands no file. It serves what it has from the moment it starts, whether the writers are there or not.
-//! Elsewhere: one drive (`member`), which drives (`list`), how much of each (`history`, `quota`), what is shown (`show`), what is
+//! Elsewhere: one drive (`member`, `keeper`), which drives (`list`), how much of each (`history`, `quota`), what is shown (`show`, `tell`), what is
 //! answered to other processes (`answers`), what rots (`check`).
 
 mod answers;
 mod check;
 pub(crate) mod history;
+mod keeper;
 mod list;
 mod member;
+mod part;
 mod quota;
 mod show;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +23,6 @@ use std::time::{Duration, Instant};
 use datnode_feed::PublicKey;
 use libp2p::Multiaddr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::{AbortHandle, JoinSet};
@@ -30,14 +32,13 @@ use self::list::{List, Read};
 use self::member::{Event, House, Member};
 use self::quota::Ledger;
 use self::show::{PAINT, Screen};
+use self::tell::sum_up;
 use super::context::{hub, look_for, swarm};
-use crate::cli::escape;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
-use crate::cli::units::{Size, Span, Things};
 use crate::cli::{MirrorArgs, Network as NetworkArgs};
 use crate::dirs::Dirs;
-use crate::engine::{Network, Traffic, listen_locally};
+use crate::engine::{Network, listen_locally};
 use crate::error::{Code, Error};
 use crate::runtime::{self, Announcement};
 
@@ -257,83 +258,6 @@ impl Mirror {
         self.tell_list(screen, &begun, &gone);
     }
 
-    fn tell_list(&self, screen: &mut Screen, begun: &[PublicKey], gone: &[PublicKey]) {
-        if self.out.json {
-            let names = |keys: &[PublicKey]| keys.iter().map(show::drive).collect::<Vec<_>>();
-            // Who reads no more is told no more.
-            let _ = self
-                .out
-                .record(&json!({ "type": "list", "begun": names(begun), "ended": names(gone) }));
-            return;
-        }
-        let to = escape::path(&self.house.to);
-        let kept = if gone.is_empty() {
-            String::new()
-        } else {
-            format!("; what is stored of them stays in {to}")
-        };
-        let (new, old) = (Things(begun.len() as u64, "new drive"), gone.len());
-        screen.say(&format!("the list was read again: {new}, {old} no longer mirrored{kept}"));
-    }
-
-    /// Says when the quota is reached, and when there is room again.
-    fn tell_quota(&mut self, screen: &mut Screen) {
-        let is_full = all(&self.members).iter().any(|member| member.state().is_full);
-        if std::mem::replace(&mut self.is_full, is_full) == is_full {
-            return;
-        }
-        if self.out.json {
-            let _ = self.out.record(&json!({ "type": "quota", "quota": show::quota(&self.house) }));
-        } else if is_full {
-            screen.say("the quota is reached: nothing more is fetched");
-        } else {
-            screen.say("there is room again: the rest is fetched");
-        }
-    }
-
-    /// Says what happened to a drive.
-    fn tell(&mut self, screen: &mut Screen, event: &Event) {
-        let (Event::Whole(key, ..) | Event::Damaged(key, _) | Event::Trouble(key, _)) = event;
-        let Some(member) = self.members().get(&runtime::name(key)).cloned() else { return };
-        let name = show::name(&member);
-        match event {
-            Event::Whole(_, version, before) => {
-                self.troubles.remove(key);
-                if self.out.json {
-                    // Who reads no more is told no more.
-                    let _ = self.out.record(&show::whole(key, version, *before));
-                    return;
-                }
-                let counts = version.change.counts;
-                let all = format!("{}, {}", Things(counts.files, "file"), Size(counts.bytes));
-                let id = version.id.to_string();
-                screen.say(&format!(
-                    "{name}  version {} · {} is here   {all}",
-                    version.number,
-                    &id[..6]
-                ));
-            }
-            Event::Damaged(_, blocks) if self.out.json => {
-                let drive = show::drive(key);
-                let _ = self
-                    .out
-                    .record(&json!({ "type": "damaged", "drive": drive, "blocks": blocks }));
-            }
-            Event::Damaged(_, blocks) => {
-                let blocks = Things(*blocks, "block");
-                screen
-                    .say(&format!("{name}  {blocks} not as signed: dropped, to be fetched again"));
-            }
-            Event::Trouble(_, error) => {
-                let said = self.troubles.insert(*key, error.message().to_owned());
-                if said.as_deref() != Some(error.message()) {
-                    screen.wipe();
-                    self.out.warn(&error.clone().context(format!("drive {name}")));
-                }
-            }
-        }
-    }
-
     async fn close(mut self) -> House {
         self.network.close().await;
         self.tasks.abort_all();
@@ -361,19 +285,4 @@ async fn check_all(house: House, members: Members, every: Option<Duration>) {
             }
         }
     }
-}
-
-/// Says what was done.
-fn sum_up(house: &House, began: Instant, out: &Out) -> Result<(), Error> {
-    let Traffic { bytes_out, bytes_in, served } = house.hub.traffic();
-    let took = began.elapsed();
-    if out.json {
-        return out.record(&json!({
-            "type": "done", "bytes_out": bytes_out, "bytes_in": bytes_in, "served": served,
-            "seconds": took.as_secs_f64(), "quota": show::quota(house),
-        }));
-    }
-    let (peers, sent) = (Things(served, "peer"), Size(bytes_out));
-    out.say(format_args!("Served {sent} to {peers} in {}, took in {}", Span(took), Size(bytes_in)));
-    Ok(())
 }

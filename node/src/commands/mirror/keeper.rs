@@ -1,0 +1,294 @@
+//! Keeps one open drive of a mirror: looks what is here and what is wanted, asks for the difference, and waits for news.
+//!
+//! The changes come first, all of them; once those up to the head are here, all that is asked of the index is answered here, so that
+//! nothing is fetched but what was allowed.
+//! Elsewhere: opening and closing (`member`), which blocks those are (`part`, `history`), how much room there is (`quota`).
+
+use std::time::{Duration, Instant};
+
+use datnode_feed::{Bitfield, FeedSlot};
+use datnode_proto::{FeedId, Priority, Target, Want};
+use tokio::sync::watch;
+
+use super::super::clone::note_name;
+use super::history::{History, Kept};
+use super::member::{Event, House, Member};
+use super::part::{Part, Runs, count, cut};
+use super::quota::stored;
+use crate::cli::escape;
+use crate::engine::{Drive, Link, News, Selection, Snapshot, Worker};
+use crate::error::{Code, Error};
+use crate::home::two_histories_read;
+
+/// How often it is looked how far a drive is while something comes.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked whether what was here is here still: what a reader finds rotten is dropped, which nobody tells us.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How long it takes until others who share the room are looked at again.
+const SETTLE: Duration = Duration::from_millis(200);
+/// What the changes have before the content.
+const CHANGES: Priority = Priority(1);
+/// What the change at the head has before them: it tells where everything is.
+const HEAD: Priority = Priority(2);
+
+/// What is asked for of a feed, and how urgently.
+type Wish = (FeedId, Priority, Target);
+
+/// Keeps one open drive.
+pub(super) struct Keeper<'a> {
+    member: &'a Member,
+    house: &'a House,
+    drive: Drive,
+    changes: watch::Receiver<News>,
+    content: Option<(Link, watch::Receiver<News>)>,
+    latest: Option<Snapshot>,
+    kept: Option<Kept>,
+    wishes: Vec<Wish>,
+    selections: Vec<Selection>,
+    room: Option<watch::Receiver<()>>,
+    /// When it was looked last.
+    looked: Instant,
+    /// How long the changes were when the newest version was read, whether it could be or not.
+    read_at: u64,
+    /// Whether it was told that the writer signed two histories.
+    is_accused: bool,
+}
+
+impl<'a> Keeper<'a> {
+    pub(super) fn new(member: &'a Member, house: &'a House, drive: Drive) -> Self {
+        let changes = drive.changes.news.clone();
+        let room = house.ledger.as_ref().map(|ledger| ledger.watch());
+        let (content, latest, kept) = (None, None, None);
+        let (wishes, selections, looked) = (Vec::new(), Vec::new(), Instant::now());
+        let (read_at, is_accused) = (0, false);
+        Self {
+            member,
+            house,
+            drive,
+            changes,
+            content,
+            latest,
+            kept,
+            wishes,
+            selections,
+            room,
+            looked,
+            read_at,
+            is_accused,
+        }
+    }
+
+    /// Goes on until the store cannot.
+    pub(super) async fn keep(mut self) -> Error {
+        loop {
+            if let Err(error) = self.look().await {
+                return error;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Looks what is here, and asks for what is missing.
+    async fn look(&mut self) -> Result<(), Error> {
+        // Seen before looking: news that come while we look wake us up afterwards.
+        let News { length, accused, .. } = *self.changes.borrow_and_update();
+        self.looked = Instant::now();
+        if let Some(failure) = self.drive.store.query(|worker| worker.take_failure()).await {
+            return Err(failure);
+        }
+        if accused && !std::mem::replace(&mut self.is_accused, true) {
+            self.tell(two_histories_read());
+        }
+        let changes = Part::new(held(&self.drive, self.drive.changes.slot).await, vec![0..length]);
+        if changes.missing == 0 && length > self.read_at {
+            self.read_at = length;
+            match self.read_latest().await {
+                // What its writer signed is no drive: it is kept all the same, for whoever understands it.
+                Err(error) if error.code() == Code::Verify => self.tell(error),
+                read => read?,
+            }
+        }
+        let (content, content_length) = self.content().await;
+        self.want(&changes, &content).await;
+        self.note(&changes, &content, content_length);
+        Ok(())
+    }
+
+    /// Looks what of the content is wanted, and how long it is.
+    async fn content(&mut self) -> (Part, u64) {
+        let named = self.latest.as_ref().and_then(|latest| latest.content.clone());
+        let link = named.or_else(|| self.drive.content_feeds().into_iter().next());
+        if self.content.as_ref().map(|(link, _)| link.id) != link.as_ref().map(|link| link.id) {
+            self.content = link.map(|link| (link.clone(), link.news));
+        }
+        let Some((link, news)) = &mut self.content else {
+            return (Part::new(Bitfield::new(), Vec::new()), 0);
+        };
+        let length = news.borrow_and_update().length;
+        let wanted = match (self.house.history, &self.kept) {
+            (History::All, _) => vec![0..length],
+            (History::Last(_), kept) => kept.iter().flat_map(|kept| kept.blocks.runs()).collect(),
+        };
+        (Part::new(held(&self.drive, link.slot).await, wanted), length)
+    }
+
+    fn tell(&self, error: Error) {
+        let _ = self.house.tell.send(Event::Trouble(self.member.key, error));
+    }
+
+    async fn read_latest(&mut self) -> Result<(), Error> {
+        let latest = self.drive.latest().await?;
+        if let History::Last(count) = self.house.history {
+            match &mut self.kept {
+                Some(kept) => kept.grow(&latest).await?,
+                None => self.kept = Some(Kept::of(&latest, count).await?),
+            }
+        }
+        if self.latest.is_none() {
+            let name = self.drive.header().await?.name;
+            note_name(&self.member.key, &name, &self.member.folder, None)?;
+            self.member.state().name = Some(escape::bytes(&name));
+        }
+        self.latest = Some(latest);
+        Ok(())
+    }
+
+    /// Asks for what is missing, as far as there is room.
+    async fn want(&mut self, changes: &Part, content: &Part) {
+        let head = changes.length().saturating_sub(1)..changes.length();
+        let (of_changes, of_content) = match self.allowed(changes, content).await {
+            Some((changes, content)) => (Target::Blocks(changes), Target::Blocks(content)),
+            None if self.house.history == History::All => (Target::All, Target::All),
+            None => (Target::All, Target::Blocks(content.wanted.clone())),
+        };
+        let takes_head = match &of_changes {
+            Target::Blocks(runs) => runs.last().is_some_and(|run| run.end == head.end),
+            _ => !changes.held.all(head.clone()),
+        };
+        let feed = self.drive.changes.id;
+        let first = takes_head.then(|| (feed, HEAD, Target::Blocks(vec![head])));
+        let rest = self.content.as_ref().map(|(link, _)| (link.id, Priority(0), of_content));
+        let wishes: Vec<Wish> =
+            first.into_iter().chain([(feed, CHANGES, of_changes)]).chain(rest).collect();
+        // What was here when it was asked for, and is missing since, nobody is asked for any more.
+        let is_over = changes.missing + content.missing > 0 && self.is_served();
+        if wishes != self.wishes || is_over {
+            let want = |(feed, priority, target): &Wish| {
+                let want = Want { priority: *priority, ..Want::new(target.clone()) };
+                self.drive.hub.want(*feed, want)
+            };
+            // The old ones go after the new ones are there: what both want goes on.
+            self.selections = wishes.iter().map(want).collect();
+            self.wishes = wishes;
+        }
+    }
+
+    /// Returns what may be asked for of the changes and of the content; none where there is no quota.
+    async fn allowed(&self, changes: &Part, content: &Part) -> Option<(Runs, Runs)> {
+        let ledger = self.house.ledger.as_ref()?;
+        // Only what somebody offers: room that is kept for what never comes is lost to others.
+        let in_reach = |feed| self.drive.hub.in_reach(feed).unwrap_or_default();
+        let mut of_changes = changes.gaps(&in_reach(self.drive.changes.id));
+        let link = self.content.as_ref().map(|(link, _)| link.id);
+        let mut of_content = link.map_or_else(Vec::new, |link| content.gaps(&in_reach(link)));
+        let (wanted, used) = (count(&of_changes) + count(&of_content), self.used().await);
+        let mut left = ledger.claim(&self.member.key, &self.member.folder, used, wanted);
+        cut(&mut of_changes, &mut left);
+        cut(&mut of_content, &mut left);
+        Some((of_changes, of_content))
+    }
+
+    /// Returns what the store takes on its disk, with what it has yet to write.
+    async fn used(&self) -> u64 {
+        let folder = self.member.folder.clone();
+        let query = move |worker: &mut Worker| {
+            stored(&folder) + worker.store.staged_bytes() as u64 + worker.store.unwritten_bytes()
+        };
+        self.drive.store.query(query).await
+    }
+
+    /// Tells whether all that was asked for came.
+    fn is_served(&self) -> bool {
+        let served =
+            |one: &Selection| one.progress().is_none_or(|progress| progress.here == progress.of);
+        self.selections.iter().all(served)
+    }
+
+    /// Notes how far it is, and tells when a version is whole.
+    fn note(&mut self, changes: &Part, content: &Part, content_length: u64) {
+        let missing = changes.missing + content.missing;
+        let is_full =
+            self.house.ledger.as_ref().is_some_and(|ledger| missing > 0 && ledger.is_full());
+        let mut state = self.member.state();
+        state.here = changes.here() + content.here();
+        state.wanted = count(&changes.wanted) + count(&content.wanted);
+        state.is_full = is_full;
+        state.latest.clone_from(&self.latest);
+        let Some(latest) = &self.latest else { return };
+        let is_whole = missing == 0
+            && self.read_at == changes.length()
+            && latest.version.change.feeds.first().is_none_or(|feed| content_length >= feed.length);
+        let number = latest.version.number;
+        if is_whole && state.whole != Some(number) {
+            let before = state.whole.replace(number).unwrap_or_default();
+            let version = latest.version.clone();
+            let _ = self.house.tell.send(Event::Whole(self.member.key, version, before));
+        }
+    }
+
+    /// Waits until there is something to look at.
+    async fn wait(&self) {
+        let (looked, seen) = (self.looked, self.changes.borrow().length);
+        let seen_content = self.content.as_ref().map_or(0, |(_, news)| news.borrow().length);
+        let waits_for_room = self.house.ledger.is_some() && !self.wants_nothing();
+        let (mut changes, mut content) =
+            (self.changes.clone(), self.content.as_ref().map(|(_, news)| news.clone()));
+        let moved = async {
+            loop {
+                let of_content = async {
+                    match &mut content {
+                        Some(news) => drop(news.changed().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = of_content => {}
+                }
+                let longer = changes.borrow().length > seen
+                    || content.as_ref().is_some_and(|news| news.borrow().length > seen_content);
+                if longer || self.is_served() || looked.elapsed() >= LOOK {
+                    return;
+                }
+            }
+        };
+        let mut room = self.room.clone();
+        let more_room = async {
+            match &mut room {
+                Some(room) if waits_for_room => {
+                    let _ = room.changed().await;
+                    tokio::time::sleep(SETTLE).await;
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        let again = if waits_for_room { LOOK } else { LOOK_AGAIN };
+        tokio::select! {
+            () = moved => {}
+            () = more_room => {}
+            () = self.member.poke.notified() => {}
+            () = tokio::time::sleep(again) => {}
+        }
+    }
+
+    /// Tells whether nothing is missing.
+    fn wants_nothing(&self) -> bool {
+        let state = self.member.state();
+        state.here == state.wanted
+    }
+}
+
+/// Returns the blocks of a feed that are here.
+async fn held(drive: &Drive, slot: FeedSlot) -> Bitfield {
+    drive.store.query(move |worker| worker.store.have(slot).clone()).await
+}
