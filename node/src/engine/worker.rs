@@ -5,7 +5,7 @@
 //! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, mpsc};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ const COMMIT_STAGED_BYTES: usize = 8 << 20;
 /// The store threads of this process, and who waits for them.
 static RUNNING: (Mutex<Running>, Condvar) =
     (Mutex::new(Running { threads: 0, failure: None }), Condvar::new());
+
+/// For blocks that are read, of all stores together: those of many idle ones would add up.
+static BUFFERS: LazyLock<Pool> = LazyLock::new(Pool::default);
 
 pub(super) type Query = Box<dyn FnOnce(&mut Worker) + Send>;
 
@@ -91,7 +94,7 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         store,
         landing: None,
         answers,
-        buffers: Pool::default(),
+        buffers: BUFFERS.clone(),
         uncommitted_bytes: 0,
         dirty_since: None,
         failure: None,
