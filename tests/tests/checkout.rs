@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
 
 use datnode_tests::process::wait_until;
 use datnode_tests::{User, assert_exit, noise, tree, write};
@@ -93,8 +92,14 @@ fn sync_shares_what_is_written_here_and_follows_what_is_not() {
     let mut follow = reader.command(["sync", "copy", "--peer", sharer.address()]);
     let follower = datnode_tests::process::Running::new(follow.spawn().unwrap());
     write(&user.path("source"), b"b", b"second");
-    let is_there = |path: &Path| path.exists();
-    wait_until(std::time::Duration::from_secs(60), "b", || is_there(&reader.path("copy/b")));
+    let comes = |name: &str| {
+        let path = reader.path("copy").join(name);
+        wait_until(std::time::Duration::from_secs(60), name, || path.exists());
+    };
+    comes("b");
+    // What came until now it may have found when it began; this it has followed to.
+    write(&user.path("source"), b"c", b"third");
+    comes("c");
     follower.signal("-TERM");
     assert_exit(&follower.finish(std::time::Duration::from_secs(60)).output, 0);
     assert_exit(&reader.run(["sync", "nowhere"]), 2);

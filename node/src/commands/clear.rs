@@ -116,7 +116,8 @@ impl Place {
             At::Here(drive) => return clearing::clear(drive, order).await,
             At::Owner(owner, _) => owner,
         };
-        let done = ask(&owner.socket, &Question::Clear(order.clone())).await?;
+        let question = Question::Clear(order.clone());
+        let done = ask(&owner.socket, Some(&self.key), &question).await?;
         serde_json::from_value(done).map_err(|_| {
             Error::new(Code::Version, "the process that has the drive open is of another version")
         })

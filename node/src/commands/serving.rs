@@ -240,7 +240,7 @@ pub(super) fn reload(hub: &Hub) -> Result<Value, Error> {
 }
 
 /// Why this process frees nothing now.
-fn at_work(key: &PublicKey) -> Error {
+pub(super) fn at_work(key: &PublicKey) -> Error {
     let pid = std::process::id();
     let message = format!("process {pid} is fetching {}", Link(key).short());
     Error::new(Code::Locked, message)

@@ -1,6 +1,9 @@
 //! The store on a real file system.
 
-use datnode_feed::{BlockIndex, FileId, SecretKey, Storage as _, Store};
+use std::fs;
+use std::path::Path;
+
+use datnode_feed::{BlockIndex, FeedSlot, FileId, SecretKey, Storage as _, Store};
 
 use super::DiskStorage;
 
@@ -43,4 +46,40 @@ fn freed_bytes_are_those_that_the_disk_has_back() {
     // Either this file system frees parts of files, and then all of it is free, or it does not.
     let left = taken();
     assert!(left == 0 && all > 400_000 || left == before && all == 0, "{left} {all} {before}");
+}
+
+/// How many files this process has open below a folder.
+fn open_below(folder: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let paths = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    paths.filter(|path| path.starts_with(folder)).count()
+}
+
+#[test]
+fn a_store_that_rests_has_few_files_open_and_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("working"), b"bytes").unwrap();
+    let mut disk = DiskStorage::open(folder.path(), true).unwrap();
+    let (data, tree) = (FileId::Data, FileId::Tree(FeedSlot(0)));
+    disk.write(data, 0, b"data").unwrap();
+    disk.write(tree, 0, b"tree").unwrap();
+    let mut read = [0; 4];
+    let mut check = |disk: &DiskStorage| {
+        disk.read(data, 0, &mut read).unwrap();
+        assert_eq!(&read, b"data");
+        disk.read(tree, 0, &mut read).unwrap();
+        assert_eq!(&read, b"tree");
+        disk.read_working(b"working", 0, &mut read).unwrap();
+        assert_eq!(&read, b"byte");
+    };
+    check(&disk);
+    let busy = open_below(folder.path());
+    disk.rest();
+    let rests = open_below(folder.path());
+    // The lock, and two folders.
+    assert!(rests <= 3 && rests < busy, "{rests} of {busy} files are open");
+    assert_eq!(disk.len(data).unwrap(), 4);
+    check(&disk);
+    disk.write(data, 4, b"more").unwrap();
+    assert_eq!(disk.len(data).unwrap(), 8);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::peers::report;
-use super::super::serving::{reload, state};
+use super::super::serving::{at_work, reload, state};
 use super::super::verify;
 use super::member::{House, Member};
 use crate::address::Link;
@@ -87,6 +87,8 @@ async fn about(
         Question::Check { full } => verify::check(&drive, full).await,
         Question::Edit(_) => Err(Error::read_only(&link)
             .context(format!("process {} mirrors it, and changes nothing", std::process::id()))),
+        // What it drops it would fetch again.
+        Question::Clear(_) => Err(at_work(&drive.key)),
         Question::Reload => unreachable!("this is about no drive"),
     }
 }
