@@ -1,8 +1,10 @@
 //! Mirrors: many drives in one process, followed and served for ever, whoever is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -350,6 +352,32 @@ fn of_a_short_history_old_content_is_not_fetched() {
     mirror.wait_for_version(&link, 5);
     let bytes = fs::metadata(here.join(".dat/store/data")).unwrap().len();
     assert!((6_000_000..6_800_000).contains(&bytes), "{bytes} bytes of three versions");
+    mirror.stop();
+}
+
+#[test]
+fn what_leaves_a_short_history_is_freed() {
+    let (writer, mirrorer, reader) = (User::new(), User::new(), User::new());
+    write(&writer.path("source"), b"stays", &noise(0, 300_000));
+    let sharer = writer.share(&writer.path("source"), &[]);
+    let mirror = Mirror::start(&mirrorer, &[sharer.ticket(), "--history", "2"]);
+    mirror.wait_for_version(sharer.link(), 1);
+    let data = folder(&mirrorer, sharer.link()).join(".dat/store/data");
+    let taken = || fs::metadata(&data).unwrap().blocks() * 512;
+    // Many versions, each of which replaces what the one before it had.
+    const VERSIONS: u64 = 80;
+    for version in 2..=VERSIONS {
+        write(&writer.path(""), b"next", &noise(version, 200_000));
+        assert_exit(&writer.run(["put", "next", "source/large"]), 0);
+        mirror.wait_for_version(sharer.link(), version);
+    }
+    wait_until(HANGS, "room", || taken() < VERSIONS * 200_000 / 2);
+    let (link, peer) = (sharer.link().to_owned(), mirror.address().to_owned());
+    drop(sharer);
+    for version in [VERSIONS, VERSIONS - 1].map(|version| version.to_string()) {
+        prints(&reader, &["clone", &link, &version, "--at", &version, "--peer", &peer]);
+    }
+    assert_exit(&mirrorer.run([OsStr::new("verify"), folder(&mirrorer, &link).as_os_str()]), 0);
     mirror.stop();
 }
 

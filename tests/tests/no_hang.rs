@@ -110,7 +110,8 @@ impl World {
         let (user, args): (&User, Vec<&str>) = match fetch {
             Fetch::Clone => {
                 let _ = fs::remove_dir_all(self.reader.path("new"));
-                (&self.reader, vec!["clone", link, "new"])
+                // Of the other clone here all of it could be had.
+                (&self.reader, vec!["clone", link, "new", "--no-reuse"])
             }
             Fetch::CloneAgain => (&self.reader, vec!["clone", link, "copy"]),
             Fetch::Ls => (&self.reader, vec!["ls", link]),

@@ -47,12 +47,13 @@ impl fmt::Display for History {
 
 /// The blocks of the content that versions need: of the oldest that is kept, and what was put since.
 ///
-/// As versions come, blocks are added and none is taken away: what older versions needed is not fetched for them any more once the
-/// mirror is started again, and what is here stays.
+/// As versions come, blocks are added and none is taken away; now and then it is looked anew, and what only versions needed that have
+/// passed since is freed. What was here before the mirror began stays: it may be all that is left of it anywhere.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// The number of the newest version that is in it.
+    /// The number of the newest version that is in it, and of the newest one when it was looked.
     newest: u64,
+    looked_at: u64,
     pub(super) blocks: Bitfield,
 }
 
@@ -64,7 +65,8 @@ impl Kept {
     pub(super) async fn of(latest: &Snapshot, count: u64) -> Result<Self, Error> {
         let oldest = latest.version.number.saturating_sub(count - 1);
         let first = latest.drive.version(&VersionSpec::Number(oldest)).await?;
-        let mut kept = Self { newest: oldest, blocks: Bitfield::new() };
+        let looked_at = latest.version.number;
+        let mut kept = Self { newest: oldest, looked_at, blocks: Bitfield::new() };
         let end = end_of(latest);
         first
             .walk(|_, entry| {
@@ -93,6 +95,18 @@ impl Kept {
         }
         self.newest = latest.version.number;
         Ok(())
+    }
+
+    /// Returns how many versions came since it was looked.
+    pub(super) const fn passed(&self) -> u64 {
+        self.newest - self.looked_at
+    }
+
+    /// Returns what is in it and not in another one.
+    pub(super) fn without(&self, other: &Self) -> Bitfield {
+        let mut rest = self.blocks.clone();
+        other.blocks.runs().for_each(|run| rest.clear_range(run));
+        rest
     }
 
     fn add(&mut self, entry: &Entry, end: u64) {

@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How long it takes until others who share the room are looked at again.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How many versions pass, or how long it takes, before what they alone needed is freed: all names are gone through for that.
+const SWEEP_VERSIONS: u64 = 64;
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// What the changes have before the content.
 const CHANGES: Priority = Priority(1);
 /// What the change at the head has before them: it tells where everything is.
@@ -52,6 +55,8 @@ pub(super) struct Keeper<'a> {
     read_at: u64,
     /// Whether it was told that the writer signed two histories.
     is_accused: bool,
+    /// When what nobody needs any more was freed last.
+    swept: Instant,
 }
 
 impl<'a> Keeper<'a> {
@@ -59,7 +64,7 @@ impl<'a> Keeper<'a> {
         let changes = drive.changes.news.clone();
         let room = house.ledger.as_ref().map(|ledger| ledger.watch());
         let (content, latest, kept) = (None, None, None);
-        let (wishes, selections, looked) = (Vec::new(), Vec::new(), Instant::now());
+        let (wishes, selections, now) = (Vec::new(), Vec::new(), Instant::now());
         let (read_at, is_accused) = (0, false);
         Self {
             member,
@@ -72,9 +77,10 @@ impl<'a> Keeper<'a> {
             wishes,
             selections,
             room,
-            looked,
+            looked: now,
             read_at,
             is_accused,
+            swept: now,
         }
     }
 
@@ -110,7 +116,33 @@ impl<'a> Keeper<'a> {
         }
         let (content, content_length) = self.content().await;
         self.want(&changes, &content).await;
-        self.note(&changes, &content, content_length);
+        if self.note(&changes, &content, content_length) {
+            self.sweep().await?;
+        }
+        Ok(())
+    }
+
+    /// Frees what only versions needed that passed while this runs, if enough of them did.
+    async fn sweep(&mut self) -> Result<(), Error> {
+        let (History::Last(count), Some(latest), Some(kept), Some((link, _))) =
+            (self.house.history, &self.latest, &self.kept, &self.content)
+        else {
+            return Ok(());
+        };
+        let passed = kept.passed();
+        if passed < SWEEP_VERSIONS && (passed == 0 || self.swept.elapsed() < SWEEP_EVERY) {
+            return Ok(());
+        }
+        let now = Kept::of(latest, count).await?;
+        let (slot, gone) = (link.slot, kept.without(&now));
+        let runs: Runs = gone.runs().collect();
+        let clear = move |worker: &mut Worker| {
+            worker.commit()?;
+            worker.store.clear(slot, &gone).map_err(Error::store)
+        };
+        self.drive.store.query(clear).await?;
+        self.drive.hub.lost(link.id, runs);
+        (self.kept, self.swept) = (Some(now), Instant::now());
         Ok(())
     }
 
@@ -214,8 +246,8 @@ impl<'a> Keeper<'a> {
         self.selections.iter().all(served)
     }
 
-    /// Notes how far it is, and tells when a version is whole.
-    fn note(&mut self, changes: &Part, content: &Part, content_length: u64) {
+    /// Notes how far it is, and tells when a version is whole; returns whether it is.
+    fn note(&mut self, changes: &Part, content: &Part, content_length: u64) -> bool {
         let missing = changes.missing + content.missing;
         let is_full =
             self.house.ledger.as_ref().is_some_and(|ledger| missing > 0 && ledger.is_full());
@@ -224,7 +256,7 @@ impl<'a> Keeper<'a> {
         state.wanted = count(&changes.wanted) + count(&content.wanted);
         state.is_full = is_full;
         state.latest.clone_from(&self.latest);
-        let Some(latest) = &self.latest else { return };
+        let Some(latest) = &self.latest else { return false };
         let is_whole = missing == 0
             && self.read_at == changes.length()
             && latest.version.change.feeds.first().is_none_or(|feed| content_length >= feed.length);
@@ -234,6 +266,7 @@ impl<'a> Keeper<'a> {
             let version = latest.version.clone();
             let _ = self.house.tell.send(Event::Whole(self.member.key, version, before));
         }
+        is_whole
     }
 
     /// Waits until there is something to look at.
