@@ -363,10 +363,14 @@ fn leaves_of_held_blocks_come_a_piece_at_a_time_staged_or_not() {
     let held = (0..100).chain(200..20_000).map(BlockIndex);
     let leaves = held.map(|block| (block, store.leaf(feed, block).unwrap().unwrap()));
     assert!(leaves.eq(all));
+    // What lies between, and what is said to follow, is not gone through.
+    store.forget(feed, 0..19_999);
+    let held = store.held_leaves(feed, 0).unwrap();
+    assert_eq!((held.leaves.len(), held.next), (1, None));
     // A reader's are staged as they come.
     let (mut reader, _) = empty();
     follow(&store, &mut reader, feed);
-    fetch(&mut store, &mut reader, feed, 7);
-    let leaf = store.leaf(feed, BlockIndex(7)).unwrap().unwrap();
-    assert_eq!(reader.held_leaves(feed, 0).unwrap().leaves, [(BlockIndex(7), leaf)]);
+    fetch(&mut store, &mut reader, feed, 19_999);
+    let leaf = store.leaf(feed, BlockIndex(19_999)).unwrap().unwrap();
+    assert_eq!(reader.held_leaves(feed, 0).unwrap().leaves, [(BlockIndex(19_999), leaf)]);
 }

@@ -59,7 +59,7 @@ impl Neighbours {
     pub fn find(&mut self, leaf: &Node) -> Option<Vec<u8>> {
         self.look();
         for feed in &self.feeds {
-            let store = self.stores.get_mut(feed.store)?;
+            let Some(store) = self.stores.get_mut(feed.store) else { continue };
             for block in feed.chunks.get(&leaf.hash) {
                 let is_it = store.leaf(feed.slot, block).ok().flatten() == Some(*leaf);
                 if let Some(bytes) = store.read(feed.slot, block).ok().flatten().filter(|_| is_it) {
@@ -84,13 +84,14 @@ impl Neighbours {
     fn add(&mut self, folder: &Path) -> Result<(), String> {
         let storage = DiskStorage::glance(folder).map_err(|error| error.to_string())?;
         let store = Store::glance(storage).map_err(|error| error.to_string())?;
-        let slots: Vec<FeedSlot> = store.feeds().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            let known = self.feeds.iter().map(|feed| feed.chunks.count()).sum();
-            let room = CHUNKS_MAX.saturating_sub(known);
+        let count = |feeds: &[Feed]| feeds.iter().map(|feed| feed.chunks.count()).sum::<usize>();
+        let (number, mut feeds) = (self.stores.len(), Vec::new());
+        for (slot, _) in store.feeds() {
+            let room = CHUNKS_MAX.saturating_sub(count(&self.feeds) + count(&feeds));
             let chunks = chunks(&store, slot, room).map_err(|error| error.to_string())?;
-            self.feeds.push(Feed { store: self.stores.len(), slot, chunks });
+            feeds.push(Feed { store: number, slot, chunks });
         }
+        self.feeds.append(&mut feeds);
         self.stores.push(store);
         Ok(())
     }

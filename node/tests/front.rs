@@ -329,6 +329,13 @@ fn a_drive_is_found_from_the_folders_in_it() {
     assert_eq!(here("flights/data").drive, Drive::Folder(base.path().join("flights")));
     assert_eq!(here("flights/data").path, b"data");
     assert_eq!(find_drive(&base.path().join("flights/data")).unwrap(), base.path().join("flights"));
+    // What could be a tag is none where it is the name of a folder.
+    assert_eq!(
+        parse("flights+old/a", base.path()).unwrap().version,
+        Some(VersionSpec::parse(b"old").unwrap())
+    );
+    fs::create_dir(base.path().join("flights+old")).unwrap();
+    assert_eq!(find_drive(&base.path().join("flights+old")).unwrap_err().exit(), 10);
     assert_eq!(find_drive(&base.path().join("plain")).unwrap_err().exit(), 10);
     assert_eq!(find_drive(&base.path().join("nosuch")).unwrap_err().exit(), 4);
 }

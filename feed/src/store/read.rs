@@ -93,9 +93,12 @@ impl<S: Storage> Store<S> {
     /// # Errors
     /// What the storage says.
     pub fn held_leaves(&self, slot: FeedSlot, from: u64) -> Result<HeldLeaves, StoreError> {
+        // How long a feed is said to be is no matter: what is here ends somewhere, and may begin far behind.
+        let last = self.have(slot).len().min(self.length(slot));
+        let from = self.have(slot).iter_ones(from.min(last)..last).next().unwrap_or(last);
         // Leaves are every second node.
         let count = TABLE_PIECE_BYTES as u64 / NODE_LEN / 2;
-        let end = from.saturating_add(count).min(self.length(slot));
+        let end = from.saturating_add(count).min(last);
         let first = BlockIndex(from).node();
         let (offset, len) = (first.0 * NODE_LEN, end.saturating_sub(from) * 2 * NODE_LEN);
         let stored = self.storage.len(FileId::Tree(slot))?.saturating_sub(offset).min(len);
@@ -114,7 +117,7 @@ impl<S: Storage> Store<S> {
             Some((BlockIndex(block), node.filter(|node| *node != UNKNOWN)?))
         };
         let leaves = self.have(slot).iter_ones(from..end).filter_map(leaf).collect();
-        Ok(HeldLeaves { leaves, next: (end < self.length(slot)).then_some(end) })
+        Ok(HeldLeaves { leaves, next: (end < last).then_some(end) })
     }
 
     pub(super) fn cell(&self, slot: FeedSlot, block: BlockIndex) -> Result<Cell, StoreError> {

@@ -57,6 +57,8 @@ pub(super) fn parse(text: &[u8], base: &Path) -> Result<Address, Error> {
             && is_drive(&plain)
         {
             match VersionSpec::parse(version) {
+                // Almost any word may be a tag; a folder that is there is meant as such.
+                Ok(VersionSpec::Tag(_)) if root.is_dir() => {}
                 Ok(version) => {
                     return Ok(Address {
                         drive: Drive::Folder(as_typed(&plain, base)),

@@ -122,8 +122,9 @@ impl Address {
         }
         let version = VersionSpec::parse(bytes).ok()?;
         let is_tag = matches!(version, VersionSpec::Tag(_));
+        let is_name = || text.to_str().is_some_and(|name| drives.find(name).is_some());
         let is_address =
-            is_tag && (key::is_keylike(bytes) || Self::parse(text, base, drives).is_ok());
+            is_tag && (key::is_keylike(bytes) || is_name() || folder::exists(bytes, base));
         (!is_address).then_some(version)
     }
 

@@ -564,7 +564,11 @@ impl State {
                         info!(peer = %peer.about.name, %fault, "a peer broke the protocol");
                         peer.fault = Some(fault.to_string());
                         peer.close.notify_one();
-                        if matches!(fault, Fault::BadBlock(_) | Fault::BadUpgrade) {
+                        let is_lie = matches!(
+                            fault,
+                            Fault::BadBlock(_) | Fault::BadLeaves | Fault::BadUpgrade
+                        );
+                        if is_lie {
                             let (name, at) = (peer.about.name.clone(), Clock::now());
                             self.liar = Some(Liar { name, fault, at });
                         }

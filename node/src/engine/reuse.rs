@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use datnode_feed::limits::HELD_END;
 use datnode_feed::{BlockIndex, FeedSlot, Node};
 
 use super::drive::Link;
@@ -74,10 +75,12 @@ impl Snapshot {
         if sources.lock().is_empty() {
             return Ok(());
         }
+        let end = self.known_end(content, blocks).await;
         let (slot, blocks) = (content.slot, blocks.to_vec());
         let lack = move |worker: &mut Worker| {
             let have = worker.store.have(slot);
-            blocks.into_iter().flat_map(|run| have.gaps_in(run).collect::<Vec<_>>()).collect()
+            let known = blocks.into_iter().map(|run| run.start.min(end)..run.end.min(end));
+            known.flat_map(|run| have.gaps_in(run).collect::<Vec<_>>()).collect()
         };
         let missing: Vec<Range<u64>> = self.drive.store.query(lack).await;
         if missing.iter().map(|run| run.end - run.start).sum::<u64>() < BLOCKS_MIN {
@@ -95,6 +98,16 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the head is long enough for some blocks, which a change may promise sooner than it is here; returns where those
+    /// end of which anything can be known.
+    async fn known_end(&self, content: &Link, blocks: &[Range<u64>]) -> u64 {
+        let wanted = blocks.iter().map(|run| run.end).max().unwrap_or_default();
+        let mut news = content.news.clone();
+        let is_known = news.wait_for(|news| news.length >= wanted);
+        let _ = tokio::time::timeout(LEAVES_WAIT, is_known).await;
+        content.news.borrow().length.min(HELD_END)
     }
 
     /// Copies those of a few blocks whose leaves are known.
@@ -167,6 +180,10 @@ impl Worker {
         for block in blocks.clone() {
             let leaf = self.store.leaf(slot, BlockIndex(block)).map_err(Error::store)?;
             let Some(leaf) = leaf else { continue };
+            // Where a block lies is not known if nodes beside it are damaged: a peer brings these as well.
+            if self.store.byte_offset(slot, BlockIndex(block)).map_err(Error::store)?.is_none() {
+                continue;
+            }
             bytes += leaf.size;
             leaves.push((block, leaf));
             if bytes >= BATCH_BYTES {

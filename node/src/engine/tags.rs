@@ -8,6 +8,8 @@ use crate::error::Error;
 
 /// How many tags are asked for at a time.
 const PAGE: usize = 1_000;
+/// How many differences of tags are told, 20 MB of them.
+const DIFFERENCES_MAX: usize = 65_536;
 /// How many names are looked at to find what was meant; a drive's author chooses how many there are.
 const NAMES_MAX: usize = 100_000;
 
@@ -66,7 +68,8 @@ impl Snapshot {
         }
     }
 
-    /// Returns what differs in the tags of `newer`, in the order of their names.
+    /// Returns what differs in the tags of `newer`, in the order of their names; the first ones, if it is more than a change of tags by
+    /// hand ever has.
     ///
     /// # Errors
     /// Those of [`Drive::latest`](super::Drive::latest).
@@ -83,8 +86,8 @@ impl Snapshot {
             let mut page = self.drive.ask(None, read).await?;
             all.append(&mut page.differences);
             match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(all),
+                Some(next) if all.len() < DIFFERENCES_MAX => after = Some(next),
+                _ => return Ok(all),
             }
         }
     }

@@ -177,11 +177,9 @@ impl Walker<'_> {
         let listed = std::fs::read_dir(&at).and_then(|listing| {
             listing.into_iter().try_for_each(|entry| entry.map(|entry| entries.push(entry)))
         });
-        match listed {
-            Err(error) if !is_gone(&error) => {
-                self.walked.unreadable.push((folder.clone(), reason(&error)));
-            }
-            _ => {}
+        // One that is gone may have another name by now: what it had is not gone.
+        if let Err(error) = listed {
+            self.walked.unreadable.push((folder.clone(), reason(&error)));
         }
         let has_patterns = entries.iter().any(|entry| is_patterns(Path::new(&entry.file_name())));
         let patterns = match has_patterns {

@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, Flag, ModifyKind, RenameMode};
-use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Config, ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use super::pending::{Due, Event, Pending};
 use crate::disk::DRIVE_FOLDER;
+
+/// How often it is tried to watch all folders while some go away.
+const TRIES_MAX: usize = 5;
 
 /// A folder that is watched until the last of these is dropped.
 #[derive(Clone)]
@@ -95,12 +98,21 @@ impl Watcher {
             return;
         }
         let mut inner = self.inner.lock().expect("no code panics while it holds this");
-        // What could be watched is, though not all of it could.
-        let watched = inner
-            .as_mut()
-            .map(|watcher| watcher.watch(&self.shared.root, RecursiveMode::Recursive));
-        if let Some(Err(error)) = watched {
-            self.shared.lose_sight(&error);
+        let Some(watcher) = inner.as_mut() else { return };
+        for tries_left in (0..TRIES_MAX).rev() {
+            match watcher.watch(&self.shared.root, RecursiveMode::Recursive) {
+                Ok(()) => return self.shared.is_blind.store(false, Ordering::Relaxed),
+                // What could be watched is, though not all of it could.
+                Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
+                    return self.shared.lose_sight(&error);
+                }
+                // A folder that goes away while all are found ends it.
+                Err(error) if tries_left == 0 => {
+                    self.shared.has_missed.store(true, Ordering::Relaxed);
+                    self.shared.lose_sight(&error);
+                }
+                Err(_) => {}
+            }
         }
     }
 

@@ -23,6 +23,11 @@ pub(super) async fn check(member: &Member, house: &House) -> Result<u64, Error> 
     for link in drive.content_feeds().into_iter().chain([drive.changes.clone()]) {
         let mut next = Some(0);
         while let Some(from) = next {
+            // Its store may have been let go.
+            let open = member.state().drive.as_ref().map(|open| open.changes.id);
+            if open != Some(drive.changes.id) {
+                return Ok(bad);
+            }
             let began = Instant::now();
             let (found, rest) = piece(&drive, &link, from).await?;
             if !found.is_empty() {

@@ -26,9 +26,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How long it takes until others who share the room are looked at again.
 const SETTLE: Duration = Duration::from_millis(200);
-/// How many versions pass, or how long it takes, before what they alone needed is freed: all names are gone through for that.
-const SWEEP_VERSIONS: u64 = 64;
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How many versions pass, or how long it takes, before it is looked what they alone needed: all names are gone through for that.
+const SHIFT_VERSIONS: u64 = 64;
+const SHIFT_EVERY: Duration = Duration::from_secs(600);
 /// What the changes have before the content.
 const CHANGES: Priority = Priority(1);
 /// What the change at the head has before them: it tells where everything is.
@@ -55,8 +55,9 @@ pub(super) struct Keeper<'a> {
     read_at: u64,
     /// Whether it was told that the writer signed two histories.
     is_accused: bool,
-    /// When what nobody needs any more was freed last.
-    swept: Instant,
+    /// When it was looked last which blocks a short history takes, and what those versions alone needed that passed before that.
+    shifted: Instant,
+    gone: Bitfield,
 }
 
 impl<'a> Keeper<'a> {
@@ -80,7 +81,8 @@ impl<'a> Keeper<'a> {
             looked: now,
             read_at,
             is_accused,
-            swept: now,
+            shifted: now,
+            gone: Bitfield::new(),
         }
     }
 
@@ -99,6 +101,9 @@ impl<'a> Keeper<'a> {
         // Seen before looking: news that come while we look wake us up afterwards.
         let News { length, accused, .. } = *self.changes.borrow_and_update();
         self.looked = Instant::now();
+        if let Some(room) = &mut self.room {
+            room.borrow_and_update();
+        }
         if let Some(failure) = self.drive.store.query(|worker| worker.take_failure()).await {
             return Err(failure);
         }
@@ -114,36 +119,53 @@ impl<'a> Keeper<'a> {
                 read => read?,
             }
         }
+        self.shift().await?;
         let (content, content_length) = self.content().await;
         self.want(&changes, &content).await;
-        if self.note(&changes, &content, content_length) {
-            self.sweep().await?;
+        if self.note(&changes, &content, content_length) || self.is_full() {
+            let gone = std::mem::take(&mut self.gone);
+            self.free(gone).await?;
         }
         Ok(())
     }
 
-    /// Frees what only versions needed that passed while this runs, if enough of them did.
-    async fn sweep(&mut self) -> Result<(), Error> {
-        let (History::Last(count), Some(latest), Some(kept), Some((link, _))) =
-            (self.house.history, &self.latest, &self.kept, &self.content)
+    /// Looks anew which blocks a short history takes, if enough versions passed while this runs. What they alone needed is wanted no
+    /// more, and freed as soon as a newer version is whole or there is no room; the next time at the latest.
+    async fn shift(&mut self) -> Result<(), Error> {
+        let (History::Last(count), Some(latest), Some(kept)) =
+            (self.house.history, &self.latest, &self.kept)
         else {
             return Ok(());
         };
-        let passed = kept.passed();
-        if passed < SWEEP_VERSIONS && (passed == 0 || self.swept.elapsed() < SWEEP_EVERY) {
+        let (passed, is_time) = (kept.passed(), self.shifted.elapsed() >= SHIFT_EVERY);
+        if passed < SHIFT_VERSIONS && (passed == 0 || !is_time && !self.is_full()) {
             return Ok(());
         }
         let now = Kept::of(latest, count).await?;
-        let (slot, gone) = (link.slot, kept.without(&now));
-        let runs: Runs = gone.runs().collect();
+        let before = std::mem::replace(&mut self.gone, kept.without(&now));
+        (self.kept, self.shifted) = (Some(now), Instant::now());
+        self.free(before).await
+    }
+
+    /// Frees blocks of the content, but for those that are wanted again.
+    async fn free(&mut self, mut blocks: Bitfield) -> Result<(), Error> {
+        let (Some(kept), Some((link, _))) = (&self.kept, &self.content) else { return Ok(()) };
+        kept.blocks.runs().for_each(|run| blocks.clear_range(run));
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let (slot, runs) = (link.slot, blocks.runs().collect::<Runs>());
         let clear = move |worker: &mut Worker| {
             worker.commit()?;
-            worker.store.clear(slot, &gone).map_err(Error::store)
+            worker.store.clear(slot, &blocks).map_err(Error::store)
         };
         self.drive.store.query(clear).await?;
         self.drive.hub.lost(link.id, runs);
-        (self.kept, self.swept) = (Some(now), Instant::now());
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.house.ledger.as_ref().is_some_and(|ledger| ledger.is_full())
     }
 
     /// Looks what of the content is wanted, and how long it is.
@@ -249,8 +271,7 @@ impl<'a> Keeper<'a> {
     /// Notes how far it is, and tells when a version is whole; returns whether it is.
     fn note(&mut self, changes: &Part, content: &Part, content_length: u64) -> bool {
         let missing = changes.missing + content.missing;
-        let is_full =
-            self.house.ledger.as_ref().is_some_and(|ledger| missing > 0 && ledger.is_full());
+        let is_full = missing > 0 && self.is_full();
         let mut state = self.member.state();
         state.here = changes.here() + content.here();
         state.wanted = count(&changes.wanted) + count(&content.wanted);

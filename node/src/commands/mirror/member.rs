@@ -104,8 +104,12 @@ impl Member {
         let patience = Patience { wait: None, reach: Reach::Network, link };
         let store = start(store, house.hub.answers());
         let drive = Drive::open(&house.hub, store, key, patience).await?;
-        drive.open_content().await?;
+        // From now on the hub has it, until it is closed.
         self.state().drive = Some(drive.clone());
+        if let Err(error) = drive.open_content().await {
+            self.close();
+            return Err(error);
+        }
         Ok(drive)
     }
 
