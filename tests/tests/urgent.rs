@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 const HANGS: Duration = Duration::from_secs(120);
 const BLOCK: usize = 64 << 10;
 const BLOCKS: u64 = 2_000;
-/// What a source sends in a second: less than any machine takes in, so that its link is what is saturated.
+/// What all sources send in a second: less than any machine takes in, so that their links are what is saturated.
 const LINK: u64 = 16 << 20;
 /// How many urgent blocks are asked for.
 const URGENT: u64 = 40;
@@ -35,8 +35,8 @@ fn bytes(block: u64) -> Vec<u8> {
     noise(block, BLOCK)
 }
 
-/// A node in this process, on a thread of its own, which has the whole feed and serves whoever connects; returns its port.
-fn source(name: u8) -> u16 {
+/// A node in this process, on a thread of its own, which has the whole feed and serves whoever connects, so many bytes a second; returns its port.
+fn source(name: u8, rate: u64) -> u16 {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -50,7 +50,7 @@ fn source(name: u8) -> u16 {
             store.commit().unwrap();
             let (hub, driver) = Hub::new([name; 32]);
             tokio::spawn(driver);
-            hub.limit(Limits { up: Some(LINK), down: None });
+            hub.limit(Limits { up: Some(rate), down: None });
             let store = start(store, hub.answers());
             let _feed =
                 Feed::open(&hub, &store, secret().public(), Interest::Sparse).await.unwrap();
@@ -80,7 +80,8 @@ struct Arrival {
 
 /// Asks for urgent blocks one after the other while bulk comes from so many sources.
 async fn urgent(sources: u8) -> Vec<Arrival> {
-    let ports: Vec<u16> = (1..=sources).map(source).collect();
+    let ports: Vec<u16> =
+        (1..=sources).map(|name| source(name, LINK / u64::from(sources))).collect();
     let (hub, driver) = Hub::new([0; 32]);
     tokio::spawn(driver);
     let store = start(memory(), hub.answers());
