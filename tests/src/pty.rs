@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -21,6 +21,7 @@ pub struct Pty {
     pub child: Child,
     keys: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Pty {
@@ -46,14 +47,14 @@ impl Pty {
         let (keys, mut output) = (terminal.try_clone().unwrap(), terminal);
         let shown: Arc<Mutex<Vec<u8>>> = Arc::default();
         let sink = shown.clone();
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
             // Reading ends with an error once nobody has the other side open.
             while let Ok(count @ 1..) = output.read(&mut buffer) {
                 sink.lock().unwrap().extend(&buffer[..count]);
             }
         });
-        Self { child, keys, shown }
+        Self { child, keys, shown, reader }
     }
 
     /// Presses keys.
@@ -83,9 +84,10 @@ impl Pty {
         self.shown()
     }
 
-    /// Waits until the process ends, and returns its code.
+    /// Waits until the process ends and all that it showed was read, and returns its code.
     pub fn end(&mut self) -> i32 {
         wait_until(LIMIT, "the end", || self.child.try_wait().unwrap().is_some());
+        wait_until(LIMIT, "what it showed last", || self.reader.is_finished());
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }

@@ -102,10 +102,14 @@ impl Pair {
         line["change"].as_u64().unwrap()
     }
 
-    /// Does something in the source; what comes of it is one version.
+    /// Does something in the source, all of it before anybody looks; what comes of it is one version.
+    ///
+    /// How long may pass between two steps that are one is `live/pending`'s affair.
     fn one_version(&self, what: &str, act: impl FnOnce(&Path)) {
         let before = self.latest();
+        signal(&self.sharer.child, "-STOP");
         act(&self.source());
+        signal(&self.sharer.child, "-CONT");
         let told = self.follower.wait_for("change");
         assert_eq!(told["change"], before + 1, "{what}");
         self.wait_until_equal();

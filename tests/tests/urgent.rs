@@ -143,7 +143,7 @@ fn a_player_that_seeks_is_served_while_the_drive_is_cloned() {
     let user = User::new();
     let film = noise(9, SIZE);
     write(&user.path("source"), b"film", &film);
-    let sharer = user.share(&user.path("source"), &["--max-up", "12MB"]);
+    let sharer = user.share(&user.path("source"), &["--max-up", "6MB"]);
     let (cloner, player) = (User::new(), User::new());
     let began = Instant::now();
     let mut clone =
