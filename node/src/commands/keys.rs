@@ -30,6 +30,11 @@ use crate::keys::DriveKeys;
 const VARIABLE: &str = "DATNODE_PASSPHRASE";
 /// What every age file begins with.
 const AGE: &[u8] = b"age-encryption.org/";
+/// What a passphrase costs to try, as a power of two: that of `age` itself, 256 MiB and a second or so. It is not what this computer, as
+/// busy as it happens to be, would do in a second: a slower one has to open it.
+const WORK_FACTOR: u8 = 18;
+/// What a backup may cost to open at most: as much as `age` allows.
+const WORK_FACTOR_MAX: u8 = 22;
 /// A backup is some 200 bytes; what is longer is something else.
 const LEN_MAX: u64 = 64 << 10;
 
@@ -137,7 +142,8 @@ fn export(keys: &DriveKeys, file: &Path, out: &Out) -> Result<(), Error> {
             .hint("name a file elsewhere with --encrypt FILE"));
     }
     let word = Zeroizing::new(format!("{}\n", &*keys.secret_word()));
-    let recipient = age::scrypt::Recipient::new(passphrase("Passphrase: ", true)?);
+    let mut recipient = age::scrypt::Recipient::new(passphrase("Passphrase: ", true)?);
+    recipient.set_work_factor(WORK_FACTOR);
     let sealed = age::encrypt(&recipient, word.as_bytes())
         .map_err(|error| Error::new(Code::Io, format!("cannot encipher the key: {error}")))?;
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
@@ -165,7 +171,8 @@ fn import(dirs: &Dirs, file: &Path, out: &Out) -> Result<(), Error> {
     let word = match bytes.starts_with(AGE) {
         false => bytes,
         true => {
-            let identity = age::scrypt::Identity::new(passphrase("Passphrase: ", false)?);
+            let mut identity = age::scrypt::Identity::new(passphrase("Passphrase: ", false)?);
+            identity.set_max_work_factor(WORK_FACTOR_MAX);
             let opened = age::decrypt(&identity, &bytes).map_err(|error| {
                 let error = match error {
                     age::DecryptError::DecryptionFailed
