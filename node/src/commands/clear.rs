@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::choose::place;
 use super::confirm::confirm;
-use super::context::{disk, hub, owner, read_key};
+use super::context::{disk, hub, read_key};
+use super::held::{Held, held};
 use crate::address::{Link, key::hex};
 use crate::choice::Choice;
 use crate::clearing::{self, Done, Order, Removed};
@@ -24,7 +25,6 @@ use crate::engine::{Drive, Patience, Reach, start};
 use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
 use crate::landing::landed;
-use crate::runtime::Announced;
 
 pub(super) async fn run(args: Clear, yes: bool, out: &Out) -> Result<(), Error> {
     let (folder, globs) = place(&args.words)?;
@@ -48,7 +48,7 @@ pub(super) async fn run(args: Clear, yes: bool, out: &Out) -> Result<(), Error> 
         dry_run: args.dry_run,
         globs,
     };
-    let place = Place { at: At::open(&folder, &key).await?, folder, key };
+    let place = Place { at: open(&folder, &key).await?, folder, key };
     if writes && !yes && !args.dry_run {
         ask_before(&place, &order).await?;
     }
@@ -81,40 +81,26 @@ async fn ask_before(place: &Place, order: &Order) -> Result<(), Error> {
 struct Place {
     folder: PathBuf,
     key: PublicKey,
-    at: At,
+    at: Held<Drive>,
 }
 
-/// Who has its store.
-enum At {
-    /// This process, with nobody else: what is here says what is needed.
-    Here(Drive),
-    /// Another one, which answers to ours; and what the lock said.
-    Owner(Announced, Error),
-}
-
-impl At {
-    async fn open(folder: &Path, key: &PublicKey) -> Result<Self, Error> {
-        let store = match disk(folder, false) {
-            Err(locked) if locked.code() == Code::Locked => {
-                return match owner(&Dirs::open()?, key, &locked) {
-                    Some(owner) => Ok(Self::Owner(owner, locked)),
-                    None => Err(locked),
-                };
-            }
-            store => store?,
-        };
-        let (hub, reach) = (hub()?, Reach::Folder(folder.to_owned()));
-        let alone = Patience { wait: Some(Duration::ZERO), reach, link: Link(key).to_string() };
-        Drive::open(&hub, start(store, hub.answers()), *key, alone).await.map(Self::Here)
-    }
+/// Opens a drive with nobody else, or finds the process that has it.
+async fn open(folder: &Path, key: &PublicKey) -> Result<Held<Drive>, Error> {
+    let store = match held(&Dirs::open()?, key, async || disk(folder, false)).await? {
+        Held::Here(store) => store,
+        Held::By(owner, locked) => return Ok(Held::By(owner, locked)),
+    };
+    let (hub, reach) = (hub()?, Reach::Folder(folder.to_owned()));
+    let alone = Patience { wait: Some(Duration::ZERO), reach, link: Link(key).to_string() };
+    Drive::open(&hub, start(store, hub.answers()), *key, alone).await.map(Held::Here)
 }
 
 impl Place {
     /// Has content freed by whoever has the store.
     async fn clear(&self, order: &Order) -> Result<Done, Error> {
         let owner = match &self.at {
-            At::Here(drive) => return clearing::clear(drive, order).await,
-            At::Owner(owner, _) => owner,
+            Held::Here(drive) => return clearing::clear(drive, order).await,
+            Held::By(owner, _) => owner,
         };
         let question = Question::Clear(order.clone());
         let done = ask(&owner.socket, Some(&self.key), &question).await?;
@@ -126,8 +112,8 @@ impl Place {
     /// Leaves files of a clone out from now on, and removes those that are as they landed.
     async fn remove_files(&self, order: &Order) -> Result<Removed, Error> {
         let drive = match &self.at {
-            At::Here(drive) => drive,
-            At::Owner(_, locked) => return Err(locked.clone()),
+            Held::Here(drive) => drive,
+            Held::By(_, locked) => return Err(locked.clone()),
         };
         if !order.dry_run {
             // Before anything goes: a run that is cut short leaves nothing that is missed.

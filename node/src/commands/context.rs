@@ -11,6 +11,7 @@ use datnode_feed::{MemoryStorage, PublicKey, Store};
 use libp2p::Multiaddr;
 
 use super::content::lacking;
+use super::held::{Held, held};
 use super::scene::Scene;
 use crate::address::{self, Address, Link, VersionSpec};
 use crate::choice::Choice;
@@ -349,16 +350,14 @@ async fn open_folder(
 ) -> Result<Drive, Error> {
     let key = read_key(folder)?.ok_or_else(|| Error::not_drive(folder))?;
     let patience = patience(args, dirs, &key);
-    let locked = match disk(folder, false) {
-        Ok(store) => {
+    let (owner, locked) = match held(dirs, &key, async || disk(folder, false)).await? {
+        Held::Here(store) => {
             let reach = Reach::Folder(folder.to_owned());
             let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience };
             return Drive::open(hub, start(store, hub.answers()), key, alone).await;
         }
-        Err(error) if error.code() == Code::Locked => error,
-        Err(error) => return Err(error),
+        Held::By(owner, locked) => (owner, locked),
     };
-    let Some(owner) = owner(dirs, &key, &locked) else { return Err(locked) };
     let locked = locked.hint(format!("if it is stopped, let it go on: kill -CONT {}", owner.pid));
     let store = start(memory()?, hub.answers());
     let through = Patience {
@@ -370,13 +369,6 @@ async fn open_folder(
         Ok(()) => Ok(drive),
         Err(error) => Err(locked.context(error.message())),
     }
-}
-
-/// Returns the process that has a store, if it answers to others: that which the error of the lock names.
-pub(super) fn owner(dirs: &Dirs, key: &PublicKey, locked: &Error) -> Option<runtime::Announced> {
-    let pid = locked.to_json()["pid"].as_i64();
-    let mut serving = runtime::find(&dirs.run, key).into_iter();
-    serving.find(|process| pid.is_none_or(|pid| i64::from(process.pid) == pid))
 }
 
 /// Returns the folder of the drive that an address stands for: of the whole drive, and one that is here.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::context::{owner, read_key};
+use super::context::read_key;
+use super::held::{Held, held};
 use super::writing::{self, Own};
 use crate::address::{self, Address, Link, VersionSpec};
 use crate::cli::escape;
@@ -139,17 +140,16 @@ impl Place {
         let if_version = if_version.map(|version| version.to_string());
         let order = Order { edit, message, if_version };
         let (dirs, folder) = (Dirs::open()?, self.folder.clone());
-        // On a thread of its own, so that Ctrl-C is heard.
-        let here = {
-            let (dirs, folder, order) = (dirs.clone(), folder.clone(), order.clone());
-            blocking(move || change_here(&dirs, &folder, &order))
-        };
-        let locked = match here.await {
-            Err(error) if error.code() == Code::Locked => error,
-            ended => return ended,
-        };
         let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-        let owner = owner(&dirs, &key, &locked).ok_or(locked)?;
+        // On a thread of its own, so that Ctrl-C is heard.
+        let here = async || {
+            let (dirs, folder, order) = (dirs.clone(), folder.clone(), order.clone());
+            blocking(move || change_here(&dirs, &folder, &order)).await
+        };
+        let owner = match held(&dirs, &key, here).await? {
+            Held::Here(done) => return Ok(done),
+            Held::By(owner, _) => owner,
+        };
         let done = ask(&owner.socket, Some(&key), &Question::Edit(order)).await?;
         serde_json::from_value(done).map_err(|_| {
             Error::new(Code::Version, "the process that has the drive open is of another version")

@@ -18,6 +18,7 @@ mod du;
 mod edit;
 mod filter;
 mod follow;
+mod held;
 mod ignored;
 mod init;
 mod keys;

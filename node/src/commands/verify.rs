@@ -9,8 +9,9 @@ use datnode_feed::{BlockIndex, Checked, FeedSlot, Place, PublicKey, StoreError};
 use datnode_proto::{Target, Want};
 use serde_json::{Value, json};
 
-use super::context::{blocking, disk, folder_of, hub, network, open, owner, patience, read_key};
+use super::context::{blocking, disk, folder_of, hub, network, open, patience, read_key};
 use super::doubted;
+use super::held::{Held, held};
 use crate::address::VersionSpec;
 use crate::choice::{Choice, Chooser};
 use crate::cli::Verify;
@@ -24,6 +25,7 @@ use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Sources, W
 use crate::error::{Code, Error};
 use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, Others, landed};
+use crate::runtime::Announced;
 
 /// How many bytes are checked before a store is somebody else's for a while.
 const CHECK_BYTES: u64 = 8 << 20;
@@ -33,11 +35,12 @@ const NAMES_MAX: usize = 10;
 pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let folder = folder_of(&args.folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-    let mut store = match disk(&folder, false) {
-        Err(locked) if locked.code() == Code::Locked && !args.repair => {
-            return beside(&args, &folder, &key, locked, out).await;
+    let mut store = match held(&Dirs::open()?, &key, async || disk(&folder, false)).await? {
+        Held::Here(store) => store,
+        Held::By(_, locked) if args.repair => return Err(locked),
+        Held::By(owner, locked) => {
+            return beside(&args, (&folder, &key), (owner, locked), out).await;
         }
-        store => store?,
     };
     let started = Instant::now();
     let choice = choice(&folder, &key)?;
@@ -186,12 +189,10 @@ pub(super) async fn check(drive: &Drive, full: bool) -> Result<Value, Error> {
 /// Has the process that has the store open check it.
 async fn beside(
     args: &Verify,
-    folder: &Path,
-    key: &PublicKey,
-    locked: Error,
+    (folder, key): (&Path, &PublicKey),
+    (owner, locked): (Announced, Error),
     out: &Out,
 ) -> Result<(), Error> {
-    let Some(owner) = owner(&Dirs::open()?, key, &locked) else { return Err(locked) };
     let started = Instant::now();
     let question = Question::Check { full: !args.quick };
     let said = match ask(&owner.socket, Some(key), &question).await {
