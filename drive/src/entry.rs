@@ -11,6 +11,7 @@
 //! drive that holds the same thing; the location says where its bytes are and who said so.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use datnode_feed::{
     Hash,
@@ -124,6 +125,11 @@ impl Kind {
 }
 
 impl Extent {
+    /// Returns the blocks.
+    pub const fn blocks(&self) -> Range<u64> {
+        self.first_block..self.first_block + self.count
+    }
+
     /// Returns whether `next` continues this extent in the feed.
     pub fn continues_with(&self, next: &Self) -> bool {
         self.slot == next.slot

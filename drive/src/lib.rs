@@ -169,6 +169,7 @@ mod history;
 mod index;
 pub mod limits;
 mod path;
+mod runs;
 mod safe_path;
 mod tag;
 mod tag_name;

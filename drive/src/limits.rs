@@ -20,6 +20,13 @@ pub const TARGET_BYTES_MAX: usize = 4_096;
 /// Longest encoded entry, and so the longest spilled block. About 3,500 extents.
 pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
 
+/// How long the runs of blocks of one file are at least, on average: a disk that seeks still reads some 20 MB/s so, one without
+/// moving parts as fast as it can. Twice as much would have scattered edits of small files store twice as much again.
+pub const RUN_BYTES_MIN: u64 = 256 * 1024;
+
+/// Extents that any file may have, however short.
+pub const EXTENTS_FREE: usize = 16;
+
 /// Longest value kept inside a node; what is longer spills into a block of its own (SPEC 8.4).
 pub const INLINE_VALUE_BYTES_MAX: usize = 160;
 

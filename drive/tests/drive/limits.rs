@@ -1,10 +1,10 @@
 //! The limits of the drive's formats: what is at them passes, and what is one beyond does not.
 
 use datnode_drive::{
-    Damage, DrivePath, Entry, Extent, Kind, Mtime, Op, PathError, PathRefusal, ReadError, SafePath,
-    Step, TagName, TagNameError, Version, limits::*,
+    Damage, DrivePath, Entry, Extent, FileBuilder, Kind, Location, Mtime, Op, PathError,
+    PathRefusal, ReadError, SafePath, Step, TagName, TagNameError, Version, limits::*,
 };
-use datnode_feed::{BlockIndex, Hash, SecretKey, codec::Writer};
+use datnode_feed::{BlockIndex, Hash, Node, SecretKey, codec::Writer};
 
 use crate::common::{Feed, done, folder, link, path};
 
@@ -54,6 +54,19 @@ fn targets_and_entries_are_as_long_as_they_may_be() {
     let most = (1..20_000).take_while(|&extents| file(extents).is_valid()).last().unwrap();
     let lens = [most, most + 1].map(|extents| file(extents).encoded_len());
     assert!(lens[0] <= ENTRY_BYTES_MAX && ENTRY_BYTES_MAX < lens[1], "{lens:?}");
+}
+
+#[test]
+fn a_file_has_as_many_runs_as_are_free_and_then_one_for_so_many_bytes() {
+    for (runs, bytes) in [(EXTENTS_FREE, 1), (100, RUN_BYTES_MIN), (101, RUN_BYTES_MIN - 1)] {
+        let mut file = FileBuilder::new();
+        for run in 0..runs as u64 {
+            let at = Location { slot: 1, block: BlockIndex(2 * run) };
+            file.push(&Node { size: bytes, hash: Hash([1; 32]) }, at, 2 * run * bytes);
+        }
+        // One byte short of what 101 runs have to have together.
+        assert_eq!(file.short_stretches((202, 1 << 30)).is_empty(), runs != 101);
+    }
 }
 
 #[test]

@@ -313,7 +313,7 @@ impl<S: Storage> Store<S> {
             && peaks(length).all(|index| self.node(slot, index).is_ok_and(|node| node.is_some()))
     }
 
-    /// Returns where a block begins in the feed, if the sizes left of it are known.
+    /// Returns where a block begins in the feed, if the sizes left of it are known. It may have been appended and not be signed yet.
     ///
     /// # Errors
     /// What the storage says.
@@ -322,8 +322,12 @@ impl<S: Storage> Store<S> {
         slot: FeedSlot,
         block: BlockIndex,
     ) -> Result<Option<u64>, StoreError> {
-        let mut offset = 0;
-        for (peak, node) in self.head_peaks(slot)? {
+        let (mut offset, appended) = (0, &self.feed(slot).appended);
+        let (peaks, end) = match self.length(slot) {
+            length if block.0 <= length => (self.head_peaks(slot)?, length),
+            _ => (appended.peaks.clone(), appended.length),
+        };
+        for (peak, node) in peaks {
             if peak.blocks().end <= block.0 {
                 offset = skip(offset, &node)?;
                 continue;
@@ -342,7 +346,7 @@ impl<S: Storage> Store<S> {
             }
             return Ok(Some(offset));
         }
-        Ok((block.0 == self.length(slot)).then_some(offset))
+        Ok((block.0 == end).then_some(offset))
     }
 
     /// Returns which block holds a byte of the feed.

@@ -6,13 +6,14 @@
 //! How many names there are makes no difference to memory: what is there and what is different about it are lists that may be in a file
 //! (`spool`), and files are taken in window by window.
 //! Elsewhere: what there is to take (`walk`) and why not (`rule`), what is different (`compare`), reading and hashing it (`ahead`, with
-//! `reader` and `cutter`), taking it in (`run`), one file (`file`).
+//! `reader` and `cutter`), taking it in (`run`), one file (`file`), what of it is stored once more (`join`).
 
 mod ahead;
 mod base;
 mod compare;
 mod cutter;
 mod file;
+mod join;
 mod reader;
 mod rule;
 mod run;

@@ -14,7 +14,7 @@ use datnode_feed::{BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 use super::ahead::{Ahead, read_ahead};
 use super::base::Known;
 use super::compare::{Difference, Look};
-use super::file::{Taken, Taker};
+use super::file::{Source, Taken, Taker};
 use super::spool::{Record, Spool};
 use super::walk::Found;
 use super::{Around, Progress, Writer};
@@ -261,7 +261,7 @@ impl<'a, 'b, S: Storage> Run<'a, 'b, S> {
 
     /// Takes in a file that was read ahead; returns nothing when what the drive has of it stays.
     fn file(&mut self, item: &Found, ahead: &mut Ahead) -> Result<Option<Entry>, Error> {
-        let Self { taker, store, content, around, uncommitted_from, state, .. } = self;
+        let Self { taker, store, content, root, around, uncommitted_from, state, .. } = self;
         let Around { stop, progress, between } = around;
         let each = |store: &mut Store<S>, taker: &Taker| {
             if stop.load(Ordering::Relaxed) {
@@ -281,7 +281,8 @@ impl<'a, 'b, S: Storage> Run<'a, 'b, S> {
             between(store);
             Ok(())
         };
-        match taker.take(store, *content, item.path.as_bytes(), ahead, each)? {
+        let source = Source { root, path: item.path.as_bytes(), size: item.size };
+        match taker.take(store, *content, source, ahead, each)? {
             Taken::Entry(entry) => return Ok(Some(entry)),
             Taken::Unsteady => self.unsteady.push(item.path.as_bytes().to_vec()),
             Taken::Unreadable(why) => self.unreadable.push((item.path.as_bytes().to_vec(), why)),
