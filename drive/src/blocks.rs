@@ -2,6 +2,8 @@
 
 use alloc::{borrow::Cow, boxed::Box};
 
+use datnode_feed::Hash;
+
 use crate::error::{Damage, Location, ReadError};
 
 /// A source of verified blocks.
@@ -11,6 +13,25 @@ pub trait Blocks {
 
     /// Returns a block's bytes; none while they are not here.
     fn block(&self, at: Location) -> Result<Option<Cow<'_, [u8]>>, Self::Error>;
+
+    /// Returns the hash of the identity part of a node that [`block`](Self::block) just gave. A source that keeps nodes need not hash it
+    /// again.
+    fn identity_hash(&self, node: Identified<'_>) -> Hash {
+        Hash::of(node.identity)
+    }
+}
+
+/// A node of an index, and its identity part. SPEC 8.4-2
+#[derive(Clone, Copy, Debug)]
+pub struct Identified<'a> {
+    /// Where it is.
+    pub at: Location,
+    /// Its block.
+    pub block: &'a [u8],
+    /// What its identity hash is of.
+    pub identity: &'a [u8],
+    /// How far above the leaves it is: 0 for one of them.
+    pub level: u8,
 }
 
 impl<B: Blocks + ?Sized> Blocks for &B {
@@ -19,6 +40,10 @@ impl<B: Blocks + ?Sized> Blocks for &B {
     fn block(&self, at: Location) -> Result<Option<Cow<'_, [u8]>>, Self::Error> {
         (**self).block(at)
     }
+
+    fn identity_hash(&self, node: Identified<'_>) -> Hash {
+        (**self).identity_hash(node)
+    }
 }
 
 impl<B: Blocks + ?Sized> Blocks for Box<B> {
@@ -26,6 +51,10 @@ impl<B: Blocks + ?Sized> Blocks for Box<B> {
 
     fn block(&self, at: Location) -> Result<Option<Cow<'_, [u8]>>, Self::Error> {
         (**self).block(at)
+    }
+
+    fn identity_hash(&self, node: Identified<'_>) -> Hash {
+        (**self).identity_hash(node)
     }
 }
 

@@ -176,7 +176,7 @@ mod tag_name;
 mod version;
 
 pub use self::{
-    blocks::{Blocks, kind},
+    blocks::{Blocks, Identified, kind},
     change::{Change, Counts, FILES, FeedRef, Op, Parent, Role, Root},
     chunk_index::ChunkIndex,
     chunker::{Chunker, ChunkerParams},

@@ -9,7 +9,7 @@ use super::{
     value::Indexed,
 };
 use crate::{
-    blocks::{Blocks, fetch, kind},
+    blocks::{Blocks, Identified, fetch, kind},
     error::{Damage, Location, ReadError, Reading, Step},
 };
 
@@ -40,16 +40,17 @@ impl ChildRef<'_> {
         let Some(block) = fetch(blocks, self.at, kind::NODE)? else {
             return Ok(None);
         };
-        self.check(&block).map_err(|damage| ReadError::damaged(self.at, damage))?;
+        self.check(blocks, &block).map_err(|damage| ReadError::damaged(self.at, damage))?;
         Ok(Some(block))
     }
 
-    fn check(&self, block: &[u8]) -> Result<(), Damage> {
+    fn check<B: Blocks>(&self, blocks: &B, block: &[u8]) -> Result<(), Damage> {
         let view = NodeView::parse(block)?;
         if view.level != self.level {
             return Err(Damage::WrongLevel);
         }
-        if view.identity_hash() != self.hash {
+        let (at, identity, level) = (self.at, view.identity, view.level);
+        if blocks.identity_hash(Identified { at, block, identity, level }) != self.hash {
             return Err(Damage::WrongIdentity);
         }
         let mut entries = view.entries();

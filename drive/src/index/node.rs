@@ -33,7 +33,7 @@ use crate::{
 pub(crate) struct NodeView<'a> {
     pub(crate) level: u8,
     pub(crate) count: u64,
-    identity: &'a [u8],
+    pub(crate) identity: &'a [u8],
     entries: Reader<'a>,
     locations: Reader<'a>,
 }

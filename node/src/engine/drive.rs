@@ -218,10 +218,11 @@ impl Drive {
         let read = Arc::new(read);
         loop {
             let run = read.clone();
-            let step = self
-                .store
-                .query_first(move |worker| run(&View::new(&mut worker.store, changes, content)))
-                .await;
+            let look = move |worker: &mut Worker| {
+                let Worker { store, nodes, .. } = worker;
+                run(&View::new(store, changes, content).keeping(nodes))
+            };
+            let step = self.store.query_first(look).await;
             match step.map_err(Error::damaged)? {
                 Step::Done(value) => return Ok(value),
                 Step::Need(blocks) => self.fetch(blocks.into_iter().map(|at| at.block)).await?,

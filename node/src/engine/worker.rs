@@ -18,6 +18,7 @@ use super::urgent::{Overtaking, is_urgent};
 use crate::error::Error;
 use crate::landing::Landing;
 use crate::pool::Pool;
+use crate::view::Nodes;
 
 /// A store over whichever storage: the disk's, or memory's for a drive that is only read.
 pub type AnyStore = Store<Box<dyn Storage + Send>>;
@@ -67,6 +68,8 @@ pub struct StoreHandle {
 pub struct Worker {
     /// The store itself.
     pub store: AnyStore,
+    /// Nodes of the drive's index that were read lately.
+    pub(super) nodes: Nodes,
     /// Where blocks of a clone land; without one they stay in the store.
     pub landing: Option<(Landing, FeedSlot)>,
     answers: UnboundedSender<Done>,
@@ -92,6 +95,7 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
     let (urgent, urgent_inbox) = mpsc::channel();
     let worker = Worker {
         store,
+        nodes: Nodes::default(),
         landing: None,
         answers,
         buffers: BUFFERS.clone(),
