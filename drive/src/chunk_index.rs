@@ -23,6 +23,8 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 12);
 
+const TAG_BITS: u32 = 48;
+
 impl Slot {
     fn new(tag: u64, block: BlockIndex) -> Self {
         let [tag, next] = [tag, block.0 + 1].map(|number| {
@@ -86,8 +88,9 @@ impl ChunkIndex {
         self.count += 1;
     }
 
+    /// Makes the table half as large again: of a million chunks that is 19 MB and not 25.
     fn grow(&mut self) {
-        let larger = (self.slots.len() * 2).max(64);
+        let larger = (self.slots.len() / 2 * 3).max(64);
         let old = core::mem::replace(&mut self.slots, vec![Slot::default(); larger]);
         for slot in old.into_iter().filter(|slot| slot.block().is_some()) {
             self.place(slot);
@@ -102,14 +105,14 @@ impl ChunkIndex {
         self.slots[slot] = new;
     }
 
-    /// Returns where the search for a tag begins. The table's size is a power of two.
+    /// Returns where the search for a tag begins: as far through the table as the tag is through all of them.
     fn slot_of(&self, tag: u64) -> usize {
-        let mask = self.slots.len().wrapping_sub(1);
-        usize::try_from(tag & u64::try_from(mask).unwrap_or(u64::MAX)).unwrap_or(0)
+        let slots = u128::try_from(self.slots.len()).unwrap_or_default();
+        usize::try_from((u128::from(tag) * slots) >> TAG_BITS).unwrap_or_default()
     }
 
     const fn after(&self, slot: usize) -> usize {
-        (slot + 1) & self.slots.len().wrapping_sub(1)
+        if slot + 1 < self.slots.len() { slot + 1 } else { 0 }
     }
 }
 
@@ -150,6 +153,7 @@ mod tests {
         let leaves = (0..5_000u64).map(|n| (BlockIndex(n), leaf(&n.to_le_bytes())));
         let index: ChunkIndex = leaves.clone().collect();
         assert_eq!(index.count(), 5_000);
+        assert!(index.slots.len() <= 2 * 5_000, "it is not half empty");
         for (block, node) in leaves {
             assert!(index.get(&node.hash).eq([block]));
         }

@@ -15,12 +15,18 @@ const HANGS: Duration = Duration::from_secs(3_600);
 pub(super) fn measure(files: u64, tell: &mut dyn FnMut(Figure)) {
     let user = User::new();
     make(&user.path("source"), files);
-    let (first, took, memory) = share(&user);
+    let (in_place, took, memory) = share(&user, &["--in-place"]);
+    assert_eq!(in_place.ready["files"], files);
+    tell(seconds("sharing a real folder in place", took));
+    tell(anonymous("memory of it", memory));
+    drop(in_place);
+    fs::remove_dir_all(user.path("source/.dat")).unwrap();
+    let (first, took, memory) = share(&user, &[]);
     assert_eq!(first.ready["files"], files);
     tell(seconds("sharing a real folder", took));
     tell(anonymous("memory of it", memory));
     drop(first);
-    let (again, took, memory) = share(&user);
+    let (again, took, memory) = share(&user, &[]);
     assert_eq!((&again.ready["change"], &again.ready["added"]), (&1.into(), &0.into()));
     tell(seconds("sharing it again, unchanged", took));
     tell(anonymous("memory of it", memory));
@@ -48,9 +54,10 @@ fn make(source: &Path, files: u64) {
 }
 
 /// Shares it; returns besides how long it took until it is served, and how much memory.
-fn share(user: &User) -> (Sharer, Duration, u64) {
+fn share(user: &User, flags: &[&str]) -> (Sharer, Duration, u64) {
     let began = Instant::now();
     let mut command = user.command(["--json", "share", "source"]);
+    command.args(flags);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let peak = Peak::of(&child);
     let sharer = Sharer::of(child);
