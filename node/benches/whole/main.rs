@@ -2,14 +2,16 @@
 //!
 //! `cargo bench -p datnode --bench whole` prints one table: of five interleaved rounds the least and the median, and the ratio
 //! of the least ones to the reference's. Times of different rounds, or of different computers, say little; ratios do.
-//! `-- --quick`: a tenth of the data, one round.
+//! `-- --quick`: a tenth of the data, one round. `-- --live`: live edits alone.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
 mod data;
+mod live;
 mod node;
 mod process;
 mod reference;
+mod relay;
 mod table;
 
 use std::path::Path;
@@ -20,6 +22,7 @@ use table::Table;
 
 fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
+    let only_live = std::env::args().any(|arg| arg == "--live");
     let (rounds, scale) = if quick { (1, 10) } else { (5, 1) };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole");
     std::fs::create_dir_all(&folder).expect("the target folder can be written");
@@ -32,12 +35,13 @@ fn main() {
         eprintln!("rsync is not installed: its columns stay empty");
     }
     let mut table = Table::default();
-    for round in 1..=rounds {
+    for round in (1..=rounds).filter(|_| !only_live) {
         eprintln!("round {round} of {rounds}");
         folders(&mut table, "one file", &large, &mut outs, rsync.as_ref());
         folders(&mut table, "small files", &small, &mut outs, rsync.as_ref());
         after_edits(&mut table, &edits, &mut outs);
     }
+    live::edits(&mut table, &large, &mut outs, rsync.as_ref(), rounds);
     drop(outs);
     let mebibytes = |folder: &Path| data::size(folder) >> 20;
     println!(

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::data;
 use crate::process::{Usage, Watch};
+use crate::relay::Relay;
 
 /// A user who has nothing yet.
 pub(crate) struct Home(PathBuf);
@@ -19,8 +21,18 @@ pub(crate) struct Sharer {
     child: Child,
     watch: Watch,
     ticket: String,
+    link: String,
+    /// A TCP address of it, with its number.
+    address: String,
     /// Seconds from its start until it served.
     pub(crate) ready_after: f64,
+}
+
+/// A clone that follows its drive; it ends when this is dropped.
+pub(crate) struct Follower {
+    child: Child,
+    /// What it says goes here, so that it never waits.
+    _said: thread::JoinHandle<()>,
 }
 
 /// What a clone took.
@@ -69,7 +81,12 @@ impl Home {
         let ready_after = started.elapsed().as_secs_f64();
         let ready: Value = serde_json::from_str(&ready).expect("it says JSON");
         let ticket = ready["ticket"].as_str().expect("it has a ticket").to_owned();
-        Sharer { child, watch, ticket, ready_after }
+        let link = ready["drive"]["link"].as_str().expect("it has a link").to_owned();
+        let addresses = ready["addresses"].as_array().expect("it has addresses").iter();
+        let mut addresses = addresses.filter_map(Value::as_str);
+        let address = addresses.find(|address| address.contains("/tcp/")).expect("it listens");
+        let address = address.to_owned();
+        Sharer { child, watch, ticket, link, address, ready_after }
     }
 
     pub(crate) fn clone(&self, sharer: &Sharer, out: &Path) -> Cloned {
@@ -86,6 +103,18 @@ impl Home {
         let done = said.lines().last().expect("it says when it is done");
         let done: Value = serde_json::from_str(done).expect("it says JSON");
         Cloned { seconds, usage, received: done["received"].as_u64().expect("it counts") }
+    }
+
+    /// Clones a drive through a relay, and follows it from then on.
+    pub(crate) fn follow(&self, sharer: &Sharer, relay: &Relay, out: &Path) -> Follower {
+        let mut command = self.command();
+        command.args(["--json", "clone", "--live", "--progress", "none", &sharer.link]);
+        command.arg(out).args(["--peer", &sharer.address_at(relay.port())]);
+        command.stderr(Stdio::null());
+        let mut child = command.spawn().expect("the binary was built");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        lines.next().expect("it clones").expect("it clones");
+        Follower { child, _said: thread::spawn(move || lines.for_each(drop)) }
     }
 
     /// Reads a range of a file of a drive that nobody here has; `bytes` as the command takes it.
@@ -125,12 +154,32 @@ impl Sharer {
     pub(crate) fn usage(&self) -> Usage {
         self.watch.usage()
     }
+
+    /// Returns the TCP port at which it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.split('/').nth(4).and_then(|port| port.parse().ok()).expect("/ip4/A/tcp/PORT")
+    }
+
+    /// Returns its address as if it listened at another port.
+    fn address_at(&self, port: u16) -> String {
+        self.address.replacen(&format!("/tcp/{}", self.port()), &format!("/tcp/{port}"), 1)
+    }
 }
 
 impl Drop for Sharer {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(self.child.id() as i32).expect("a process has a number");
-        let _ = kill_process(pid, Signal::TERM);
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn end(child: &mut Child) {
+    let pid = Pid::from_raw(child.id() as i32).expect("a process has a number");
+    let _ = kill_process(pid, Signal::TERM);
+    let _ = child.wait();
 }

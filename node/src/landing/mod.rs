@@ -5,7 +5,7 @@
 //! A version lands in windows: so many entries, in the order of their keys, are in memory at a time, whatever their number.
 //! Elsewhere: the look at all of it before anything is written (`survey`), what is there already (`look`), which names can stand
 //! beside one another (`names`), some entries on their way (`window`), which block belongs where (`plan`), writing one file
-//! (`target`) in large pieces (`pieces`), writing many (`behind`), what earlier versions left (`earlier`, `dropped`), making way for
+//! (`target`) in large pieces (`pieces`, `stream`), writing many (`behind`), what earlier versions left (`earlier`, `dropped`), making way for
 //! another kind (`way`).
 
 mod behind;
@@ -21,6 +21,7 @@ mod plan;
 mod removal;
 mod scratch;
 mod seen;
+mod stream;
 mod survey;
 mod target;
 mod way;

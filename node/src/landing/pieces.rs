@@ -58,8 +58,8 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     waiting: VecDeque<Piece>,
-    /// A buffer that was written out.
-    spare: Vec<u8>,
+    /// Buffers that were written out.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Pieces {
@@ -70,13 +70,13 @@ impl Pieces {
         let (full, mut piece) = match before {
             Some(piece) if piece.bytes().len() + bytes.len() <= PIECE_BYTES => (None, piece),
             Some(mut full) => {
-                let rest = full.split_off(std::mem::take(&mut self.spare));
+                let rest = full.split_off(self.spare.pop().unwrap_or_default());
                 (Some(full), rest)
             }
             None => {
                 let many = self.waiting.len() >= PIECES_MAX;
                 let full = if many { self.waiting.pop_back() } else { None };
-                (full, Piece::new(file, offset, std::mem::take(&mut self.spare)))
+                (full, Piece::new(file, offset, self.spare.pop().unwrap_or_default()))
             }
         };
         piece.buffer.extend_from_slice(bytes);
@@ -102,7 +102,7 @@ impl Pieces {
 
     /// Gives back the buffer of a piece that was written.
     pub(super) fn recycle(&mut self, piece: Piece) {
-        self.spare = piece.buffer;
+        self.spare.push(piece.buffer);
     }
 }
 

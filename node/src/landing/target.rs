@@ -62,8 +62,8 @@ impl From<&Entry> for Dress {
 /// A file that is being written under its temporary name.
 pub(super) struct Target {
     file: File,
-    /// Whether its large pieces go past the system's cache.
-    direct: bool,
+    /// The same file, if its large pieces go past the system's cache.
+    direct: Option<File>,
     /// Its path until it is whole.
     pub(super) temporary: Vec<u8>,
 }
@@ -160,7 +160,24 @@ impl Folder {
             let _ = sys::fallocate(&file, sys::FallocateFlags::empty(), 0, size);
         }
         file.set_len(size)?;
-        Ok(Target { direct: large && is_direct(&file), file, temporary })
+        let direct = if large { self.open_direct(&file, &temporary) } else { None };
+        Ok(Target { direct, file, temporary })
+    }
+
+    /// Opens a file of ours once more, to write past the system's cache, where that is possible and pays.
+    #[cfg(target_os = "linux")]
+    fn open_direct(&self, file: &File, path: &[u8]) -> Option<File> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::DIRECT;
+        let open = || regular(self.beneath.open_with(path, flags, Mode::empty()).ok()?).ok();
+        let (direct, stat) = is_direct(file).then(open).flatten()?;
+        let here = sys::fstat(file).ok()?;
+        // Somebody may have put another one there meanwhile.
+        ((stat.st_dev, stat.st_ino) == (here.st_dev, here.st_ino)).then_some(direct)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_direct(&self, _: &File, _: &[u8]) -> Option<File> {
+        None
     }
 
     /// Writes a whole file at once, with as few calls as that takes: there may be very many. `false` if there is something under
@@ -298,12 +315,17 @@ impl Target {
         let within = usize::try_from(offset % ALIGNED as u64).expect("a page is small");
         let (head, rest) = bytes.split_at(bytes.len().min((ALIGNED - within) % ALIGNED));
         let (pages, tail) = rest.split_at(rest.len() - rest.len() % ALIGNED);
-        if !self.direct || pages.as_ptr().align_offset(ALIGNED) != 0 {
-            return self.write(offset, bytes);
-        }
+        let direct = self.direct.as_ref().filter(|_| pages.as_ptr().align_offset(ALIGNED) == 0);
+        let Some(direct) = direct else { return self.write(offset, bytes) };
         let start = offset + head.len() as u64;
         self.write(offset, head)?;
-        write_direct(&self.file, start, pages)?;
+        match direct.write_all_at(pages, start) {
+            // What the disk wants beyond pages nobody says.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.write(start, pages)?
+            }
+            written => written?,
+        }
         self.write(start + pages.len() as u64, tail)
     }
 }
@@ -314,32 +336,6 @@ fn is_direct(file: &File) -> bool {
     const EXT4: u64 = 0xEF53;
     const XFS: u64 = 0x5846_5342;
     sys::fstatfs(file).is_ok_and(|disk| matches!(disk.f_type.try_into(), Ok(EXT4 | XFS)))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_direct(_: &File) -> bool {
-    false
-}
-
-/// Writes whole pages past the cache; through it where the system refuses that.
-#[cfg(target_os = "linux")]
-fn write_direct(file: &File, offset: u64, pages: &[u8]) -> io::Result<()> {
-    if sys::fcntl_setfl(file, OFlags::DIRECT).is_err() {
-        return file.write_all_at(pages, offset);
-    }
-    let written = file.write_all_at(pages, offset);
-    sys::fcntl_setfl(file, OFlags::empty())?;
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            file.write_all_at(pages, offset)
-        }
-        written => written,
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn write_direct(file: &File, offset: u64, pages: &[u8]) -> io::Result<()> {
-    file.write_all_at(pages, offset)
 }
 
 /// Renames within a folder; what is at the new name is only replaced if that is wanted.

@@ -14,6 +14,7 @@ use super::limits::OPEN_MAX;
 use super::look::Ground;
 use super::pieces::{PIECE_BYTES, Piece, Pieces};
 use super::plan::{Plan, Spot};
+use super::stream::{Stream, Written};
 use super::target::{self, Folder, Target};
 use super::{FolderOf, failed, way};
 use crate::error::Error;
@@ -33,8 +34,9 @@ pub struct Window {
     /// Names of which there is something that a rename may replace; nothing else is ever replaced.
     pub(super) replaced: HashSet<Vec<u8>>,
     /// Files being written, the one used last in front.
-    open: VecDeque<(usize, Target)>,
+    open: VecDeque<(usize, Arc<Target>)>,
     pieces: Pieces,
+    stream: Stream,
     behind: Behind,
     /// Blocks whose bytes were counted: one may come twice.
     counted: Bitfield,
@@ -104,8 +106,16 @@ impl Window {
         }
         for run in self.plan.runs() {
             let held: Vec<u64> = store.have(content).iter_ones(run).collect();
+            // Where a block that was read ends, the next one begins; it need not be looked up.
+            let mut known = None;
             for block in held.into_iter().map(BlockIndex) {
-                self.settle(ground, store, content, block)?;
+                let offset = match known.filter(|(next, _)| *next == block) {
+                    Some((_, offset)) => Some(offset),
+                    None => store.byte_offset(content, block).map_err(Error::store)?,
+                };
+                let Some(offset) = offset else { continue };
+                let len = self.settle(ground, store, content, block, offset)?;
+                known = len.map(|len| (BlockIndex(block.0 + 1), offset + len));
             }
         }
         Ok(())
@@ -131,17 +141,16 @@ impl Window {
         Ok(landed)
     }
 
-    /// Puts a block that the store holds where it belongs, as far as it is not there.
+    /// Puts a block that the store holds, and that begins at `offset` of its feed, where it belongs, as far as it is not there;
+    /// returns its length, if it was read.
     fn settle<S: Storage>(
         &mut self,
         ground: &Ground,
         store: &mut Store<S>,
         content: FeedSlot,
         block: BlockIndex,
-    ) -> Result<(), Error> {
-        let Some(offset) = store.byte_offset(content, block).map_err(Error::store)? else {
-            return Ok(());
-        };
+        offset: u64,
+    ) -> Result<Option<u64>, Error> {
         let spots = self.plan.spots(block.0, offset);
         let lives_in_store = |spot: &Spot| match self.states[spot.file] {
             State::Missing(_) => false,
@@ -149,7 +158,7 @@ impl Window {
             State::Left => true,
         };
         if spots.iter().all(lives_in_store) {
-            return Ok(());
+            return Ok(None);
         }
         let mut place = store.where_is(content, block).map_err(Error::store)?;
         for spot in &spots {
@@ -165,17 +174,17 @@ impl Window {
         let all_landed = spots.iter().all(|spot| self.states[spot.file] == State::Landed);
         let at_home = |spot: &Spot| is_at(&place, self.plan.name(spot.file), spot.offset);
         if all_landed && spots.iter().any(at_home) {
-            return Ok(());
+            return Ok(None);
         }
         // The bytes are read, hashed, and written where they are missing; what changed meanwhile is fetched again.
-        let Some(bytes) = store.read(content, block).map_err(Error::store)? else { return Ok(()) };
+        let Some(bytes) = store.read(content, block).map_err(Error::store)? else {
+            return Ok(None);
+        };
         self.put(&ground.folder, store, block, &spots, &bytes, place.as_ref())?;
-        match self.home(ground.of, &spots) {
-            Some((path, offset)) => {
-                store.place(content, block, InPlace { path: &path, offset }).map_err(Error::store)
-            }
-            None => Ok(()),
+        if let Some((path, offset)) = self.home(ground.of, &spots) {
+            store.place(content, block, InPlace { path: &path, offset }).map_err(Error::store)?;
         }
+        Ok(Some(bytes.len() as u64))
     }
 
     /// Writes one verified block to its places; returns how many bytes of files landed by that.
@@ -254,18 +263,37 @@ impl Window {
         Ok(0)
     }
 
+    /// Has a piece written, while this goes on.
     fn write_piece(&mut self, folder: &Arc<Folder>, piece: Piece) -> Result<(), Error> {
-        let target = open(folder, &self.plan, &mut self.open, piece.file);
-        match target.and_then(|target| target.write_past_cache(piece.start, piece.bytes())) {
-            Ok(()) => self.pieces.recycle(piece),
-            Err(error) => {
-                let error = failed("write", self.plan.name(piece.file), &error);
-                // The store was told of these bytes, and must not make that durable without them.
-                self.pieces.put_back(piece);
-                return Err(error);
-            }
+        match open(folder, &self.plan, &mut self.open, piece.file) {
+            Ok(target) => self.stream.add(target.clone(), piece),
+            Err(error) => return self.take_back((piece, Err(error))),
+        }
+        while let Some(written) = self.stream.poll() {
+            self.take_back(written)?;
         }
         Ok(())
+    }
+
+    /// Takes what came of a piece.
+    fn take_back(&mut self, (piece, written): Written) -> Result<(), Error> {
+        let Err(error) = written else {
+            self.pieces.recycle(piece);
+            return Ok(());
+        };
+        let error = failed("write", self.plan.name(piece.file), &error);
+        // The store was told of these bytes, and must not make that durable without them.
+        self.pieces.put_back(piece);
+        Err(error)
+    }
+
+    /// Waits for the pieces that are being written.
+    fn wait_for_pieces(&mut self) -> Result<(), Error> {
+        let mut done = Ok(());
+        while let Some(written) = self.stream.wait() {
+            done = self.take_back(written).and(done);
+        }
+        done
     }
 
     /// Writes what was gathered in memory.
@@ -274,7 +302,7 @@ impl Window {
         while let Some(piece) = self.pieces.take(None) {
             self.write_piece(folder, piece)?;
         }
-        Ok(())
+        self.wait_for_pieces()
     }
 
     /// Returns the path that a file has until it is whole.
@@ -296,6 +324,7 @@ impl Window {
         while let Some(piece) = self.pieces.take(Some(file)) {
             self.write_piece(folder, piece)?;
         }
+        self.wait_for_pieces()?;
         let (path, entry) = &self.plan.files[file];
         let name = path.as_bytes();
         let said = |error: std::io::Error| failed("write", name, &error);
@@ -327,13 +356,13 @@ impl Window {
 fn open<'a>(
     folder: &Arc<Folder>,
     plan: &Plan,
-    open: &'a mut VecDeque<(usize, Target)>,
+    open: &'a mut VecDeque<(usize, Arc<Target>)>,
     file: usize,
-) -> std::io::Result<&'a Target> {
+) -> std::io::Result<&'a Arc<Target>> {
     let known = open.iter().position(|(other, _)| *other == file);
     let target = match known.and_then(|position| open.remove(position)) {
         Some(target) => target,
-        None => (file, folder.begin(plan.name(file), plan.files[file].1.size)?),
+        None => (file, Arc::new(folder.begin(plan.name(file), plan.files[file].1.size)?)),
     };
     open.truncate(OPEN_MAX - 1);
     open.push_front(target);
