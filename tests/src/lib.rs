@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod network;
 pub mod process;
 pub mod pty;
+pub mod relay;
 pub mod scale;
 pub mod terminal;
 

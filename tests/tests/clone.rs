@@ -1,11 +1,14 @@
 //! Where a clone goes, and what it leaves behind when nothing comes of it.
 
 use std::fs;
+use std::time::Duration;
 
 use datnode::address::Link;
 use datnode_drive::{DrivePath, Op};
 use datnode_feed::SecretKey;
+use datnode_tests::hole::Hole;
 use datnode_tests::hostile::forge::Forge;
+use datnode_tests::relay::Relay;
 use datnode_tests::{User, assert_exit, tree, write};
 
 #[test]
@@ -117,4 +120,27 @@ fn who_was_asked_in_vain_is_named_with_the_reason() {
     let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(error["tried"]["addresses"], 1);
     assert_eq!(error["tried"]["reasons"][0], "/ip4/127.0.0.1/tcp/9: connection refused");
+}
+
+#[test]
+fn a_new_clone_has_the_newest_version_of_those_who_are_named_though_another_answers_first() {
+    let (writer, other, reader) = (User::new(), User::new(), User::new());
+    let source = writer.path("source");
+    write(&source, b"a", b"first");
+    let sharer = writer.share(&source, &[]);
+    assert_exit(&other.run(["clone", sharer.ticket(), "older"]), 0);
+    drop(sharer);
+    let older = other.share(&other.path("older"), &[]);
+    write(&source, b"a", b"second");
+    let sharer = writer.share(&source, &[]);
+    let (link, near) = (sharer.link().to_owned(), older.address());
+    // Who never answers is waited for a moment, and not in the way of those who do.
+    let silent = Hole::silent();
+    let (alone, peers) = (User::new(), ["--peer", near, "--peer", silent.address()]);
+    assert_exit(&alone.run([&["clone", &link, "old"][..], &peers].concat()), 0);
+    assert_eq!(tree(&other.path("older")), tree(&alone.path("old")));
+    // The other one answers first.
+    let far = Relay::new(sharer.address(), Duration::from_millis(500)).address();
+    assert_exit(&reader.run(["clone", &link, "newest", "--peer", near, "--peer", &far]), 0);
+    assert_eq!(tree(&source), tree(&reader.path("newest")));
 }

@@ -1,5 +1,6 @@
 //! `datnode clone`: fetch a drive into a folder, or bring the clone there up to date.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -34,8 +35,10 @@ use crate::error::{Code, Error};
 use crate::landing::{FolderOf, Others};
 use crate::neighbours::Neighbours;
 use crate::runtime::{self, Announcement};
+use crate::swarm::Channel;
 
-/// How long a clone that is here already waits for somebody who has a newer version.
+/// How long somebody is waited for who has a newer version than one that is here or offered: a clone that is here already waits for
+/// everybody, a new one for those whom its ticket or its user names.
 const NEWER_WAIT: Duration = Duration::from_secs(3);
 /// How often it is looked whether everybody has answered.
 const LOOK: Duration = Duration::from_millis(20);
@@ -290,12 +293,39 @@ impl Session {
     async fn find(&self, spec: &VersionSpec) -> Result<Snapshot, Error> {
         let drive = &self.drive;
         let known = drive.changes.news.borrow().length;
+        let limit = drive.patience.wait.unwrap_or(NEWER_WAIT).min(NEWER_WAIT);
         if known > 0 {
-            let limit = drive.patience.wait.unwrap_or(NEWER_WAIT).min(NEWER_WAIT);
             // In vain or not: what is here will do.
             let _ = tokio::time::timeout(limit, self.newer(known)).await;
         }
-        drive.version(spec).await
+        let found = drive.version(spec).await?;
+        if known > 0 || *spec != VersionSpec::Latest {
+            return Ok(found);
+        }
+        // In vain or not: what was found will do.
+        let _ = tokio::time::timeout(limit, self.named()).await;
+        let length = drive.changes.news.borrow().length;
+        match length > found.version.position.0 + 1 {
+            true => drive.latest().await,
+            false => Ok(found),
+        }
+    }
+
+    /// Waits until all who were named told of the drive, or cannot be reached, and the longest of what they told of is here.
+    async fn named(&self) {
+        let (hub, changes) = (&self.drive.hub, &self.drive.changes);
+        loop {
+            let peers = hub.peers();
+            let told =
+                peers.iter().filter(|peer| hub.holding(changes.id, peer.status.peer).is_some());
+            let told: BTreeSet<&str> = told.map(|peer| &*peer.about.name).collect();
+            let length = changes.news.borrow().length;
+            let is_settled = hub.sought().is_settled(Channel::Given, |peer| told.contains(peer));
+            if is_settled && hub.is_newest(changes.id, length) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits until the drive is longer than `known`, or until all who were looked for answered and none has more.

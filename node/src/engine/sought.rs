@@ -151,6 +151,16 @@ impl Sought {
         self.all(asked).filter(pending).count() + found
     }
 
+    /// Tells whether nothing is to be waited for of those whom a channel named: each told, which `tells` says of a peer by the text of
+    /// its id, or cannot be reached.
+    pub fn is_settled(&self, channel: Channel, tells: impl Fn(&str) -> bool) -> bool {
+        self.all(|other| other == channel).all(|target| match &target.found {
+            Found::Pending => false,
+            Found::Reached(peer) => tells(&peer.to_string()),
+            Found::Failed(_) => true,
+        })
+    }
+
     /// Returns why those whom somebody asked for did not answer, each reason once.
     ///
     /// What was found by itself may be anything, and why it is not a peer helps nobody.
@@ -237,6 +247,30 @@ mod tests {
         let targets = sought.targets.get_mut(&Channel::Given).unwrap();
         targets.values_mut().for_each(|target| target.since -= FOUND_WAIT);
         assert_eq!(sought.pending(), 1);
+    }
+
+    #[test]
+    fn who_was_named_is_waited_for_until_it_told_or_cannot_be_reached() {
+        let [told, silent, gone] = [(); 3].map(|()| PeerId::random());
+        let at =
+            |peer| "/ip4/10.0.0.1/tcp/1".parse::<Multiaddr>().unwrap().with(Protocol::P2p(peer));
+        let mut sought = Sought::default();
+        let tells = |peer: &str| peer == told.to_string();
+        let is_settled = |sought: &Sought| sought.is_settled(Channel::Given, tells);
+        assert!(is_settled(&sought), "nobody was named");
+        sought.seek(Channel::Remembered, &at(silent));
+        assert!(is_settled(&sought), "somebody else was");
+        for peer in [told, gone] {
+            sought.seek(Channel::Given, &at(peer));
+            assert!(!is_settled(&sought));
+        }
+        sought.reached(told, &at(told));
+        assert!(!is_settled(&sought));
+        sought.failed(Channel::Given, &[at(gone)], "connection refused");
+        assert!(is_settled(&sought));
+        sought.seek(Channel::Given, &at(silent));
+        sought.reached(silent, &at(silent));
+        assert!(!is_settled(&sought), "it has not told");
     }
 
     #[test]
