@@ -10,6 +10,7 @@ use datnode_drive::TagDifference;
 use serde_json::{Value, json};
 
 use super::clone::Cloned;
+use super::tag;
 use crate::cli::escape;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
@@ -85,7 +86,7 @@ fn tell(
     out: &Out,
 ) -> Result<(), Error> {
     if out.json {
-        return out.record(&record(before, now, report));
+        return out.record(&record(before, now, tags, report));
     }
     let (number, counts) = (now.version.number, now.version.change.counts);
     let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
@@ -108,11 +109,15 @@ fn tell(
 }
 
 /// Returns what scripts are told.
-fn record(before: &Snapshot, now: &Snapshot, report: &Report) -> Value {
+fn record(before: &Snapshot, now: &Snapshot, tags: &[TagDifference], report: &Report) -> Value {
     let (change, counts) = (now.version.number, now.version.change.counts);
     let kept: Vec<_> = report.kept.iter().map(|name| escape::bytes(name)).collect();
-    json!({
+    let mut record = json!({
         "type": "change", "change": change, "version": now.version.id.to_string(), "before": before.version.number,
         "files": counts.files, "bytes": counts.bytes, "kept": kept,
-    })
+    });
+    if !tags.is_empty() {
+        record["tags"] = tags.iter().map(|one| tag::record(&Tagged::of(one))).collect();
+    }
+    record
 }
