@@ -475,3 +475,44 @@ fn hostile_names_travel_through_a_mirror_and_land_nowhere() {
     assert_eq!(here, right.map(|(name, _)| name).collect());
     mirror.stop();
 }
+
+#[test]
+fn what_another_drive_here_has_is_copied_into_a_mirror_and_not_fetched() {
+    const LARGE: usize = 6 << 20;
+    let (writer, mirrorer) = (User::new(), User::new());
+    let share = |number: u64| {
+        let source = writer.path(number.to_string());
+        write(&source, b"film", &noise(1, LARGE));
+        write(&source, b"own", &noise(2 + number, 300_000));
+        writer.share(&source, &[])
+    };
+    let sharers: Vec<Sharer> = (0..3).map(share).collect();
+    let mut tickets: Vec<&str> = Vec::new();
+    // What is in the store of one that is mirrored is durable when its mirror has ended, at the latest.
+    let mut mirror = |number: usize, more: &[&'static str]| {
+        let sharer = &sharers[number];
+        tickets.push(sharer.ticket());
+        let mirror = Mirror::start(&mirrorer, &[&tickets[..], more].concat());
+        mirror.wait_for_version(sharer.link(), 1);
+        mirror.process.signal("-TERM");
+        let done = mirror.wait_for("done");
+        assert_exit(&mirror.process.finish(HANGS).output, 0);
+        let bytes = |what: &str| done[what].as_u64().unwrap();
+        (bytes("bytes_in"), bytes("reused"))
+    };
+    let (received, reused) = mirror(0, &[]);
+    assert!(received > LARGE as u64, "{received}");
+    assert_eq!(reused, 0, "there was nothing else");
+    let (received, reused) = mirror(1, &[]);
+    // Its own file, and little more: names and hashes.
+    assert!((300_000..400_000).contains(&received), "{received}");
+    assert_eq!(reused, LARGE as u64);
+    let (received, reused) = mirror(2, &["--no-reuse"]);
+    assert!(received > LARGE as u64, "{received}");
+    assert_eq!(reused, 0);
+    for sharer in &sharers {
+        let here = folder(&mirrorer, sharer.link());
+        assert_eq!(prints(&mirrorer, &["cat", &format!("{}/film", word(&here))]), noise(1, LARGE));
+        prints(&mirrorer, &["verify", "--full", word(&here)]);
+    }
+}

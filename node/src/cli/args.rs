@@ -196,6 +196,9 @@ pub struct MirrorArgs {
     /// Hash what is stored again each time that so much time has passed, and fetch anew what rotted (0 = never).
     #[arg(long, value_name = "DUR", default_value = "0")]
     pub verify_every: Limit,
+    /// What is fetched though it is here.
+    #[command(flatten)]
+    pub reuse: Reuse,
     /// The network.
     #[command(flatten)]
     pub network: Network,

@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datnode_feed::limits::HELD_END;
 use datnode_feed::{BlockIndex, FeedSlot, Node};
+use futures::future::join;
 
 use super::drive::Link;
 use super::hub::Selection;
@@ -24,6 +25,8 @@ const BLOCKS_MIN: u64 = 16;
 const SECTION_BLOCKS: u64 = 65_536;
 /// How long leaves are waited for while none come: the blocks themselves can be had without them.
 const LEAVES_WAIT: Duration = Duration::from_secs(2);
+/// How long leaves of a section are waited for at most, however slowly they come.
+const LEAVES_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How many bytes are copied at a time.
 const BATCH_BYTES: u64 = 4 << 20;
 /// How many blocks are looked for at a time.
@@ -66,7 +69,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// What our own disk says; never what the others' do.
-    pub(super) async fn reuse(
+    pub async fn reuse(
         &self,
         content: &Link,
         sources: &Sources,
@@ -93,9 +96,7 @@ impl Snapshot {
             if !unknown.is_empty() && !learn(self.drive.hub.look_up(content.id, &unknown)).await {
                 return Ok(());
             }
-            for batch in pieces(section, BATCH_BLOCKS) {
-                self.copy(content, sources, batch).await?;
-            }
+            self.copy(content, sources, section).await?;
         }
         Ok(())
     }
@@ -110,22 +111,23 @@ impl Snapshot {
         content.news.borrow().length.min(HELD_END)
     }
 
-    /// Copies those of a few blocks whose leaves are known.
+    /// Copies those of some blocks whose leaves are known: some are looked for while those found before are taken.
     async fn copy(
         &self,
         content: &Link,
         sources: &Sources,
         mut blocks: Range<u64>,
     ) -> Result<(), Error> {
-        let slot = content.slot;
-        while !blocks.is_empty() {
+        let (slot, mut found) = (content.slot, Vec::new());
+        while !blocks.is_empty() || !found.is_empty() {
             let rest = blocks.clone();
             let wanted = move |worker: &mut Worker| worker.known_leaves(slot, rest);
             let (leaves, next) = self.drive.store.query(wanted).await?;
             blocks.start = next;
-            let found = sources.find(leaves).await;
             let take = move |worker: &mut Worker| worker.take_found(slot, found);
-            for block in self.drive.store.query(take).await {
+            let (more, taken) = join(sources.find(leaves), self.drive.store.query(take)).await;
+            found = more;
+            for block in taken {
                 self.drive.hub.have(content.id, block..block + 1);
             }
         }
@@ -133,19 +135,21 @@ impl Snapshot {
     }
 }
 
-/// Waits for leaves, as long as some come; tells whether any did, or all were asked for in vain.
+/// Waits for leaves, as long as some come and not for ever; tells whether any did, or all were asked for in vain.
 async fn learn(mut asked: Selection) -> bool {
+    let here = |asked: &Selection| asked.progress().map_or(0, |progress| progress.here);
     let mut before = 0;
-    loop {
+    let end = Instant::now() + LEAVES_WAIT_MAX;
+    while Instant::now() < end {
         if tokio::time::timeout(LEAVES_WAIT, asked.done()).await.is_ok() {
             return true;
         }
-        let now = asked.progress().map_or(0, |progress| progress.here);
-        if now == before {
-            return now > 0;
+        if here(&asked) == before {
+            break;
         }
-        before = now;
+        before = here(&asked);
     }
+    here(&asked) > 0
 }
 
 fn pieces(run: Range<u64>, len: u64) -> impl Iterator<Item = Range<u64>> {
@@ -177,7 +181,8 @@ impl Worker {
         blocks: Range<u64>,
     ) -> Result<(Vec<(u64, Node)>, u64), Error> {
         let (mut leaves, mut bytes) = (Vec::new(), 0);
-        for block in blocks.clone() {
+        let end = blocks.end.min(blocks.start.saturating_add(BATCH_BLOCKS));
+        for block in blocks.start..end {
             let leaf = self.store.leaf(slot, BlockIndex(block)).map_err(Error::store)?;
             let Some(leaf) = leaf else { continue };
             // Where a block lies is not known if nodes beside it are damaged: a peer brings these as well.
@@ -190,7 +195,7 @@ impl Worker {
                 return Ok((leaves, block + 1));
             }
         }
-        Ok((leaves, blocks.end))
+        Ok((leaves, end))
     }
 
     /// Takes blocks that were found as if a peer had sent them; returns those that are here now.

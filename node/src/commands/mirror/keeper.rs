@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::super::clone::note_name;
 use super::history::{History, Kept};
 use super::member::{Event, House, Member};
-use super::part::{Part, Runs, count, cut};
+use super::part::{Part, Runs, count, cut, without};
 use super::quota::stored;
 use crate::cli::escape;
 use crate::engine::{Drive, Link, News, Selection, Snapshot, Worker};
@@ -48,6 +48,8 @@ pub(super) struct Keeper<'a> {
     kept: Option<Kept>,
     wishes: Vec<Wish>,
     selections: Vec<Selection>,
+    /// Blocks of the content that were looked for in other drives last.
+    looked_for: Runs,
     room: Option<watch::Receiver<()>>,
     /// When it was looked last.
     looked: Instant,
@@ -77,6 +79,7 @@ impl<'a> Keeper<'a> {
             kept,
             wishes,
             selections,
+            looked_for: Vec::new(),
             room,
             looked: now,
             read_at,
@@ -121,7 +124,7 @@ impl<'a> Keeper<'a> {
         }
         self.shift().await?;
         let (content, content_length) = self.content().await;
-        self.want(&changes, &content).await;
+        self.want(&changes, &content).await?;
         if self.note(&changes, &content, content_length) || self.is_full() {
             let gone = std::mem::take(&mut self.gone);
             self.free(gone).await?;
@@ -208,13 +211,14 @@ impl<'a> Keeper<'a> {
     }
 
     /// Asks for what is missing, as far as there is room.
-    async fn want(&mut self, changes: &Part, content: &Part) {
+    async fn want(&mut self, changes: &Part, content: &Part) -> Result<(), Error> {
         let head = changes.length().saturating_sub(1)..changes.length();
         let (of_changes, of_content) = match self.allowed(changes, content).await {
             Some((changes, content)) => (Target::Blocks(changes), Target::Blocks(content)),
             None if self.house.history == History::All => (Target::All, Target::All),
             None => (Target::All, Target::Blocks(content.wanted.clone())),
         };
+        self.copy(&of_content, content).await?;
         let takes_head = match &of_changes {
             Target::Blocks(runs) => runs.last().is_some_and(|run| run.end == head.end),
             _ => !changes.held.all(head.clone()),
@@ -235,6 +239,29 @@ impl<'a> Keeper<'a> {
             self.selections = wishes.iter().map(want).collect();
             self.wishes = wishes;
         }
+        Ok(())
+    }
+
+    /// Copies what other drives of the user have of the content that is to be fetched, the first time that it is.
+    async fn copy(&mut self, target: &Target, content: &Part) -> Result<(), Error> {
+        let (Some(latest), Some((link, _))) = (&self.latest, &self.content) else { return Ok(()) };
+        // As long as the change says, though the head may not be here.
+        let length = latest.version.change.feeds.first().map_or(0, |feed| feed.length);
+        let all = vec![0..length];
+        let wanted = match target {
+            Target::Blocks(runs) => runs,
+            _ => &all,
+        };
+        let missing = wanted.iter().flat_map(|run| content.held.gaps_in(run.clone()));
+        let new: Runs = missing.flat_map(|gap| without(&gap, &self.looked_for)).collect();
+        self.looked_for.clone_from(wanted);
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.house.copier.copy(latest, link, &self.member.folder, &new).await?;
+        // What was copied is no news of any peer.
+        self.member.poke();
+        Ok(())
     }
 
     /// Returns what may be asked for of the changes and of the content; none where there is no quota.

@@ -12,6 +12,7 @@ use datnode_feed::PublicKey;
 use tokio::sync::{Notify, mpsc};
 
 use super::super::context::{blocking, disk, read_key, write_key};
+use super::copier::Copier;
 use super::history::History;
 use super::keeper::Keeper;
 use super::quota::Ledger;
@@ -33,6 +34,8 @@ pub(super) struct House {
     pub(super) history: History,
     /// None without a quota.
     pub(super) ledger: Option<Arc<Ledger>>,
+    /// What copies from other drives.
+    pub(super) copier: Arc<Copier>,
     /// Who is told what happens.
     pub(super) tell: mpsc::UnboundedSender<Event>,
 }

@@ -1,11 +1,13 @@
 //! `datnode mirror`: follow drives and serve them, all of them in one process, for ever.
 //!
 //! A mirror writes no drive and lands no file. It serves what it has from the moment it starts, whether the writers are there or not.
-//! Elsewhere: one drive (`member`, `keeper`), which drives (`list`), how much of each (`history`, `quota`), what is shown (`show`, `tell`), what is
+//! Elsewhere: one drive (`member`, `keeper`), which drives (`list`), how much of each (`history`, `quota`), what is copied from other
+//! drives (`copier`), what is shown (`show`, `tell`), what is
 //! answered to other processes (`answers`), what rots (`check`).
 
 mod answers;
 mod check;
+mod copier;
 pub(crate) mod history;
 mod keeper;
 mod list;
@@ -28,6 +30,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::answers::{Members, Reread, answers};
+use self::copier::Copier;
 use self::list::{List, Read};
 use self::member::{Event, House, Member};
 use self::quota::Ledger;
@@ -54,7 +57,8 @@ pub(super) async fn run(args: MirrorArgs, out: &Out) -> Result<(), Error> {
     take_descriptors();
     let (tell, events) = mpsc::unbounded_channel();
     let ledger = args.quota.map(|quota| Arc::new(Ledger::open(quota, &to)));
-    let house = House { hub: hub()?, to, history: args.history, ledger, tell };
+    let copier = Arc::new(Copier::new(&dirs, &args.reuse));
+    let house = House { hub: hub()?, to, history: args.history, ledger, copier, tell };
     let opening = Mirror::open(house, list, dirs, args.network, out);
     let mut mirror = tokio::select! {
         biased;

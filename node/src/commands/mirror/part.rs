@@ -57,9 +57,39 @@ pub(super) fn cut(runs: &mut Runs, allowed: &mut u64) {
     *runs = kept;
 }
 
+/// Returns what of a run is in none of some ascending runs. A run may be said to be without end, so blocks are not looked at one by one.
+pub(super) fn without(run: &Range<u64>, others: &[Range<u64>]) -> Runs {
+    let (mut rest, mut at) = (Vec::new(), run.start);
+    for other in others.iter().take_while(|other| other.start < run.end) {
+        if at < other.start {
+            rest.push(at..other.start);
+        }
+        at = at.max(other.end);
+    }
+    if at < run.end {
+        rest.push(at..run.end);
+    }
+    rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_other_runs_is_left_out() {
+        let others = [3..4, 6..10, 20..30];
+        for (run, right) in [
+            (0..2, vec![0..2]),
+            (0..7, vec![0..3, 4..6]),
+            (3..4, vec![]),
+            (7..25, vec![10..20]),
+            (25..u64::MAX, vec![30..u64::MAX]),
+        ] {
+            assert_eq!(without(&run, &others), right, "{run:?}");
+        }
+        assert_eq!(without(&(5..6), &[]), vec![5..6]);
+    }
 
     #[test]
     fn as_many_of_the_newest_blocks_are_left_as_are_allowed() {

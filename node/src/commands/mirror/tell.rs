@@ -102,10 +102,14 @@ pub(super) fn sum_up(house: &House, began: Instant, out: &Out) -> Result<(), Err
     if out.json {
         return out.record(&json!({
             "type": "done", "bytes_out": bytes_out, "bytes_in": bytes_in, "served": served,
-            "seconds": took.as_secs_f64(), "quota": show::quota(house),
+            "reused": house.copier.found(), "seconds": took.as_secs_f64(), "quota": show::quota(house),
         }));
     }
     let (peers, sent) = (Things(served, "peer"), Size(bytes_out));
     out.say(format_args!("Served {sent} to {peers} in {}, took in {}", Span(took), Size(bytes_in)));
+    let reused = house.copier.found();
+    if reused > 0 {
+        out.say(format_args!("  {} came from other drives here", Size(reused)));
+    }
     Ok(())
 }
