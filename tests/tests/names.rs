@@ -4,19 +4,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use datnode_drive::{DrivePath, Entry, Mtime};
 use datnode_tests::guard::{Guard, files, landed};
 use datnode_tests::hostile::forge::Forge;
 use datnode_tests::hostile::names::{self, Fate};
+use datnode_tests::process::{finish, signal};
+use datnode_tests::relay::Relay;
 use datnode_tests::{Sharer, User, assert_exit};
 use serde_json::Value;
 
 /// What a change says that its writer signed.
 const MESSAGE: &str = "\u{1b}]0;title\u{7}\u{202e}first\n● 9 · forged";
+
+/// What takes longer than this never comes.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// What the writer calls the drive.
 const NAME: &[u8] = b"\x1b[2Jnew\nname\xe2\x80\xae";
@@ -50,6 +57,44 @@ impl Drive {
         }
         let sharer = writer.share(&writer.path("drive"), &["--no-import"]);
         Self { writer, sharer, names }
+    }
+
+    /// The same, where a clone follows from before they came; returns what that said.
+    fn live(reader: &User) -> (Self, String) {
+        let (writer, names) = (User::new(), names::all().into_iter().collect::<BTreeMap<_, _>>());
+        let folder = writer.path("drive");
+        let mut forge = Forge::in_folder(&folder, 1, NAME);
+        let entry = |forge: &mut Forge, name: &[u8], bytes: &[u8]| {
+            let path = DrivePath::from_bytes(name.to_vec()).expect("it may travel");
+            (path.key(), (path, forge.file(bytes)))
+        };
+        // One that lands, and becomes another then.
+        let lands = names.iter().find(|(_, fate)| **fate == Fate::Lands).unwrap().0;
+        let first = entry(&mut forge, lands, b"before");
+        forge.commit([first].into(), "first");
+        drop(forge);
+        let sharer = writer.share(&folder, &["--no-import"]);
+        let relay = Relay::new(sharer.address(), Duration::ZERO);
+        let (link, peer) = (sharer.link().to_owned(), relay.address());
+        let mut follow = reader.command(["--json", "clone", "--live", &link, "copy"]);
+        follow.args(["--peer", &peer]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut follower = follow.spawn().unwrap();
+        let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        let mut comes =
+            |what: &str| assert!(lines.any(|line| line.unwrap().contains(what)), "{what}");
+        comes("\"done\"");
+        drop(sharer);
+        let mut forge = Forge::reopen(&folder, 1);
+        let all = names.keys().map(|name| entry(&mut forge, name, &bytes_of(name))).collect();
+        forge.commit(all, MESSAGE);
+        drop(forge);
+        let sharer = writer.share(&folder, &["--no-import"]);
+        relay.turn_to(sharer.address());
+        comes("\"change\":2");
+        signal(&follower, "-INT");
+        let ended = finish(follower, HANGS).output;
+        assert_exit(&ended, 0);
+        (Self { writer, sharer, names }, tame(&ended.stderr, true))
     }
 
     fn with(&self, fate: Fate) -> BTreeSet<&[u8]> {
@@ -183,6 +228,16 @@ fn what_may_land_lands_and_the_rest_is_named_and_nothing_else_changes() {
     let own = reader.share(&reader.path("copy"), &["--hidden", "--no-ignore"]);
     assert_exit(&again.run(["clone", own.ticket(), "second"]), 0);
     drive.assert_landed_but(&again.path("second"), |name| name.starts_with(b"long40"));
+}
+
+#[test]
+fn what_comes_live_lands_or_is_named_as_with_a_clone() {
+    let reader = User::new();
+    let guard = Guard::around(&reader.path(""), "copy");
+    let (drive, said) = Drive::live(&reader);
+    assert!(said.contains("E-PATH"), "{said}");
+    drive.assert_landed(&reader.path("copy"));
+    guard.assert_unchanged();
 }
 
 #[test]

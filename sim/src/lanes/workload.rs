@@ -35,7 +35,7 @@ const COPIED: u64 = 16;
 const FILE_BLOCKS: u64 = 4;
 
 /// All workloads.
-pub static WORKLOADS: [Workload; 17] = [
+pub static WORKLOADS: [Workload; 18] = [
     of("append", append, &[LENGTH], &[0]),
     of("rollback", rollback, &[LENGTH], &[0]),
     Workload { check: same_length, ..of("two feeds", two_feeds, &[9, 9], &[0, 1]) },
@@ -48,6 +48,7 @@ pub static WORKLOADS: [Workload; 17] = [
     of("clone", clone, &[COPIED], &[]),
     of("in place", in_place, &[COPIED], &[]),
     of("in place, renamed late", renamed_late, &[COPIED], &[]),
+    of("versions in place", versions, &[COPIED], &[]),
     of("changed files", changed, &[COPIED], &[]),
     of("forget", forget, &[COPIED], &[]),
     of("clear", clear, &[COPIED], &[]),
@@ -266,6 +267,67 @@ fn land(run: &mut Run, at_once: bool) -> Result<(), Stop> {
         run.commit()?;
     }
     Ok(run.store.checkpoint()?)
+}
+
+/// Files that become the next version, again and again: what they keep is moved from the old file into one beside it, which then
+/// takes its name.
+fn versions(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    let source = run.source(0, COPIED);
+    run.follow(feed, &source)?;
+    reread(run, feed)?;
+    while let Some(block) = missing(run, feed) {
+        run.fetch(feed, &source, block)?;
+    }
+    for version in 0..4 {
+        for file in 0..COPIED / FILE_BLOCKS {
+            replace(run, feed, &source, (file, version))?;
+            if run.random.below(3) == 0 {
+                run.store.checkpoint()?;
+            }
+        }
+    }
+    run.commit()
+}
+
+/// Makes a file the blocks that it has, the last ones in front: one more of them in each version.
+fn replace(
+    run: &mut Run,
+    feed: FeedSlot,
+    source: &Source,
+    (file, version): (u64, u64),
+) -> Result<(), Stop> {
+    let (part, whole) = names(file);
+    let mut blocks: Vec<u64> = (file * FILE_BLOCKS..(file + 1) * FILE_BLOCKS).collect();
+    blocks.rotate_right(usize::try_from(version).expect("it is small"));
+    if run.disk.has_working(&part) {
+        // An earlier run left it, and what is there is written over.
+        run.release(0, blocks.iter().copied());
+        run.store.forget(feed, file * FILE_BLOCKS..(file + 1) * FILE_BLOCKS);
+    }
+    let mut offset = 0;
+    for block in &blocks {
+        // What is not as it was any more comes from elsewhere.
+        let bytes = match run.store.read(feed, BlockIndex(*block))? {
+            Some(bytes) => bytes,
+            None => {
+                run.release(0, [*block]);
+                run.accept(feed, source, *block)?.1
+            }
+        };
+        run.disk.write_working(&part, offset, &bytes)?;
+        run.store.place(feed, BlockIndex(*block), InPlace { path: &part, offset })?;
+        offset += bytes.len() as u64;
+        if run.random.below(4) == 0 {
+            reread(run, feed)?;
+            run.commit()?;
+        }
+    }
+    // From here on the old file is gone, and where the blocks are now is durable only with the next commit.
+    run.release(0, blocks);
+    run.disk.rename_working(&part, &whole)?;
+    run.store.rename_working(&part, &whole)?;
+    run.commit()
 }
 
 fn names(file: u64) -> (Vec<u8>, Vec<u8>) {
