@@ -42,7 +42,7 @@
 //!     let [(here, ours), (there, theirs)] = ends;
 //!     for (hub, ours, theirs, end) in [(here, ours, theirs, near), (there, theirs, ours, far)] {
 //!         let (hub, binding) = (hub.clone(), Binding { ours: vec![ours], theirs: vec![theirs] });
-//!         let about = About { name: String::new(), address: String::from("pipe"), is_local: true };
+//!         let about = About { name: String::new(), address: String::from("pipe"), punched: false, is_local: true };
 //!         let (read, write) = tokio::io::split(end);
 //!         tokio::spawn(async move { hub.replicate(read, write, binding, about).await });
 //!     }

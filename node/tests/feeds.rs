@@ -89,7 +89,7 @@ fn connect(a: &Node, b: &Node) -> [JoinHandle<()>; 2] {
         tokio::spawn(async move {
             let (read, write) = tokio::io::split(end);
             let (name, address) = (format!("{theirs:?}"), String::from("pipe"));
-            let about = About { name, address, is_local: true };
+            let about = About { name, address, punched: false, is_local: true };
             hub.replicate(read, write, Binding { ours, theirs }, about).await;
         })
     })

@@ -35,7 +35,7 @@ fn connect(hub: &Hub, name: &str, pipe: usize) -> (DuplexStream, JoinHandle<Ende
     let session = tokio::spawn(async move {
         let (read, write) = tokio::io::split(far);
         let about =
-            About { name: String::from("peer"), address: String::from("pipe"), is_local: false };
+            About { name: String::from("peer"), address: String::from("pipe"), punched: false, is_local: false };
         hub.replicate(read, write, Binding { ours: b"us".to_vec(), theirs }, about).await
     });
     (near, session)

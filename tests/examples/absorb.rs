@@ -96,7 +96,7 @@ impl Node {
     fn connect(&self, stream: DuplexStream, binding: Binding) {
         let hub = self.hub.clone();
         let about =
-            About { name: String::from("peer"), address: String::from("pipe"), is_local: false };
+            About { name: String::from("peer"), address: String::from("pipe"), punched: false, is_local: false };
         self.runtime.spawn(async move {
             let (read, write) = tokio::io::split(stream);
             hub.replicate(read, write, binding, about).await
@@ -286,7 +286,7 @@ impl Peer {
         let (ours, theirs) = bindings(name);
         let hub = self.hub.clone();
         let about =
-            About { name: String::from("hostile"), address: String::from("pipe"), is_local: false };
+            About { name: String::from("hostile"), address: String::from("pipe"), punched: false, is_local: false };
         self.runtime.spawn(async move {
             let (read, write) = tokio::io::split(far);
             hub.replicate(read, write, ours, about).await

@@ -7,7 +7,9 @@
 pub mod guard;
 pub mod hole;
 pub mod hostile;
+pub mod internet;
 pub mod network;
+pub mod node;
 pub mod process;
 pub mod pty;
 pub mod relay;

@@ -27,7 +27,7 @@ pub struct Network {
 }
 
 /// A network namespace; it ends when this is dropped.
-struct Namespace {
+pub(crate) struct Namespace {
     holder: Child,
 }
 
@@ -47,7 +47,7 @@ impl Network {
             computer.ip("ip link set lo up")?;
             let cable = format!(
                 "ip link add port{number} type veth peer name eth0 netns {}; ip link set port{number} up",
-                computer.holder.id()
+                computer.id()
             );
             let own = match joined {
                 Joined::Nothing => continue,
@@ -72,13 +72,7 @@ impl Network {
 
     /// Prepares a command of a user at a computer, with everything about the network as it is by default.
     pub fn command(&self, computer: usize, user: &User, args: &[&str]) -> Command {
-        let mut command = self.computers[computer].enter(binary().to_str().unwrap());
-        command.args(args);
-        user.equip(&mut command);
-        for name in ["DATNODE_LISTEN", "DATNODE_PORT", "DATNODE_DISCOVER"] {
-            command.env_remove(name);
-        }
-        command
+        self.computers[computer].command(user, args)
     }
 
     /// Shares a user's folder from a computer and waits until it is served.
@@ -90,7 +84,7 @@ impl Network {
 
 impl Namespace {
     /// Makes a namespace, beside another one if there is one: only those of one owner can be joined.
-    fn new(beside: Option<&Self>) -> Result<Self, String> {
+    pub(crate) fn new(beside: Option<&Self>) -> Result<Self, String> {
         let mut command = match beside {
             Some(other) => {
                 let mut command = other.enter("unshare");
@@ -120,8 +114,24 @@ impl Namespace {
         }
     }
 
+    /// Returns what `ip link … netns` takes to name it.
+    pub(crate) fn id(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// Prepares a command of a user in this namespace, with everything about the network as it is by default.
+    pub(crate) fn command(&self, user: &User, args: &[&str]) -> Command {
+        let mut command = self.enter(binary().to_str().unwrap());
+        command.args(args);
+        user.equip(&mut command);
+        for name in ["DATNODE_LISTEN", "DATNODE_PORT", "DATNODE_DISCOVER"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
     /// Prepares a program in this namespace.
-    fn enter(&self, program: &str) -> Command {
+    pub(crate) fn enter(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         let target = self.holder.id().to_string();
         command.args([
@@ -137,7 +147,7 @@ impl Namespace {
     }
 
     /// Runs commands that set the network up.
-    fn ip(&self, script: &str) -> Result<(), String> {
+    pub(crate) fn ip(&self, script: &str) -> Result<(), String> {
         let ran = self.enter("sh").args(["-e", "-c", script]).stdin(Stdio::null()).output();
         let output = ran.map_err(|error| error.to_string())?;
         match output.status.success() {

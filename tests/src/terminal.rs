@@ -83,7 +83,7 @@ impl Terminals {
             self.stop();
             return self.serve(line);
         }
-        if line.contains("--live") || matches!(verb, "sync" | "mirror") && !line.contains("--help")
+        if line.contains("--live") || matches!(verb, "sync" | "mirror" | "node") && !line.contains("--help")
         {
             return self.follow(line);
         }

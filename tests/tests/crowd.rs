@@ -106,6 +106,7 @@ fn serve(folder: &Path) {
                 let about = About {
                     name: String::from("peer"),
                     address: String::from("loopback"),
+                    punched: false,
                     is_local: false,
                 };
                 let (read, write) = tokio::io::split(session.stream);

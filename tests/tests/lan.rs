@@ -89,7 +89,7 @@ fn on_one_local_network_a_key_is_enough() {
     let tried = tried(&output);
     assert_eq!((&tried["lan"], &tried["remembered"]), (&2.into(), &0.into()), "{tried}");
     let output = run(network.command(1, &reader, &["clone", &nobody, "--wait", "6s"]));
-    let found = " s, 2 found, 2 answered · no remembered peers · the processes of this user\n";
+    let found = " s, 2 found, 2 answered · no remembered peers · DHT: no node known · the processes of this user\n";
     assert!(said(&output).contains(found), "{}", said(&output));
 }
 

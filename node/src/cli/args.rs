@@ -1,10 +1,12 @@
 //! What each command takes.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::listen;
 use super::units::{self, Limit};
 use super::{ByteRange, Network, Select};
 use crate::address::VersionSpec;
@@ -202,6 +204,17 @@ pub struct MirrorArgs {
     /// The network.
     #[command(flatten)]
     pub network: Network,
+}
+
+/// `datnode node`
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// What it mirrors.
+    #[command(flatten)]
+    pub mirror: MirrorArgs,
+    /// Tell what there is to measure at http://ADDR/metrics (Prometheus): an IP address and a port, or a port of this computer's.
+    #[arg(long, value_name = "ADDR", value_parser = listen::on_this_computer)]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `datnode ls`

@@ -52,6 +52,12 @@ Examples:
   datnode mirror dat1… --to ./latest --history latest --quota 500GiB
   datnode mirror dat1… --to ./checked --verify-every 7d";
 
+pub(super) const NODE: &str = "\
+Examples:
+  datnode node
+  datnode node dat1… --to ./drives --metrics 127.0.0.1:0
+  datnode node --listen 127.0.0.1 --port 0";
+
 pub(super) const INCLUDE: &str = "\
 Examples:
   datnode include ./flights 'data/**' README.md

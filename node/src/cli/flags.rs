@@ -94,17 +94,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where peers are found. Looking for them by DHT comes with a later release.
+/// Where peers are found.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub struct Network {
     /// Connect to this address; may be given more than once.
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
     pub peer: Vec<Multiaddr>,
-    /// How to look for peers: lan (the local network, by mDNS; tells it that a node is here), dht and public (the IPFS DHT, which
-    /// sees your address), which come with a later release. Peers of earlier times are dialed as well. Or none of it: tickets,
-    /// --peer and this computer only.
-    #[arg(long, value_name = "LIST", default_value = "lan", value_delimiter = ',')]
+    /// Find peers far away through this node (the address of a `datnode node`); may be given more than once.
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
+    pub bootstrap: Vec<Multiaddr>,
+    /// How to look for peers: lan (the local network, by mDNS; tells it that a node is here), dht (nodes that --bootstrap leads to;
+    /// they see your address, and which drives you look for, but not their keys). Peers of earlier times are dialed as well.
+    /// Or none of it: tickets, --peer and this computer only. (public, the IPFS DHT, comes with a later release.)
+    #[arg(long, value_name = "LIST", default_value = "lan,dht", value_delimiter = ',')]
     #[arg(hide_possible_values = true)]
     pub discover: Vec<Discover>,
     /// Look on the local network and nowhere else: the same as --discover lan.
@@ -116,6 +119,12 @@ pub struct Network {
     /// Listen on this TCP and UDP port; any free one if it is taken, which is said. 0 = any.
     #[arg(long, value_name = "N", default_value_t = 3282)]
     pub port: u16,
+    /// Do not ask the router (by UPnP) to let others in.
+    #[arg(long)]
+    pub no_upnp: bool,
+    /// Use no relay: be found only where others can reach this computer, and meet nobody half-way.
+    #[arg(long)]
+    pub no_relay: bool,
     /// How long to wait without progress for peers (0 = no limit).
     #[arg(long, value_name = "DUR", default_value = "30s")]
     pub wait: Limit,
@@ -128,15 +137,29 @@ pub struct Network {
     /// Whether `--offline` is on, which is a flag of every command.
     #[arg(skip)]
     pub offline: bool,
+    /// Whether everybody reaches this node, as whoever runs it says.
+    #[arg(skip)]
+    pub public: bool,
 }
 
 impl Network {
     /// Returns the flags of a command that asks nobody on other computers.
     pub fn none() -> Self {
-        let (peer, discover, listen) = (Vec::new(), Vec::new(), Vec::new());
-        let wait = Limit(Some(std::time::Duration::from_secs(5)));
-        let (lan, port, max_up, max_down) = (false, 0, 0, 0);
-        Self { peer, discover, lan, listen, port, wait, max_up, max_down, offline: true }
+        Self {
+            peer: Vec::new(),
+            bootstrap: Vec::new(),
+            discover: Vec::new(),
+            lan: false,
+            listen: Vec::new(),
+            port: 0,
+            no_upnp: true,
+            no_relay: true,
+            wait: Limit(Some(std::time::Duration::from_secs(5))),
+            max_up: 0,
+            max_down: 0,
+            offline: true,
+            public: false,
+        }
     }
 
     /// Returns the bandwidth limits.

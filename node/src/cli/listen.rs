@@ -1,7 +1,7 @@
 //! Where to listen, as people say it: an IP address, one with a port, or a multiaddr.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use libp2p::Multiaddr;
@@ -44,6 +44,18 @@ impl Listen {
     /// Tells whether it names a port, which no other can stand in for.
     pub fn names_port(&self) -> bool {
         !matches!(self, Self::Ip(_))
+    }
+}
+
+/// Reads an address with a port; a port alone is one of this computer's, which nobody else reaches.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn on_this_computer(text: &str) -> Result<SocketAddr, String> {
+    match (text.parse(), text.parse()) {
+        (Ok(port), _) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        (_, Ok(address)) => Ok(address),
+        _ => Err("it is an IP address with a port (127.0.0.1:3284), or a port".to_owned()),
     }
 }
 

@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     Cat, Changes, Checkout, Clear, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
-    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, Peers, Pull, Purge, Put,
+    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, NodeArgs, Peers, Pull, Purge, Put,
     Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
@@ -74,6 +74,9 @@ pub enum Command {
     /// Follow drives and serve them for ever, without files: read-only, many in one process
     #[command(after_help = examples::MIRROR)]
     Mirror(MirrorArgs),
+    /// Be there for others, for ever: lead them to each other, relay, and mirror the drives of a list
+    #[command(after_help = examples::NODE)]
+    Node(NodeArgs),
     /// Choose what a clone fetches, or list what is chosen
     #[command(after_help = examples::INCLUDE)]
     Include(Choose),
@@ -176,6 +179,7 @@ impl Command {
             Self::Pull(args) => Some(&mut args.network),
             Self::Sync(args) => Some(&mut args.network),
             Self::Mirror(args) => Some(&mut args.network),
+            Self::Node(args) => Some(&mut args.mirror.network),
             Self::Checkout(args) => Some(&mut args.network),
             Self::Ls(args) => Some(&mut args.network),
             Self::Stat(args) => Some(&mut args.network),

@@ -111,12 +111,16 @@ Peers are found
   by --peer ADDRESS     a multiaddr, such as /ip4/192.168.1.20/tcp/3282
   on the LAN            (--discover lan, or --lan) nodes announce themselves, not what they share
   by memory             who served a drive before is asked again
---discover none turns the last two off; --offline asks nobody on other computers at all.
+  far away              (--discover dht) by a DHT, into which --bootstrap ADDRESS leads: any datnode node; none is built in
+--discover none turns the last three off; --offline asks nobody on other computers at all.
 
-A node listens on TCP and UDP port 3282, or any free one if that is taken. Forward this port on a router to be reached from outside.
+A node listens on TCP and UDP port 3282, or any free one if that is taken. To be reached from outside it asks the router for this port
+(--no-upnp: not); forward it by hand where that fails. Who cannot be reached meets others half-way, arranged through a relay, which
+carries no drive (--no-relay: not). share and status say how you are reached, peers how each peer is connected.
 
 What is said between nodes is enciphered, and both prove their node keys. A stranger without a drive's key learns neither the key
-nor whether you have the drive. Whoever has the key sees your address while you are connected.
+nor whether you have the drive. The DHT knows drives by a hash of the key, and tells whoever has that hash where you are; its
+nodes see which hashes you look for. Whoever has the key sees your address while you are connected.
 
 --max-up and --max-down limit the rates; datnode config set network.max-up 2M changes that of processes that run.
 ";

@@ -38,8 +38,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Share and fetch",
         &[
-            "share", "clone", "pull", "sync", "mirror", "checkout", "include", "exclude", "init",
-            "link",
+            "share", "clone", "pull", "sync", "mirror", "node", "checkout", "include", "exclude",
+            "init", "link",
         ],
     ),
     ("Read", &["ls", "stat", "du", "cat", "log", "changes", "diff", "tag"]),
@@ -128,6 +128,7 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
         }
         // An empty variable means nothing; as an address it would be one that leads nowhere.
         network.peer.retain(|address| !address.is_empty());
+        network.bootstrap.retain(|address| !address.is_empty());
         if network.discover.contains(&Discover::None) && network.discover.len() > 1 {
             let error = Error::usage("--discover none excludes all other ways to look for peers")
                 .hint("--discover lan, --discover lan,dht, or --discover none");

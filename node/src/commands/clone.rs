@@ -272,6 +272,8 @@ impl Session {
         };
         let patience = patience(args, &dirs, &key);
         let network = network(&hub, &dirs, args, key, request.peers.clone(), out).await?;
+        // Who fetches is to be found as well: of two behind routers both have to try.
+        network.offer(&key).await;
         let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
         scene.opened(&drive);
         Ok(Self { drive, network, settled })
@@ -282,7 +284,8 @@ impl Session {
         let (dirs, key) = (Dirs::open()?, self.drive.key);
         let ticket = Ticket::new(key, self.network.addresses());
         let (drive, out) = (self.drive.clone(), out.clone());
-        let serving = Serving { drive, ticket, pen: None, fetches: true, began, out };
+        let outside = self.network.outside();
+        let serving = Serving { drive, ticket, outside, pen: None, fetches: true, began, out };
         let (edits, _) = mpsc::unbounded_channel();
         listen_locally(&self.drive.hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
         runtime::announce(&dirs.run, self.network.local_addresses(), &[key])

@@ -133,12 +133,12 @@ pub(super) async fn network(
     out: &Out,
 ) -> Result<Network, Error> {
     let mut network = swarm(hub, dirs, args, peers, out).await?;
-    look_for(&mut network, hub, dirs, args, drive);
+    look_for(&mut network, hub, dirs, args, drive).await;
     Ok(network)
 }
 
-/// Looks for peers of a drive, of other times and on this computer, until the network forgets it.
-pub(super) fn look_for(
+/// Looks for peers of a drive, of other times, far away and on this computer, until the network forgets it.
+pub(super) async fn look_for(
     network: &mut Network,
     hub: &Hub,
     dirs: &Dirs,
@@ -149,6 +149,7 @@ pub(super) fn look_for(
         network.remember(hub, &dirs.state, &drive);
     }
     network.find_locally(hub, &dirs.run, drive);
+    network.find(&drive).await;
 }
 
 /// Starts the network of a command, which looks for peers of no drive yet.
@@ -163,14 +164,19 @@ pub(super) async fn swarm(
     if args.offline {
         return Ok(Network::offline());
     }
-    if args.discover.iter().any(|way| matches!(way, Discover::Dht | Discover::Public)) {
-        out.say("Looking for peers by DHT comes with a later release: the local network, tickets, --peer and this computer work now.");
+    if args.discover.contains(&Discover::Public) {
+        out.say("Looking for peers by the public IPFS DHT comes with a later release: --bootstrap, tickets, --peer and the local network work now.");
     }
     let options = NetworkOptions {
         listen: args.listen.iter().flat_map(|place| place.addresses(args.port)).collect(),
         ports_fixed: args.listen.iter().any(Listen::names_port),
         peers: args.peer.iter().cloned().chain(peers).collect(),
         lan: args.discover.contains(&Discover::Lan),
+        dht: args.discover.contains(&Discover::Dht),
+        bootstrap: args.bootstrap.clone(),
+        public: args.public,
+        relays: !args.no_relay,
+        upnp: !args.no_upnp && !args.discover.contains(&Discover::None),
         data: dirs.data.clone(),
         run: dirs.run.clone(),
     };

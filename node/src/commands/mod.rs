@@ -27,10 +27,13 @@ mod link;
 mod live;
 mod log;
 mod ls;
+mod metrics;
 mod mirror;
 mod missing;
+mod node;
 mod peers;
 mod purge;
+mod reached;
 mod recover;
 mod scene;
 mod serving;
@@ -83,6 +86,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Checkout(args) => stoppable(checkout::run(args, out)).await,
         Command::Sync(args) => sync::run(args, out).await,
         Command::Mirror(args) => mirror::run(args, out).await,
+        Command::Node(args) => node::run(args, out).await,
         Command::Include(args) => stoppable(choose::run(args, choose::List::Include, out)).await,
         Command::Exclude(args) => stoppable(choose::run(args, choose::List::Exclude, out)).await,
         Command::Init(args) => stoppable(async { init::run(&args, out) }).await,

@@ -18,7 +18,7 @@ use crate::cli::output::Out;
 use crate::cli::units::{Count, Size};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
-use crate::engine::PeerReport;
+use crate::engine::{About, PeerReport};
 use crate::error::{Code, Error};
 use crate::runtime::{self, Announced};
 
@@ -83,7 +83,7 @@ pub(super) fn report(reports: &[PeerReport], has: impl Fn(PeerId) -> Option<u64>
     for PeerReport { about, status } in reports {
         let has = has(status.peer);
         peers.push(json!({
-            "type": "peer", "node": about.name, "how": how(&about.address), "address": about.address,
+            "type": "peer", "node": about.name, "how": how(about), "address": about.address,
             "rtt_ms": status.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
             "bytes_out": status.bytes_out, "bytes_in": status.bytes_in, "rate_in": status.rate_in,
             "has": has, "wants": status.wants, "client": status.agent, "feeds": status.feeds,
@@ -93,8 +93,8 @@ pub(super) fn report(reports: &[PeerReport], has: impl Fn(PeerId) -> Option<u64>
 }
 
 /// Says how a peer is connected.
-pub(super) fn how(address: &str) -> &'static str {
-    let Ok(address) = address.parse::<Multiaddr>() else { return "this computer" };
+pub(super) fn how(about: &About) -> &'static str {
+    let Ok(address) = about.address.parse::<Multiaddr>() else { return "this computer" };
     let quic = address.iter().any(|part| part == Protocol::QuicV1);
     let near = address.iter().any(|part| match part {
         Protocol::Ip4(ip) => ip.is_private() || ip.is_link_local(),
@@ -107,6 +107,7 @@ pub(super) fn how(address: &str) -> &'static str {
         _ => false,
     });
     match (here, near, quic) {
+        _ if about.punched => "hole-punched",
         (true, ..) => "this computer",
         (_, true, _) => "LAN",
         (.., true) => "direct QUIC",
@@ -183,8 +184,14 @@ mod tests {
             ("/ip4/8.8.8.8/tcp/1", "direct TCP"),
             ("/ip4/8.8.8.8/udp/1/quic-v1", "direct QUIC"),
         ] {
-            assert_eq!(how(address), called, "{address}");
+            let about = |punched| {
+                let (name, address) = (String::new(), address.to_owned());
+                About { name, address, punched, is_local: false }
+            };
+            assert_eq!(how(&about(false)), called, "{address}");
         }
+        let (name, address) = (String::new(), "/ip4/8.8.8.8/tcp/1".to_owned());
+        assert_eq!(how(&About { name, address, punched: true, is_local: false }), "hole-punched");
         assert_eq!(short("12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"), "12D3…U5SA");
         assert_eq!(short("this computer"), "this computer");
     }

@@ -115,9 +115,14 @@ fn serves(peer: &PeerReport) -> bool {
 /// Says through which channels the peers that have the drive became known; one that two of them named counts in both.
 fn by_channel(sought: &Sought, serving: &[String]) -> String {
     let lan = Some("LAN").filter(|_| *sought.lan() != Lan::Off);
+    let dht = Some("DHT").filter(|_| sought.dht().is_some_and(|nodes| nodes > 0));
     let given = Some("given").filter(|_| sought.addresses() > 0);
-    let always =
-        [(Channel::Lan, lan), (Channel::Remembered, Some("remembered")), (Channel::Given, given)];
+    let always = [
+        (Channel::Lan, lan),
+        (Channel::Remembered, Some("remembered")),
+        (Channel::Dht, dht),
+        (Channel::Given, given),
+    ];
     let count = |channel| serving.iter().filter(|peer| sought.named(channel, peer)).count();
     let cell = |name: &str, count: usize| match count {
         0 => format!("{name} –"),
@@ -183,6 +188,7 @@ mod tests {
     use libp2p::{Multiaddr, PeerId};
 
     use super::*;
+    use crate::swarm::Outside;
 
     #[test]
     fn the_stage_follows_from_the_facts() {
@@ -256,6 +262,10 @@ mod tests {
         sought.seek(Channel::Lan, &at(1));
         sought.seek(Channel::Given, &at(2));
         assert_eq!(by_channel(&sought, &names), "LAN ✓2   remembered ✓1   given ✓1");
+        sought.outside = Some(Outside { nodes: 3, ..Outside::default() });
+        sought.seek(Channel::Dht, &at(1));
+        assert_eq!(by_channel(&sought, &names), "LAN ✓2   remembered ✓1   DHT ✓1   given ✓1");
+        sought.outside = None;
         assert_eq!(by_channel(&sought, &names[..1]), "LAN ✓1   remembered ✓1   given –");
         sought.lan = Lan::Off;
         let local = [names[2].clone(), LOCAL.to_owned()];

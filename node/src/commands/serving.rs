@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use datnode_feed::PublicKey;
 use datnode_proto::Limits;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 
 use super::link::qr;
 use super::peers::{how, report, short};
+use super::reached;
 use super::verify::check;
 use crate::address::{Link, Ticket, key::hex};
 use crate::clearing::clear;
@@ -31,6 +32,7 @@ use crate::error::{Code, Error};
 use crate::import::{Imported, Writer};
 use crate::keys::DriveKeys;
 use crate::pen::{Between, Pen};
+use crate::swarm::{Outside, Reach};
 
 /// How often the screen is painted.
 const PAINT: Duration = Duration::from_secs(1);
@@ -47,7 +49,10 @@ const RUNS_MAX: usize = 1_000;
 /// A drive that is served.
 pub(super) struct Serving {
     pub(super) drive: Drive,
+    /// What was known of our addresses when we began.
     pub(super) ticket: Ticket,
+    /// How others reach us, as it changes; none offline.
+    pub(super) outside: Option<watch::Receiver<Outside>>,
     /// None for a reader's.
     pub(super) pen: Option<Pen>,
     /// Whether what is missing is fetched.
@@ -57,6 +62,16 @@ pub(super) struct Serving {
 }
 
 impl Serving {
+    /// Returns the ticket, with the addresses that others reach us at by now.
+    pub(super) fn ticket(&self) -> Ticket {
+        let outside = self.outside.as_ref().map(|outside| outside.borrow().addresses.clone());
+        let mut addresses = self.ticket.addresses.clone();
+        let new = outside.into_iter().flatten().filter(|one| !self.ticket.addresses.contains(one));
+        // What others confirmed comes first: a ticket has room for few.
+        addresses.splice(0..0, new);
+        Ticket::new(self.ticket.key, addresses)
+    }
+
     /// Returns what answers other processes; each change is told to `edits`.
     pub(super) fn answers(&self, edits: mpsc::UnboundedSender<News>) -> Answers {
         let (drive, pen) = (self.drive.clone(), self.pen.clone());
@@ -122,6 +137,21 @@ impl Serving {
                 None => std::future::pending().await,
             }
         };
+        let reach = async {
+            let Some(mut outside) = self.outside.clone() else {
+                return std::future::pending().await;
+            };
+            let mut last = None;
+            // An error means that the swarm ended.
+            while outside.changed().await.is_ok() {
+                let now = outside.borrow_and_update().clone();
+                if last != Some(now.reach) && now.reach != Reach::Checking {
+                    screen.say(&reached::line(&now));
+                    last = Some(now.reach);
+                }
+            }
+            std::future::pending().await
+        };
         let told = async {
             while let Some(news) = edits.recv().await {
                 screen.changed(&news);
@@ -143,6 +173,7 @@ impl Serving {
         tokio::select! {
             never = keys => never,
             never = told => never,
+            never = reach => never,
             never = painted => never,
         }
     }
@@ -221,7 +252,7 @@ pub(super) fn state(drive: &Drive, peers: &[PeerReport], fetches: bool, began: I
     json!({
         "pid": std::process::id(), "seconds": began.elapsed().as_secs_f64(), "peers": peers,
         "bytes_out": traffic.bytes_out, "bytes_in": traffic.bytes_in, "max_up": up, "max_down": down,
-        "fetches": fetches, "out_of_reach": lost,
+        "fetches": fetches, "out_of_reach": lost, "reach": reached::report(drive.hub.sought().outside()),
     })
 }
 
@@ -346,7 +377,7 @@ impl<'a> Screen<'a> {
                 out.copy(&command);
                 self.say("copied, if this terminal lets programs do so (OSC 52)");
             }
-            b't' => self.say(&format!("\n    datnode clone {}\n", self.serving.ticket)),
+            b't' => self.say(&format!("\n    datnode clone {}\n", self.serving.ticket())),
             b'q' => match qr(&Link(&self.serving.drive.key).to_string()) {
                 Ok(drawn) => self.say(&drawn),
                 Err(error) => out.warn(&error),
@@ -376,7 +407,7 @@ fn summary(up: u64, peers: &[PeerReport], drive: &Drive) -> String {
     };
     let shown = peers.iter().take(PEERS_MAX).map(|peer| {
         let has = drive.percent_of(peer.status.peer).map(|has| format!("  {has} %"));
-        let (node, how) = (short(&peer.about.name), how(&peer.about.address));
+        let (node, how) = (short(&peer.about.name), how(&peer.about));
         format!("    {node}{}  {how}", has.unwrap_or_default())
     });
     format!("↑ {}/s   {count}{}", Size(up), shown.collect::<String>())
@@ -388,7 +419,7 @@ fn row(peer: &PeerReport, drive: &Drive) -> String {
     format!(
         "  {:<13} {:<14} {rtt:>8}   ↑ {:>8}   has {has}",
         short(&peer.about.name),
-        how(&peer.about.address),
+        how(&peer.about),
         Size(peer.status.bytes_out).to_string()
     )
 }

@@ -61,10 +61,12 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
+    network.offer(&key).await;
     let addresses = network.addresses();
     let ticket = Ticket::new(key, addresses);
     let (began, out_too) = (Instant::now(), out.clone());
-    let serving = Serving { drive, ticket, pen, fetches: false, began, out: out_too };
+    let outside = network.outside();
+    let serving = Serving { drive, ticket, outside, pen, fetches: false, began, out: out_too };
     let (tell, mut told) = mpsc::unbounded_channel();
     listen_locally(&hub, &runtime::socket(&dirs.run), serving.answers(tell.clone()))?;
     let _announcement = runtime::announce(&dirs.run, network.local_addresses(), &[key])

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::content::{Content, Missing, Why};
 use super::context::{folder_of, open};
+use super::reached;
 use super::working::{Base, Counts, differences};
 use crate::address::{Link, key::hex};
 use crate::choice::{Choice, Chooser};
@@ -271,6 +272,9 @@ impl State {
             let sent = Size(process["bytes_out"].as_u64().unwrap_or_default());
             let peers = Things(peers, "peer");
             line("serving", format!("process {pid}, {peers}, {sent} sent"));
+            if let Some(reach) = reached::line_of(&process["reach"]) {
+                line("", reach);
+            }
         }
         if self.accused {
             line(

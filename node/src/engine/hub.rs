@@ -105,6 +105,8 @@ pub struct About {
     pub name: String,
     /// The address it was reached by.
     pub address: String,
+    /// Whether we met it half-way, through two routers that let nobody in.
+    pub punched: bool,
     /// Whether it is at the other end of a control socket: no bandwidth limit counts for what is no network.
     pub is_local: bool,
 }

@@ -21,7 +21,9 @@ use crate::keys::random;
 use crate::remembered::Remembered;
 use crate::runtime;
 use crate::swarm::identity::Identity;
-use crate::swarm::{self, Channel, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, peer_of};
+use crate::swarm::{
+    self, Channel, Outside, Session, Swarm, SwarmConfig, SwarmError, SwarmEvent, limits, peer_of,
+};
 
 /// What a peer at a control socket is called.
 pub const LOCAL: &str = "this computer";
@@ -42,6 +44,16 @@ pub struct NetworkOptions {
     pub peers: Vec<Multiaddr>,
     /// Whether to look for peers on the local network, and to be found there.
     pub lan: bool,
+    /// Whether to find peers, and to be found, by the DHT.
+    pub dht: bool,
+    /// Nodes that lead into it.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Whether everybody reaches this node, which then serves others.
+    pub public: bool,
+    /// Whether to be reached through relays.
+    pub relays: bool,
+    /// Whether to ask the router for a way in.
+    pub upnp: bool,
     /// Where the node's key is kept.
     pub data: PathBuf,
     /// Where processes of this user find each other.
@@ -82,7 +94,11 @@ impl Network {
             .map_err(|error| Error::new(crate::error::Code::Io, error.to_string()))?;
         let config = |listen| SwarmConfig {
             lan: options.lan,
-            ..SwarmConfig::new(identity.keypair().clone(), listen)
+            dht: options.dht,
+            public: options.public,
+            relays: options.relays,
+            upnp: options.upnp,
+            ..sized(options.public, SwarmConfig::new(identity.keypair().clone(), listen))
         };
         let mut taken = None;
         let (swarm, mut events, driver) = swarm::start(config(options.listen.clone()))
@@ -98,6 +114,9 @@ impl Network {
             .map_err(|error| Error::port(&error))?;
         tokio::spawn(driver);
         let (sought, hub, local) = (hub, hub.clone(), swarm.local_peer_id());
+        sought.lock().sought.outside = options.dht.then(Outside::default);
+        tokio::spawn(note_outside(hub.clone(), swarm.outside()));
+        tokio::spawn(release_idle(hub.clone(), swarm.clone()));
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 match event {
@@ -110,6 +129,10 @@ impl Network {
                         info!(reason = %failed.reason, "cannot reach a peer");
                         let sought = &mut hub.lock().sought;
                         sought.failed(failed.channel, &failed.addresses, &failed.reason);
+                    }
+                    SwarmEvent::Found(addresses) => {
+                        let sought = &mut hub.lock().sought;
+                        addresses.iter().for_each(|address| sought.seek(Channel::Dht, address));
                     }
                     SwarmEvent::Nearby(addresses) => {
                         let sought = &mut hub.lock().sought;
@@ -127,6 +150,7 @@ impl Network {
             ..Self::offline()
         };
         network.seek(sought, &options.peers).await;
+        network.enter(sought, &options.bootstrap).await;
         swarm.listening().await;
         Ok(network)
     }
@@ -202,8 +226,39 @@ impl Network {
         }
     }
 
+    /// Connects to nodes that lead into the DHT, and again whenever they are lost.
+    async fn enter(&self, hub: &Hub, nodes: &[Multiaddr]) {
+        let Some(swarm) = &self.swarm else { return };
+        for node in nodes {
+            hub.lock().sought.seek(Channel::Bootstrap, node);
+            swarm.keep(Channel::Bootstrap, vec![node.clone()]).await;
+        }
+    }
+
+    /// Looks for peers of a drive by the DHT, until the network forgets it.
+    pub async fn find(&self, drive: &PublicKey) {
+        if let Some(swarm) = &self.swarm {
+            swarm.find(drive.discovery().0).await;
+        }
+    }
+
+    /// Says by the DHT that this node has a drive, until the network forgets it.
+    pub async fn offer(&self, drive: &PublicKey) {
+        if let Some(swarm) = &self.swarm {
+            swarm.offer(drive.discovery().0).await;
+        }
+    }
+
+    /// Returns how this node can be reached from elsewhere, as it changes; none offline.
+    pub fn outside(&self) -> Option<watch::Receiver<Outside>> {
+        self.swarm.as_ref().map(Swarm::outside)
+    }
+
     /// Looks no longer for peers of a drive; those that are connected stay.
-    pub fn forget(&mut self, drive: &PublicKey) {
+    pub async fn forget(&mut self, drive: &PublicKey) {
+        if let Some(swarm) = &self.swarm {
+            swarm.leave(drive.discovery().0).await;
+        }
         self.local.send_if_modified(|drives| drives.remove(drive));
         if let Some(Remembering { good, task }) = self.good.remove(drive) {
             task.abort();
@@ -267,6 +322,44 @@ impl std::fmt::Debug for Good {
     }
 }
 
+/// Makes room for those whom a node that everybody reaches serves.
+fn sized(public: bool, config: SwarmConfig) -> SwarmConfig {
+    if !public {
+        return config;
+    }
+    SwarmConfig {
+        connections: limits::PUBLIC_CONNECTIONS,
+        connections_inbound: limits::PUBLIC_CONNECTIONS_INBOUND,
+        ..config
+    }
+}
+
+/// Keeps what is known of how this node is reached.
+async fn note_outside(hub: Hub, mut outside: watch::Receiver<Outside>) {
+    // An error means that the swarm ended.
+    while outside.changed().await.is_ok() {
+        let now = outside.borrow_and_update().clone();
+        if let Some(known) = &mut hub.lock().sought.outside {
+            *known = now;
+        }
+    }
+}
+
+/// Lets go of peers without a drive in common, for ever: nodes of the DHT that were asked, and whom it named for nothing.
+async fn release_idle(hub: Hub, swarm: Swarm) {
+    let mut idle = BTreeSet::new();
+    loop {
+        tokio::time::sleep(limits::IDLE_PEER).await;
+        let without = hub.peers().into_iter().filter(|peer| peer.status.feeds == 0);
+        let now: BTreeSet<String> = without.map(|peer| peer.about.name).collect();
+        // Those who were so the last time already.
+        for peer in now.intersection(&idle).filter_map(|name| name.parse().ok()) {
+            swarm.release(peer).await;
+        }
+        idle = now;
+    }
+}
+
 /// Connects to a process on this computer; by its control socket when one of both is offline.
 async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> Result<(), Error> {
     match swarm {
@@ -283,7 +376,7 @@ async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> 
 async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {
     let binding = Binding { ours: local.to_bytes(), theirs: session.peer.to_bytes() };
     let (name, address) = (session.peer.to_string(), session.address.to_string());
-    let about = About { name, address, is_local: false };
+    let about = About { name, address, punched: session.punched, is_local: false };
     let (read, write) = tokio::io::split(session.stream);
     let ended = hub.replicate(read, write, binding, about).await;
     debug!(?ended, "session over");
@@ -371,7 +464,7 @@ async fn replicate(
     stream.read_exact(&mut theirs).await?;
     let binding = Binding { ours, theirs: theirs.to_vec() };
     let (name, address) = (LOCAL.into(), "control socket".into());
-    let about = About { name, address, is_local: true };
+    let about = About { name, address, punched: false, is_local: true };
     let (read, write) = tokio::io::split(stream);
     hub.replicate(read, write, binding, about).await;
     Ok(())

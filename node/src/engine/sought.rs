@@ -10,7 +10,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::swarm::limits::TARGETS;
-use crate::swarm::{Channel, Lan, peer_of};
+use crate::swarm::{Channel, Lan, Outside, peer_of};
 
 /// How long a peer that nobody asked for is waited for before it is taken for one that will not answer.
 const FOUND_WAIT: Duration = Duration::from_secs(1);
@@ -22,6 +22,8 @@ pub struct Sought {
     pub(crate) lan: Lan,
     /// Whether peers of other times are dialed.
     pub(crate) remembers: bool,
+    /// How this node is reached from elsewhere; none if that is not asked, since the DHT is not used.
+    pub(crate) outside: Option<Outside>,
     targets: BTreeMap<Channel, BTreeMap<String, Target>>,
     /// Who answered, whether looked for or not.
     reached: BTreeSet<PeerId>,
@@ -119,9 +121,19 @@ impl Sought {
         self.remembers
     }
 
-    /// Returns how many are looked for.
+    /// Returns how many nodes of the DHT are known; nothing if it is not used.
+    pub fn dht(&self) -> Option<usize> {
+        self.outside.as_ref().map(|outside| outside.nodes)
+    }
+
+    /// Returns how this node is reached from elsewhere; nothing if the DHT is not used.
+    pub fn outside(&self) -> Option<&Outside> {
+        self.outside.as_ref()
+    }
+
+    /// Returns how many are looked for; who but leads into the DHT is none of them.
     pub fn count(&self) -> usize {
-        self.all(|_| true).count()
+        self.all(|channel| channel != Channel::Bootstrap).count()
     }
 
     /// Returns how many a channel named, and how many of them answered.
@@ -165,7 +177,9 @@ impl Sought {
     ///
     /// What was found by itself may be anything, and why it is not a peer helps nobody.
     pub fn failures(&self) -> Vec<&str> {
-        let asked = self.all(|channel| matches!(channel, Channel::Given | Channel::Local));
+        let asked = self.all(|channel| {
+            matches!(channel, Channel::Given | Channel::Local | Channel::Bootstrap)
+        });
         let mut reasons: Vec<&str> = asked.filter_map(|target| target.found.reason()).collect();
         reasons.sort_unstable();
         reasons.dedup();

@@ -16,7 +16,7 @@ impl Code {
                 "A secret key (datsec1…) was given where a public one belongs. Never share it: whoever has it can write to the drive. Give the link (dat1…) instead."
             }
             Self::NoPeers => {
-                "Nobody who offers the drive was found in time. Is `datnode share` running on the other side? A ticket holds its addresses; --peer gives one by hand; --wait sets how long to look."
+                "Nobody who offers the drive was found in time. Is `datnode share` running on the other side? A ticket holds its addresses; --peer gives one by hand, --bootstrap one of a node that both know; --wait sets how long to look."
             }
             Self::NoData => {
                 "Somebody is connected, but does not have what is asked for, or sends nothing. What is here is kept; run the command again when more people are online."

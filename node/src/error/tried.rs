@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Code, Error};
 use crate::cli::escape;
-use crate::cli::units::Span;
+use crate::cli::units::{Span, Things};
 use crate::engine::Sought;
 use crate::swarm::{Channel, Lan};
 
@@ -34,6 +34,8 @@ impl Error {
         let tried = json!({
             "lan": number(*sought.lan() == Lan::On, Channel::Lan),
             "remembered": number(sought.remembers(), Channel::Remembered),
+            "dht": sought.dht().map(|_| sought.of(Channel::Dht).0),
+            "dht_nodes": sought.dht(),
             "addresses": sought.addresses(),
             "reasons": reasons,
         });
@@ -66,6 +68,15 @@ fn tried(waited: Duration, sought: &Sought) -> String {
             count => format!("{count} remembered {peers}, {}", answered(found)),
         });
     }
+    match (sought.dht(), sought.of(Channel::Dht)) {
+        (None, _) => {}
+        (Some(0), _) => ways.push("DHT: no node known".to_owned()),
+        (Some(nodes), (0, _)) => ways.push(format!("DHT {}, 0 found", Things(nodes as u64, "node"))),
+        (Some(nodes), found) => {
+            let nodes = Things(nodes as u64, "node");
+            ways.push(format!("DHT {nodes}, {} found, {}", found.0, answered(found)));
+        }
+    }
     match sought.addresses() {
         0 => {}
         1 => ways.push(format!("1 address, {}", answered(sought.of(Channel::Given)))),
@@ -96,6 +107,7 @@ mod tests {
     use libp2p::{Multiaddr, PeerId};
 
     use super::*;
+    use crate::swarm::Outside;
 
     fn error(sought: &Sought) -> (String, serde_json::Value) {
         let error = Error::no_peers("dat1", Duration::from_secs(5), sought);
@@ -116,7 +128,9 @@ mod tests {
             "tried: LAN 5.0 s, 0 found · no remembered peers · the processes of this user\n";
         assert!(text.contains(right), "{text}");
         assert_eq!(text.matches("hint:").count(), 2, "{text}");
-        let right = json!({ "lan": 0, "remembered": 0, "addresses": 0, "reasons": [] });
+        let right = json!({
+            "lan": 0, "remembered": 0, "dht": null, "dht_nodes": null, "addresses": 0, "reasons": [],
+        });
         assert_eq!(json["tried"], right);
 
         (1..=6).for_each(|port| sought.seek(Channel::Remembered, &at(port)));
@@ -129,9 +143,20 @@ mod tests {
         let right = "tried: LAN 5.0 s, 1 found, 1 answered · 6 remembered peers, 0 answered · \
                      2 addresses, 1 answered · the processes of this user\n";
         assert!(text.contains(right), "{text}");
-        let right =
-            json!({ "lan": 1, "remembered": 6, "addresses": 2, "reasons": ["connection refused"] });
+        let right = json!({
+            "lan": 1, "remembered": 6, "dht": null, "dht_nodes": null, "addresses": 2,
+            "reasons": ["connection refused"],
+        });
         assert_eq!(json["tried"], right);
+
+        sought.outside = Some(Outside::default());
+        assert!(error(&sought).0.contains(" answered · DHT: no node known · 2 addresses"));
+        sought.outside = Some(Outside { nodes: 14, ..Outside::default() });
+        assert!(error(&sought).0.contains(" answered · DHT 14 nodes, 0 found · 2 addresses"));
+        sought.seek(Channel::Dht, &at(9));
+        let (text, json) = error(&sought);
+        assert!(text.contains(" · DHT 14 nodes, 1 found, 0 answered · "), "{text}");
+        assert_eq!((&json["tried"]["dht"], &json["tried"]["dht_nodes"]), (&1.into(), &14.into()));
     }
 
     #[test]

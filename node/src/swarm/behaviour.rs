@@ -4,11 +4,11 @@
 //! Invariant: per peer, sessions begin and end in turn.
 //! Elsewhere: the rule (`pairing`), one connection (`handler`), what to dial (`targets`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use libp2p::core::Endpoint;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::core::transport::PortUse;
 use libp2p::swarm::behaviour::ConnectionEstablished;
 use libp2p::swarm::{
@@ -39,6 +39,8 @@ pub(super) struct Behaviour {
     local: PeerId,
     peers: HashMap<PeerId, Pair<ConnectionId, Stream>>,
     subnets: Subnets,
+    /// Connections that are dialed for a session, until they stand or failed.
+    asked: HashSet<ConnectionId>,
     /// What the swarm has yet to do. Its length is bound by the connections there are.
     pending: VecDeque<ToSwarm<Event, OpenStream>>,
 }
@@ -49,7 +51,33 @@ impl Behaviour {
             local,
             peers: HashMap::new(),
             subnets: Subnets::new(connections_per_subnet),
+            asked: HashSet::new(),
             pending: VecDeque::new(),
+        }
+    }
+
+    /// A connection is about to be dialed for a session. Others dial for what they need.
+    pub(super) fn handle_dialing(&mut self, connection: ConnectionId) {
+        self.asked.insert(connection);
+    }
+
+    /// A connection that was dialed came to nothing.
+    pub(super) fn handle_dial_failed(&mut self, connection: ConnectionId) {
+        self.asked.remove(&connection);
+    }
+
+    /// Returns what we are on a connection; nothing on one through a relay, which is there to find a better one.
+    fn side(&mut self, connection: ConnectionId, endpoint: &ConnectedPoint) -> Option<Side> {
+        let asked = self.asked.remove(&connection);
+        match endpoint {
+            _ if endpoint.is_relayed() => None,
+            ConnectedPoint::Dialer { role_override: Endpoint::Dialer, .. } if asked => {
+                Some(Side::Dialer)
+            }
+            ConnectedPoint::Dialer { role_override: Endpoint::Dialer, .. } => Some(Side::Aside),
+            // Of two that meet half-way one does as if the other had dialed.
+            ConnectedPoint::Dialer { role_override: Endpoint::Listener, .. }
+            | ConnectedPoint::Listener { .. } => Some(Side::Listener),
         }
     }
 
@@ -153,7 +181,7 @@ impl NetworkBehaviour for Behaviour {
                 endpoint,
                 ..
             }) => {
-                let side = if endpoint.is_dialer() { Side::Dialer } else { Side::Listener };
+                let Some(side) = self.side(connection_id, endpoint) else { return };
                 let now = Instant::now();
                 self.tell(peer_id, |pair| pair.handle_established(now, connection_id, side));
             }

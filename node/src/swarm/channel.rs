@@ -18,11 +18,16 @@ pub enum Channel {
     Lan,
     /// It was a good peer some other time.
     Remembered,
+    /// The DHT named it.
+    Dht,
+    /// It leads into the DHT: somebody gave its address for that.
+    Bootstrap,
 }
 
 impl Channel {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Given, Self::Local, Self::Lan, Self::Remembered];
+    pub const ALL: [Self; 6] =
+        [Self::Given, Self::Local, Self::Lan, Self::Remembered, Self::Dht, Self::Bootstrap];
 
     /// Returns the longest pause before such a peer is dialed again.
     pub(super) fn redial_max(self) -> Duration {
@@ -30,6 +35,17 @@ impl Channel {
             Self::Given | Self::Local => limits::REDIAL_MAX,
             Self::Lan => limits::REDIAL_LAN_MAX,
             Self::Remembered => limits::REDIAL_REMEMBERED_MAX,
+            Self::Dht => limits::REDIAL_DHT_MAX,
+            Self::Bootstrap => limits::REDIAL_BOOTSTRAP_MAX,
+        }
+    }
+
+    /// Returns how many of such peers are dialed at once, and how many are connected to: anybody can name as many as they like.
+    pub(super) fn share(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Lan => Some((limits::LAN_DIALS, limits::LAN_CONNECTIONS)),
+            Self::Dht => Some((limits::DHT_DIALS, limits::DHT_CONNECTIONS)),
+            Self::Given | Self::Local | Self::Remembered | Self::Bootstrap => None,
         }
     }
 }

@@ -11,14 +11,19 @@ use libp2p::core::transport::ListenerId;
 use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour as _, SwarmEvent as Libp2pEvent};
-use libp2p::{Multiaddr, PeerId, connection_limits, identify, mdns, ping};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{
+    Multiaddr, PeerId, autonat, connection_limits, dcutr, identify, mdns, ping, relay, upnp,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::channel::{Channel, Lan};
+use super::dht::{DriveName, Kad, Purpose};
 use super::nearby::{self, Mdns, Nearby};
+use super::outside::Around;
 use super::targets::{Contact, Dial, Failure, Targets};
 use super::{Closed, DialFailed, Session, SessionId, SessionStream, SwarmEvent};
-use super::{behaviour, limits, reason};
+use super::{behaviour, limits, probe, reach, reason};
 
 /// Everything our node speaks.
 #[derive(libp2p::swarm::NetworkBehaviour)]
@@ -29,6 +34,18 @@ pub(super) struct Protocols {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) mdns: Mdns,
+    pub(super) kad: Kad,
+    /// Has others try to reach us.
+    pub(super) probe: Toggle<probe::Behaviour>,
+    /// Tries to reach others who ask for it.
+    pub(super) answer: Toggle<autonat::v2::server::Behaviour>,
+    pub(super) upnp: Toggle<upnp::tokio::Behaviour>,
+    /// Has others relay for us.
+    pub(super) relayed: relay::client::Behaviour,
+    /// Relays for others.
+    pub(super) relay: Toggle<relay::Behaviour>,
+    /// Finds a direct way for what is relayed.
+    pub(super) punch: Toggle<dcutr::Behaviour>,
 }
 
 /// What the handle asks of the driver.
@@ -36,6 +53,10 @@ pub(super) struct Protocols {
 pub(super) enum Command {
     Dial { channel: Channel, addresses: Vec<Multiaddr>, keep: bool },
     Forget(PeerId),
+    Find(DriveName),
+    Offer(DriveName),
+    Leave(DriveName),
+    Release(PeerId),
     Disconnect(PeerId),
     Close,
 }
@@ -49,20 +70,37 @@ pub(super) struct Driver {
     pub(super) targets: Targets,
     pub(super) sessions: Sessions,
     pub(super) nearby: Nearby,
+    pub(super) around: Around,
 }
 
 /// The sessions there are.
 pub(super) struct Sessions {
     next: u64,
-    live: HashMap<PeerId, SessionId>,
-    /// By connection: where it leads, and whether we dialed it.
-    endpoints: HashMap<ConnectionId, (Multiaddr, bool)>,
+    live: HashMap<PeerId, Live>,
+    /// By connection: where it leads.
+    endpoints: HashMap<ConnectionId, Place>,
     /// Why peers that are still connected gave us no stream.
     refusals: HashMap<PeerId, String>,
     /// What the caller has yet to be told.
     queue: VecDeque<SwarmEvent>,
     drops: mpsc::UnboundedSender<(PeerId, ConnectionId)>,
     dropped: mpsc::UnboundedReceiver<(PeerId, ConnectionId)>,
+}
+
+/// A session there is.
+struct Live {
+    id: SessionId,
+    /// Whether we dialed.
+    outbound: bool,
+}
+
+/// Where a connection leads.
+struct Place {
+    address: Multiaddr,
+    /// Whether we dialed it.
+    outbound: bool,
+    /// Whether it was found half-way.
+    punched: bool,
 }
 
 impl Sessions {
@@ -85,21 +123,41 @@ impl Sessions {
     }
 
     fn begin(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
-        let Some((address, outbound)) = self.endpoints.get(&connection).cloned() else { return };
+        let Some(Place { address, outbound, punched }) = self.endpoints.get(&connection) else {
+            return;
+        };
+        let (address, outbound, punched) = (address.clone(), *outbound, *punched);
         let id = SessionId(self.next);
         self.next += 1;
-        self.live.insert(peer, id);
+        self.live.insert(peer, Live { id, outbound });
         let stream = SessionStream::new(stream, peer, connection, self.drops.clone());
-        self.queue.push_back(SwarmEvent::Session(Session { id, peer, address, outbound, stream }));
+        let session = Session { id, peer, address, outbound, punched, stream };
+        self.queue.push_back(SwarmEvent::Session(session));
     }
 
     fn end(&mut self, peer: PeerId) {
-        if let Some(session) = self.live.remove(&peer) {
+        if let Some(Live { id: session, .. }) = self.live.remove(&peer) {
             self.queue.push_back(SwarmEvent::Closed(Closed { session, peer }));
         }
     }
 
-    fn report(&mut self, failures: impl IntoIterator<Item = Failure>) {
+    /// Notes why a peer that is still connected gives us nothing, if that is so.
+    pub(super) fn refuse(&mut self, peer: PeerId, reason: &str) {
+        if !self.live.contains_key(&peer) {
+            self.refusals.insert(peer, reason.to_owned());
+        }
+    }
+
+    /// Returns where a connection leads, and whether we dialed it.
+    pub(super) fn endpoint(&self, id: ConnectionId) -> Option<(Multiaddr, bool)> {
+        self.endpoints.get(&id).map(|place| (place.address.clone(), place.outbound))
+    }
+
+    pub(super) fn queue_event(&mut self, event: SwarmEvent) {
+        self.queue.push_back(event);
+    }
+
+    pub(super) fn report(&mut self, failures: impl IntoIterator<Item = Failure>) {
         self.queue.extend(failures.into_iter().map(|failure| {
             let Failure { channel, peer, addresses, reason, retry_in } = failure;
             SwarmEvent::DialFailed(DialFailed { channel, peer, addresses, reason, retry_in })
@@ -113,6 +171,7 @@ impl Driver {
         let events = self.events.clone();
         loop {
             self.dial_due();
+            self.look_outside();
             let wake = self.poll_timeout();
             let room = self.sessions.queue.len() < limits::EVENTS_QUEUED;
             tokio::select! {
@@ -170,12 +229,28 @@ impl Driver {
                 self.sessions.report(failures);
             }
             Command::Forget(peer) => self.targets.forget(&peer),
+            Command::Find(drive) => self.seek_by_dht(Purpose::Find, drive),
+            Command::Offer(drive) => self.seek_by_dht(Purpose::Offer, drive),
+            Command::Leave(drive) => self.leave_dht(drive),
+            Command::Release(peer) => self.release(peer),
             Command::Disconnect(peer) => {
                 // An error means that there is no connection.
                 let _ = self.swarm.disconnect_peer_id(peer);
             }
             Command::Close => {}
         }
+    }
+
+    /// Closes what leads to a peer that nobody wants.
+    fn release(&mut self, peer: PeerId) {
+        // Who dialed us knows what for.
+        let dialed = self.sessions.live.get(&peer).is_some_and(|live| live.outbound);
+        if !dialed || self.targets.wants(&peer) || self.around.relays_for_us(&peer) {
+            return;
+        }
+        self.targets.forget_in(Channel::Dht, &peer);
+        // An error means that there is no connection.
+        let _ = self.swarm.disconnect_peer_id(peer);
     }
 
     fn dial_due(&mut self) {
@@ -194,28 +269,33 @@ impl Driver {
     }
 
     fn dial(&mut self, now: Instant, dial: Dial) {
-        let Dial { target, peer, addresses } = dial;
+        let Dial { target, channel, peer, addresses } = dial;
         // From a port of its own: from the listening one, two nodes that dial each other at the same moment
-        // would meet in one TCP connection that both believe to have dialed.
+        // would meet in one TCP connection that both believe to have dialed. Who leads us into the DHT does not dial us, and
+        // is to see our router's port for the listening one: there others will meet us.
+        let own_port = channel != Channel::Bootstrap;
         let options = match (peer, addresses.first()) {
-            (Some(peer), _) => DialOpts::peer_id(peer)
-                .condition(PeerCondition::Always)
-                .addresses(addresses)
-                .allocate_new_port()
-                .build(),
+            (Some(peer), _) => {
+                let options =
+                    DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses);
+                if own_port { options.allocate_new_port().build() } else { options.build() }
+            }
             (None, Some(address)) => {
-                DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build()
+                let options = DialOpts::unknown_peer_id().address(address.clone());
+                if own_port { options.allocate_new_port().build() } else { options.build() }
             }
             (None, None) => return,
         };
         let connection = options.connection_id();
         self.targets.handle_dialing(target, connection);
+        self.swarm.behaviour_mut().sessions.handle_dialing(connection);
         if let Err(error) = self.swarm.dial(options) {
             self.handle_dial_error(now, connection, &error);
         }
     }
 
     fn handle_dial_error(&mut self, now: Instant, connection: ConnectionId, error: &DialError) {
+        self.swarm.behaviour_mut().sessions.handle_dial_failed(connection);
         // Dialing ourselves: no other time will be better.
         let fatal = matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses);
         let reason = reason::of_dial(error);
@@ -230,19 +310,26 @@ impl Driver {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let sessions = self.swarm.behaviour().sessions.next_timeout();
-        [self.targets.poll_timeout(), sessions].into_iter().flatten().min()
+        let outside = self.around.poll_timeout(Instant::now());
+        [self.targets.poll_timeout(), sessions, outside].into_iter().flatten().min()
     }
 
     fn handle_event(&mut self, event: Libp2pEvent<ProtocolsEvent>) {
         match event {
             Libp2pEvent::Behaviour(event) => self.handle_protocol(event),
             Libp2pEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let address = endpoint.get_remote_address().clone();
-                if endpoint.is_dialer() {
+                let (address, dialed) =
+                    (endpoint.get_remote_address().clone(), endpoint.is_dialer());
+                let (asked, relayed) = (self.targets.dials_by(connection_id), endpoint.is_relayed());
+                let punched =
+                    dialed && !asked && !relayed && self.around.is_relayed_to(&peer_id);
+                self.around.handle_established(connection_id, peer_id, &address, relayed, dialed);
+                // Where we met half-way nobody is found by dialing.
+                if asked {
                     let reached = SwarmEvent::Reached { peer: peer_id, address: address.clone() };
                     self.sessions.queue.push_back(reached);
                 }
-                let place = (address, endpoint.is_dialer());
+                let place = Place { address, outbound: dialed, punched };
                 self.sessions.endpoints.insert(connection_id, place);
                 self.targets.handle_established(connection_id, peer_id);
                 if self.sessions.live.contains_key(&peer_id) {
@@ -251,6 +338,7 @@ impl Driver {
             }
             Libp2pEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.sessions.endpoints.remove(&connection_id);
+                self.around.handle_closed(connection_id);
                 if num_established == 0 {
                     self.handle_gone(peer_id);
                 }
@@ -258,19 +346,28 @@ impl Driver {
             Libp2pEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.handle_dial_error(Instant::now(), connection_id, &error);
             }
+            // A place at a relay is where others reach us, not where we listen.
+            Libp2pEvent::NewListenAddr { address, .. }
+            | Libp2pEvent::ExpiredListenAddr { address, .. }
+                if reach::is_relayed(&address) => {}
             Libp2pEvent::NewListenAddr { listener_id, address } => {
                 self.listening.send_modify(|all| all.push((listener_id, address.clone())));
                 self.sessions.queue.push_back(SwarmEvent::Listening(address));
                 self.handle_interfaces();
+                self.handle_listening();
             }
             Libp2pEvent::ExpiredListenAddr { listener_id, address } => {
+                self.handle_silent(&address);
                 let expired = (listener_id, address);
                 self.listening.send_modify(|all| all.retain(|other| *other != expired));
                 self.handle_interfaces();
             }
-            Libp2pEvent::ListenerClosed { addresses, reason, .. } => {
-                tracing::warn!(?addresses, ?reason, "no longer listening");
+            Libp2pEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.handle_listener_closed(listener_id);
+                tracing::info!(?addresses, ?reason, "no longer listening");
             }
+            Libp2pEvent::ExternalAddrConfirmed { address } => self.handle_external(address),
+            Libp2pEvent::ExternalAddrExpired { address } => self.handle_external_expired(&address),
             Libp2pEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(from = %send_back_addr, %error, "a connection came to nothing");
             }
@@ -279,6 +376,7 @@ impl Driver {
     }
 
     fn handle_gone(&mut self, peer: PeerId) {
+        self.handle_relay_gone(&peer);
         let refusal = self.sessions.refusals.remove(&peer);
         let reason = refusal.as_deref().unwrap_or("it closed the connection");
         let failures = self.targets.handle_gone(Instant::now(), peer, reason);
@@ -302,9 +400,17 @@ impl Driver {
                     self.swarm.close_connection(connection);
                 }
             }
-            ProtocolsEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+            ProtocolsEvent::Identify(identify::Event::Received { peer_id, connection_id, info }) => {
                 tracing::debug!(peer = %peer_id, agent = info.agent_version, "identified");
+                self.handle_identified(peer_id, connection_id, &info);
             }
+            ProtocolsEvent::Kad(event) => self.handle_kad(event),
+            ProtocolsEvent::Probe(event) => self.handle_probed(event),
+            ProtocolsEvent::Answer(event) => tracing::debug!(?event, "tried to reach somebody"),
+            ProtocolsEvent::Upnp(event) => self.handle_upnp(event),
+            ProtocolsEvent::Relayed(event) => self.handle_relayed(event),
+            ProtocolsEvent::Relay(event) => self.handle_relaying(event),
+            ProtocolsEvent::Punch(event) => self.handle_punched(event),
             ProtocolsEvent::Mdns(mdns::Event::Discovered(found)) => {
                 let known = self.swarm.behaviour().mdns.as_ref();
                 if known.map_or(0, |mdns| mdns.discovered_nodes().len()) > limits::LAN_RECORDS {

@@ -11,6 +11,12 @@ pub const CONNECTIONS: u32 = 256;
 /// strangers cannot keep us from the peers we want.
 pub const CONNECTIONS_INBOUND: u32 = 192;
 
+/// Connections in all of a node that is there for others. An idle one takes some 100 KiB.
+pub const PUBLIC_CONNECTIONS: u32 = 1_024;
+
+/// Connections that others dialed, of such a node.
+pub const PUBLIC_CONNECTIONS_INBOUND: u32 = 896;
+
 /// Handshakes at once that others began. A handshake costs a signature and about 100 KiB.
 pub const PENDING_INBOUND: u32 = 64;
 
@@ -97,6 +103,99 @@ pub const LAN_CONNECTIONS: usize = 64;
 /// Addresses that the library may have heard of by mDNS; it has no limit of its own. Beyond it begins anew.
 pub const LAN_RECORDS: usize = 4_096;
 
+/// The same for nodes that lead into the DHT: they are few, and wanted for as long as we run.
+pub const REDIAL_BOOTSTRAP_MAX: Duration = Duration::from_secs(60);
+
+/// The same for whom the DHT named: anybody can have themselves named there.
+pub const REDIAL_DHT_MAX: Duration = Duration::from_secs(300);
+
+/// Dials at once to peers that the DHT named, as [`LAN_DIALS`].
+pub const DHT_DIALS: usize = 16;
+
+/// Peers that the DHT named to be connected to at once; a quarter of [`CONNECTIONS`].
+pub const DHT_CONNECTIONS: usize = 64;
+
+/// Bytes of a discovery key, which is what records are about.
+pub const DHT_KEY_BYTES: usize = 32;
+
+/// Bytes of an address in a record, as of one in a ticket.
+pub const DHT_ADDRESS_BYTES: usize = 256;
+
+/// Records that are kept of others: 4 MiB at 1 KiB each.
+pub const DHT_RECORDS: usize = 4_096;
+
+/// Records of one peer: it takes more than a hundred to fill the store.
+pub const DHT_RECORDS_PER_PEER: usize = 32;
+
+/// Records of one key: more peers of a drive than anybody dials at once.
+pub const DHT_RECORDS_PER_KEY: usize = 32;
+
+/// Drives that this node itself announces; nothing that others send takes from it.
+pub const DHT_RECORDS_OWN: usize = 1_024;
+
+/// Drives looked for or announced: twice those that may be announced.
+pub const DHT_TASKS: usize = 2 * DHT_RECORDS_OWN;
+
+/// Queries at once. Each asks up to 20 nodes.
+pub const DHT_QUERIES: usize = 4;
+
+/// How long a query may take; those who answer do so within a second or two.
+pub const DHT_QUERY: Duration = Duration::from_secs(20);
+
+/// How long a record is kept without news. Whoever left is dialed in vain so long at most.
+pub const DHT_RECORD_TTL: Duration = Duration::from_secs(6 * 3_600);
+
+/// Pause between two announcements of a drive: one may be lost, and a second, before the record is.
+pub const DHT_ANNOUNCE: Duration = Duration::from_secs(2 * 3_600);
+
+/// First pause before a drive's peers are looked for again; it doubles.
+pub const DHT_PAUSE_FIRST: Duration = Duration::from_secs(2);
+
+/// The most that it is doubled to.
+pub const DHT_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// Peers that the DHT named. A quarter of [`TARGETS`], as with mDNS.
+pub const DHT_PEERS: usize = 256;
+
+/// Peers of a drive that one answer may name; an honest one names no more than 20.
+pub const DHT_FOUND: usize = 64;
+
+/// How often one of them is dialed in vain before it is left until it is named again.
+pub const DHT_FAILURES: u32 = 3;
+
+/// How long a peer that nobody asked for may stay connected without a drive in common.
+pub const IDLE_PEER: Duration = Duration::from_secs(30);
+
+/// How long a connection through a relay may stand: what it takes to find a direct way three times.
+pub const RELAYED: Duration = Duration::from_secs(40);
+
+/// Relays through which a node can be reached at once that cannot be reached itself.
+pub const RELAYS: usize = 2;
+
+/// Relays that are known; those that come later are not needed.
+pub const RELAYS_KNOWN: usize = 16;
+
+/// Pause before a relay that refused is asked again.
+pub const RELAY_RETRY: Duration = Duration::from_secs(60);
+
+/// How long it is waited whether a node can be reached itself before it asks a relay.
+pub const REACH_CHECK: Duration = Duration::from_secs(10);
+
+/// Addresses that others saw us at and that are tried out, in all: they may say anything.
+pub const CANDIDATES: usize = 32;
+
+/// Places that we give to others who cannot be reached, once we can.
+pub const RELAY_PLACES: usize = 128;
+
+/// Connections at once that are relayed.
+pub const RELAY_CIRCUITS: usize = 32;
+
+/// How long one of them may stand.
+pub const RELAY_CIRCUIT: Duration = Duration::from_secs(120);
+
+/// How many bytes it may carry each way: handshakes and addresses, never a drive.
+pub const RELAY_BYTES: u64 = 128 << 10;
+
 /// A session that lived this long was a good one: the pauses start again from the first.
 pub const REDIAL_RESET_AFTER: Duration = Duration::from_secs(5);
 
@@ -144,4 +243,7 @@ pub const FRAME_STALL: Duration = Duration::from_secs(30);
 
 const _: () = assert!(CONNECTIONS_INBOUND < CONNECTIONS);
 const _: () = assert!(LAN_PEERS < TARGETS && LAN_PEERS * ADDRESSES_PER_TARGET <= LAN_RECORDS);
+const _: () = assert!(PUBLIC_CONNECTIONS_INBOUND < PUBLIC_CONNECTIONS);
+const _: () = assert!(DHT_CONNECTIONS + LAN_CONNECTIONS < CONNECTIONS as usize);
+const _: () = assert!(DHT_ANNOUNCE.as_secs() * 3 <= DHT_RECORD_TTL.as_secs());
 const _: () = assert!(WRITE_COPIED < WRITE_BUFFER);

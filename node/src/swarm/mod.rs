@@ -8,14 +8,19 @@
 
 mod behaviour;
 mod channel;
+pub mod dht;
 mod driver;
 pub mod frames;
 mod handler;
 pub mod identity;
 pub mod limits;
 mod nearby;
+mod outside;
 mod pairing;
+mod probe;
+mod reach;
 mod reason;
+mod records;
 mod stream;
 mod subnets;
 mod targets;
@@ -34,6 +39,9 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 pub use self::channel::{Channel, Lan};
+pub use self::dht::DriveName;
+pub use self::outside::Outside;
+pub use self::reach::Reach;
 pub use self::stream::SessionStream;
 pub(crate) use self::targets::peer_of;
 
@@ -56,6 +64,14 @@ pub struct SwarmConfig {
     pub agent: String,
     /// Whether to look for peers on the local network by mDNS, and to be found there.
     pub lan: bool,
+    /// Whether to find peers, and to be found, by the DHT.
+    pub dht: bool,
+    /// Whether everybody reaches this node, as its user knows: it serves the DHT, relays, and tells others whether they are reached.
+    pub public: bool,
+    /// Whether to be reached through relays, and to meet half-way whoever is.
+    pub relays: bool,
+    /// Whether to ask the router for a way in.
+    pub upnp: bool,
     /// Connections that others may have with us.
     pub connections_inbound: u32,
     /// Handshakes that others may have begun with us.
@@ -72,6 +88,10 @@ impl SwarmConfig {
             listen,
             agent: concat!("datnode/", env!("CARGO_PKG_VERSION")).to_owned(),
             lan: false,
+            dht: false,
+            public: false,
+            relays: false,
+            upnp: false,
             connections_inbound: limits::CONNECTIONS_INBOUND,
             pending_inbound: limits::PENDING_INBOUND,
             connections: limits::CONNECTIONS,
@@ -120,6 +140,8 @@ pub struct Session {
     pub address: Multiaddr,
     /// Whether we dialed.
     pub outbound: bool,
+    /// Whether we met half-way, through two routers that let nobody in.
+    pub punched: bool,
     /// The stream. Dropping it ends the session and closes its connection.
     pub stream: SessionStream,
 }
@@ -171,6 +193,8 @@ pub enum SwarmEvent {
     Nearby(Vec<Multiaddr>),
     /// Whether peers are looked for on the local network is another matter now. At first they are not.
     Lan(Lan),
+    /// The DHT named a node that has a drive, at these addresses; it is dialed.
+    Found(Vec<Multiaddr>),
 }
 
 /// Handle on a running swarm. The swarm ends when the last handle is gone.
@@ -181,6 +205,7 @@ pub struct Swarm {
     listeners: usize,
     commands: mpsc::Sender<Command>,
     listening: watch::Receiver<Vec<(ListenerId, Multiaddr)>>,
+    outside: watch::Receiver<Outside>,
 }
 
 impl Swarm {
@@ -197,6 +222,31 @@ impl Swarm {
     /// Ends dialing a peer. What is connected stays so.
     pub async fn forget(&self, peer: PeerId) {
         self.send(Command::Forget(peer)).await;
+    }
+
+    /// Looks for peers of a drive by the DHT, until [`Swarm::leave`].
+    pub async fn find(&self, drive: DriveName) {
+        self.send(Command::Find(drive)).await;
+    }
+
+    /// Says in the DHT that this node has a drive, until [`Swarm::leave`].
+    pub async fn offer(&self, drive: DriveName) {
+        self.send(Command::Offer(drive)).await;
+    }
+
+    /// Neither looks for peers of a drive by the DHT nor offers it there any more.
+    pub async fn leave(&self, drive: DriveName) {
+        self.send(Command::Leave(drive)).await;
+    }
+
+    /// Closes the connections to a peer with whom there is nothing to do, unless somebody asked for it.
+    pub async fn release(&self, peer: PeerId) {
+        self.send(Command::Release(peer)).await;
+    }
+
+    /// Returns how this node can be reached from elsewhere, and where.
+    pub fn outside(&self) -> watch::Receiver<Outside> {
+        self.outside.clone()
     }
 
     /// Closes all connections to a peer. A kept one will be dialed again.
@@ -231,11 +281,15 @@ impl Swarm {
     }
 
     /// Returns those that are for others, as tickets carry them: loopback, which elsewhere is the reader's own computer, only
-    /// if there is nothing else.
+    /// if there is nothing else; and where others reach us, be it through a relay.
     pub fn dialable_addresses(&self) -> Vec<Multiaddr> {
-        let all = self.local_addresses();
-        let only_here = all.iter().all(nearby::is_loopback);
-        all.into_iter().filter(|address| only_here || !nearby::is_loopback(address)).collect()
+        let mut all = outside::for_others(self.local_addresses());
+        for address in &self.outside.borrow().addresses {
+            if !all.contains(address) {
+                all.push(address.clone());
+            }
+        }
+        all
     }
 
     /// Waits until there is an address for each one that was asked for, but no longer than it takes where there is a network.
@@ -291,6 +345,7 @@ pub fn start(
     let (commands, commanded) = mpsc::channel(limits::COMMANDS_QUEUED);
     let (events, happened) = mpsc::channel(limits::EVENTS_QUEUED);
     let (listens, listening) = watch::channel(Vec::new());
+    let (reached, outside) = watch::channel(Outside::default());
     let driver = Driver {
         swarm,
         commands: commanded,
@@ -299,8 +354,9 @@ pub fn start(
         targets: targets::Targets::new(local),
         sessions: driver::Sessions::new(&lan),
         nearby: nearby::Nearby::new(lan),
+        around: outside::Around::new(reached, config.public),
     };
-    let handle = Swarm { local, listeners: config.listen.len(), commands, listening };
+    let handle = Swarm { local, listeners: config.listen.len(), commands, listening, outside };
     Ok((handle, happened, driver.run()))
 }
 

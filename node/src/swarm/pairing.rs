@@ -17,6 +17,8 @@ pub(super) enum Side {
     Dialer,
     /// They dialed, so the stream comes from them.
     Listener,
+    /// We dialed for something else than a session: the stream is ours to open if there is none, and the connection stays if there is.
+    Aside,
 }
 
 /// What has to happen because of what was told.
@@ -86,13 +88,14 @@ impl<C: Copy + Eq, S> Pair<C, S> {
     ) -> Vec<Action<C, S>> {
         let stage = match side {
             Side::Listener => Stage::Bare,
+            Side::Aside if self.is_taken() => Stage::Bare,
             // They have a stream here or will; ours is one too many.
             Side::Dialer if self.is_taken() => Stage::Closing,
-            Side::Dialer if self.expects_theirs() => Stage::Bare,
-            Side::Dialer => Stage::Opening,
+            Side::Dialer | Side::Aside if self.expects_theirs() => Stage::Bare,
+            Side::Dialer | Side::Aside => Stage::Opening,
         };
         let action = match (side, &stage) {
-            (Side::Dialer, Stage::Opening) => Some(Action::Open(id)),
+            (_, Stage::Opening) => Some(Action::Open(id)),
             (_, Stage::Closing) => Some(Action::Close(id)),
             _ => None,
         };
@@ -125,7 +128,7 @@ impl<C: Copy + Eq, S> Pair<C, S> {
             _ => return Vec::new(),
         }
         // Both of us dialed and ours is the better one. They will see it and come over.
-        let better = |link: &Link<C, S>| self.smaller && link.side == Side::Dialer;
+        let better = |link: &Link<C, S>| self.smaller && link.side != Side::Listener;
         if self.links.iter().any(|link| better(link) && matches!(link.stage, Stage::Live)) {
             let mut actions = Vec::new();
             self.close(id, &mut actions);
@@ -186,9 +189,9 @@ impl<C: Copy + Eq, S> Pair<C, S> {
 
     fn begin(&mut self, id: C, stream: S) -> Vec<Action<C, S>> {
         let mut actions = Vec::new();
-        // A bare link that they dialed stays: it costs a slot until they or the deadline end it.
+        // A bare link that they dialed stays: it costs a slot until they or the deadline end it. So does one for something else.
         let surplus = |link: &&Link<C, S>| {
-            link.id != id && !(link.side == Side::Listener && matches!(link.stage, Stage::Bare))
+            link.id != id && !(link.side != Side::Dialer && matches!(link.stage, Stage::Bare))
         };
         let surplus: Vec<C> = self.links.iter().filter(surplus).map(|link| link.id).collect();
         for other in surplus {
@@ -228,7 +231,7 @@ impl<C: Copy + Eq, S> Pair<C, S> {
             return;
         }
         let ours =
-            |link: &&mut Link<C, S>| link.side == Side::Dialer && matches!(link.stage, Stage::Bare);
+            |link: &&mut Link<C, S>| link.side != Side::Listener && matches!(link.stage, Stage::Bare);
         if let Some(link) = self.links.iter_mut().find(ours) {
             link.stage = Stage::Opening;
             actions.push(Action::Open(link.id));
@@ -276,16 +279,19 @@ mod tests {
         /// Per peer and connection: what will arrive there.
         wires: [[VecDeque<Sent>; 3]; 2],
         dialed_by: [Option<usize>; 3],
+        /// Which connections were dialed for something else, one bit each.
+        aside: u8,
         sessions: [Option<u8>; 2],
         closed: [[bool; 3]; 2],
     }
 
     impl World {
-        fn new(now: Instant, dialers: &[usize]) -> Self {
+        fn new(now: Instant, dialers: &[usize], aside: u8) -> Self {
             let mut world = Self {
                 pairs: [Pair::new(true), Pair::new(false)],
                 wires: Default::default(),
                 dialed_by: [None; 3],
+                aside,
                 sessions: [None; 2],
                 closed: [[false; 3]; 2],
             };
@@ -308,7 +314,11 @@ mod tests {
             let actions = match sent {
                 Sent::Established => {
                     let ours = self.dialed_by[id] == Some(peer);
-                    let side = if ours { Side::Dialer } else { Side::Listener };
+                    let side = match (ours, self.aside >> id & 1) {
+                        (false, _) => Side::Listener,
+                        (true, 0) => Side::Dialer,
+                        (true, _) => Side::Aside,
+                    };
                     pair.handle_established(now, name, side)
                 }
                 Sent::Stream => {
@@ -345,11 +355,15 @@ mod tests {
         }
     }
 
-    /// Walks through every order in which two peers can see the connections the dialers made.
+    /// Walks through every order in which two peers can see the connections the dialers made, whatever each was made for.
     fn every_order_ends_in_one_session(dialers: &[usize]) -> usize {
+        (0..1 << dialers.len()).map(|aside| every_order(dialers, aside)).sum()
+    }
+
+    fn every_order(dialers: &[usize], aside: u8) -> usize {
         let now = Instant::now();
         let mut seen = HashSet::new();
-        let mut open = vec![World::new(now, dialers)];
+        let mut open = vec![World::new(now, dialers, aside)];
         let mut ends = 0;
         while let Some(world) = open.pop() {
             let mut idle = true;
@@ -395,6 +409,17 @@ mod tests {
     fn three_dials_at_once_end_in_one_session_in_every_order() {
         assert!(every_order_ends_in_one_session(&[0, 1, 0]) > 0);
         assert!(every_order_ends_in_one_session(&[0, 1, 1]) > 0);
+    }
+
+    #[test]
+    fn a_connection_for_something_else_is_left_alone_and_used_when_there_is_no_other() {
+        let now = Instant::now();
+        let mut pair: Pair<u8, char> = Pair::new(true);
+        assert_eq!(pair.handle_established(now, 0, Side::Dialer), [Action::Open(0)]);
+        assert_eq!(pair.handle_opened(0, 'a'), [Action::Begin(0, 'a')]);
+        assert_eq!(pair.handle_established(now, 1, Side::Aside), []);
+        assert_eq!(pair.handle_established(now, 2, Side::Dialer), [Action::Close(2)]);
+        assert_eq!(pair.handle_closed(0), [Action::End(0), Action::Open(1)]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) struct TargetId(u64);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Dial {
     pub(super) target: TargetId,
+    pub(super) channel: Channel,
     pub(super) peer: Option<PeerId>,
     pub(super) addresses: Vec<Multiaddr>,
 }
@@ -144,10 +145,16 @@ impl Targets {
             }
             target.addresses.truncate(limits::ADDRESSES_PER_TARGET);
             // What anybody may say as often as they like must not have us dial as often.
-            let at_once = if channel == Channel::Lan { now + limits::REDIAL_FIRST } else { now };
+            let at_once =
+                if channel.share().is_some() { now + limits::REDIAL_FIRST } else { now };
             if let Phase::Waiting { until } = &mut target.phase {
                 *until = at_once.min(*until);
             }
+            return None;
+        }
+        let of_channel = self.targets.values().filter(|target| target.channel == channel).count();
+        if channel == Channel::Dht && of_channel >= limits::DHT_PEERS {
+            tracing::debug!(?peer, "the table names more peers than are dialed");
             return None;
         }
         if self.targets.len() >= limits::TARGETS {
@@ -194,7 +201,7 @@ impl Targets {
         let (due, id) = self.next_due()?;
         let target = self.targets.get_mut(&id).filter(|_| due <= now)?;
         let addresses = target.next_try(now)?;
-        Some(Dial { target: id, peer: target.peer, addresses })
+        Some(Dial { target: id, channel: target.channel, peer: target.peer, addresses })
     }
 
     /// Returns when [`Targets::poll_dial`] will have something new to say.
@@ -207,13 +214,28 @@ impl Targets {
         if self.dials(|_| true) >= limits::PENDING_OUTBOUND as usize {
             return None;
         }
-        let on_lan = |target: &Target| target.channel == Channel::Lan;
-        let connected =
-            |target: &&Target| on_lan(target) && matches!(target.phase, Phase::Connected { .. });
-        let full = self.dials(on_lan) >= limits::LAN_DIALS
-            || self.targets.values().filter(connected).count() >= limits::LAN_CONNECTIONS;
-        let open = self.targets.iter().filter(|(_, target)| !full || !on_lan(target));
+        let full = Channel::ALL.map(|channel| (channel, self.is_full(channel)));
+        let is_open = |target: &Target| !full.contains(&(target.channel, true));
+        let open = self.targets.iter().filter(|(_, target)| is_open(target));
         open.filter_map(|(&id, target)| Some((target.due()?, id))).min()
+    }
+
+    /// Tells whether a channel has its share of dials, or of connections.
+    fn is_full(&self, channel: Channel) -> bool {
+        let Some((dials, connections)) = channel.share() else { return false };
+        let of_it = |target: &Target| target.channel == channel;
+        let connected =
+            |target: &&Target| of_it(target) && matches!(target.phase, Phase::Connected { .. });
+        self.dials(of_it) >= dials
+            || self.targets.values().filter(connected).count() >= connections
+    }
+
+    /// Returns whether somebody asked for a connection to a peer, more than that the DHT named it.
+    pub(super) fn wants(&self, peer: &PeerId) -> bool {
+        self.targets.values().any(|target| {
+            let there = matches!(&target.phase, Phase::Connected { peer: other, .. } if other == peer);
+            target.channel != Channel::Dht && (there || target.peer.as_ref() == Some(peer))
+        })
     }
 
     /// A dial has begun.
@@ -223,6 +245,14 @@ impl Targets {
         {
             attempts.push(Attempt::Dialing(connection));
         }
+    }
+
+    /// Tells whether a connection was dialed for one of the targets.
+    pub(super) fn dials_by(&self, connection: ConnectionId) -> bool {
+        self.targets.values().any(|target| match &target.phase {
+            Phase::Dialing { attempts, .. } => attempts.contains(&Attempt::Dialing(connection)),
+            Phase::Waiting { .. } | Phase::Connected { .. } => false,
+        })
     }
 
     /// A dial led to a peer.
@@ -325,8 +355,11 @@ impl Targets {
                 return true;
             }
             let reason = reasons.join("; ");
-            let keep = target.keep && !fatal;
             target.failures = target.failures.saturating_add(1);
+            // Who is still there is named again.
+            let in_vain =
+                target.channel == Channel::Dht && target.failures >= limits::DHT_FAILURES;
+            let keep = target.keep && !fatal && !in_vain;
             let pause = target.pause(self.local);
             target.phase = Phase::Waiting { until: now + pause };
             failures.push(Failure {

@@ -161,6 +161,15 @@ fn mirrored(schemas: &mut Schemas) {
     let names =
         ["stage", "mirror_ready", "change_mirrored", "blocks_damaged", "list_read", "mirror_done"];
     mirror.end(schemas, &names);
+    // A node that is there for others, and a process that knows how it is reached.
+    let line = "node --to nodes --metrics 0 --discover dht";
+    let mut node = Started::new(&mirrorer, line, "printed");
+    node.wait_for("ready");
+    node.end(schemas, &["mirror_ready", "stage", "mirror_done"]);
+    drop(sharer);
+    let sharer = writer.share(&writer.path("source"), &["--discover", "dht"]);
+    run(schemas, &[(&writer, "status source", 0, &["status"])]);
+    drop(sharer);
 }
 
 /// What `share` prints.

@@ -37,7 +37,17 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "network",
         flags: &[
-            "port", "listen", "peer", "discover", "wait", "max-up", "max-down", "offline",
+            "port",
+            "listen",
+            "peer",
+            "bootstrap",
+            "discover",
+            "no-upnp",
+            "no-relay",
+            "wait",
+            "max-up",
+            "max-down",
+            "offline",
             "no-reuse",
         ],
         commands: &[],

@@ -42,12 +42,16 @@ pub(super) struct Read {
 }
 
 impl List {
-    /// Understands what the command line names.
+    /// Understands what the command line names; that may be nothing if `none_will_do`.
     ///
     /// # Errors
     /// Those of [`Address::parse`], and E-USAGE if nothing is named.
-    pub(super) fn new(words: &[OsString], file: Option<&Path>) -> Result<Self, Error> {
-        if words.is_empty() && file.is_none() {
+    pub(super) fn new(
+        words: &[OsString],
+        file: Option<&Path>,
+        none_will_do: bool,
+    ) -> Result<Self, Error> {
+        if words.is_empty() && file.is_none() && !none_will_do {
             return Err(Error::usage("no drive is named")
                 .hint("datnode mirror dat1…")
                 .hint("datnode mirror --from-file keys.txt   with a link a line"));
@@ -130,7 +134,7 @@ mod tests {
         let file = folder.path().join("keys.txt");
         std::fs::write(&file, text).unwrap();
         let words: Vec<_> = words.iter().map(Into::into).collect();
-        let list = List::new(&words, Some(&file)).unwrap();
+        let list = List::new(&words, Some(&file), false).unwrap();
         (folder, list)
     }
 
@@ -179,6 +183,7 @@ mod tests {
         assert_eq!(list(&[], &keys(DRIVES_MAX)).1.read().unwrap().wanted.len(), DRIVES_MAX);
         let error = list(&[], &keys(DRIVES_MAX + 1)).1.read().unwrap_err();
         assert_eq!(error.code(), Code::Usage);
-        assert_eq!(List::new(&[], None).unwrap_err().code(), Code::Usage);
+        assert_eq!(List::new(&[], None, false).unwrap_err().code(), Code::Usage);
+        assert!(List::new(&[], None, true).unwrap().read().unwrap().wanted.is_empty());
     }
 }

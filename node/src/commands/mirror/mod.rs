@@ -2,12 +2,13 @@
 //!
 //! A mirror writes no drive and lands no file. It serves what it has from the moment it starts, whether the writers are there or not.
 //! Elsewhere: one drive (`member`, `keeper`), which drives (`list`), how much of each (`history`, `quota`), what is copied from other
-//! drives (`copier`), what is shown (`show`, `tell`), what is
-//! answered to other processes (`answers`), what rots (`check`).
+//! drives (`copier`), what is shown (`show`, `tell`), what is answered to other processes (`answers`), what rots (`check`), what is
+//! measured (`figures`).
 
 mod answers;
 mod check;
 mod copier;
+mod figures;
 pub(crate) mod history;
 mod keeper;
 mod list;
@@ -18,6 +19,7 @@ mod show;
 mod tell;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -27,16 +29,20 @@ use libp2p::Multiaddr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::answers::{Members, Reread, answers};
 use self::copier::Copier;
+use self::figures::figures;
 use self::list::{List, Read};
 use self::member::{Event, House, Member};
 use self::quota::Ledger;
 use self::show::{PAINT, Screen};
 use self::tell::sum_up;
 use super::context::{hub, look_for, swarm};
+use super::metrics::Metrics;
+use super::reached;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
 use crate::cli::{MirrorArgs, Network as NetworkArgs};
@@ -44,32 +50,49 @@ use crate::dirs::Dirs;
 use crate::engine::{Network, listen_locally};
 use crate::error::{Code, Error};
 use crate::runtime::{self, Announcement};
+use crate::swarm::{Outside, Reach};
 
 pub(super) async fn run(args: MirrorArgs, out: &Out) -> Result<(), Error> {
+    keep(args, None, out).await
+}
+
+/// Keeps drives for ever, and tells what there is to measure at an address, if there is one.
+pub(super) async fn keep(
+    args: MirrorArgs,
+    metrics: Option<SocketAddr>,
+    out: &Out,
+) -> Result<(), Error> {
     let mut asked = std::pin::pin!(asked_to_stop());
     let said = |error| Error::io("listen for", Path::new("SIGHUP"), &error);
     let hangup = signal(SignalKind::hangup()).map_err(said)?;
     let (dirs, began) = (Dirs::open()?, Instant::now());
     let from_file = args.from_file.map(absolute).transpose()?;
-    let list = List::new(&args.drives, from_file.as_deref())?;
+    let list = List::new(&args.drives, from_file.as_deref(), args.network.public)?;
     let to = args.to.map_or_else(|| Ok(dirs.data.join("mirrors")), absolute)?;
     std::fs::create_dir_all(&to).map_err(|error| Error::io("create", &to, &error))?;
     take_descriptors();
     let (tell, events) = mpsc::unbounded_channel();
     let ledger = args.quota.map(|quota| Arc::new(Ledger::open(quota, &to)));
+    let hub = hub()?;
+    let metrics = metrics.map(Metrics::listen).transpose()?;
     let copier = Arc::new(Copier::new(&dirs, &args.reuse));
-    let house = House { hub: hub()?, to, history: args.history, ledger, copier, tell };
+    let house = House { hub, to, history: args.history, ledger, copier, tell };
     let opening = Mirror::open(house, list, dirs, args.network, out);
     let mut mirror = tokio::select! {
         biased;
         () = &mut asked => return Ok(()),
         mirror = opening => mirror?,
     };
+    if let Some(metrics) = &metrics {
+        mirror.metrics = Some(metrics.address());
+        out.say(format_args!("Metrics    http://{}/metrics", metrics.address()));
+    }
     let ended = tokio::select! {
         biased;
         () = &mut asked => Ok(()),
         // A check is a borrower of what the other changes.
         () = check_all(mirror.house.clone(), mirror.members.clone(), args.verify_every.0) => Ok(()),
+        () = tell_metrics(metrics, mirror.house.clone(), mirror.members.clone(), began) => Ok(()),
         ended = mirror.serve(events, hangup) => ended,
     };
     let house = mirror.close().await;
@@ -100,6 +123,8 @@ struct Mirror {
     tasks: JoinSet<()>,
     keeping: BTreeMap<PublicKey, AbortHandle>,
     announcement: Announcement,
+    /// Where figures are told.
+    metrics: Option<SocketAddr>,
     rereads: UnboundedReceiver<Reread>,
     /// What was said of a drive's trouble last: the same is said once.
     troubles: BTreeMap<PublicKey, String>,
@@ -150,6 +175,7 @@ impl Mirror {
             tasks,
             keeping,
             announcement,
+            metrics: None,
             rereads,
             troubles,
             is_full: false,
@@ -165,7 +191,8 @@ impl Mirror {
     /// Begins to keep a drive.
     async fn begin(&mut self, member: Arc<Member>, addresses: &[Multiaddr]) {
         let key = member.key;
-        look_for(&mut self.network, &self.house.hub, &self.dirs, &self.args, key);
+        look_for(&mut self.network, &self.house.hub, &self.dirs, &self.args, key).await;
+        self.network.offer(&key).await;
         self.network.seek(&self.house.hub, addresses).await;
         let task = self.tasks.spawn(member.clone().keep(self.house.clone()));
         self.keeping.insert(key, task);
@@ -173,11 +200,11 @@ impl Mirror {
     }
 
     /// Keeps a drive no longer; what is stored of it stays.
-    fn end(&mut self, key: &PublicKey) {
+    async fn end(&mut self, key: &PublicKey) {
         if let Some(task) = self.keeping.remove(key) {
             task.abort();
         }
-        self.network.forget(key);
+        self.network.forget(key).await;
         let member = self.members().remove(&runtime::name(key));
         if let Some(member) = member {
             member.close();
@@ -207,14 +234,16 @@ impl Mirror {
         screen.paint(&self.house, &all(&self.members));
         if self.out.json {
             let addresses = self.network.addresses();
-            self.out.record(&show::ready(&self.house, &all(&self.members), &addresses))?;
+            let members = all(&self.members);
+            self.out.record(&show::ready(&self.house, &members, &addresses, self.metrics))?;
         }
         self.out.say(format_args!(
             "{}     Ctrl-C stops",
-            show::heading(&self.house, self.keeping.len())
+            show::heading(&self.house, self.keeping.len(), self.args.public)
         ));
         self.out.doing("mirroring".to_owned());
-        let mut paint = tokio::time::interval(PAINT);
+        let (mut paint, mut outside) = (tokio::time::interval(PAINT), self.network.outside());
+        let mut reach = None;
         loop {
             tokio::select! {
                 Some(event) = events.recv() => self.tell(&mut screen, &event),
@@ -223,6 +252,11 @@ impl Mirror {
                     self.reread(&mut screen).await;
                     // Whoever asked may have gone.
                     let _ = asked.send(());
+                }
+                now = changed(&mut outside) => {
+                    if reach.replace(now.reach) != Some(now.reach) && now.reach != Reach::Checking {
+                        screen.say(&reached::line(&now));
+                    }
                 }
                 _ = paint.tick() => {
                     screen.paint(&self.house, &all(&self.members));
@@ -245,7 +279,7 @@ impl Mirror {
         let gone: Vec<PublicKey> = gone.copied().collect();
         let mut begun = Vec::new();
         for key in &gone {
-            self.end(key);
+            self.end(key).await;
             self.troubles.remove(key);
         }
         for (key, addresses) in wanted {
@@ -269,6 +303,24 @@ impl Mirror {
             member.close();
         }
         self.house
+    }
+}
+
+/// Waits until it is known anew how this node is reached; for ever where that cannot be.
+async fn changed(outside: &mut Option<watch::Receiver<Outside>>) -> Outside {
+    if let Some(outside) = outside
+        && outside.changed().await.is_ok()
+    {
+        return outside.borrow_and_update().clone();
+    }
+    std::future::pending().await
+}
+
+/// Answers who asks for figures, for ever.
+async fn tell_metrics(metrics: Option<Metrics>, house: House, members: Members, began: Instant) {
+    match metrics {
+        Some(metrics) => metrics.serve(|| figures(&house, &all(&members), began)).await,
+        None => std::future::pending().await,
     }
 }
 

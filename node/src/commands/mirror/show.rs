@@ -1,5 +1,6 @@
 //! What a mirror shows: lines at the bottom of a terminal, lines that stay, and records for scripts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,8 @@ impl Screen {
         match self.out.progress {
             Progress::Bar => {
                 let rates = format!("↑ {}/s   ↓ {}/s", Size(up), Size(down));
-                let mut lines = vec![format!("{}   {rates}", heading(house, members.len()))];
+                let heading = heading(house, members.len(), false);
+                let mut lines = vec![format!("{heading}   {rates}")];
                 // Those that are not whole come first: of many, they are what is looked for.
                 let mut shown: Vec<_> = members.iter().collect();
                 shown.sort_by_key(|member| is_whole(&member.state()));
@@ -104,8 +106,12 @@ impl Screen {
 }
 
 /// Says what is mirrored, and how much room it takes.
-pub(super) fn heading(house: &House, drives: usize) -> String {
+pub(super) fn heading(house: &House, drives: usize, public: bool) -> String {
     let drives = Things(drives as u64, "drive");
+    if public {
+        let serves = "Serving the DHT, relaying, and mirroring";
+        return format!("{serves} {drives}, {}{}", house.history, room(house));
+    }
     format!("Mirroring {drives}, read-only, {}{}", house.history, room(house))
 }
 
@@ -123,7 +129,7 @@ pub(super) fn name(member: &Member) -> String {
 }
 
 /// Tells whether all that is wanted of the newest version that is known is here.
-fn is_whole(state: &State) -> bool {
+pub(super) fn is_whole(state: &State) -> bool {
     let latest = state.latest.as_ref().map(|latest| latest.version.number);
     state.here == state.wanted && latest.is_some() && state.whole == latest
 }
@@ -181,13 +187,22 @@ pub(super) fn drive(key: &PublicKey) -> Value {
 }
 
 /// Returns what scripts are told once the mirror serves.
-pub(super) fn ready(house: &House, members: &[Arc<Member>], addresses: &[Multiaddr]) -> Value {
+pub(super) fn ready(
+    house: &House,
+    members: &[Arc<Member>],
+    addresses: &[Multiaddr],
+    metrics: Option<SocketAddr>,
+) -> Value {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let drives: Vec<Value> = members.iter().map(|member| drive(&member.key)).collect();
-    json!({
+    let mut ready = json!({
         "type": "ready", "folder": escape::path(&house.to), "addresses": addresses,
         "drives": drives, "quota": quota(house),
-    })
+    });
+    if let Some(metrics) = metrics {
+        ready["metrics"] = json!(metrics.to_string());
+    }
+    ready
 }
 
 /// Returns what scripts are told of the quota; null without one.

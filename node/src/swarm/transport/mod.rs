@@ -2,6 +2,7 @@
 //!
 //! All of it is ordinary libp2p on the wire. TCP is put together here (`tcp`), since the library's own fixes what decides how fast
 //! it is: the order of the ciphers (`secure`), the size of frames (`muxer`) and of what the socket is asked for at a time (`ahead`).
+//! Names are resolved as the system does. Through a relay, which carries nothing but a few words, it is the library's own.
 
 mod ahead;
 mod cork;
@@ -12,13 +13,18 @@ mod verifier;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use libp2p::core::transport::TransportError;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, OrTransport, TransportError};
+use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::{Multiaddr, SwarmBuilder, connection_limits, identify, ping};
+use libp2p::{
+    Multiaddr, PeerId, SwarmBuilder, Transport as _, autonat, connection_limits, dcutr, dns,
+    identify, noise, ping, quic, relay, upnp, yamux,
+};
 
 use super::driver::Protocols;
 use super::nearby::Mdns;
-use super::{IDENTIFY, SwarmConfig, SwarmError, behaviour, limits, reason};
+use super::{IDENTIFY, SwarmConfig, SwarmError, behaviour, dht, limits, nearby, probe, reason};
 
 /// Makes a swarm that listens nowhere yet.
 pub(super) fn build(
@@ -28,16 +34,11 @@ pub(super) fn build(
     let setup = |source: Box<dyn std::error::Error + Send + Sync>| SwarmError::Setup { source };
     let builder = SwarmBuilder::with_existing_identity(config.identity.clone())
         .with_tokio()
-        .with_quic_config(|mut quic| {
-            quic.handshake_timeout = limits::HANDSHAKE;
-            quic.max_idle_timeout = limits::QUIC_IDLE_MS;
-            quic.keep_alive_interval = limits::QUIC_KEEP_ALIVE;
-            quic.max_concurrent_stream_limit = limits::STREAMS_PER_CONNECTION;
-            quic
-        })
-        .with_other_transport(tcp::transport)
+        .with_other_transport(named)
         .map_err(|error| setup(error.into()))?
-        .with_behaviour(|_| protocols(config, mdns))
+        .with_relay_client(noise::Config::new, yamux::Config::default)
+        .map_err(|error| setup(error.into()))?
+        .with_behaviour(|_, relayed| protocols(config, mdns, relayed))
         .map_err(|error| setup(error.into()))?;
     let streams = usize::try_from(limits::STREAMS_PER_CONNECTION).unwrap_or(usize::MAX);
     Ok(builder
@@ -50,7 +51,32 @@ pub(super) fn build(
         .build())
 }
 
-fn protocols(config: &SwarmConfig, mdns: Mdns) -> Protocols {
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes the transport that understands names, where the system says how to resolve them.
+fn named(identity: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
+    match dns::tokio::Transport::system(direct(identity)?) {
+        Ok(named) => Ok(named.boxed()),
+        Err(error) => {
+            tracing::info!(%error, "names are not resolved");
+            direct(identity)
+        }
+    }
+}
+
+fn direct(identity: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
+    let mut config = quic::Config::new(identity);
+    config.handshake_timeout = limits::HANDSHAKE;
+    config.max_idle_timeout = limits::QUIC_IDLE_MS;
+    config.keep_alive_interval = limits::QUIC_KEEP_ALIVE;
+    config.max_concurrent_stream_limit = limits::STREAMS_PER_CONNECTION;
+    let quic = quic::tokio::Transport::new(config)
+        .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
+    let both = OrTransport::new(quic, tcp::transport(identity)?);
+    Ok(both.map(|either, _| either.into_inner()).boxed())
+}
+
+fn protocols(config: &SwarmConfig, mdns: Mdns, relayed: relay::client::Behaviour) -> Protocols {
     let key = config.identity.public();
     let connections = connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(config.pending_inbound))
@@ -71,7 +97,39 @@ fn protocols(config: &SwarmConfig, mdns: Mdns) -> Protocols {
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         mdns,
+        kad: dht::behaviour(config),
+        probe: config.dht.then(probe::Behaviour::default).into(),
+        // Whoever is reached by everybody can tell others whether they are.
+        answer: config.public.then(autonat::v2::server::Behaviour::default).into(),
+        upnp: is_mapped(config).then(upnp::tokio::Behaviour::default).into(),
+        relayed,
+        relay: config.relays.then(|| relay_for_others(config)).into(),
+        punch: config.relays.then(|| dcutr::Behaviour::new(config.identity.public().to_peer_id())).into(),
     }
+}
+
+/// Tells whether the router is asked for a way in: not for what it could not reach.
+fn is_mapped(config: &SwarmConfig) -> bool {
+    config.upnp && !config.listen.iter().all(nearby::is_loopback)
+}
+
+/// Makes what relays for others: a few words each, so that they can meet half-way. Off until we are reached by everybody.
+fn relay_for_others(config: &SwarmConfig) -> relay::Behaviour {
+    let limits = relay::Config {
+        max_reservations: limits::RELAY_PLACES,
+        max_circuits: limits::RELAY_CIRCUITS,
+        max_circuit_duration: limits::RELAY_CIRCUIT,
+        max_circuit_bytes: limits::RELAY_BYTES,
+        ..relay::Config::default()
+    };
+    let mut relay = relay::Behaviour::new(config.identity.public().to_peer_id(), limits);
+    relay.set_status(Some(relay_status(config.public)));
+    relay
+}
+
+/// Returns what a relay tells others of itself.
+pub(super) fn relay_status(is_reached: bool) -> relay::Status {
+    if is_reached { relay::Status::Enable } else { relay::Status::Disable }
 }
 
 /// Listens on all addresses, or on none.

@@ -1,0 +1,387 @@
+//! The driver's part in the world beyond the local network: the DHT, relays, and what others say of our addresses.
+//!
+//! Turns what the library tells of these into calls of [`Ways`] and [`Tasks`], and their answers into the library's actions.
+//! Elsewhere: what is decided (`reach`, `dht`), what is kept for others (`records`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use libp2p::core::transport::ListenerId;
+use libp2p::kad::{GetProvidersOk, QueryId, QueryResult};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, relay, upnp};
+use tokio::sync::watch;
+
+use super::dht::{self, DriveName, Purpose, Tasks};
+use super::driver::Driver;
+use super::reach::{Action, Reach, Scope, Ways, is_relayed, scope};
+use super::{Channel, SwarmEvent, limits, nearby, transport};
+
+/// How this node can be reached from elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// In what way.
+    pub reach: Reach,
+    /// Where, as others confirmed it, or through relays; with our id at the end.
+    pub addresses: Vec<Multiaddr>,
+    /// How many nodes of the DHT are known.
+    pub nodes: usize,
+    /// How many records of others are kept for the DHT.
+    pub records: usize,
+    /// How many others have a place at this node as their relay.
+    pub places: usize,
+    /// How many connections are relayed now.
+    pub circuits: usize,
+}
+
+/// What the driver knows of the world.
+pub(super) struct Around {
+    told: watch::Sender<Outside>,
+    /// Whether everybody reaches us, as our user says.
+    public: bool,
+    ways: Ways,
+    tasks: Tasks<QueryId>,
+    /// How many nodes of the DHT are known.
+    nodes: usize,
+    /// Connections through relays, and since when they stand.
+    relayed: HashMap<ConnectionId, (PeerId, Instant)>,
+    /// Who has a place here.
+    places: BTreeSet<PeerId>,
+    /// Who is connected to whom through us, and how often.
+    circuits: BTreeMap<(PeerId, PeerId), usize>,
+}
+
+impl Around {
+    pub(super) fn new(told: watch::Sender<Outside>, public: bool) -> Self {
+        Self {
+            told,
+            public,
+            ways: Ways::default(),
+            tasks: Tasks::new(),
+            nodes: 0,
+            relayed: HashMap::new(),
+            places: BTreeSet::new(),
+            circuits: BTreeMap::new(),
+        }
+    }
+
+    /// Tells whether a peer relays for us.
+    pub(super) fn relays_for_us(&self, peer: &PeerId) -> bool {
+        self.ways.uses(peer)
+    }
+
+    /// Returns when something is to be done.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let relayed = self.relayed.values().map(|(_, since)| *since + limits::RELAYED).min();
+        let tasks = self.tasks.poll_timeout(|purpose| self.is_open(purpose));
+        [relayed, tasks, self.ways.poll_timeout(now)].into_iter().flatten().min()
+    }
+
+    /// Tells whether there is somebody to ask, and something to tell.
+    fn is_open(&self, purpose: Purpose) -> bool {
+        let told = || !self.told.borrow().addresses.is_empty();
+        self.nodes > 0 && (purpose == Purpose::Find || told())
+    }
+
+    /// A connection stands.
+    pub(super) fn handle_established(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        is_relayed: bool,
+        dialed: bool,
+    ) {
+        if is_relayed {
+            self.relayed.insert(id, (peer, Instant::now()));
+        } else if dialed {
+            self.ways.handle_reached(Instant::now(), address);
+        }
+    }
+
+    /// Tells whether a direct connection to a peer was found by a relayed one.
+    pub(super) fn is_relayed_to(&self, peer: &PeerId) -> bool {
+        self.relayed.values().any(|(other, _)| other == peer)
+    }
+
+    pub(super) fn handle_closed(&mut self, id: ConnectionId) {
+        self.relayed.remove(&id);
+    }
+}
+
+/// Returns those of our addresses that are for others: loopback only if there is nothing else.
+pub(super) fn for_others(all: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    let only_here = all.iter().all(nearby::is_loopback);
+    all.into_iter().filter(|address| only_here || !nearby::is_loopback(address)).collect()
+}
+
+impl Driver {
+    /// Takes part in the table for a drive.
+    pub(super) fn seek_by_dht(&mut self, purpose: Purpose, drive: DriveName) {
+        if self.swarm.behaviour().kad.is_enabled() {
+            self.around.tasks.add(Instant::now(), purpose, drive);
+        }
+    }
+
+    /// Takes no part in the table for a drive any more.
+    pub(super) fn leave_dht(&mut self, drive: DriveName) {
+        for purpose in [Purpose::Find, Purpose::Offer] {
+            self.around.tasks.remove(purpose, drive);
+        }
+        if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
+            kad.stop_providing(&kad::RecordKey::from(drive.to_vec()));
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn look_outside(&mut self) {
+        let now = Instant::now();
+        self.ask_dht(now);
+        while let Some(action) = self.around.ways.poll(now) {
+            self.act(now, action);
+        }
+        let late = |(id, (_, since)): (&ConnectionId, &(PeerId, Instant))| {
+            (now >= *since + limits::RELAYED).then_some(*id)
+        };
+        let late: Vec<ConnectionId> = self.around.relayed.iter().filter_map(late).collect();
+        for id in late {
+            if let Some((peer, _)) = self.around.relayed.remove(&id) {
+                self.sessions.refuse(peer, NOT_MET);
+            }
+            self.swarm.close_connection(id);
+        }
+        self.tell();
+    }
+
+    fn ask_dht(&mut self, now: Instant) {
+        while let Some(task) = self.around.tasks.poll(now, |purpose| self.around.is_open(purpose)) {
+            let key = kad::RecordKey::from(task.1.to_vec());
+            let query = self.swarm.behaviour_mut().kad.as_mut().and_then(|kad| match task.0 {
+                Purpose::Find => Some(kad.get_providers(key)),
+                Purpose::Offer => kad
+                    .start_providing(key)
+                    .inspect_err(|error| tracing::warn!(%error, "a drive is not announced"))
+                    .ok(),
+            });
+            self.around.tasks.handle_begun(now, task, query);
+        }
+    }
+
+    fn act(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::Reserve(peer, address) => {
+                let named = address.with_p2p(peer).unwrap_or_else(|address| address);
+                let listener = self.swarm.listen_on(named.with(Protocol::P2pCircuit));
+                let listener = listener.inspect_err(|error| tracing::info!(%error, "no relay"));
+                self.around.ways.handle_asked(now, peer, listener.ok());
+            }
+            Action::Release(listener) => {
+                self.swarm.remove_listener(listener);
+                self.around.ways.handle_closed(now, listener);
+            }
+        }
+    }
+
+    /// Says how we can be reached, if that is another way now.
+    fn tell(&mut self) {
+        let reach = self.around.ways.reach(Instant::now());
+        let reach = if self.around.public { Reach::Reachable } else { reach };
+        let local = *self.swarm.local_peer_id();
+        let named = |address: &Multiaddr| address.clone().with_p2p(local).ok();
+        let mut addresses: Vec<Multiaddr> =
+            self.swarm.external_addresses().filter_map(named).collect();
+        addresses.sort_by_key(is_relayed);
+        let records = self.swarm.behaviour_mut().kad.as_mut().map(kad::Behaviour::store_mut);
+        let outside = Outside {
+            reach,
+            addresses,
+            nodes: self.around.nodes,
+            records: records.map_or(0, |records| records.count()),
+            places: self.around.places.len(),
+            circuits: self.around.circuits.values().sum(),
+        };
+        let known = self.around.told.borrow().clone();
+        if known == outside {
+            return;
+        }
+        if known.addresses != outside.addresses {
+            self.around.tasks.wake(Instant::now(), Purpose::Offer);
+        }
+        if (known.reach == Reach::Reachable) != (reach == Reach::Reachable) {
+            self.serve_others(reach == Reach::Reachable);
+        }
+        if (known.reach, &known.addresses) != (reach, &outside.addresses) {
+            tracing::info!(?reach, addresses = ?outside.addresses, "how we are reached");
+        }
+        self.around.told.send_replace(outside);
+    }
+
+    /// A node that everybody reaches serves the table and relays; any other does not.
+    fn serve_others(&mut self, is_reached: bool) {
+        let protocols = self.swarm.behaviour_mut();
+        if let Some(kad) = protocols.kad.as_mut() {
+            kad.set_mode(Some(dht::mode(is_reached)));
+        }
+        if let Some(relay) = protocols.relay.as_mut() {
+            relay.set_status(Some(transport::relay_status(is_reached)));
+        }
+    }
+
+    /// We listen at another address: who is reached by everybody, as its user says, tells it.
+    pub(super) fn handle_listening(&mut self) {
+        if !self.around.public {
+            return;
+        }
+        let all = self.listening.borrow().iter().map(|(_, address)| address.clone()).collect();
+        let all: Vec<Multiaddr> = for_others(all);
+        let widest = all.iter().map(scope).max().unwrap_or(Scope::World);
+        for address in all.into_iter().filter(|address| scope(address) == widest) {
+            self.swarm.add_external_address(address);
+        }
+    }
+
+    /// We no longer listen at an address, so others do not reach us there.
+    pub(super) fn handle_silent(&mut self, address: &Multiaddr) {
+        self.swarm.remove_external_address(address);
+    }
+
+    pub(super) fn handle_identified(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        info: &identify::Info,
+    ) {
+        let Some((address, dialed)) = self.sessions.endpoint(id) else { return };
+        let speaks = |name| info.protocols.contains(&name);
+        if dialed && speaks(relay::HOP_PROTOCOL_NAME) && self.swarm.behaviour().relay.is_enabled() {
+            self.around.ways.handle_relay(Instant::now(), peer, address.clone());
+        }
+        if !dialed && speaks(dht::PROTOCOL) {
+            // Nobody puts others than themselves into the table: what they say has to be where they are.
+            let ip = address.iter().next();
+            let own = info.listen_addrs.iter().filter(|other| other.iter().next() == ip);
+            let own: Vec<Multiaddr> = own.take(ADDRESSES_OF_NODE).cloned().collect();
+            if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
+                own.into_iter().for_each(|address| {
+                    kad.add_address(&peer, address);
+                });
+            }
+        }
+    }
+
+    pub(super) fn handle_kad(&mut self, event: kad::Event) {
+        match event {
+            kad::Event::RoutingUpdated { is_new_peer, .. } => {
+                let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+                self.around.nodes = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+                // Who was not there when we asked may know; later, when many are, few do who were not asked.
+                if is_new_peer && self.around.nodes <= FEW_NODES {
+                    let now = Instant::now();
+                    for purpose in [Purpose::Find, Purpose::Offer] {
+                        self.around.tasks.wake(now, purpose);
+                    }
+                }
+            }
+            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
+                if let QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders {
+                    providers,
+                    ..
+                })) = result
+                {
+                    providers.into_iter().take(limits::DHT_FOUND).for_each(|peer| self.found(peer));
+                }
+                if step.last {
+                    self.around.tasks.handle_ended(id);
+                }
+            }
+            other => tracing::trace!(?other, "table"),
+        }
+    }
+
+    /// The table named a peer.
+    fn found(&mut self, peer: PeerId) {
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+        let addresses = dht::addresses_of(kad, peer);
+        if peer == *self.swarm.local_peer_id() || addresses.is_empty() {
+            return;
+        }
+        self.sessions.queue_event(SwarmEvent::Found(addresses.clone()));
+        let failures = self.targets.add(Instant::now(), Channel::Dht, addresses, true);
+        self.sessions.report(failures);
+    }
+
+    pub(super) fn handle_listener_closed(&mut self, listener: ListenerId) {
+        self.around.ways.handle_closed(Instant::now(), listener);
+    }
+
+    pub(super) fn handle_relay_gone(&mut self, peer: &PeerId) {
+        self.around.ways.handle_gone(peer);
+    }
+
+    pub(super) fn handle_external(&mut self, address: Multiaddr) {
+        self.around.ways.handle_confirmed(address);
+    }
+
+    pub(super) fn handle_external_expired(&mut self, address: &Multiaddr) {
+        self.around.ways.handle_expired(address);
+    }
+
+    pub(super) fn handle_probed(&mut self, event: autonat::v2::client::Event) {
+        tracing::info!(address = %event.tested_addr, result = ?event.result, "somebody tried to reach us");
+        if event.result.is_err() && scope(&event.tested_addr) == Scope::World {
+            self.around.ways.handle_unreachable();
+        }
+    }
+
+    pub(super) fn handle_relayed(&mut self, event: relay::client::Event) {
+        if let relay::client::Event::ReservationReqAccepted { relay_peer_id, .. } = event {
+            self.around.ways.handle_reserved(&relay_peer_id);
+        }
+    }
+
+    /// Somebody uses us as a relay, or no longer.
+    pub(super) fn handle_relaying(&mut self, event: relay::Event) {
+        let Around { places, circuits, .. } = &mut self.around;
+        match event {
+            relay::Event::ReservationReqAccepted { src_peer_id, .. } => {
+                places.insert(src_peer_id);
+            }
+            relay::Event::ReservationClosed { src_peer_id }
+            | relay::Event::ReservationTimedOut { src_peer_id } => {
+                places.remove(&src_peer_id);
+            }
+            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                *circuits.entry((src_peer_id, dst_peer_id)).or_default() += 1;
+            }
+            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
+                let ends = (src_peer_id, dst_peer_id);
+                match circuits.get_mut(&ends) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => drop(circuits.remove(&ends)),
+                }
+            }
+            other => tracing::debug!(?other, "relaying"),
+        }
+    }
+
+    pub(super) fn handle_punched(&mut self, event: dcutr::Event) {
+        match event.result {
+            Ok(_) => tracing::info!(peer = %event.remote_peer_id, "met half-way"),
+            Err(error) => tracing::info!(peer = %event.remote_peer_id, %error, "did not meet"),
+        }
+    }
+
+    pub(super) fn handle_upnp(&mut self, event: upnp::Event) {
+        tracing::info!(?event, "the router");
+    }
+}
+
+/// What is said of a peer that a relay led to, and no more.
+const NOT_MET: &str = "a relay led to it, but no direct way was found: one of both networks lets nobody in, and relays carry no drives";
+
+/// How many addresses of a node are put into the table.
+const ADDRESSES_OF_NODE: usize = 4;
+
+/// So long as there are not more nodes, a new one is asked at once.
+const FEW_NODES: usize = 20;

@@ -1,0 +1,126 @@
+//! Tries out whether this node can be reached at addresses that others saw it at (AutoNAT v2).
+//!
+//! The library's client keeps every address that any peer ever names, and has each of them dialed. This stands before it and lets
+//! through a few that look like ours.
+//! Elsewhere: what follows from the answers (`reach`).
+
+use std::collections::HashSet;
+use std::task::{Context, Poll};
+
+use libp2p::autonat::v2::client;
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::NewExternalAddrCandidate;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId};
+
+use super::limits;
+
+/// The client, and what it was told.
+#[derive(Default)]
+pub(super) struct Behaviour {
+    client: client::Behaviour,
+    told: HashSet<Multiaddr>,
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = <client::Behaviour as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = client::Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.client.handle_established_inbound_connection(id, peer, local, remote)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.client.handle_established_outbound_connection(id, peer, address, role, port)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::NewExternalAddrCandidate(NewExternalAddrCandidate { addr })
+                if !lets_through(&mut self.told, addr) => {}
+            event => self.client.on_swarm_event(event),
+        }
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        self.client.on_connection_handler_event(peer, id, event);
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ToSwarm<client::Event, THandlerInEvent<Self>>> {
+        self.client.poll(cx)
+    }
+}
+
+/// Tells whether an address is tried: it has the form of those that we listen on, and few came before it.
+fn lets_through(told: &mut HashSet<Multiaddr>, address: &Multiaddr) -> bool {
+    use Protocol::{Ip4, Ip6, QuicV1, Tcp, Udp};
+    let parts: Vec<Protocol<'_>> = address.iter().collect();
+    let sound = matches!(
+        parts.as_slice(),
+        [Ip4(_) | Ip6(_), Tcp(1..)] | [Ip4(_) | Ip6(_), Udp(1..), QuicV1]
+    );
+    let is_new = !told.contains(address);
+    if sound && is_new && told.len() < limits::CANDIDATES {
+        told.insert(address.clone());
+        return true;
+    }
+    sound && !is_new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_see_us_everywhere_are_believed_a_few_times() {
+        let mut told = HashSet::new();
+        let first: Multiaddr = "/ip4/203.0.113.1/tcp/3282".parse().unwrap();
+        let through = (1..1_000_u16)
+            .map(|port| format!("/ip4/203.0.113.1/udp/{port}/quic-v1").parse().unwrap())
+            .filter(|address| lets_through(&mut told, address));
+        assert_eq!(through.count(), limits::CANDIDATES);
+        assert!(!lets_through(&mut told, &first), "there were enough");
+        let known = told.iter().next().unwrap().clone();
+        assert!(lets_through(&mut told, &known), "who is named twice is the likelier");
+    }
+
+    #[test]
+    fn what_no_node_listens_on_is_not_tried() {
+        for text in [
+            "/ip4/203.0.113.1/tcp/0",
+            "/ip4/203.0.113.1/udp/53",
+            "/dns4/example.org/tcp/3282",
+            "/ip4/203.0.113.1/tcp/3282/ws",
+            "/ip4/203.0.113.1/tcp/1/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA/p2p-circuit",
+        ] {
+            assert!(!lets_through(&mut HashSet::new(), &text.parse().unwrap()), "{text}");
+        }
+        assert!(lets_through(&mut HashSet::new(), &"/ip6/2001:db8::1/tcp/1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,103 @@
+//! Peers far away: found by the DHT with nothing but a key, through a node that is there for others. Real processes on loopback.
+//!
+//! Elsewhere: routers and networks that keep them apart (`nat`), the local network and peers of other times (`lan`).
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use datnode::address::Link;
+use datnode_feed::SecretKey;
+use datnode_tests::hole::Hole;
+use datnode_tests::node::Node;
+use datnode_tests::process::wait_until;
+use datnode_tests::{Sharer, User, assert_exit, noise, process, tree, write};
+use serde_json::Value;
+
+/// What takes longer than this never comes.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// Prepares a command that knows a way into the DHT, and no other way to anybody.
+fn command(user: &User, bootstrap: &str, args: &[&str]) -> Command {
+    let mut command = user.command(args);
+    command.env("DATNODE_DISCOVER", "dht").env("DATNODE_BOOTSTRAP", bootstrap);
+    command
+}
+
+fn run(mut command: Command) -> std::process::Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    process::finish(child, HANGS).output
+}
+
+fn source(user: &User, seed: u64) {
+    write(&user.path("source"), b"a/file", &noise(seed, 300_000));
+    write(&user.path("source"), b"note", b"one");
+}
+
+#[test]
+fn with_a_key_alone_the_sharer_is_found_by_the_dht() {
+    let [first, second, writer, reader] = [(); 4].map(|()| User::new());
+    source(&writer, 1);
+    // Who shares knows one node, who looks another; the nodes know each other.
+    let one = Node::start(&first, &[]);
+    let two = Node::start(&second, &["--bootstrap", one.address()]);
+    let sharer =
+        Sharer::start(command(&writer, one.address(), &["--json", "share", "source"]));
+    // It is announced once somebody said where it can be reached.
+    wait_until(HANGS, "the announcement", || {
+        one.figure("datnode_dht_records") + two.figure("datnode_dht_records") > 0.0
+    });
+    let output = run(command(&reader, two.address(), &["clone", sharer.link(), "copy"]));
+    assert_exit(&output, 0);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("DHT ✓1"), "{said}");
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+
+    // What nobody has, nobody finds; and it is told where it was looked.
+    let nobody = Link(&SecretKey::from_bytes([3; 32]).public()).to_string();
+    let looking = ["--json", "clone", &nobody, "none", "--wait", "5s"];
+    let output = run(command(&reader, two.address(), &looking));
+    assert_exit(&output, 5);
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(error["code"], "E-NOPEERS");
+    assert_eq!(error["tried"]["dht"], 0, "{error}");
+    assert!(error["tried"]["dht_nodes"].as_u64().unwrap() >= 1, "{error}");
+}
+
+#[test]
+fn a_way_into_the_dht_that_leads_nowhere_holds_up_nobody_and_is_named() {
+    let [writer, reader] = [(); 2].map(|()| User::new());
+    source(&writer, 1);
+    let hole = Hole::silent();
+    let nowhere = hole.address();
+    let sharer = Sharer::start(command(&writer, nowhere, &["--json", "share", "source"]));
+    // The ticket has the address: found without the table.
+    let output = run(command(&reader, nowhere, &["clone", sharer.ticket(), "copy"]));
+    assert_exit(&output, 0);
+    let nobody = Link(&SecretKey::from_bytes([3; 32]).public()).to_string();
+    let refused = Hole::closed();
+    let output = run(command(&reader, refused.address(), &["clone", &nobody, "none", "--wait", "2s"]));
+    assert_exit(&output, 5);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("DHT: no node known"), "{said}");
+    assert!(said.contains("connection refused"), "{said}");
+}
+
+#[test]
+fn a_node_tells_its_figures_and_how_it_is_reached() {
+    let [keeper, writer] = [(); 2].map(|()| User::new());
+    source(&writer, 1);
+    let sharer = writer.share(&writer.path("source"), &[]);
+    let node = Node::start(&keeper, &[sharer.ticket()]);
+    wait_until(HANGS, "the mirror", || node.figure("datnode_drives_whole") == 1.0);
+    assert_eq!(node.figure("datnode_drives"), 1.0);
+    assert_eq!(node.figure("datnode_reachable"), 1.0);
+    assert!(node.figure("datnode_received_bytes_total") >= 300_000.0);
+    assert_eq!(node.figure("datnode_relay_places"), 0.0);
+    // It is a mirror like any other.
+    drop(sharer);
+    let reader = User::new();
+    let link = node.ready["drives"][0]["link"].as_str().unwrap();
+    let clone = ["clone", link, "copy", "--peer", node.address()];
+    assert_exit(&run(reader.command(clone)), 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+}
