@@ -34,8 +34,12 @@ fn connect(hub: &Hub, name: &str, pipe: usize) -> (DuplexStream, JoinHandle<Ende
     let (hub, theirs) = (hub.clone(), name.as_bytes().to_vec());
     let session = tokio::spawn(async move {
         let (read, write) = tokio::io::split(far);
-        let about =
-            About { name: String::from("peer"), address: String::from("pipe"), punched: false, is_local: false };
+        let about = About {
+            name: String::from("peer"),
+            address: String::from("pipe"),
+            punched: false,
+            is_local: false,
+        };
         hub.replicate(read, write, Binding { ours: b"us".to_vec(), theirs }, about).await
     });
     (near, session)

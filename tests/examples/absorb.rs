@@ -95,8 +95,12 @@ impl Node {
     /// Replicates with a peer.
     fn connect(&self, stream: DuplexStream, binding: Binding) {
         let hub = self.hub.clone();
-        let about =
-            About { name: String::from("peer"), address: String::from("pipe"), punched: false, is_local: false };
+        let about = About {
+            name: String::from("peer"),
+            address: String::from("pipe"),
+            punched: false,
+            is_local: false,
+        };
         self.runtime.spawn(async move {
             let (read, write) = tokio::io::split(stream);
             hub.replicate(read, write, binding, about).await
@@ -285,8 +289,12 @@ impl Peer {
         let (mut near, far) = duplex(PIPE);
         let (ours, theirs) = bindings(name);
         let hub = self.hub.clone();
-        let about =
-            About { name: String::from("hostile"), address: String::from("pipe"), punched: false, is_local: false };
+        let about = About {
+            name: String::from("hostile"),
+            address: String::from("pipe"),
+            punched: false,
+            is_local: false,
+        };
         self.runtime.spawn(async move {
             let (read, write) = tokio::io::split(far);
             hub.replicate(read, write, ours, about).await

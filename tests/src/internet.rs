@@ -39,10 +39,13 @@ impl Internet {
         let works = Command::new("nft").arg("--version").stdout(Stdio::null()).status();
         works.map_err(|error| format!("there is no `nft`: {error}"))?;
         let middle = Namespace::new(None)?;
-        middle.ip("ip link set lo up; ip link add net type bridge mcast_snooping 0; ip link set net up")?;
+        middle.ip(
+            "ip link set lo up; ip link add net type bridge mcast_snooping 0; ip link set net up",
+        )?;
         let public = Namespace::new(Some(&middle))?;
         join(&middle, &public, "public", "eth0")?;
-        public.ip("ip link set lo up; ip addr add 198.51.100.100/24 dev eth0; ip link set eth0 up")?;
+        public
+            .ip("ip link set lo up; ip addr add 198.51.100.100/24 dev eth0; ip link set eth0 up")?;
         let mut internet = Self { homes: Vec::new(), routers: Vec::new(), public, middle };
         for (number, router) in (1..).zip(routers) {
             internet.settle(number, *router)?;
@@ -94,6 +97,15 @@ impl Internet {
     pub fn share(&self, home: usize, user: &User, args: &[&str]) -> Sharer {
         let args: Vec<&str> = ["--json", "share"].iter().chain(args).copied().collect();
         Sharer::start(self.command(home, user, &args))
+    }
+
+    /// Gives a home without a router another address of the net, and takes its own away.
+    pub fn move_to(&self, home: usize, number: u8) {
+        let own = home + 1;
+        let moved = self.homes[home].ip(&format!(
+            "ip addr del 198.51.100.{own}/24 dev eth0; ip addr add 198.51.100.{number}/24 dev eth0"
+        ));
+        moved.unwrap();
     }
 
     /// Cuts a home off, or joins it again.

@@ -43,7 +43,9 @@ impl Node {
         let metrics = ready["metrics"].as_str().unwrap_or_default().to_owned();
         // Whoever does not read would hold it up.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).for_each(drop));
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).for_each(drop)
+        });
         Self { _process: process, ready, metrics }
     }
 

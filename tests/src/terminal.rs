@@ -83,7 +83,8 @@ impl Terminals {
             self.stop();
             return self.serve(line);
         }
-        if line.contains("--live") || matches!(verb, "sync" | "mirror" | "node") && !line.contains("--help")
+        if line.contains("--live")
+            || matches!(verb, "sync" | "mirror" | "node") && !line.contains("--help")
         {
             return self.follow(line);
         }
@@ -174,7 +175,8 @@ impl Terminals {
         let said =
             || lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{line} does not follow"));
         let mut text = String::new();
-        while !["Following", "Mirroring"].iter().any(|word| text.contains(word)) {
+        while !["Following", "Mirroring", "Serving the DHT"].iter().any(|word| text.contains(word))
+        {
             text.push_str(&said());
             text.push('\n');
         }

@@ -29,7 +29,12 @@ fn connect(a: &Hub, b: &Hub) {
         let hub = hub.clone();
         tokio::spawn(async move {
             let (read, write) = tokio::io::split(end);
-            let about = About { name: "peer".into(), address: "pipe".into(), punched: false, is_local: false };
+            let about = About {
+                name: "peer".into(),
+                address: "pipe".into(),
+                punched: false,
+                is_local: false,
+            };
             let binding = Binding { ours: vec![ours], theirs: vec![theirs] };
             hub.replicate(read, write, binding, about).await;
         });

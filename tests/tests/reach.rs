@@ -40,8 +40,7 @@ fn with_a_key_alone_the_sharer_is_found_by_the_dht() {
     // Who shares knows one node, who looks another; the nodes know each other.
     let one = Node::start(&first, &[]);
     let two = Node::start(&second, &["--bootstrap", one.address()]);
-    let sharer =
-        Sharer::start(command(&writer, one.address(), &["--json", "share", "source"]));
+    let sharer = Sharer::start(command(&writer, one.address(), &["--json", "share", "source"]));
     // It is announced once somebody said where it can be reached.
     wait_until(HANGS, "the announcement", || {
         one.figure("datnode_dht_records") + two.figure("datnode_dht_records") > 0.0
@@ -75,7 +74,8 @@ fn a_way_into_the_dht_that_leads_nowhere_holds_up_nobody_and_is_named() {
     assert_exit(&output, 0);
     let nobody = Link(&SecretKey::from_bytes([3; 32]).public()).to_string();
     let refused = Hole::closed();
-    let output = run(command(&reader, refused.address(), &["clone", &nobody, "none", "--wait", "2s"]));
+    let output =
+        run(command(&reader, refused.address(), &["clone", &nobody, "none", "--wait", "2s"]));
     assert_exit(&output, 5);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("DHT: no node known"), "{said}");

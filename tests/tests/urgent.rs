@@ -66,7 +66,8 @@ fn source(name: u8, rate: u64) -> u16 {
 async fn replicate(hub: &Hub, stream: TcpStream, ours: u8, theirs: u8) {
     stream.set_nodelay(true).unwrap();
     let (read, write) = stream.into_split();
-    let about = About { name: theirs.to_string(), address: "tcp".into(), punched: false, is_local: false };
+    let about =
+        About { name: theirs.to_string(), address: "tcp".into(), punched: false, is_local: false };
     let binding = Binding { ours: vec![ours], theirs: vec![theirs] };
     hub.replicate(read, write, binding, about).await;
 }

@@ -28,8 +28,8 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     Cat, Changes, Checkout, Clear, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
-    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, NodeArgs, Peers, Pull, Purge, Put,
-    Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
+    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, NodeArgs, Peers, Pull,
+    Purge, Put, Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;

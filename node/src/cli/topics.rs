@@ -114,9 +114,9 @@ Peers are found
   far away              (--discover dht) by a DHT, into which --bootstrap ADDRESS leads: any datnode node; none is built in
 --discover none turns the last three off; --offline asks nobody on other computers at all.
 
-A node listens on TCP and UDP port 3282, or any free one if that is taken. To be reached from outside it asks the router for this port
-(--no-upnp: not); forward it by hand where that fails. Who cannot be reached meets others half-way, arranged through a relay, which
-carries no drive (--no-relay: not). share and status say how you are reached, peers how each peer is connected.
+A node listens on TCP and UDP port 3282, or any free one if that is taken. To be reached from outside it asks the router for this
+port (--no-upnp: not); forward it by hand where that fails. Who cannot be reached meets others half-way, arranged through a relay,
+which carries no drive (--no-relay: not). share and status say how you are reached, peers how each peer is connected.
 
 What is said between nodes is enciphered, and both prove their node keys. A stranger without a drive's key learns neither the key
 nor whether you have the drive. The DHT knows drives by a hash of the key, and tells whoever has that hash where you are; its

@@ -33,9 +33,10 @@ pub(super) fn line_of(state: &Value) -> Option<String> {
 
 /// Returns the same for scripts.
 pub(super) fn report(outside: Option<&Outside>) -> Value {
-    outside.map_or(Value::Null, |outside| {
-        json!({ "how": name(outside.reach), "dht_nodes": outside.nodes })
-    })
+    outside.map_or(
+        Value::Null,
+        |outside| json!({ "how": name(outside.reach), "dht_nodes": outside.nodes }),
+    )
 }
 
 const ALL: [Reach; 5] =

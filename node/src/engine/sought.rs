@@ -173,13 +173,11 @@ impl Sought {
         })
     }
 
-    /// Returns why those whom somebody asked for did not answer, each reason once.
+    /// Returns why those whom somebody asked for, or who said that they have the drive, did not answer; each reason once.
     ///
-    /// What was found by itself may be anything, and why it is not a peer helps nobody.
+    /// What else was found by itself may be anything, and why it is not a peer helps nobody.
     pub fn failures(&self) -> Vec<&str> {
-        let asked = self.all(|channel| {
-            matches!(channel, Channel::Given | Channel::Local | Channel::Bootstrap)
-        });
+        let asked = self.all(|channel| !matches!(channel, Channel::Lan | Channel::Remembered));
         let mut reasons: Vec<&str> = asked.filter_map(|target| target.found.reason()).collect();
         reasons.sort_unstable();
         reasons.dedup();

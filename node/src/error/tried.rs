@@ -71,7 +71,9 @@ fn tried(waited: Duration, sought: &Sought) -> String {
     match (sought.dht(), sought.of(Channel::Dht)) {
         (None, _) => {}
         (Some(0), _) => ways.push("DHT: no node known".to_owned()),
-        (Some(nodes), (0, _)) => ways.push(format!("DHT {}, 0 found", Things(nodes as u64, "node"))),
+        (Some(nodes), (0, _)) => {
+            ways.push(format!("DHT {}, 0 found", Things(nodes as u64, "node")))
+        }
         (Some(nodes), found) => {
             let nodes = Things(nodes as u64, "node");
             ways.push(format!("DHT {nodes}, {} found, {}", found.0, answered(found)));
@@ -97,6 +99,9 @@ fn elsewhere(sought: &Sought) -> Option<&'static str> {
             "--discover none is on; leave it out (and unset DATNODE_DISCOVER) to look on the local network as well",
         ),
         Lan::Off => Some("add lan to --discover to look on the local network as well"),
+        Lan::On | Lan::Cannot(_) if sought.dht() == Some(0) => Some(
+            "to look far away, name a node that leads into the DHT: --bootstrap ADDRESS (of any `datnode node`)",
+        ),
         Lan::On | Lan::Cannot(_) => None,
     }
 }
@@ -150,7 +155,9 @@ mod tests {
         assert_eq!(json["tried"], right);
 
         sought.outside = Some(Outside::default());
-        assert!(error(&sought).0.contains(" answered · DHT: no node known · 2 addresses"));
+        let (text, _) = error(&sought);
+        assert!(text.contains(" answered · DHT: no node known · 2 addresses"), "{text}");
+        assert!(text.contains("hint:  to look far away, name a node"), "{text}");
         sought.outside = Some(Outside { nodes: 14, ..Outside::default() });
         assert!(error(&sought).0.contains(" answered · DHT 14 nodes, 0 found · 2 addresses"));
         sought.seek(Channel::Dht, &at(9));
@@ -166,7 +173,9 @@ mod tests {
         assert!(text.contains("tried: the processes of this user, for 5.0 s\n"), "{text}");
         assert!(text.contains("hint:  --discover none is on"), "{text}");
         assert_eq!(text.matches("hint:").count(), 3, "{text}");
-        let right = json!({ "lan": null, "remembered": null, "addresses": 0, "reasons": [] });
+        let right = json!({
+            "lan": null, "remembered": null, "dht": null, "dht_nodes": null, "addresses": 0, "reasons": [],
+        });
         assert_eq!(json["tried"], right);
 
         sought.remembers = true;

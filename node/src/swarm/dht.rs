@@ -96,7 +96,9 @@ impl<Q: Copy + Eq> Tasks<Q> {
             let task = Task { due: now, pause: limits::DHT_PAUSE_FIRST, query: None };
             self.tasks.entry((purpose, drive)).or_insert(task);
         } else {
-            tracing::warn!("too many drives for the table: some are neither found nor announced by it");
+            tracing::warn!(
+                "too many drives for the table: some are neither found nor announced by it"
+            );
         }
     }
 

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use futures::StreamExt as _;
 use libp2p::core::transport::ListenerId;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour as _, SwarmEvent as Libp2pEvent};
-use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
     Multiaddr, PeerId, autonat, connection_limits, dcutr, identify, mdns, ping, relay, upnp,
 };
@@ -320,9 +320,10 @@ impl Driver {
             Libp2pEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let (address, dialed) =
                     (endpoint.get_remote_address().clone(), endpoint.is_dialer());
-                let (asked, relayed) = (self.targets.dials_by(connection_id), endpoint.is_relayed());
-                let punched =
-                    dialed && !asked && !relayed && self.around.is_relayed_to(&peer_id);
+                let (asked, relayed) =
+                    (self.targets.dials_by(connection_id), endpoint.is_relayed());
+                // Of two that meet half-way either may come to the other.
+                let punched = !asked && !relayed && self.around.is_relayed_to(&peer_id);
                 self.around.handle_established(connection_id, peer_id, &address, relayed, dialed);
                 // Where we met half-way nobody is found by dialing.
                 if asked {
@@ -400,7 +401,11 @@ impl Driver {
                     self.swarm.close_connection(connection);
                 }
             }
-            ProtocolsEvent::Identify(identify::Event::Received { peer_id, connection_id, info }) => {
+            ProtocolsEvent::Identify(identify::Event::Received {
+                peer_id,
+                connection_id,
+                info,
+            }) => {
                 tracing::debug!(peer = %peer_id, agent = info.agent_version, "identified");
                 self.handle_identified(peer_id, connection_id, &info);
             }

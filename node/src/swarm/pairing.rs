@@ -230,8 +230,9 @@ impl<C: Copy + Eq, S> Pair<C, S> {
         if self.expects_theirs() {
             return;
         }
-        let ours =
-            |link: &&mut Link<C, S>| link.side != Side::Listener && matches!(link.stage, Stage::Bare);
+        let ours = |link: &&mut Link<C, S>| {
+            link.side != Side::Listener && matches!(link.stage, Stage::Bare)
+        };
         if let Some(link) = self.links.iter_mut().find(ours) {
             link.stage = Stage::Opening;
             actions.push(Action::Open(link.id));

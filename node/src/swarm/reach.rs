@@ -79,6 +79,8 @@ pub(super) struct Ways {
     relays: BTreeMap<PeerId, Relay>,
     /// Since when somebody in the world was met whom we dialed.
     met: Option<Instant>,
+    /// Since when somebody is known who relays.
+    relays_since: Option<Instant>,
     /// Whether somebody tried to reach us, and could not.
     failed: bool,
 }
@@ -128,11 +130,17 @@ impl Ways {
     pub(super) fn handle_relay(&mut self, now: Instant, peer: PeerId, address: Multiaddr) {
         if self.relays.len() < limits::RELAYS_KNOWN && !is_relayed(&address) {
             self.relays.entry(peer).or_insert(Relay { address, place: Place::None(now) });
+            self.relays_since.get_or_insert(now);
         }
     }
 
     /// A place was asked for; without a listener it cannot be had.
-    pub(super) fn handle_asked(&mut self, now: Instant, peer: PeerId, listener: Option<ListenerId>) {
+    pub(super) fn handle_asked(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        listener: Option<ListenerId>,
+    ) {
         if let Some(relay) = self.relays.get_mut(&peer) {
             let later = Place::None(now + limits::RELAY_RETRY);
             relay.place = listener.map_or(later, Place::Asked);
@@ -201,9 +209,9 @@ impl Ways {
         if in_use().count() >= limits::RELAYS || self.next_check().is_some_and(|at| now < at) {
             return None;
         }
-        self.open().find(|(due, ..)| *due <= now).map(|(_, peer, relay)| {
-            Action::Reserve(peer, relay.address.clone())
-        })
+        self.open()
+            .find(|(due, ..)| *due <= now)
+            .map(|(_, peer, relay)| Action::Reserve(peer, relay.address.clone()))
     }
 
     /// Returns when [`Ways::poll`] or [`Ways::reach`] may have something new to say.
@@ -219,7 +227,8 @@ impl Ways {
 
     /// Returns until when it is waited what others say of us; nothing if somebody said it.
     fn next_check(&self) -> Option<Instant> {
-        self.met.filter(|_| !self.failed).map(|since| since + limits::REACH_CHECK)
+        let since = self.relays_since.or(self.met).filter(|_| !self.failed);
+        since.map(|since| since + limits::REACH_CHECK)
     }
 
     /// Returns the relays that may be asked, and from when.
@@ -328,6 +337,7 @@ mod tests {
         ways.handle_relay(now, PeerId::random(), at("/ip4/192.168.1.1/tcp/3282"));
         assert_eq!(ways.poll(now), None, "who reaches this relay reaches us");
         ways.handle_relay(now, PeerId::random(), relay(1));
+        let now = ways.poll_timeout(now).unwrap();
         assert!(matches!(ways.poll(now), Some(Action::Reserve(..))));
         ways.handle_expired(&at("/ip4/192.168.1.7/tcp/3282"));
         assert_eq!(settle(&mut ways, now).len(), 2);

@@ -115,8 +115,7 @@ type Own<'a> = hash_map::Values<'a, RecordKey, ProviderRecord>;
 
 impl RecordStore for Records {
     type RecordsIter<'a> = Empty<Cow<'a, Record>>;
-    type ProvidedIter<'a> =
-        Map<Own<'a>, fn(&'a ProviderRecord) -> Cow<'a, ProviderRecord>>;
+    type ProvidedIter<'a> = Map<Own<'a>, fn(&'a ProviderRecord) -> Cow<'a, ProviderRecord>>;
 
     fn get(&self, _: &RecordKey) -> Option<Cow<'_, Record>> {
         None

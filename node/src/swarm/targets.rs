@@ -145,8 +145,7 @@ impl Targets {
             }
             target.addresses.truncate(limits::ADDRESSES_PER_TARGET);
             // What anybody may say as often as they like must not have us dial as often.
-            let at_once =
-                if channel.share().is_some() { now + limits::REDIAL_FIRST } else { now };
+            let at_once = if channel.share().is_some() { now + limits::REDIAL_FIRST } else { now };
             if let Phase::Waiting { until } = &mut target.phase {
                 *until = at_once.min(*until);
             }
@@ -226,14 +225,14 @@ impl Targets {
         let of_it = |target: &Target| target.channel == channel;
         let connected =
             |target: &&Target| of_it(target) && matches!(target.phase, Phase::Connected { .. });
-        self.dials(of_it) >= dials
-            || self.targets.values().filter(connected).count() >= connections
+        self.dials(of_it) >= dials || self.targets.values().filter(connected).count() >= connections
     }
 
     /// Returns whether somebody asked for a connection to a peer, more than that the DHT named it.
     pub(super) fn wants(&self, peer: &PeerId) -> bool {
         self.targets.values().any(|target| {
-            let there = matches!(&target.phase, Phase::Connected { peer: other, .. } if other == peer);
+            let there =
+                matches!(&target.phase, Phase::Connected { peer: other, .. } if other == peer);
             target.channel != Channel::Dht && (there || target.peer.as_ref() == Some(peer))
         })
     }
@@ -357,8 +356,7 @@ impl Targets {
             let reason = reasons.join("; ");
             target.failures = target.failures.saturating_add(1);
             // Who is still there is named again.
-            let in_vain =
-                target.channel == Channel::Dht && target.failures >= limits::DHT_FAILURES;
+            let in_vain = target.channel == Channel::Dht && target.failures >= limits::DHT_FAILURES;
             let keep = target.keep && !fatal && !in_vain;
             let pause = target.pause(self.local);
             target.phase = Phase::Waiting { until: now + pause };
@@ -750,6 +748,39 @@ mod tests {
         }
         assert!(dialed.len() >= limits::LAN_PEERS - limits::LAN_DIALS, "{}", dialed.len());
         assert!(dialed.values().all(|&times| times <= 2), "{dialed:?}");
+    }
+
+    #[test]
+    fn whom_the_table_names_takes_a_share_and_is_left_after_a_few_vain_dials() {
+        let mut now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let at = |port| address(&format!("/ip4/10.0.0.1/tcp/{port}")).with_p2p(peer()).unwrap();
+        for port in 1..=2 * limits::DHT_PEERS {
+            assert_eq!(targets.add(now, Channel::Dht, vec![at(port)], true), []);
+        }
+        assert_eq!(targets.targets.len(), limits::DHT_PEERS);
+        let (mut begun, mut left) = (0, limits::DHT_PEERS);
+        while left > 0 {
+            let first = begun;
+            while let Some(dial) = targets.poll_dial(now, NOBODY) {
+                targets.handle_dialing(dial.target, connection(begun));
+                begun += 1;
+            }
+            assert!(begun - first <= limits::DHT_DIALS);
+            for done in first..begun {
+                let failures = targets.handle_failed(now, connection(done), "refused", false);
+                left -= failures.iter().filter(|failure| failure.retry_in.is_none()).count();
+            }
+            now += limits::REDIAL_DHT_MAX;
+        }
+        assert_eq!(begun, limits::DHT_PEERS * limits::DHT_FAILURES as usize);
+        assert!(targets.targets.is_empty());
+        let known = at(1);
+        targets.add(now, Channel::Dht, vec![known.clone()], true);
+        let peer = peer_of(&known).unwrap();
+        assert!(!targets.wants(&peer), "nobody asked for it");
+        targets.add(now, Channel::Given, vec![known], true);
+        assert!(targets.wants(&peer));
     }
 
     #[test]

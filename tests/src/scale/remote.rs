@@ -228,7 +228,8 @@ fn connect(hub: &Hub, number: u8) -> DuplexStream {
     let binding = Binding { ours: vec![number], theirs: vec![1 - number] };
     tokio::spawn(async move {
         let (read, write) = tokio::io::split(own);
-        let about = About { name: "peer".into(), address: "pipe".into(), punched: false, is_local: false };
+        let about =
+            About { name: "peer".into(), address: "pipe".into(), punched: false, is_local: false };
         hub.replicate(read, write, binding, about).await
     });
     other

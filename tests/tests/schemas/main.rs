@@ -165,7 +165,7 @@ fn mirrored(schemas: &mut Schemas) {
     let line = "node --to nodes --metrics 0 --discover dht";
     let mut node = Started::new(&mirrorer, line, "printed");
     node.wait_for("ready");
-    node.end(schemas, &["mirror_ready", "stage", "mirror_done"]);
+    node.end(schemas, &["mirror_ready", "mirror_done"]);
     drop(sharer);
     let sharer = writer.share(&writer.path("source"), &["--discover", "dht"]);
     run(schemas, &[(&writer, "status source", 0, &["status"])]);

@@ -104,7 +104,10 @@ fn protocols(config: &SwarmConfig, mdns: Mdns, relayed: relay::client::Behaviour
         upnp: is_mapped(config).then(upnp::tokio::Behaviour::default).into(),
         relayed,
         relay: config.relays.then(|| relay_for_others(config)).into(),
-        punch: config.relays.then(|| dcutr::Behaviour::new(config.identity.public().to_peer_id())).into(),
+        punch: config
+            .relays
+            .then(|| dcutr::Behaviour::new(config.identity.public().to_peer_id()))
+            .into(),
     }
 }
 
