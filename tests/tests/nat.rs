@@ -143,7 +143,6 @@ fn who_moves_to_another_address_is_found_there() {
     let sharer = world.share();
     world.wait_until_reached("reachable");
     world.internet.move_to(0, 50);
-    // Nobody told the node that the old address is gone: that shows by a ping without an answer, after 45 s.
     assert_exit(&world.clone(&reader, sharer.link(), &["--wait", "115s"]), 0);
     assert_eq!(tree(&reader.path("copy")), tree(&world.writer.path("source")));
 }

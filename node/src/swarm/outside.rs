@@ -241,9 +241,14 @@ impl Driver {
         }
     }
 
-    /// We no longer listen at an address, so others do not reach us there.
+    /// We no longer listen at an address, so others do not reach us there. What leads into the DHT may have led there from it: it is
+    /// dialed anew, so that others see where we are now, long before silence tells them.
     pub(super) fn handle_silent(&mut self, address: &Multiaddr) {
         self.swarm.remove_external_address(address);
+        for peer in self.targets.connected_in(Channel::Bootstrap) {
+            // An error means that there is no connection.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
     }
 
     pub(super) fn handle_identified(

@@ -228,6 +228,16 @@ impl Targets {
         self.dials(of_it) >= dials || self.targets.values().filter(connected).count() >= connections
     }
 
+    /// Returns those who are connected and were named by a channel.
+    pub(super) fn connected_in(&self, channel: Channel) -> Vec<PeerId> {
+        let of_it = self.targets.values().filter(|target| target.channel == channel);
+        let peers = of_it.filter_map(|target| match target.phase {
+            Phase::Connected { peer, .. } => Some(peer),
+            Phase::Waiting { .. } | Phase::Dialing { .. } => None,
+        });
+        peers.collect()
+    }
+
     /// Returns whether somebody asked for a connection to a peer, more than that the DHT named it.
     pub(super) fn wants(&self, peer: &PeerId) -> bool {
         self.targets.values().any(|target| {
@@ -781,6 +791,9 @@ mod tests {
         assert!(!targets.wants(&peer), "nobody asked for it");
         targets.add(now, Channel::Given, vec![known], true);
         assert!(targets.wants(&peer));
+        targets.handle_session(now, peer);
+        assert_eq!(targets.connected_in(Channel::Dht), [peer]);
+        assert_eq!(targets.connected_in(Channel::Bootstrap), []);
     }
 
     #[test]
