@@ -17,6 +17,7 @@ use crate::cli::escape;
 use crate::dirs::{Dirs, make_private};
 use crate::disk::{DRIVE_FOLDER, read_small, replace};
 use crate::error::{Code, Error};
+use crate::origin::{ORIGINS_MAX, Origin};
 
 /// The longest name, in bytes; enough to type.
 const NAME_LEN_MAX: usize = 64;
@@ -42,6 +43,8 @@ pub struct Known {
     pub name: Option<String>,
     /// Where it was seen last.
     pub folder: PathBuf,
+    /// Where it is fetched from, beside peers.
+    pub origins: Vec<Origin>,
 }
 
 impl Known {
@@ -53,7 +56,11 @@ impl Known {
     fn encode(&self) -> Vec<u8> {
         let folder = data_encoding::BASE64.encode(self.folder.as_os_str().as_bytes());
         let shown = escape::path(&self.folder);
-        let value = json!({ "name": self.name, "folder": shown, "folder_b64": folder });
+        let mut value = json!({ "name": self.name, "folder": shown, "folder_b64": folder });
+        if !self.origins.is_empty() {
+            let origins: Vec<String> = self.origins.iter().map(ToString::to_string).collect();
+            value["origins"] = json!(origins);
+        }
         format!("{value:#}\n").into_bytes()
     }
 
@@ -61,7 +68,9 @@ impl Known {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let folder = data_encoding::BASE64.decode(value["folder_b64"].as_str()?.as_bytes()).ok()?;
         let name = value["name"].as_str().filter(|name| is_name(name)).map(str::to_owned);
-        Some(Self { key, name, folder: PathBuf::from(OsStr::from_bytes(&folder)) })
+        let origins = value["origins"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let origins = origins.filter_map(|origin| origin.parse().ok()).take(ORIGINS_MAX).collect();
+        Some(Self { key, name, folder: PathBuf::from(OsStr::from_bytes(&folder)), origins })
     }
 }
 
@@ -119,12 +128,32 @@ impl Drives {
             }
             None => before.as_ref().and_then(|known| known.name.clone()),
         };
-        let now = Known { key: *drive, name, folder: folder.to_owned() };
+        let origins = before.as_ref().map(|known| known.origins.clone()).unwrap_or_default();
+        let now = Known { key: *drive, name, folder: folder.to_owned(), origins };
         if before.as_ref() == Some(&now) {
             return Ok(());
         }
+        self.write(&now)
+    }
+
+    /// Notes where a drive that is known is fetched from beside peers, instead of what was noted before.
+    ///
+    /// It is kept with the user and not in the drive's folder, which may come from anybody: whom to call is the user's to say.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn note_origins(&self, drive: &PublicKey, origins: &[Origin]) -> Result<(), Error> {
+        match self.of_key(drive) {
+            Some(known) if known.origins != origins => {
+                self.write(&Known { origins: origins.to_vec(), ..known })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, known: &Known) -> Result<(), Error> {
         make_private(&self.folder).map_err(|error| Error::io("create", &self.folder, &error))?;
-        replace(&self.path(drive), &now.encode())
+        replace(&self.path(&known.key), &known.encode())
     }
 
     /// Returns a name that the drive may have here, if `wanted` is one and free.

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use data_encoding::BASE32_NOPAD;
-use datnode_feed::SecretKey;
 use datnode_feed::fuzz::Target;
+use datnode_feed::{Hash, Head, SecretKey, SignedHead};
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 
@@ -18,17 +18,56 @@ use crate::cli::{ByteRange, escape};
 use crate::dirs::Dirs;
 use crate::drives::Drives;
 use crate::home;
+use crate::origin::Origin;
+use crate::published::{Heads, Published};
 
 /// The entry points of this crate.
 pub const TARGETS: &[Target] = &[
     Target { name: "address", run: address, seeds: address_seeds },
     Target { name: "command_line", run: command_line, seeds: command_line_seeds },
+    Target { name: "heads", run: heads, seeds: heads_seeds },
     Target { name: "home", run: home::fuzz, seeds: home::fuzz_seeds },
     Target { name: "node_key", run: node_key, seeds: node_key_seeds },
+    Target { name: "origin", run: origin, seeds: origin_seeds },
     Target { name: "quantity", run: quantity, seeds: quantity_seeds },
     Target { name: "shown", run: shown, seeds: shown_seeds },
     Target { name: "ticket", run: ticket, seeds: ticket_seeds },
 ];
+
+/// What is published of a drive: what was understood is written as it was.
+pub fn heads(input: &[u8]) -> bool {
+    // The check stands for no author, so it does not have to be guessed.
+    let checked = Heads::checked(input);
+    let Ok(heads) = Heads::decode(&checked) else { return false };
+    assert_eq!(heads.encode(), checked, "one spelling");
+    true
+}
+
+fn heads_seeds() -> Vec<Vec<u8>> {
+    let secret = SecretKey::from_bytes([1; 32]);
+    let head = Head { fork: 0, length: 10, byte_length: 9, root: Hash([7; 32]), ancestor: None };
+    let head = SignedHead::sign(head, &secret);
+    let feed = Published { key: secret.public(), head, runs: vec![0..3, 5..10] };
+    let heads = Heads { key: secret.public(), feeds: vec![feed] };
+    let bytes = heads.encode();
+    vec![bytes[..bytes.len() - 32].to_vec()]
+}
+
+/// An origin: what was understood can be written, and means the same then.
+pub fn origin(input: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(input) else { return false };
+    let Ok(origin) = text.parse::<Origin>() else { return false };
+    let shown = origin.to_string();
+    assert_eq!(shown.parse().as_ref(), Ok(&origin), "{shown}");
+    assert!(shown.is_ascii() && !shown.contains(['\'', ' ', '\n']), "{shown}");
+    true
+}
+
+fn origin_seeds() -> Vec<Vec<u8>> {
+    ["ssh://me@host:22/srv/a%20b", "ssh://h/~/x", "https://[::1]:8/a/b", "http://host"]
+        .map(|text| text.as_bytes().to_vec())
+        .into()
+}
 
 /// A folder that is nowhere.
 const NOWHERE: &str = "/proc/nowhere";

@@ -14,6 +14,7 @@ pub mod process;
 pub mod pty;
 pub mod relay;
 pub mod scale;
+pub mod site;
 pub mod terminal;
 
 pub mod meter;

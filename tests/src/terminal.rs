@@ -24,6 +24,11 @@ case "$*" in
 *) echo "cargo $* is not known here" >&2; exit 99 ;;
 esac
 "#;
+/// Stands for ssh: whatever the host, it is the writer's computer.
+const SSH: &str = r#"#!/bin/sh
+while [ "$1" != -- ]; do shift; done
+cd "$WRITER_FOLDER" && DATNODE_HOME="$WRITER_HOME" exec sh -c "$3"
+"#;
 /// What stands for the link of the drive that was shared last.
 const LINK: &str = "dat1…";
 /// Longer than any example takes.
@@ -67,9 +72,11 @@ impl Terminals {
     pub fn new() -> Self {
         let tools = TempDir::new().unwrap();
         symlink(binary(), tools.path().join("datnode")).unwrap();
-        let cargo = tools.path().join("cargo");
-        fs::write(&cargo, CARGO).unwrap();
-        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, script) in [("cargo", CARGO), ("ssh", SSH)] {
+            let tool = tools.path().join(name);
+            fs::write(&tool, script).unwrap();
+            fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let (writer, reader) = (User::new(), User::new());
         Self { writer, reader, tools, server: None, link: String::new() }
     }
@@ -134,6 +141,7 @@ impl Terminals {
             command.env("DATNODE_TIMEOUT", "60s");
         }
         command.env("DATNODE_PASSPHRASE", "of the examples");
+        command.env("WRITER_FOLDER", self.writer.path("")).env("WRITER_HOME", self.writer.home());
         if !writes {
             // With discovery off the reader has to be told where the writer is.
             command.env("DATNODE_PEER", self.addresses().join(","));

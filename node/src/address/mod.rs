@@ -26,6 +26,7 @@ use datnode_feed::PublicKey;
 use crate::cli::escape;
 use crate::drives::{Drives, Known};
 use crate::error::{Code, Error};
+use crate::origin::Origin;
 
 pub use folder::{STORE_FOLDER, find_drive};
 pub use key::Link;
@@ -84,6 +85,12 @@ impl Address {
         if bytes.len() > ADDRESS_LEN_MAX {
             return Err(Error::new(Code::Key, "an address is far too long to be one")
                 .context(format!("{} bytes, at most {ADDRESS_LEN_MAX}", bytes.len())));
+        }
+        if Origin::is_like(bytes) {
+            let shown = escape::bytes(bytes);
+            return Err(Error::usage("this is where a drive is fetched from, not which one it is")
+                .hint(format!("fetch it once:  datnode clone {shown}"))
+                .hint(format!("or name both:   DRIVE --from {shown}")));
         }
         let (scheme, rest) = match strip_scheme(bytes) {
             Some(rest) => (true, rest),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! datticket + base32 (lowercase, no padding) of:
-//!   version u8 = 1 | key 32 | addresses (count, then each a byte string) | checksum 4
+//!   version u8 | key 32 | addresses (count, then each a byte string) | origins, if the version is 2 (the same) | checksum 4
 //! ```
 
 use std::fmt;
@@ -13,16 +13,23 @@ use datnode_feed::codec::{Reader, Writer};
 use libp2p::Multiaddr;
 
 use crate::error::{Code, Error};
+use crate::origin::Origin;
 
 /// What every ticket begins with.
 pub const PREFIX: &str = "datticket";
 
+/// Of one that names no origin, so that those who know none can read it.
 const VERSION: u8 = 1;
+/// Of one that does.
+const VERSION_ORIGINS: u8 = 2;
 const CHECK: &str = "datnode 2026 ticket v1";
 const CHECK_LEN: usize = 4;
 /// A ticket is pasted into chats: sixteen addresses are plenty.
 const ADDRESSES_MAX: usize = 16;
 const ADDRESS_BYTES_MAX: usize = 256;
+/// Nor more than some web servers.
+const ORIGINS_MAX: usize = 4;
+const ORIGIN_BYTES_MAX: usize = 512;
 /// No ticket within the limits is longer; longer words are refused unread.
 const WORD_LEN_MAX: usize = 8 * 1024;
 
@@ -33,6 +40,9 @@ pub struct Ticket {
     pub key: PublicKey,
     /// Where somebody serves it, each ending in `/p2p/…`.
     pub addresses: Vec<Multiaddr>,
+    /// Web servers where it is published. Who reads a ticket knows nothing of who wrote it, so it can name no other origin: a command
+    /// is run for those.
+    pub origins: Vec<Origin>,
 }
 
 impl Ticket {
@@ -40,7 +50,15 @@ impl Ticket {
     pub fn new(key: PublicKey, addresses: Vec<Multiaddr>) -> Self {
         let fits = |address: &Multiaddr| address.len() <= ADDRESS_BYTES_MAX;
         let addresses = addresses.into_iter().filter(fits).take(ADDRESSES_MAX).collect();
-        Self { key, addresses }
+        Self { key, addresses, origins: Vec::new() }
+    }
+
+    /// Names origins as well; what no ticket can name, and what is over the limits, is left out.
+    #[must_use]
+    pub fn with_origins(mut self, origins: impl IntoIterator<Item = Origin>) -> Self {
+        let fits = |origin: &Origin| is_for_tickets(origin);
+        self.origins = origins.into_iter().filter(fits).take(ORIGINS_MAX).collect();
+        self
     }
 
     /// Reads a ticket.
@@ -66,10 +84,11 @@ impl Ticket {
         }
         let mut reader = Reader::new(content);
         match reader.u8() {
-            Ok(VERSION) => {}
+            Ok(VERSION | VERSION_ORIGINS) => {}
             _ => return Err(bad("was made by a newer datnode").hint("update datnode")),
         }
-        let ticket = read(&mut reader).ok_or_else(|| bad("does not make sense"))?;
+        let has_origins = content.first() == Some(&VERSION_ORIGINS);
+        let ticket = read(&mut reader, has_origins).ok_or_else(|| bad("does not make sense"))?;
         // One ticket, one spelling.
         if ticket.content() != content {
             return Err(bad("does not make sense"));
@@ -79,9 +98,16 @@ impl Ticket {
 
     fn content(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.u8(VERSION).raw(self.key.as_bytes()).varint(self.addresses.len() as u64);
+        let version = if self.origins.is_empty() { VERSION } else { VERSION_ORIGINS };
+        writer.u8(version).raw(self.key.as_bytes()).varint(self.addresses.len() as u64);
         for address in &self.addresses {
             writer.bytes(&address.to_vec());
+        }
+        if !self.origins.is_empty() {
+            writer.varint(self.origins.len() as u64);
+            for origin in &self.origins {
+                writer.bytes(origin.to_string().as_bytes());
+            }
         }
         writer.into_vec()
     }
@@ -96,13 +122,26 @@ fn undecodable(body: &[u8]) -> String {
     }
 }
 
-fn read(reader: &mut Reader<'_>) -> Option<Ticket> {
+/// Tells whether a ticket may name an origin.
+fn is_for_tickets(origin: &Origin) -> bool {
+    matches!(origin, Origin::Web(_)) && origin.to_string().len() <= ORIGIN_BYTES_MAX
+}
+
+fn read(reader: &mut Reader<'_>, has_origins: bool) -> Option<Ticket> {
     let key = PublicKey::from_bytes(reader.array().ok()?).ok()?;
     let count =
         usize::try_from(reader.varint().ok()?).ok().filter(|&count| count <= ADDRESSES_MAX)?;
     let address = |_| Multiaddr::try_from(reader.bytes(ADDRESS_BYTES_MAX).ok()?.to_vec()).ok();
     let addresses = (0..count).map(address).collect::<Option<Vec<_>>>()?;
-    reader.is_empty().then_some(Ticket { key, addresses })
+    let mut origins = Vec::new();
+    if has_origins {
+        let count = usize::try_from(reader.varint().ok()?).ok()?;
+        for _ in 0..Some(count).filter(|count| (1..=ORIGINS_MAX).contains(count))? {
+            let text = str::from_utf8(reader.bytes(ORIGIN_BYTES_MAX).ok()?).ok()?;
+            origins.push(text.parse().ok().filter(is_for_tickets)?);
+        }
+    }
+    reader.is_empty().then_some(Ticket { key, addresses, origins })
 }
 
 fn checksum(content: &[u8]) -> [u8; CHECK_LEN] {
@@ -165,7 +204,7 @@ mod tests {
             content[at] = byte;
             Ticket::parse(spell(&content).as_bytes())
         };
-        let newer = with(0, 2).unwrap_err();
+        let newer = with(0, 3).unwrap_err();
         assert!(newer.message().contains("newer"), "{newer}");
         assert!(with(33, 1).is_err(), "one address too few is counted");
         assert!(with(33, 3).is_err(), "one address too many is counted");
@@ -176,6 +215,25 @@ mod tests {
         assert!(Ticket::parse(spell(&[&good[..], &[0]].concat()).as_bytes()).is_err());
         let long_count = [&good[..33], &[0x82, 0x00], &good[34..]].concat();
         assert!(Ticket::parse(spell(&long_count).as_bytes()).is_err(), "a varint has one form");
+    }
+
+    #[test]
+    fn a_ticket_names_web_servers_and_nothing_that_runs_a_command() {
+        let origin = |text: &str| text.parse::<Origin>().unwrap();
+        let web = [origin("https://example.org/flights"), origin("http://[::1]:8080/a%20b")];
+        let ssh = origin("ssh://host/srv");
+        let named = ticket().with_origins(web.iter().cloned().chain([ssh.clone()]));
+        assert_eq!(named.origins, web);
+        assert_eq!(Ticket::parse(named.to_string().as_bytes()).unwrap(), named);
+        assert_eq!(ticket().with_origins([ssh.clone()]), ticket());
+        for bad in [vec![ssh], vec![web[0].clone(); ORIGINS_MAX + 1]] {
+            let forged = Ticket { origins: bad, ..ticket() };
+            assert!(Ticket::parse(forged.to_string().as_bytes()).is_err());
+        }
+        let mut none = ticket().content();
+        none[0] = VERSION_ORIGINS;
+        assert!(Ticket::parse(spell(&none).as_bytes()).is_err(), "it promises some");
+        assert!(Ticket::parse(spell(&[&none[..], &[0]].concat()).as_bytes()).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{ByteRange, Network, Select};
 use crate::address::VersionSpec;
 use crate::commands::History;
 use crate::import::{Rules, parse_pattern};
+use crate::origin::Origin;
 
 /// `datnode share`
 #[derive(Debug, Args)]
@@ -86,7 +87,7 @@ impl Filter {
 /// `datnode clone`
 #[derive(Debug, Args)]
 pub struct CloneArgs {
-    /// A link, key, ticket or address.
+    /// A link, key, ticket or address; or an origin that has the drive, such as https://HOST/FOLDER or ssh://HOST/FOLDER.
     pub address: OsString,
     /// Where to; the drive's name if not given.
     pub folder: Option<PathBuf>,
@@ -136,6 +137,25 @@ pub struct Pull {
     /// The network.
     #[command(flatten)]
     pub network: Network,
+}
+
+/// `datnode pipe`
+#[derive(Debug, Args)]
+pub struct Pipe {
+    /// The drive's folder or name.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// `datnode publish`
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// Where the files go: a folder that is empty, missing, or was published to before.
+    #[arg(value_name = "DIR")]
+    pub site: PathBuf,
+    /// The drive's folder or name.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
 }
 
 /// `datnode checkout`
@@ -505,6 +525,9 @@ pub struct LinkArgs {
     /// With the addresses of the processes here that serve it.
     #[arg(long, conflicts_with_all = ["hex", "at"])]
     pub ticket: bool,
+    /// Name a web server in the ticket where the drive is published, such as https://HOST/FOLDER; may be given more than once.
+    #[arg(long, value_name = "ORIGIN", requires = "ticket")]
+    pub from: Vec<Origin>,
     /// Draw a QR code.
     #[arg(long)]
     pub qr: bool,

@@ -36,6 +36,16 @@ Examples:
   datnode pull ./flights
   datnode pull ./flights --wait 5m";
 
+pub(super) const PUBLISH: &str = "\
+Examples:
+  datnode publish ./site ./flights
+  datnode publish --json ./site ./flights";
+
+pub(super) const PIPE: &str = "\
+Examples:
+  datnode clone ssh://host/~/flights ./by-ssh
+  datnode pipe ./flights < /dev/null";
+
 pub(super) const CHECKOUT: &str = "\
 Examples:
   datnode checkout 1 ./flights --into ./flights-as-of-1

@@ -8,6 +8,7 @@ use libp2p::Multiaddr;
 
 use super::listen::Listen;
 use super::units::{Limit, parse_size};
+use crate::origin::Origin;
 
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
@@ -101,6 +102,10 @@ pub struct Network {
     /// Connect to this address; may be given more than once.
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
     pub peer: Vec<Multiaddr>,
+    /// Fetch from here as well: https://HOST/FOLDER, where a drive is published, or ssh://HOST/FOLDER, where datnode is; may be
+    /// given more than once. A clone keeps it for later.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    pub from: Vec<Origin>,
     /// Find peers far away through this node (the address of a `datnode node`); may be given more than once.
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
     pub bootstrap: Vec<Multiaddr>,
@@ -147,6 +152,7 @@ impl Network {
     pub fn none() -> Self {
         Self {
             peer: Vec::new(),
+            from: Vec::new(),
             bootstrap: Vec::new(),
             discover: Vec::new(),
             lan: false,

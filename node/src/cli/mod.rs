@@ -28,8 +28,9 @@ use clap::{Parser, Subcommand};
 
 pub use args::{
     Cat, Changes, Checkout, Clear, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
-    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, NodeArgs, Peers, Pull,
-    Purge, Put, Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs, TagArgs, Verify,
+    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, NodeArgs, Peers, Pipe,
+    Publish, Pull, Purge, Put, Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs,
+    TagArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -140,6 +141,12 @@ pub enum Command {
     /// Take back what a writer lost: its store was rolled back, others hold more
     #[command(after_help = examples::RECOVER)]
     Recover(Recover),
+    /// Serve a drive on stdin and stdout: what clone ssh://HOST/FOLDER runs there
+    #[command(after_help = examples::PIPE)]
+    Pipe(Pipe),
+    /// Write a drive as static files for any web server or bucket; again after changes writes what is new
+    #[command(after_help = examples::PUBLISH)]
+    Publish(Publish),
     /// List the secret keys here; back them up and restore them
     #[command(after_help = examples::KEYS)]
     Keys(Keys),
@@ -212,6 +219,8 @@ impl Command {
             Self::Verify(args) => args.folder.as_os_str(),
             Self::Purge(args) => args.folder.as_os_str(),
             Self::Peers(args) => args.folder.as_os_str(),
+            Self::Pipe(args) => args.folder.as_os_str(),
+            Self::Publish(args) => args.folder.as_os_str(),
             Self::Ls(args) => or_here(&args.address),
             Self::Du(args) => or_here(&args.address),
             Self::Log(args) => or_here(&args.address),

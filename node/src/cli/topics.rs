@@ -10,6 +10,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("addresses", "how drives, versions and paths are written"),
     ("keys", "what the kinds of keys are, and where secrets are kept"),
     ("names", "how drives get names"),
+    ("origins", "drives that come from web servers, or by ssh"),
     ("network", "how peers are found, and what strangers learn"),
     ("ignore", "what share leaves out"),
     ("selection", "what clone fetches of a drive, and what first"),
@@ -28,6 +29,7 @@ pub fn page(topic: &str) -> Option<String> {
         "addresses" => ADDRESSES.to_owned(),
         "keys" => KEYS.to_owned(),
         "names" => NAMES.to_owned(),
+        "origins" => ORIGINS.to_owned(),
         "network" => NETWORK.to_owned(),
         "ignore" => IGNORE.to_owned(),
         "selection" => SELECTION.to_owned(),
@@ -69,6 +71,23 @@ A VERSION follows the drive directly:
   dat1…+v1         what its owner named v1 (datnode help tag)
 
 Paths are raw bytes. A slash at the end never changes what is meant.
+";
+
+const ORIGINS: &str = "\
+Origins
+
+A drive can be fetched from a place that is no peer, since nobody has to find it:
+  https://HOST[:PORT]/FOLDER           what datnode publish wrote, on any web server that sends parts of files (Range); http:// too
+  ssh://[USER@]HOST[:PORT]/FOLDER      a drive's folder on a computer that you may log in to; /~/FOLDER is below your home there
+
+  datnode clone https://HOST/FOLDER    asks which drive it is, and fetches it
+  datnode clone dat1… --from ORIGIN    fetches the drive of that key and no other, from there and from peers
+
+What comes is verified like what any peer sends. A clone remembers its origins: pull, sync and clone --live ask them again. Those that
+a later clone names replace them; purge forgets them.
+
+By ssh, `datnode pipe FOLDER` is run there, which serves the drive read-only on its standard streams. It needs datnode in the PATH of
+commands that ssh runs. Instead of ssh another command may do it, with its own flags: DATNODE_SSH='ssh -i ~/.ssh/other'.
 ";
 
 const KEYS: &str = "\

@@ -39,7 +39,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Share and fetch",
         &[
             "share", "clone", "pull", "sync", "mirror", "node", "checkout", "include", "exclude",
-            "init", "link",
+            "init", "link", "publish", "pipe",
         ],
     ),
     ("Read", &["ls", "stat", "du", "cat", "log", "changes", "diff", "tag"]),

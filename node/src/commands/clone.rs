@@ -1,7 +1,9 @@
 //! `datnode clone`: fetch a drive into a folder, or bring the clone there up to date.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,9 @@ use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::context::{disk, folder_of, hub, memory, network, os, patience, read_key, write_key};
+use super::context::{
+    disk, folder_of, hub, look_for, memory, os, patience, read_key, swarm, write_key,
+};
 use super::follow::follow;
 use super::missing::missing;
 use super::scene::Scene;
@@ -34,6 +38,7 @@ use crate::engine::{
 use crate::error::{Code, Error};
 use crate::landing::{FolderOf, Others};
 use crate::neighbours::Neighbours;
+use crate::origin::{Contact, ORIGINS_MAX, Origin};
 use crate::runtime::{self, Announcement};
 use crate::swarm::Channel;
 
@@ -47,20 +52,33 @@ const LOOK: Duration = Duration::from_millis(20);
 struct Request {
     key: PublicKey,
     peers: Vec<Multiaddr>,
+    /// Where it is fetched from beside peers, as this command says.
+    origins: Vec<Origin>,
+    /// With the first of them that was, which told what the drive is.
+    contact: Cell<Option<Contact>>,
     spec: VersionSpec,
     scope: DrivePath,
 }
 
 impl Request {
-    fn of(args: &CloneArgs) -> Result<Self, Error> {
+    /// Understands what is to be cloned; an origin is asked which drive it has.
+    async fn of(args: &CloneArgs) -> Result<Self, Error> {
+        let origins = args.network.from.clone();
+        if Origin::is_like(args.address.as_bytes()) {
+            return Self::at(&args.address, args, origins).await;
+        }
         let here =
             std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
         let drives = Drives::of(&Dirs::open()?);
         let Address { drive, version, path } = Address::parse(&args.address, &here, &drives)?;
         let scope = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
+        let mut origins = origins;
         let (key, peers) = match drive {
             address::Drive::Key(key) => (key, Vec::new()),
-            address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
+            address::Drive::Ticket(ticket) => {
+                origins.extend(ticket.origins);
+                (ticket.key, ticket.addresses)
+            }
             // A copy of what is here already, or a name for it.
             address::Drive::Folder(folder) => {
                 let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
@@ -68,16 +86,25 @@ impl Request {
             }
         };
         let spec = args.at.clone().or(version).unwrap_or(VersionSpec::Latest);
-        Ok(Self { key, peers, spec, scope })
+        Ok(Self { key, peers, origins, contact: Cell::new(None), spec, scope })
+    }
+
+    async fn at(address: &OsStr, args: &CloneArgs, more: Vec<Origin>) -> Result<Self, Error> {
+        let text = address.to_str().ok_or_else(|| Error::usage("an origin is text"))?;
+        let origin: Origin = text.parse().map_err(Error::usage)?;
+        if args.network.offline {
+            return Err(Error::usage("--offline is on, and an origin is on another computer"));
+        }
+        let contact = origin.contact(args.network.wait.0).await?;
+        let (key, spec) = (contact.key, args.at.clone().unwrap_or(VersionSpec::Latest));
+        let origins = std::iter::once(origin).chain(more).collect();
+        let (peers, contact, scope) = (Vec::new(), Cell::new(Some(contact)), DrivePath::root());
+        Ok(Self { key, peers, origins, contact, spec, scope })
     }
 }
 
 pub(super) async fn run(args: CloneArgs, out: &Out) -> Result<(), Error> {
-    let request = Request::of(&args)?;
-    if args.live && request.spec != VersionSpec::Latest {
-        return Err(Error::usage("--live follows the latest version, and this names another one"));
-    }
-    bring(request, args, out).await
+    bring(None, args, out).await
 }
 
 /// Brings the clone in a folder up to date.
@@ -107,14 +134,17 @@ pub(super) async fn again(
 ) -> Result<(), Error> {
     let folder = folder_of(folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-    let request = Request { key, peers: Vec::new(), spec, scope: DrivePath::root() };
+    let (peers, origins, contact, scope) =
+        (Vec::new(), Vec::new(), Cell::new(None), DrivePath::root());
+    let request = Request { key, peers, origins, contact, spec, scope };
     let (address, at, name, select) = (OsString::new(), None, None, Select::default());
     let (How { force, live, reuse }, folder) = (how, Some(folder));
     let args = CloneArgs { address, folder, at, name, force, live, select, reuse, network };
-    bring(request, args, out).await
+    bring(Some(request), args, out).await
 }
 
-async fn bring(request: Request, args: CloneArgs, out: &Out) -> Result<(), Error> {
+/// Brings a drive into its folder: that of the request, or what the arguments say.
+async fn bring(request: Option<Request>, args: CloneArgs, out: &Out) -> Result<(), Error> {
     let live = args.live;
     let cloned = {
         let (stages, scene) = (Stages::new(out, FETCHING), Scene::default());
@@ -136,13 +166,20 @@ async fn bring(request: Request, args: CloneArgs, out: &Out) -> Result<(), Error
 }
 
 async fn clone(
-    request: Request,
+    request: Option<Request>,
     args: CloneArgs,
     stages: &Stages,
     scene: &Scene,
     out: &Out,
 ) -> Result<Cloned, Error> {
     let started = Instant::now();
+    let request = match request {
+        Some(request) => request,
+        None => Request::of(&args).await?,
+    };
+    if args.live && request.spec != VersionSpec::Latest {
+        return Err(Error::usage("--live follows the latest version, and this names another one"));
+    }
     args.select.over(Choice::default()).check()?;
     if let Some(name) = &args.name {
         Drives::of(&Dirs::open()?).check(&request.key, name)?;
@@ -189,6 +226,9 @@ async fn clone(
         out.warn(&crate::home::two_histories_read());
     }
     note_name(&request.key, &header.name, &folder, args.name.as_deref())?;
+    if !request.origins.is_empty() {
+        Drives::of(&Dirs::open()?).note_origins(&request.key, &request.origins)?;
+    }
     finish(&snapshot, &folder, &report, &selection, (started, sources.found()), out)?;
     let (force, reuse, scope) = (args.force, args.reuse, request.scope);
     Ok(Cloned { session, folder, scope, selection, force, reuse, snapshot, report, announcement })
@@ -271,7 +311,14 @@ impl Session {
             None => memory()?,
         };
         let patience = patience(args, &dirs, &key);
-        let network = network(&hub, &dirs, args, key, request.peers.clone(), out).await?;
+        let mut network = swarm(&hub, &dirs, args, request.peers.clone(), out).await?;
+        if !args.offline {
+            let mut contact = request.contact.take();
+            for origin in request.origins.iter().take(ORIGINS_MAX).cloned() {
+                network.attend(&hub, key, origin, contact.take(), args.wait.0);
+            }
+        }
+        look_for(&mut network, &hub, &dirs, args, key).await;
         // Who fetches is to be found as well: of two behind routers both have to try.
         network.offer(&key).await;
         let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;

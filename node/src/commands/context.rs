@@ -27,6 +27,7 @@ use crate::engine::{
 };
 use crate::error::{Code, Error};
 use crate::keys::{DriveKeys, random};
+use crate::origin::ORIGINS_MAX;
 use crate::runtime;
 
 pub(super) use crate::drives::{read_key, write_key};
@@ -150,6 +151,13 @@ pub(super) async fn look_for(
     }
     network.find_locally(hub, &dirs.run, drive);
     network.find(&drive).await;
+    if args.offline {
+        return;
+    }
+    let kept = Drives::of(dirs).of_key(&drive).map(|known| known.origins).unwrap_or_default();
+    for origin in args.from.iter().cloned().chain(kept).take(ORIGINS_MAX) {
+        network.attend(hub, drive, origin, None, args.wait.0);
+    }
 }
 
 /// Starts the network of a command, which looks for peers of no drive yet.
@@ -243,7 +251,9 @@ pub(super) async fn open_beside(
         address::Drive::Folder(folder) => (open_folder(&hub, &dirs, &folder, args).await?, None),
         address::Drive::Key(key) => open_remote(&hub, &dirs, key, Vec::new(), args, out).await?,
         address::Drive::Ticket(ticket) => {
-            open_remote(&hub, &dirs, ticket.key, ticket.addresses, args, out).await?
+            let mut args = args.clone();
+            args.from.extend(ticket.origins);
+            open_remote(&hub, &dirs, ticket.key, ticket.addresses, &args, out).await?
         }
     };
     out.detail(format_args!("reading {}", Link(&drive.key)));

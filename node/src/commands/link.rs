@@ -24,9 +24,13 @@ pub(super) async fn run(args: LinkArgs, out: &Out) -> Result<(), Error> {
         Some(text) => Address::parse(text, &here, &Drives::of(&dirs))?,
         None => Address::here(&here)?,
     };
+    let mut origins = args.from.clone();
     let (key, mut addresses) = match address.drive {
         address::Drive::Key(key) => (key, Vec::new()),
-        address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
+        address::Drive::Ticket(ticket) => {
+            origins.extend(ticket.origins);
+            (ticket.key, ticket.addresses)
+        }
         address::Drive::Folder(folder) => {
             (read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?, Vec::new())
         }
@@ -36,8 +40,9 @@ pub(super) async fn run(args: LinkArgs, out: &Out) -> Result<(), Error> {
         None | Some(VersionSpec::Latest) => None,
         Some(spec) => Some(version(args.address.as_deref(), &spec, out).await?),
     };
-    let ticket = Ticket::new(key, addresses);
-    if args.ticket && ticket.addresses.is_empty() {
+    let ticket = Ticket::new(key, addresses).with_origins(origins);
+    let names_nobody = ticket.addresses.is_empty() && ticket.origins.is_empty();
+    if args.ticket && names_nobody {
         return Err(Error::new(
             Code::NoPeers,
             "no process here serves this drive, so a ticket would have no address",
@@ -52,7 +57,7 @@ pub(super) async fn run(args: LinkArgs, out: &Out) -> Result<(), Error> {
     };
     if out.json {
         let mut record = json!({ "drive": { "key": hex(&key), "link": Link(&key).to_string() }, "version": version });
-        if !ticket.addresses.is_empty() {
+        if !names_nobody {
             record["ticket"] = ticket.to_string().into();
         }
         return out.record(&record);

@@ -32,6 +32,8 @@ mod mirror;
 mod missing;
 mod node;
 mod peers;
+mod pipe;
+mod publish;
 mod purge;
 mod reached;
 mod recover;
@@ -99,6 +101,8 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Mv(args) => stoppable(edit::mv(args, out)).await,
         Command::Tag(args) => stoppable(tag::run(args, out)).await,
         Command::Peers(args) => stoppable(peers::run(args, out)).await,
+        Command::Pipe(args) => stoppable(pipe::run(args, out)).await,
+        Command::Publish(args) => stoppable(publish::run(args, out)).await,
         Command::Keys(args) => {
             let out = out.clone();
             stoppable(blocking(move || keys::run(args, &out))).await

@@ -94,7 +94,13 @@ pub(super) fn report(reports: &[PeerReport], has: impl Fn(PeerId) -> Option<u64>
 
 /// Says how a peer is connected.
 pub(super) fn how(about: &About) -> &'static str {
-    let Ok(address) = about.address.parse::<Multiaddr>() else { return "this computer" };
+    let Ok(address) = about.address.parse::<Multiaddr>() else {
+        return match about.address.split_once("://") {
+            Some(("ssh", _)) => "by ssh",
+            Some(_) => "web server",
+            None => "this computer",
+        };
+    };
     let quic = address.iter().any(|part| part == Protocol::QuicV1);
     let near = address.iter().any(|part| match part {
         Protocol::Ip4(ip) => ip.is_private() || ip.is_link_local(),

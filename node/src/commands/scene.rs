@@ -135,11 +135,15 @@ fn by_channel(sought: &Sought, serving: &[String]) -> String {
     // A control socket has no peer id.
     let local = |peer: &&String| **peer == LOCAL || sought.named(Channel::Local, peer);
     let strange = |peer: &&String| {
-        !local(peer) && Channel::ALL.iter().all(|&channel| !sought.named(channel, peer))
+        !local(peer)
+            && !sought.is_origin(peer)
+            && Channel::ALL.iter().all(|&channel| !sought.named(channel, peer))
     };
     let locals = serving.iter().filter(local).count();
     let strangers = serving.iter().filter(strange).count();
-    for (name, count) in [(LOCAL, locals), ("came by themselves", strangers)] {
+    let origins = serving.iter().filter(|peer| sought.is_origin(peer)).count();
+    let all = [(LOCAL, locals), ("origins", origins), ("came by themselves", strangers)];
+    for (name, count) in all {
         if count > 0 {
             cells.push(cell(name, count));
         }

@@ -63,7 +63,7 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     network.offer(&key).await;
     let addresses = network.addresses();
-    let ticket = Ticket::new(key, addresses);
+    let ticket = Ticket::new(key, addresses).with_origins(args.network.from.iter().cloned());
     let (began, out_too) = (Instant::now(), out.clone());
     let outside = network.outside();
     let serving = Serving { drive, ticket, outside, pen, fetches: false, began, out: out_too };

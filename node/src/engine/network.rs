@@ -75,6 +75,8 @@ pub struct Network {
     local: watch::Sender<BTreeSet<PublicKey>>,
     /// Where good peers are noted, of each drive.
     good: BTreeMap<PublicKey, Remembering>,
+    /// Fetches from origins, of each drive.
+    attending: Vec<(PublicKey, String, AbortHandle)>,
 }
 
 /// Where peers of a drive are noted, until it is dropped.
@@ -158,7 +160,8 @@ impl Network {
     /// Returns a network that opens no socket but those between processes of this user.
     pub fn offline() -> Self {
         let (local, good) = (watch::Sender::new(BTreeSet::new()), BTreeMap::new());
-        Self { swarm: None, _identity: None, taken: None, looking: JoinSet::new(), local, good }
+        let (looking, attending) = (JoinSet::new(), Vec::new());
+        Self { swarm: None, _identity: None, taken: None, looking, local, good, attending }
     }
 
     /// Returns the port that somebody else had, if another one is listened on.
@@ -264,6 +267,28 @@ impl Network {
             task.abort();
             good.note(&good.now());
         }
+        self.attending.retain(|(of, _, task)| {
+            let stays = of != drive;
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+    }
+
+    /// Runs a task of a drive, until the drive is forgotten or this is dropped.
+    pub(super) fn attend_by(
+        &mut self,
+        drive: PublicKey,
+        name: String,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.attending.push((drive, name, self.looking.spawn(task)));
+    }
+
+    /// Tells whether a drive is fetched from an origin of this name.
+    pub(super) fn attends(&self, drive: &PublicKey, name: &str) -> bool {
+        self.attending.iter().any(|(of, origin, _)| of == drive && origin == name)
     }
 
     /// Looks for processes of this user that serve a drive, and connects to them, until this is dropped.
@@ -441,6 +466,23 @@ async fn begin(stream: &mut UnixStream) -> std::io::Result<Vec<u8>> {
     stream.write_all(GREETING).await?;
     stream.write_all(&*ours).await?;
     Ok(ours.to_vec())
+}
+
+/// Greets another process of this user for somebody else, and returns what stands for its end; what stands for the other one is sent
+/// next.
+///
+/// # Errors
+/// What the system says of the stream, and a process that does not greet.
+pub(crate) async fn meet_locally(stream: &mut UnixStream) -> std::io::Result<[u8; 32]> {
+    stream.write_all(GREETING).await?;
+    let mut greeting = [0; GREETING.len()];
+    stream.read_exact(&mut greeting).await?;
+    if &greeting != GREETING {
+        return Err(std::io::Error::other("not a datnode of this version"));
+    }
+    let mut theirs = [0; 32];
+    stream.read_exact(&mut theirs).await?;
+    Ok(theirs)
 }
 
 async fn local_session(hub: &Hub, mut stream: UnixStream) -> std::io::Result<()> {

@@ -84,7 +84,9 @@ impl Patience {
             Some(theirs) if !serving => Error::newer_protocol(theirs, 1),
             _ if serving => {
                 let silent = peers.iter().any(|peer| hub.may_help(peer.status.peer));
-                Error::no_data(silent, peers.len(), waited)
+                let error = Error::no_data(silent, peers.len(), waited);
+                // One that is there again may have been lost for what it did.
+                hub.sought().origin_failures().fold(error, Error::context)
             }
             _ if let Some(liar) = &liar => Error::lied(&self.link, &liar.name, liar.fault),
             _ => match &self.reach {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use datnode_feed::PublicKey;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
@@ -29,6 +30,17 @@ pub struct Sought {
     reached: BTreeSet<PeerId>,
     /// Where peers proved who they are when we dialed.
     dialed: BTreeMap<PeerId, Multiaddr>,
+    /// The origins of drives, and what came of each.
+    origins: BTreeMap<(PublicKey, String), Place>,
+}
+
+/// What came of an origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Place {
+    /// Whether it is there; not known at first.
+    there: Option<bool>,
+    /// Why it was not, the last time.
+    why: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -106,6 +118,38 @@ impl Sought {
         }
     }
 
+    /// Notes that a drive is fetched from an origin.
+    pub(crate) fn seek_origin(&mut self, drive: PublicKey, origin: &str) {
+        self.origins.insert((drive, origin.to_owned()), Place::default());
+    }
+
+    /// Notes that an origin is there.
+    pub(crate) fn origin_met(&mut self, drive: PublicKey, origin: &str) {
+        self.origins.entry((drive, origin.to_owned())).or_default().there = Some(true);
+    }
+
+    /// Notes that an origin is not there, or no longer.
+    pub(crate) fn origin_failed(&mut self, drive: PublicKey, origin: &str, reason: &str) {
+        let place = Place { there: Some(false), why: Some(reason.to_owned()) };
+        self.origins.insert((drive, origin.to_owned()), place);
+    }
+
+    /// Returns how many origins there are, and how many of them are there.
+    pub fn origins(&self) -> (usize, usize) {
+        let there = self.origins.values().filter(|place| place.there == Some(true));
+        (self.origins.len(), there.count())
+    }
+
+    /// Returns why origins were lost, or could not be reached, the last time.
+    pub fn origin_failures(&self) -> impl Iterator<Item = &str> {
+        self.origins.values().filter_map(|place| place.why.as_deref())
+    }
+
+    /// Tells whether this is the name of an origin.
+    pub fn is_origin(&self, name: &str) -> bool {
+        self.origins.keys().any(|(_, origin)| origin == name)
+    }
+
     fn all(&self, of: impl Fn(Channel) -> bool) -> impl Iterator<Item = &Target> {
         let some = self.targets.iter().filter(move |(channel, _)| of(**channel));
         some.flat_map(|(_, targets)| targets.values())
@@ -133,7 +177,8 @@ impl Sought {
 
     /// Returns how many are looked for; who but leads into the DHT is none of them.
     pub fn count(&self) -> usize {
-        self.all(|channel| channel != Channel::Bootstrap).count()
+        let peers = self.all(|channel| channel != Channel::Bootstrap).count();
+        peers + self.origins.len()
     }
 
     /// Returns how many a channel named, and how many of them answered.
@@ -160,7 +205,8 @@ impl Sought {
         let pending = |target: &&Target| target.found == Found::Pending;
         let fresh = |target: &&Target| target.since.elapsed() < FOUND_WAIT;
         let found = self.all(|channel| !asked(channel)).filter(pending).filter(fresh).count();
-        self.all(asked).filter(pending).count() + found
+        let origins = self.origins.values().filter(|place| place.there.is_none()).count();
+        self.all(asked).filter(pending).count() + found + origins
     }
 
     /// Tells whether nothing is to be waited for of those whom a channel named: each told, which `tells` says of a peer by the text of
@@ -178,7 +224,8 @@ impl Sought {
     /// What else was found by itself may be anything, and why it is not a peer helps nobody.
     pub fn failures(&self) -> Vec<&str> {
         let asked = self.all(|channel| !matches!(channel, Channel::Lan | Channel::Remembered));
-        let mut reasons: Vec<&str> = asked.filter_map(|target| target.found.reason()).collect();
+        let asked = asked.filter_map(|target| target.found.reason());
+        let mut reasons: Vec<&str> = asked.chain(self.origin_failures()).collect();
         reasons.sort_unstable();
         reasons.dedup();
         reasons

@@ -84,6 +84,11 @@ fn tried(waited: Duration, sought: &Sought) -> String {
         1 => ways.push(format!("1 address, {}", answered(sought.of(Channel::Given)))),
         count => ways.push(format!("{count} addresses, {}", answered(sought.of(Channel::Given)))),
     }
+    match sought.origins() {
+        (0, _) => {}
+        (1, 0) => ways.push("1 origin, which is not there".to_owned()),
+        (count, there) => ways.push(format!("{count} origins, {there} there")),
+    }
     ways.push("the processes of this user".to_owned());
     let ways = ways.join(" · ");
     match sought.lan() {

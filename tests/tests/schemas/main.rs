@@ -266,6 +266,7 @@ fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
             (writer, "clear up --yes", 0, &["cleared"]),
             (reader, "link copy", 0, &["link_word"]),
             (writer, "link source --at 1", 0, &["link_word"]),
+            (writer, "publish site source", 0, &["publish_done"]),
             (reader, "ignored copy/plain copy/.dat/key", 0, &["ignored"]),
             (reader, "config set network.wait 20s", 0, &["setting_changed"]),
             (reader, "config get network.wait", 0, &["setting"]),
