@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 
 use datnode_tests::site::{Manner, Site};
 use datnode_tests::{User, assert_exit, noise, tree, write};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// What is given to `--wait` where nobody comes who helps: a busy computer takes a while to ask a server on loopback.
@@ -89,6 +94,9 @@ fn a_drive_outlives_its_seeders() {
     world.assert_equal("copy");
     assert_exit(&world.reader.run(["clone", &world.link, "by-key", "--from", &site.url()]), 0);
     world.assert_equal("by-key");
+    let unnamed = world.reader.path("source");
+    assert_exit(&world.reader.run(["clone", "--from", &site.url()]), 0);
+    assert_eq!(tree(&world.writer.path("source")), tree(&unnamed), "it is called like the drive");
     assert_exit(&world.reader.run(["verify", "copy"]), 0);
     // A later version comes from there though nobody names it again.
     world.change(b"many/1", b"changed");
@@ -283,4 +291,91 @@ fn servers_that_do_not_do_their_work_are_left_soon_and_the_reason_is_told() {
     for bad in ["http://user@host/x", "http://host/x?y", "https:///x", "http://ho st/"] {
         assert_exit(&world.reader.run(["clone", bad]), 2);
     }
+}
+
+/// Puts TLS before a server, under a certificate of its own; returns the port, and the certificate.
+fn with_tls(site: &Site) -> (u16, String) {
+    let rcgen::CertifiedKey { cert, key_pair } =
+        rcgen::generate_simple_self_signed([String::from("127.0.0.1")]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![cert.der().clone()],
+            PrivateKeyDer::Pkcs8(key_pair.serialize_der().into()),
+        );
+    let config = Arc::new(config.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let behind = site.url().split('/').nth(2).unwrap().to_owned();
+    // It ends with the process: nobody waits for it.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (config, behind) = (config.clone(), behind.clone());
+            std::thread::spawn(move || {
+                // Whoever asks goes away when it has had enough, or does not trust us.
+                let _ = pass_on(stream.unwrap(), config, &behind);
+            });
+        }
+    });
+    (port, cert.pem())
+}
+
+/// Passes on one request after the other.
+fn pass_on(stream: TcpStream, config: Arc<ServerConfig>, behind: &str) -> std::io::Result<()> {
+    let tls = ServerConnection::new(config).unwrap();
+    let mut secure = BufReader::new(StreamOwned::new(tls, stream));
+    let server = TcpStream::connect(behind)?;
+    let mut plain = BufReader::new(server);
+    loop {
+        let request = head(&mut secure)?;
+        plain.get_mut().write_all(request.as_bytes())?;
+        let answer = head(&mut plain)?;
+        let lines = answer.lines();
+        let len =
+            lines.filter_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok()).next();
+        let mut body = vec![0; len.unwrap()];
+        plain.read_exact(&mut body)?;
+        secure.get_mut().write_all(answer.as_bytes())?;
+        secure.get_mut().write_all(&body)?;
+        secure.get_mut().flush()?;
+    }
+}
+
+/// Reads as far as the empty line.
+fn head(from: &mut impl std::io::BufRead) -> std::io::Result<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if from.read_line(&mut head)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(head)
+}
+
+#[test]
+fn a_server_is_who_the_authorities_of_this_computer_say() {
+    let world = World::new();
+    let site = world.site(Manner::Honest);
+    let (port, certificate) = with_tls(&site);
+    write(&world.reader.path(""), b"authorities.pem", certificate.as_bytes());
+    let url = format!("https://127.0.0.1:{port}/drive");
+    let clone = |authorities: &Path, folder: &str| {
+        let mut command = world.reader.command(["clone", &url, folder]);
+        command.env("SSL_CERT_FILE", authorities).env_remove("SSL_CERT_DIR");
+        command.output().unwrap()
+    };
+    let own = world.reader.path("authorities.pem");
+    assert_exit(&clone(&own, "copy"), 0);
+    world.assert_equal("copy");
+    // Another one, of which ours is not.
+    let (_, other) = with_tls(&site);
+    write(&world.reader.path(""), b"other.pem", other.as_bytes());
+    let refused = clone(&world.reader.path("other.pem"), "second");
+    assert_exit(&refused, 5);
+    assert!(said(&refused).contains("no connection"), "{}", said(&refused));
+    assert!(said(&refused).contains("certificate"), "{}", said(&refused));
+    assert!(!world.reader.path("second").exists());
 }

@@ -88,7 +88,9 @@ impl Filter {
 #[derive(Debug, Args)]
 pub struct CloneArgs {
     /// A link, key, ticket or address; or an origin that has the drive, such as https://HOST/FOLDER or ssh://HOST/FOLDER.
-    pub address: OsString,
+    /// Without it the first --from tells which drive it is.
+    #[arg(required_unless_present = "from")]
+    pub address: Option<OsString>,
     /// Where to; the drive's name if not given.
     pub folder: Option<PathBuf>,
     /// Fetch this version and stay there.

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -64,13 +63,20 @@ impl Request {
     /// Understands what is to be cloned; an origin is asked which drive it has.
     async fn of(args: &CloneArgs) -> Result<Self, Error> {
         let origins = args.network.from.clone();
-        if Origin::is_like(args.address.as_bytes()) {
-            return Self::at(&args.address, args, origins).await;
+        let Some(address) = &args.address else {
+            let mut origins = origins.into_iter();
+            let first = origins.next().ok_or_else(|| Error::usage("nothing says what to clone"))?;
+            return Self::meet(first, args, origins).await;
+        };
+        if Origin::is_like(address.as_bytes()) {
+            let text = address.to_str().ok_or_else(|| Error::usage("an origin is text"))?;
+            let origin = text.parse().map_err(Error::usage)?;
+            return Self::meet(origin, args, origins.into_iter()).await;
         }
         let here =
             std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
         let drives = Drives::of(&Dirs::open()?);
-        let Address { drive, version, path } = Address::parse(&args.address, &here, &drives)?;
+        let Address { drive, version, path } = Address::parse(address, &here, &drives)?;
         let scope = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
         let mut origins = origins;
         let (key, peers) = match drive {
@@ -89,9 +95,12 @@ impl Request {
         Ok(Self { key, peers, origins, contact: Cell::new(None), spec, scope })
     }
 
-    async fn at(address: &OsStr, args: &CloneArgs, more: Vec<Origin>) -> Result<Self, Error> {
-        let text = address.to_str().ok_or_else(|| Error::usage("an origin is text"))?;
-        let origin: Origin = text.parse().map_err(Error::usage)?;
+    /// Asks an origin which drive it has; `more` may have it as well.
+    async fn meet(
+        origin: Origin,
+        args: &CloneArgs,
+        more: impl Iterator<Item = Origin>,
+    ) -> Result<Self, Error> {
         if args.network.offline {
             return Err(Error::usage("--offline is on, and an origin is on another computer"));
         }
@@ -137,7 +146,7 @@ pub(super) async fn again(
     let (peers, origins, contact, scope) =
         (Vec::new(), Vec::new(), Cell::new(None), DrivePath::root());
     let request = Request { key, peers, origins, contact, spec, scope };
-    let (address, at, name, select) = (OsString::new(), None, None, Select::default());
+    let (address, at, name, select) = (None, None, None, Select::default());
     let (How { force, live, reuse }, folder) = (how, Some(folder));
     let args = CloneArgs { address, folder, at, name, force, live, select, reuse, network };
     bring(Some(request), args, out).await

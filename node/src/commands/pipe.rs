@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use super::context::{disk, folder_of, hub, owner, read_key};
+use super::context::{disk, folder_of, hub, read_key};
+use super::held::{Held, held};
 use super::serving::Serving;
 use crate::address::{Link, Ticket};
 use crate::cli::Pipe;
@@ -26,7 +27,7 @@ use crate::engine::{
 use crate::error::{Code, Error};
 use crate::keys::random;
 use crate::origin::stdio::{RANDOM_LEN, welcome};
-use crate::runtime;
+use crate::runtime::{self, Announced};
 
 /// What the one at the other end is called.
 const OTHER: &str = "standard streams";
@@ -41,10 +42,9 @@ pub(super) async fn run(args: Pipe, out: &Out) -> Result<(), Error> {
     let folder = folder_of(&args.folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
     let dirs = Dirs::open()?;
-    match disk(&folder, false) {
-        Ok(store) => serve(store, key, &folder, &dirs, out).await,
-        Err(error) if error.code() == Code::Locked => pass_on(&dirs, &key, error).await,
-        Err(error) => Err(error),
+    match held(&dirs, &key, async || disk(&folder, false)).await? {
+        Held::Here(store) => serve(store, key, &folder, &dirs, out).await,
+        Held::By(owner, locked) => pass_on(&owner, &key, locked).await,
     }
 }
 
@@ -65,8 +65,8 @@ async fn serve(
     let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
     drive.open_content().await?;
     let ticket = Ticket::new(key, Vec::new());
-    let (began, out) = (Instant::now(), out.clone());
-    let serving = Serving { drive, ticket, pen: None, fetches: false, began, out };
+    let (outside, pen, began, out) = (None, None, Instant::now(), out.clone());
+    let serving = Serving { drive, ticket, outside, pen, fetches: false, began, out };
     let (edits, _) = mpsc::unbounded_channel();
     listen_locally(&hub, &runtime::socket(&dirs.run), serving.answers(edits))?;
     let _announcement = runtime::announce(&dirs.run, Vec::new(), &[key])
@@ -89,8 +89,7 @@ async fn serve(
 }
 
 /// Lets the process serve that has the store.
-async fn pass_on(dirs: &Dirs, key: &PublicKey, locked: Error) -> Result<(), Error> {
-    let Some(owner) = owner(dirs, key, &locked) else { return Err(locked) };
+async fn pass_on(owner: &Announced, key: &PublicKey, locked: Error) -> Result<(), Error> {
     let met = async {
         let mut stream = UnixStream::connect(&owner.socket).await?;
         let ours = meet_locally(&mut stream).await?;

@@ -46,7 +46,10 @@ impl Web {
             return Err("it holds a ? or #, which a folder has not".to_owned());
         }
         let path = escape(&unescape(path)?);
-        let path = format!("/{}/", path.trim_matches('/')).replace("//", "/");
+        let names = path.split('/').filter(|name| !name.is_empty());
+        let path: String = std::iter::once(String::from("/"))
+            .chain(names.map(|name| format!("{name}/")))
+            .collect();
         Ok(Self { secure, authority, path })
     }
 
@@ -105,6 +108,29 @@ impl Site {
             (Ended::Fault(fault), _) => Ended::Fault(fault),
             (Ended::Gone(_), Err(error)) => Ended::Gone(shown::controls(&error.to_string())),
             (gone, Ok(())) => gone,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Origin;
+
+    #[test]
+    fn a_folder_has_one_spelling() {
+        for (typed, right) in [
+            ("HTTPS://host", "https://host"),
+            ("http://host:80//a///b/", "http://host:80/a/b"),
+            ("https://[::1]:8443/a b/%7Ec", "https://[::1]:8443/a%20b/~c"),
+        ] {
+            let origin: Origin = typed.parse().unwrap();
+            assert_eq!(origin.to_string(), right);
+            assert_eq!(right.parse(), Ok(origin));
+        }
+        for bad in
+            ["https://", "http://me@host/", "http://host/a?b", "http://host/a#b", "http://-h/"]
+        {
+            assert!(bad.parse::<Origin>().is_err(), "{bad}");
         }
     }
 }
