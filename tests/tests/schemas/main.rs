@@ -125,8 +125,11 @@ fn live(schemas: &mut Schemas) {
     let line = format!("clone --live {} copy", ready["ticket"].as_str().unwrap());
     let mut clone = Started::new(&reader, &line, "printed");
     clone.wait_for("done");
-    write(&writer.path("source"), b"b", b"second");
+    run(schemas, &[(&writer, "tag v1 source+1", 0, &["tag_done"])]);
     clone.wait_for("change");
+    write(&writer.path("source"), b"b", b"second");
+    wait_until(HANGS, "the copy", || reader.path("copy/b").exists());
+    share.wait_for("change");
     clone.end(schemas, &["stage", "clone_done", "change_landed"]);
     let into = "checkout 1 source --into out";
     run(schemas, &[(&writer, into, 0, &["checkout_done"])]);
