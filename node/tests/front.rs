@@ -202,7 +202,7 @@ fn what_is_no_address_is_refused_with_its_reason() {
         ("/ip4/1.2.3.4/tcp/3282".into(), Code::Key, "address of a node"),
         ("12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA".into(), Code::Key, "id of a node"),
         ("magnet:?xt=urn:btih:abc".into(), Code::Key, "BitTorrent"),
-        ("https://example.org/x".into(), Code::Key, "web address"),
+        ("https://example.org/x".into(), Code::Usage, "where a drive is fetched from"),
         ("hyper://abc".into(), Code::Key, "hyperdrive"),
         ("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG".into(), Code::Key, "IPFS"),
         ("dat://".into(), Code::Key, "no key"),

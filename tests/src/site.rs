@@ -123,7 +123,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
-    let (mut requests, mut write) = (BufReader::new(stream), stream);
+    let (mut requests, write) = (BufReader::new(stream), stream);
     loop {
         let (mut path, mut range) = (String::new(), None);
         loop {
@@ -144,7 +144,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
         }
         shared.requests.fetch_add(1, Ordering::SeqCst);
-        if !answer(&mut write, shared, &path, range)? {
+        if !answer(write, shared, &path, range)? {
             return Ok(());
         }
     }

@@ -240,16 +240,16 @@ fn a_line_that_breaks_is_taken_up_again() {
         once.display()
     );
     let ssh = world.ssh("breaks", &breaks);
-    let lost = world.run(&ssh, &["clone", ORIGIN, "second", "--wait", "15s"]);
+    let lost = world.run(&ssh, &["clone", ORIGIN, "second", "--no-reuse", "--wait", "15s"]);
     assert_exit(&lost, 5);
     let told = ["ssh cannot connect to host", "the connection was lost"];
     assert!(told.iter().any(|why| said(&lost).contains(why)), "{}", said(&lost));
-    let done = world.run(&world.good(), &["--json", "clone", ORIGIN, "second"]);
+    let done = world.run(&world.good(), &["--json", "clone", ORIGIN, "second", "--no-reuse"]);
     assert_exit(&done, 0);
     world.assert_equal("second");
     let done = String::from_utf8(done.stdout).unwrap();
     let done = done.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let done = done.filter(|record| record["type"] == "done").last().unwrap();
+    let done = done.filter(|record| record["type"] == "done").next_back().unwrap();
     // The first line carried 1.2 MB, of which at most 256 KiB and two blocks were under way or not yet durable: more than 500 kB stayed.
     assert!(done["received"].as_u64().unwrap() < 1_500_000, "{done}");
 }
@@ -314,29 +314,8 @@ impl Sshd {
         if rustix::process::getuid().is_root() {
             fs::create_dir_all("/run/sshd").map_err(|error| format!("/run/sshd: {error}"))?;
         }
-        // A port that was free a moment ago.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (process, port) = Self::listen(sshd, &folder, world)?;
         let shown = folder.display();
-        let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {shown}/host\nAuthorizedKeysFile {shown}/authorized\nPidFile none\n\
-             StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nPubkeyAuthentication yes\n\
-             SetEnv DATNODE_HOME={} PATH={}:/usr/bin:/bin\n",
-            world.there.home().display(),
-            binary().parent().unwrap().display(),
-        );
-        fs::write(folder.join("config"), config).unwrap();
-        let mut command = Command::new(sshd);
-        command.args(["-D", "-e", "-f"]).arg(folder.join("config"));
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let child = command.stdin(Stdio::null()).stderr(log).spawn();
-        let mut process = Running(child.map_err(|error| error.to_string())?);
-        wait_until(HANGS, "sshd listens or ends", || {
-            process.0.try_wait().unwrap().is_some()
-                || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        if process.0.try_wait().unwrap().is_some() {
-            return Err(fs::read_to_string(folder.join("log")).unwrap());
-        }
         let ssh = script(
             &world.here.path("real-ssh"),
             &format!(
@@ -344,6 +323,42 @@ impl Sshd {
             ),
         );
         Ok(Self { _process: process, ssh, port })
+    }
+
+    /// Starts it on a port that nobody has; one that was free a moment ago may be another's by then.
+    fn listen(sshd: &str, folder: &Path, world: &World) -> Result<(Running, u16), String> {
+        let shown = folder.display();
+        let mut said = String::new();
+        for _ in 0..20 {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = free.local_addr().unwrap().port();
+            let config = format!(
+                "ListenAddress 127.0.0.1:{port}\nHostKey {shown}/host\nAuthorizedKeysFile {shown}/authorized\nPidFile none\n\
+                 StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nPubkeyAuthentication yes\n\
+                 SetEnv DATNODE_HOME={} PATH={}:/usr/bin:/bin\n",
+                world.there.home().display(),
+                binary().parent().unwrap().display(),
+            );
+            fs::write(folder.join("config"), config).unwrap();
+            drop(free);
+            let mut command = Command::new(sshd);
+            command.args(["-D", "-e", "-f"]).arg(folder.join("config"));
+            let log = folder.join("log");
+            let child =
+                command.stdin(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn();
+            let mut process = Running(child.map_err(|error| error.to_string())?);
+            let listens = || fs::read_to_string(&log).unwrap().contains("Server listening on");
+            let mut is_over = false;
+            wait_until(HANGS, "sshd listens or ends", || {
+                is_over = process.0.try_wait().unwrap().is_some();
+                is_over || listens()
+            });
+            if !is_over {
+                return Ok((process, port));
+            }
+            said = fs::read_to_string(&log).unwrap();
+        }
+        Err(said)
     }
 }
 

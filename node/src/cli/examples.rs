@@ -43,8 +43,8 @@ Examples:
 
 pub(super) const PIPE: &str = "\
 Examples:
-  datnode clone ssh://host/~/flights ./by-ssh
-  datnode pipe ./flights < /dev/null";
+  datnode pipe ./flights
+  datnode pipe flights";
 
 pub(super) const CHECKOUT: &str = "\
 Examples:
