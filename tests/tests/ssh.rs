@@ -248,8 +248,8 @@ fn a_line_that_breaks_is_taken_up_again() {
     assert_exit(&done, 0);
     world.assert_equal("second");
     let done = String::from_utf8(done.stdout).unwrap();
-    let done = done.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let done = done.filter(|record| record["type"] == "done").next_back().unwrap();
+    let mut records = done.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let done = records.rfind(|record| record["type"] == "done").unwrap();
     // The first line carried 1.2 MB, of which at most 256 KiB and two blocks were under way or not yet durable: more than 500 kB stayed.
     assert!(done["received"].as_u64().unwrap() < 1_500_000, "{done}");
 }
