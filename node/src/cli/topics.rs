@@ -86,8 +86,8 @@ A drive can be fetched from a place that is no peer, since nobody has to find it
 What comes is verified like what any peer sends. A clone remembers its origins: pull, sync and clone --live ask them again. Those
 that a later clone names replace them; purge forgets them.
 
-By ssh, `datnode pipe FOLDER` is run there, which serves the drive read-only on its standard streams. It needs datnode in the PATH of
-commands that ssh runs. Instead of ssh another command may do it, with its own flags: DATNODE_SSH='ssh -i ~/.ssh/other'.
+By ssh, `datnode pipe FOLDER` is run there, which serves the drive read-only on its standard streams. It needs datnode in the PATH
+of commands that ssh runs. Instead of ssh another command may do it, with its own flags: DATNODE_SSH='ssh -i ~/.ssh/other'.
 ";
 
 const KEYS: &str = "\
