@@ -130,6 +130,12 @@ impl Extent {
         self.first_block..self.first_block + self.count
     }
 
+    /// Returns the blocks in front of `end`: an index may speak of more than there are.
+    pub fn blocks_before(&self, end: u64) -> Range<u64> {
+        let Range { start, end: behind } = self.blocks();
+        start.min(end)..behind.min(end)
+    }
+
     /// Returns whether `next` continues this extent in the feed.
     pub fn continues_with(&self, next: &Self) -> bool {
         self.slot == next.slot

@@ -87,9 +87,7 @@ async fn sharing(
     going.iter().for_each(|(_, entry)| set(&mut gone, held.len(), entry));
     let mut others = Vec::new();
     let look = |path: DrivePath, entry: Entry| {
-        let shares = entry.extents.iter().any(|extent| {
-            gone.any(extent.first_block..extent.first_block.saturating_add(extent.count))
-        });
+        let shares = entry.extents.iter().any(|extent| gone.any(extent.blocks()));
         let stays = || !chooser.takes(&path, entry.kind);
         if shares && stays() && matches!(landed.is_as_put(&path, &entry), AsPut::Yes(_)) {
             others.push((path, entry));
@@ -120,7 +118,7 @@ fn forget(
     for (path, entry) in others {
         let mut before = 0_u64;
         for extent in &entry.extents {
-            let blocks = extent.first_block..extent.first_block.saturating_add(extent.count);
+            let blocks = extent.blocks();
             for block in gone.iter_ones(blocks) {
                 let begins = store.byte_offset(slot, BlockIndex(block)).map_err(Error::store)?;
                 let within = begins.and_then(|begins| begins.checked_sub(extent.first_byte));

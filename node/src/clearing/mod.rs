@@ -206,7 +206,6 @@ impl Marks {
 
 fn set(blocks: &mut Bitfield, end: u64, entry: &Entry) {
     for extent in &entry.extents {
-        let last = extent.first_block.saturating_add(extent.count);
-        blocks.set_range(extent.first_block.min(end)..last.min(end));
+        blocks.set_range(extent.blocks_before(end));
     }
 }

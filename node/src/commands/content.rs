@@ -109,15 +109,11 @@ impl Content {
 /// Returns how many bytes of a file are not here; of an extent that is here in part, its share of blocks.
 pub(super) fn lacking(entry: &Entry, held: &Bitfield) -> u64 {
     let missing = |extent: &Extent| {
-        let here = held.iter_ones(blocks(extent)).count() as u64;
+        let here = held.iter_ones(extent.blocks()).count() as u64;
         let bytes = u128::from(extent.bytes) * u128::from(extent.count - here);
         u64::try_from(bytes.div_ceil(u128::from(extent.count.max(1)))).unwrap_or(extent.bytes)
     };
     entry.extents.iter().map(missing).sum::<u64>().min(entry.size)
-}
-
-pub(super) fn blocks(extent: &Extent) -> Range<u64> {
-    extent.first_block..extent.first_block.saturating_add(extent.count)
 }
 
 /// Why something is not here.
@@ -170,7 +166,7 @@ impl Why {
 fn first_lost(entry: &Entry, held: &Bitfield, lost: &[Range<u64>]) -> Option<Range<u64>> {
     let of_file = |run: &Range<u64>| {
         let cut = |blocks: Range<u64>| blocks.start.max(run.start)..blocks.end.min(run.end);
-        entry.extents.iter().map(|extent| cut(blocks(extent))).find(|part| part.start < part.end)
+        entry.extents.iter().map(|extent| cut(extent.blocks())).find(|part| part.start < part.end)
     };
     let run = lost.iter().find_map(of_file)?;
     // What came since the process said so is no longer lost.

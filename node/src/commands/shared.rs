@@ -8,7 +8,6 @@ use datnode_drive::{Entry, Extent};
 use datnode_feed::Bitfield;
 use datnode_feed::limits::HELD_END;
 
-use super::content::blocks;
 use crate::engine::Snapshot;
 
 /// Drives of more files are not gone through just to tell what files share.
@@ -31,8 +30,7 @@ impl Budget {
 
     /// Returns the blocks of an extent, if they may be looked at.
     fn take(&mut self, extent: &Extent) -> Option<Range<u64>> {
-        let Range { start, end } = blocks(extent);
-        let run = start.min(self.end)..end.min(self.end);
+        let run = extent.blocks_before(self.end);
         self.left = self.left.saturating_sub(run.end - run.start);
         (self.left > 0).then_some(run)
     }

@@ -274,10 +274,8 @@ async fn name(drive: &Drive, folder: &Path, bad: &mut [Bad]) -> Result<(), Error
     let find = |path: DrivePath, entry: Entry| {
         let mut before = 0;
         for extent in &entry.extents {
-            let end = extent.first_block.saturating_add(extent.count);
-            let within = |bad: &&mut Bad| {
-                bad.feed == CONTENT && (extent.first_block..end).contains(&bad.block)
-            };
+            let blocks = extent.blocks();
+            let within = |bad: &&mut Bad| bad.feed == CONTENT && blocks.contains(&bad.block);
             for bad in bad.iter_mut().filter(within) {
                 let at = before + (bad.block - extent.first_block);
                 bad.file.get_or_insert_with(|| (path.clone(), at));

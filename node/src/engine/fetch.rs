@@ -293,7 +293,7 @@ impl Snapshot {
         while let Some(page) = pages.next().await? {
             let wanted = page.iter().filter(|(path, entry)| chooser.takes(path, entry.kind));
             let mut extents = wanted.flat_map(|(_, entry)| &entry.extents);
-            is_here &= extents.all(|one| held.all(one.first_block..one.first_block + one.count));
+            is_here &= extents.all(|one| held.all(one.blocks()));
         }
         Ok(is_here)
     }

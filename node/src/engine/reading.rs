@@ -93,7 +93,7 @@ impl Plan {
             Some(begin) => {
                 let part = if is_last { len - len / 4 } else { len };
                 let count = (part / each(extent)).max(1);
-                let end = extent.first_block.saturating_add(extent.count);
+                let end = extent.blocks().end;
                 self.blocks.runs.push(begin..end.min(begin.saturating_add(count)));
                 self.blocks.each = each(extent);
                 self.is_all = !is_last;
@@ -122,7 +122,7 @@ fn blocks_of(
     let (bytes, extent) = (&part.bytes, &part.extent);
     let Some(first) = block_of(store, slot, extent, bytes.start)? else { return Ok(None) };
     if bytes.end == extent.first_byte.saturating_add(extent.bytes) {
-        return Ok(Some(first..extent.first_block.saturating_add(extent.count)));
+        return Ok(Some(first..extent.blocks().end));
     }
     let last = block_of(store, slot, extent, bytes.end.saturating_sub(1))?;
     Ok(last.map(|last| first..last + 1))

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datnode_drive::{DrivePath, Entry, Version};
+use datnode_drive::{DrivePath, Entry, Extent, Version};
 use datnode_feed::Bitfield;
 use datnode_proto::{Order, Target, Want};
 
@@ -109,7 +109,7 @@ impl Snapshot {
     /// Wants a whole file in some way, until it is here or what is returned is dropped.
     pub fn prioritize(&self, file: &Entry, options: Options) -> Option<Selection> {
         let blocks = file.extents.iter();
-        let blocks = blocks.map(|extent| extent.first_block..extent.first_block + extent.count);
+        let blocks = blocks.map(Extent::blocks);
         Some(self.feed()?.prioritize_all(blocks.collect(), options))
     }
 

@@ -222,7 +222,7 @@ impl<'a, 'b, S: Storage> Run<'a, 'b, S> {
             let Some(entry) = entry else { continue };
             let mut before = 0;
             for extent in &entry.extents {
-                for block in extent.first_block..extent.first_block + extent.count {
+                for block in extent.blocks() {
                     if self.store.have(self.content).contains(block) {
                         continue;
                     }
@@ -244,7 +244,7 @@ impl<'a, 'b, S: Storage> Run<'a, 'b, S> {
     /// Forgets the blocks that live in a file which is no more what an entry says of it.
     fn leave(&mut self, path: &DrivePath, old: &Entry) -> Result<(), Error> {
         for extent in &old.extents {
-            for block in extent.first_block..extent.first_block + extent.count {
+            for block in extent.blocks() {
                 let place = self.store.where_is(self.content, BlockIndex(block));
                 let lives = |place: Place| matches!(place, Place::Working { path: at, .. } if at == path.as_bytes());
                 if place.map_err(Error::store)?.is_some_and(lives) {

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use datnode_drive::{DrivePath, Entry, Key, Reading, Step, Version};
+use datnode_drive::{DrivePath, Entry, Extent, Key, Reading, Step, Version};
 use datnode_feed::{FeedSlot, Storage, Store, StoreError};
 
 use super::earlier::Was;
@@ -55,12 +55,8 @@ impl<'a, S: Storage> Index<'a, S> {
     /// Tells whether the store has all blocks of an entry: what it has was durable before it was claimed.
     pub(super) fn holds(&self, entry: &Entry) -> bool {
         let store = self.view.store.borrow();
-        let held = |first: u64, count: u64| {
-            self.content.is_some_and(|slot| {
-                first.checked_add(count).is_some_and(|end| store.have(slot).all(first..end))
-            })
-        };
-        entry.extents.iter().all(|extent| held(extent.first_block, extent.count))
+        let held = |blocks| self.content.is_some_and(|slot| store.have(slot).all(blocks));
+        entry.extents.iter().map(Extent::blocks).all(held)
     }
 
     /// Returns what the version has under a name.

@@ -32,6 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datnode_drive::{DrivePath, Entry, Key, Kind};
+use datnode_feed::limits::HELD_END;
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
 use crate::choice::Chooser;
@@ -352,7 +353,7 @@ impl Landing {
         for (path, entry) in old {
             only.paths.insert(path.as_bytes().to_vec());
             for extent in &entry.extents {
-                only.blocks.set_range(extent.first_block..extent.first_block + extent.count);
+                only.blocks.set_range(extent.blocks_before(HELD_END));
             }
         }
         self.only = Some(only);

@@ -1,5 +1,7 @@
 //! Which block belongs where among the files of a version.
 
+use std::ops::Range;
+
 use datnode_drive::{Entry, SafePath};
 
 /// A run of blocks, and where it lies in a file.
@@ -35,8 +37,8 @@ impl Plan {
         for (file, (_, entry)) in files.iter().enumerate() {
             let mut file_offset = 0;
             for extent in &entry.extents {
-                let (first_block, first_byte) = (extent.first_block, extent.first_byte);
-                let end_block = first_block.saturating_add(extent.count);
+                let Range { start: first_block, end: end_block } = extent.blocks();
+                let first_byte = extent.first_byte;
                 spans.push(Span { first_block, end_block, first_byte, file, file_offset });
                 file_offset += extent.bytes;
             }
@@ -65,8 +67,8 @@ impl Plan {
     }
 
     /// Returns the runs of blocks that the files need, ascending and apart.
-    pub(super) fn runs(&self) -> Vec<std::ops::Range<u64>> {
-        let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+    pub(super) fn runs(&self) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
         for span in &self.spans {
             match runs.last_mut() {
                 Some(last) if last.end >= span.first_block => {

@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use datnode_feed::codec::{DecodeError, Reader, Writer};
+use datnode_feed::limits::HELD_END;
 use datnode_feed::{Bitfield, PublicKey, SignedHead};
 use thiserror::Error;
 
@@ -145,7 +146,9 @@ fn feed(reader: &mut Reader<'_>) -> Result<Published, HeadsError> {
         let start = end.checked_add(gap).filter(|_| at == 0 || gap > 0);
         let start = start.ok_or(HeadsError::Senseless)?;
         let last = start.checked_add(blocks).filter(|_| blocks > 0);
-        end = last.filter(|&last| last <= head.head.length).ok_or(HeadsError::Senseless)?;
+        // A head is signed by whoever made it, and may be as long as they like.
+        let there = last.filter(|&last| last <= head.head.length.min(HELD_END));
+        end = there.ok_or(HeadsError::Senseless)?;
         runs.push(start..end);
     }
     Ok(Published { key, head, runs })
@@ -201,6 +204,15 @@ mod tests {
         assert_eq!(with(&|heads| heads.feeds[1].runs = vec![0..11]), senseless, "beyond the head");
         assert_eq!(with(&|heads| heads.feeds[1].runs = vec![0..2, 2..3]), senseless, "no gap");
         assert_eq!(with(&|heads| heads.feeds[1].runs = vec![1..1]), senseless, "an empty run");
+        let secret = SecretKey::from_bytes([2; 32]);
+        let head = Head { length: 1 << 55, byte_length: 1 << 55, ..heads().feeds[1].head.head };
+        let head = SignedHead::sign(head, &secret);
+        let more = |run: Range<u64>| {
+            let feed = Published { key: secret.public(), head, runs: vec![run] };
+            with(&|heads| heads.feeds[1] = feed.clone()).map(drop)
+        };
+        assert_eq!(more(0..HELD_END), Ok(()));
+        assert_eq!(more(0..HELD_END + 1), Err(HeadsError::Senseless), "more than anybody holds");
         let many = |heads: &mut Heads| heads.feeds = vec![heads.feeds[2].clone(); FEEDS_MAX + 1];
         assert_eq!(with(&many), senseless, "too many feeds");
     }

@@ -111,8 +111,7 @@ impl Kept {
 
     fn add(&mut self, entry: &Entry, end: u64) {
         for extent in &entry.extents {
-            let last = extent.first_block.saturating_add(extent.count).min(end);
-            self.blocks.set_range(extent.first_block.min(last)..last);
+            self.blocks.set_range(extent.blocks_before(end));
         }
     }
 }
