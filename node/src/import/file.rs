@@ -16,6 +16,8 @@ use crate::error::Error;
 
 /// The content feed, in the feed table of a change.
 pub(super) const SLOT: u16 = 1;
+/// How many extents wait for the end of their file, at most: some four times what an entry holds.
+const EXTENTS_PENDING: usize = 16_384;
 /// Of how many runs that begin with the same chunk it is looked how far they go.
 const STARTS_MAX: usize = 16;
 /// A chunk that follows itself is stored so often that a run of it has so many times the bytes of a usual one: of a file with large
@@ -67,6 +69,14 @@ pub(super) enum Taken {
     Unreadable(String),
 }
 
+impl Taking {
+    /// Notes that the last run is where it is, and nowhere else.
+    pub(super) fn settle_last(&mut self) {
+        self.starts.clear();
+        self.starts.extend(self.builder.extents().last().map(|run| run.first_block));
+    }
+}
+
 impl Taker {
     /// Begins with the chunks of the blocks below `first_new`, which is where the feed ends.
     pub(super) fn new(keep: Keep, chunks: ChunkIndex, first_new: u64) -> Self {
@@ -94,7 +104,10 @@ impl Taker {
                 Part::Chunk(bytes, node) => {
                     self.chunk(store, content, &mut file, source, bytes, node)?;
                     each(store, self)?;
-                    self.join_if_many(store, content, &mut file, source, &mut each)?;
+                    // Or memory would grow with the file.
+                    if file.builder.extents().len() >= EXTENTS_PENDING {
+                        self.join(store, content, &mut file, source, &mut each)?;
+                    }
                 }
                 Part::Again => {
                     self.void.extend(self.placed.drain(..));
@@ -156,8 +169,7 @@ impl Taker {
             let first_byte = store.appended(content).1;
             let block = self.append(store, content, bytes, node, at)?;
             file.builder.push(&node, Location { slot: SLOT, block }, first_byte);
-            file.starts.clear();
-            file.starts.extend(file.builder.extents().last().map(|run| run.first_block));
+            file.settle_last();
             // A run of the same chunk is found by its first one.
             if file.last != Some(node) || file.starts == [block.0] {
                 self.chunks.insert(&node.hash, block);

@@ -14,25 +14,7 @@ use super::file::{SLOT, Source, Taker, Taking};
 use crate::disk::beneath::Beneath;
 use crate::error::Error;
 
-/// How many extents wait for the end of their file, at most: some four times what an entry holds.
-const EXTENTS_PENDING: usize = 16_384;
-
 impl Taker {
-    /// Does it before the file is at its end, once there are so many runs that memory would grow with the file.
-    pub(super) fn join_if_many<S: Storage>(
-        &mut self,
-        store: &mut Store<S>,
-        content: FeedSlot,
-        file: &mut Taking,
-        source: Source<'_>,
-        each: &mut impl FnMut(&mut Store<S>, &Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        match file.builder.extents().len() < EXTENTS_PENDING {
-            true => Ok(()),
-            false => self.join(store, content, file, source, each),
-        }
-    }
-
     /// Stores the stretches of a file that are made of too short runs anew, each as one run. `each` is called with each chunk.
     pub(super) fn join<S: Storage>(
         &mut self,
@@ -75,8 +57,7 @@ impl Taker {
             joined.push((stretch, Location { slot: SLOT, block: BlockIndex(block) }, first_byte));
         }
         file.builder.join(&joined);
-        file.starts.clear();
-        file.starts.extend(file.builder.extents().last().map(|run| run.first_block));
+        file.settle_last();
         Ok(())
     }
 }
