@@ -54,6 +54,8 @@ pub enum Question {
         /// Whether all bytes are hashed.
         full: bool,
     },
+    /// How others reach it.
+    Reach,
     /// To read its settings again.
     Reload,
     /// To change the drive that it writes.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datnode_feed::PublicKey;
-use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
 use serde::{Deserialize, Serialize};
 
 use crate::dirs::make_private;
@@ -45,6 +45,15 @@ struct Peer {
     address: Multiaddr,
     /// When, in seconds since 1970.
     seen: u64,
+}
+
+/// Returns where a node answered some other time, whatever it had, the latest first.
+pub fn places_of(state: &Path, node: PeerId) -> Vec<Multiaddr> {
+    let files = fs::read_dir(state.join("peers")).into_iter().flatten().flatten();
+    let now = seconds(SystemTime::now());
+    let all = files.flat_map(|file| Remembered { path: file.path() }.peers(now));
+    let its = all.filter(|peer| peer_of(&peer.address) == Some(node)).collect();
+    sound(its, now).into_iter().map(|peer| peer.address).collect()
 }
 
 /// The peers of a drive that are remembered.
@@ -167,7 +176,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use datnode_feed::SecretKey;
-    use libp2p::PeerId;
     use tempfile::TempDir;
 
     use super::*;
@@ -205,6 +213,25 @@ mod tests {
         assert_eq!(fs::read_dir(remembered.path.parent().unwrap()).unwrap().count(), 1);
         let other = Remembered::of(state.path(), &SecretKey::from_bytes([2; 32]).public());
         assert!(other.addresses(day(3)).is_empty(), "each drive has its own");
+    }
+
+    #[test]
+    fn a_node_is_found_by_its_id_whatever_it_had() {
+        let state = TempDir::new().unwrap();
+        let (now, node) = (SystemTime::now(), PeerId::random());
+        let at = |port: u16| -> Multiaddr {
+            let at: Multiaddr = format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap();
+            at.with(Protocol::P2p(node))
+        };
+        assert!(places_of(state.path(), node).is_empty());
+        for number in [1, 2] {
+            let drive = SecretKey::from_bytes([number; 32]).public();
+            let noted = [address(9), at(number.into())];
+            Remembered::of(state.path(), &drive).note(&noted, now).unwrap();
+        }
+        let mut found = places_of(state.path(), node);
+        found.sort();
+        assert_eq!(found, [at(1), at(2)]);
     }
 
     #[test]

@@ -555,6 +555,21 @@ pub struct Peers {
     pub live: bool,
 }
 
+/// `datnode doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// A drive (folder, name, link, key or ticket) or a node (its address, or its id) that is not reached; without it this computer
+    /// alone is looked at.
+    #[arg(value_name = "KEY|PEER")]
+    pub target: Option<OsString>,
+    /// Write a report into this file that can be sent to others: without addresses, ids, keys, paths and names (- for stdout).
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
 /// `datnode ignored`
 #[derive(Debug, Args)]
 pub struct Ignored {

@@ -119,6 +119,12 @@ Examples:
   datnode peers ./flights
   datnode peers --all --json";
 
+pub(super) const DOCTOR: &str = "\
+Examples:
+  datnode doctor
+  datnode doctor dat1…
+  datnode doctor ./flights --report report.txt";
+
 pub(super) const KEYS: &str = "\
 Examples:
   datnode keys

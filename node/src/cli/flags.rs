@@ -111,13 +111,17 @@ pub struct Network {
     pub bootstrap: Vec<Multiaddr>,
     /// How to look for peers: lan (the local network, by mDNS; tells it that a node is here), dht (nodes that --bootstrap leads to;
     /// they see your address, and which drives you look for, but not their keys). Peers of earlier times are dialed as well.
-    /// Or none of it: tickets, --peer and this computer only. (public, the IPFS DHT, comes with a later release.)
+    /// public (see --public). Or none of it: tickets, --peer and this computer only.
     #[arg(long, value_name = "LIST", default_value = "lan,dht", value_delimiter = ',')]
     #[arg(hide_possible_values = true)]
     pub discover: Vec<Discover>,
     /// Look on the local network and nowhere else: the same as --discover lan.
     #[arg(long)]
     pub lan: bool,
+    /// Ask the public IPFS DHT as well: the same as public in --discover. Its nodes are anybody's; they see your address, and which
+    /// drives you look for or offer, but not their keys. --bootstrap replaces the node that leads into it.
+    #[arg(long = "public")]
+    pub ipfs: bool,
     /// Listen here: an IP address, one with a port (127.0.0.1:3282), or a multiaddr. A port given here must be free.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", value_delimiter = ',')]
     pub listen: Vec<Listen>,
@@ -156,6 +160,7 @@ impl Network {
             bootstrap: Vec::new(),
             discover: Vec::new(),
             lan: false,
+            ipfs: false,
             listen: Vec::new(),
             port: 0,
             no_upnp: true,

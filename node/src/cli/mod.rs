@@ -27,10 +27,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use args::{
-    Cat, Changes, Checkout, Clear, CloneArgs, Completions, Config, ConfigCommand, Diff, Du, Filter,
-    Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, NodeArgs, Peers, Pipe,
-    Publish, Pull, Purge, Put, Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status, SyncArgs,
-    TagArgs, Verify,
+    Cat, Changes, Checkout, Clear, CloneArgs, Completions, Config, ConfigCommand, Diff, Doctor, Du,
+    Filter, Ignored, Init, Keys, KeysCommand, LinkArgs, Log, Ls, MirrorArgs, Mv, NodeArgs, Peers,
+    Pipe, Publish, Pull, Purge, Put, Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status,
+    SyncArgs, TagArgs, Verify,
 };
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
@@ -129,6 +129,9 @@ pub enum Command {
     /// Who is connected to the processes that serve a drive here
     #[command(after_help = examples::PEERS)]
     Peers(Peers),
+    /// Find out why others cannot be reached, or do not reach this computer, and what helps
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(Doctor),
     /// Check what is stored against its signatures
     #[command(after_help = examples::VERIFY)]
     Verify(Verify),
@@ -199,6 +202,7 @@ impl Command {
             Self::Status(args) => Some(&mut args.network),
             Self::Recover(args) => Some(&mut args.network),
             Self::Verify(args) => Some(&mut args.network),
+            Self::Doctor(args) => Some(&mut args.network),
             _ => None,
         }
     }
@@ -223,6 +227,7 @@ impl Command {
             Self::Publish(args) => args.folder.as_os_str(),
             Self::Ls(args) => or_here(&args.address),
             Self::Du(args) => or_here(&args.address),
+            Self::Doctor(args) => or_here(&args.target),
             Self::Log(args) => or_here(&args.address),
             Self::Changes(args) => or_here(&args.address),
             Self::Diff(args) => &args.old,

@@ -44,7 +44,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Read", &["ls", "stat", "du", "cat", "log", "changes", "diff", "tag"]),
     ("Change without a folder", &["put", "rm", "mv"]),
-    ("See how it is", &["status", "peers", "ignored"]),
+    ("See how it is", &["status", "peers", "doctor", "ignored"]),
     ("Keep it safe", &["verify", "recover", "keys"]),
     ("Make room", &["clear", "purge"]),
     ("Settings and help", &["config", "completions", "version", "help"]),
@@ -125,6 +125,9 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
         network.offline = cli.global.offline;
         if network.lan {
             network.discover = vec![Discover::Lan];
+        }
+        if network.ipfs && !network.discover.contains(&Discover::Public) {
+            network.discover.push(Discover::Public);
         }
         // An empty variable means nothing; as an address it would be one that leads nowhere.
         network.peer.retain(|address| !address.is_empty());
@@ -377,6 +380,24 @@ mod tests {
             let words = [&["datnode", "files", "x"], more].concat();
             assert_eq!(discover(&words), [Discover::Lan], "{words:?}");
         }
+    }
+
+    #[test]
+    fn the_public_table_is_asked_by_those_alone_who_say_so() {
+        let discover = |words: &[&str]| {
+            let words = [&["datnode", "ls", "x"], words].concat();
+            match parse(words).unwrap().command {
+                super::super::Command::Ls(args) => args.network.discover,
+                other => panic!("{other:?}"),
+            }
+        };
+        use Discover::{Dht, Lan, Public};
+        assert_eq!(discover(&[]), [Lan, Dht]);
+        assert_eq!(discover(&["--public"]), [Lan, Dht, Public]);
+        assert_eq!(discover(&["--public", "--discover", "public"]), [Public]);
+        assert_eq!(discover(&["--lan", "--public"]), [Lan, Public]);
+        let (none, _) = error(&["datnode", "ls", "x", "--public", "--discover", "none"]);
+        assert_eq!(none.code(), Code::Usage);
     }
 
     #[test]

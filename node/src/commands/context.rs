@@ -29,6 +29,7 @@ use crate::error::{Code, Error};
 use crate::keys::{DriveKeys, random};
 use crate::origin::ORIGINS_MAX;
 use crate::runtime;
+use crate::swarm::dht::IPFS_WAY_IN;
 
 pub(super) use crate::drives::{read_key, write_key};
 
@@ -173,28 +174,42 @@ pub(super) async fn swarm(
         return Ok(Network::offline());
     }
     if args.discover.contains(&Discover::Public) {
-        out.say("Looking for peers by the public IPFS DHT comes with a later release: --bootstrap, tickets, --peer and the local network work now.");
+        out.say("Asking the public IPFS DHT (--public): its nodes see your address, and which drives you look for or offer, but not their keys.");
     }
-    let options = NetworkOptions {
-        listen: args.listen.iter().flat_map(|place| place.addresses(args.port)).collect(),
-        ports_fixed: args.listen.iter().any(Listen::names_port),
-        peers: args.peer.iter().cloned().chain(peers).collect(),
-        lan: args.discover.contains(&Discover::Lan),
-        dht: args.discover.contains(&Discover::Dht),
-        bootstrap: args.bootstrap.clone(),
-        public: args.public,
-        relays: !args.no_relay,
-        upnp: !args.no_upnp && !args.discover.contains(&Discover::None),
-        data: dirs.data.clone(),
-        run: dirs.run.clone(),
-    };
-    let network = Network::start(hub, &options).await?;
+    let network = Network::start(hub, &options(dirs, args, peers)).await?;
     if let Some(port) = network.taken() {
         out.say(format_args!(
             "Port {port} is in use by another program: listening on any free one. What a router forwards to {port} does not come here."
         ));
     }
     Ok(network)
+}
+
+/// Returns how a command takes part in the network.
+pub(super) fn options(dirs: &Dirs, args: &NetworkArgs, peers: Vec<Multiaddr>) -> NetworkOptions {
+    NetworkOptions {
+        listen: args.listen.iter().flat_map(|place| place.addresses(args.port)).collect(),
+        ports_fixed: args.listen.iter().any(Listen::names_port),
+        peers: args.peer.iter().cloned().chain(peers).collect(),
+        lan: args.discover.contains(&Discover::Lan),
+        dht: args.discover.contains(&Discover::Dht),
+        bootstrap: args.bootstrap.clone(),
+        ipfs: ways_into_ipfs(args),
+        public: args.public,
+        relays: !args.no_relay,
+        upnp: !args.no_upnp && !args.discover.contains(&Discover::None),
+        data: dirs.data.clone(),
+        run: dirs.run.clone(),
+    }
+}
+
+/// Returns the nodes that lead into the public IPFS DHT; none unless it is to be asked.
+fn ways_into_ipfs(args: &NetworkArgs) -> Vec<Multiaddr> {
+    match () {
+        () if !args.discover.contains(&Discover::Public) => Vec::new(),
+        () if !args.bootstrap.is_empty() => args.bootstrap.clone(),
+        () => vec![IPFS_WAY_IN.parse().expect("it is an address")],
+    }
 }
 
 /// Returns how patient a command is.

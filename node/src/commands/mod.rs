@@ -12,6 +12,7 @@ mod confirm;
 mod content;
 mod context;
 mod diff;
+mod doctor;
 mod doubted;
 mod dry_run;
 mod du;
@@ -100,6 +101,7 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
         Command::Rm(args) => stoppable(edit::rm(args, out)).await,
         Command::Mv(args) => stoppable(edit::mv(args, out)).await,
         Command::Tag(args) => stoppable(tag::run(args, out)).await,
+        Command::Doctor(args) => stoppable(doctor::run(args, out)).await,
         Command::Peers(args) => stoppable(peers::run(args, out)).await,
         Command::Pipe(args) => stoppable(pipe::run(args, out)).await,
         Command::Publish(args) => stoppable(publish::run(args, out)).await,

@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::cli::units::Things;
-use crate::swarm::{Outside, Reach};
+use crate::swarm::{Nat, Outside, Reach, Router};
 
 /// Says how this node can be reached, in one line.
 pub(super) fn line(outside: &Outside) -> String {
     let how = match outside.reach {
+        Reach::Reachable if let Router::Open(port) = outside.router => {
+            &format!("● reachable from outside, as the router says (UPnP port {port})")
+        }
         Reach::Reachable => "● reachable from outside",
         Reach::Punching => {
             "◐ behind a NAT: people on your LAN can connect, others by hole punching (works in about 7 of 10 cases)"
@@ -18,25 +21,66 @@ pub(super) fn line(outside: &Outside) -> String {
         Reach::Checking => "◌ finding out whether others can connect",
         Reach::Lan => "○ LAN only: nobody outside is known",
     };
-    match outside.nodes {
-        0 => how.to_owned(),
-        nodes => format!("{how}   DHT {}", Things(nodes as u64, "node")),
-    }
+    let table = |name: &str, nodes: usize| match nodes {
+        0 => String::new(),
+        nodes => format!("   {name} {}", Things(nodes as u64, "node")),
+    };
+    let public = outside.ipfs.map(|nodes| table("public IPFS DHT", nodes));
+    format!("{how}{}{}", table("DHT", outside.nodes), public.unwrap_or_default())
 }
 
 /// Says the same of what a process said of itself; nothing if it did not.
 pub(super) fn line_of(state: &Value) -> Option<String> {
+    of(state).as_ref().map(line)
+}
+
+/// Returns how a process is reached, as far as it said so; nothing if it did not.
+pub(super) fn of(state: &Value) -> Option<Outside> {
     let reach = *ALL.iter().find(|reach| state["how"] == name(**reach))?;
     let nodes = usize::try_from(state["dht_nodes"].as_u64()?).ok()?;
-    Some(line(&Outside { reach, nodes, ..Outside::default() }))
+    let port = state["port"].as_u64().and_then(|port| port.try_into().ok());
+    let routers = [Router::Off, Router::Asked, Router::Silent, Router::Inner];
+    let mut routers = routers.into_iter().chain(port.map(Router::Open));
+    let router = routers.find(|router| state["router"] == router_name(*router));
+    let nat = NATS.iter().find(|nat| state["nat"] == nat_name(**nat)).copied();
+    let (router, nat) = (router.unwrap_or_default(), nat.unwrap_or_default());
+    let ipfs = state["ipfs_nodes"].as_u64().and_then(|nodes| nodes.try_into().ok());
+    Some(Outside { reach, nodes, ipfs, router, nat, ..Outside::default() })
 }
 
 /// Returns the same for scripts.
 pub(super) fn report(outside: Option<&Outside>) -> Value {
-    outside.map_or(
-        Value::Null,
-        |outside| json!({ "how": name(outside.reach), "dht_nodes": outside.nodes }),
-    )
+    let Some(outside) = outside else { return Value::Null };
+    let port = match outside.router {
+        Router::Open(port) => Some(port),
+        _ => None,
+    };
+    json!({
+        "how": name(outside.reach), "dht_nodes": outside.nodes, "ipfs_nodes": outside.ipfs,
+        "router": router_name(outside.router), "port": port, "nat": nat_name(outside.nat),
+    })
+}
+
+const NATS: [Nat; 5] = [Nat::Unknown, Nat::None, Nat::Some, Nat::Steady, Nat::Changing];
+
+fn nat_name(nat: Nat) -> &'static str {
+    match nat {
+        Nat::Unknown => "unknown",
+        Nat::None => "none",
+        Nat::Some => "some",
+        Nat::Steady => "steady",
+        Nat::Changing => "changing",
+    }
+}
+
+fn router_name(router: Router) -> &'static str {
+    match router {
+        Router::Off => "off",
+        Router::Asked => "asked",
+        Router::Silent => "silent",
+        Router::Inner => "inner",
+        Router::Open(_) => "open",
+    }
 }
 
 const ALL: [Reach; 5] =
@@ -59,13 +103,25 @@ mod tests {
     #[test]
     fn what_a_process_says_of_itself_is_said_alike_by_others() {
         for reach in ALL {
-            for nodes in [0, 1, 14] {
-                let outside = Outside { reach, nodes, ..Outside::default() };
-                assert_eq!(line_of(&report(Some(&outside))), Some(line(&outside)));
+            for (nodes, nat) in [0, 1, 14].into_iter().zip(NATS.into_iter().skip(2)) {
+                for router in
+                    [Router::Off, Router::Asked, Router::Silent, Router::Inner, Router::Open(3282)]
+                {
+                    let ipfs = (nodes > 0).then_some(nodes - nodes.min(1));
+                    let outside = Outside { reach, nodes, ipfs, router, nat, ..Outside::default() };
+                    assert_eq!(of(&report(Some(&outside))), Some(outside.clone()));
+                    assert_eq!(line_of(&report(Some(&outside))), Some(line(&outside)));
+                }
             }
         }
+        // One of an earlier version says less.
+        let before = json!({ "how": "punching", "dht_nodes": 3 });
+        assert_eq!(of(&before).map(|outside| outside.router), Some(Router::Off));
         assert_eq!(line_of(&report(None)), None);
         let outside = Outside { reach: Reach::Reachable, nodes: 14, ..Outside::default() };
         assert_eq!(line(&outside), "● reachable from outside   DHT 14 nodes");
+        let mapped = Outside { router: Router::Open(3282), ..outside };
+        let right = "● reachable from outside, as the router says (UPnP port 3282)   DHT 14 nodes";
+        assert_eq!(line(&mapped), right);
     }
 }

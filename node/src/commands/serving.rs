@@ -90,6 +90,7 @@ impl Serving {
                     }
                     Question::Check { full } => check(&drive, full).await,
                     Question::Reload => reload(&drive.hub),
+                    Question::Reach => Ok(reached::report(drive.hub.sought().outside())),
                     Question::Clear(_) if fetches => Err(at_work(&drive.key)),
                     Question::Clear(order) => {
                         let mut drive = drive;

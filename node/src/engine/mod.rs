@@ -40,4 +40,5 @@ pub use reuse::Sources;
 pub use session::Ended;
 pub use snapshot::Snapshot;
 pub use sought::Sought;
+pub(crate) use sought::target_of;
 pub use worker::{AnyStore, StoreHandle, Worker, start, wait_for_stores};

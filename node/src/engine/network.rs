@@ -48,6 +48,8 @@ pub struct NetworkOptions {
     pub dht: bool,
     /// Nodes that lead into it.
     pub bootstrap: Vec<Multiaddr>,
+    /// Nodes that lead into the public IPFS DHT; without any it is not asked.
+    pub ipfs: Vec<Multiaddr>,
     /// Whether everybody reaches this node, which then serves others.
     pub public: bool,
     /// Whether to be reached through relays.
@@ -97,6 +99,7 @@ impl Network {
         let config = |listen| SwarmConfig {
             lan: options.lan,
             dht: options.dht,
+            ipfs: options.ipfs.clone(),
             public: options.public,
             relays: options.relays,
             upnp: options.upnp,
@@ -116,7 +119,8 @@ impl Network {
             .map_err(|error| Error::port(&error))?;
         tokio::spawn(driver);
         let (sought, hub, local) = (hub, hub.clone(), swarm.local_peer_id());
-        sought.lock().sought.outside = options.dht.then(Outside::default);
+        let is_asked = options.dht || !options.ipfs.is_empty();
+        sought.lock().sought.outside = is_asked.then(Outside::default);
         tokio::spawn(note_outside(hub.clone(), swarm.outside()));
         tokio::spawn(release_idle(hub.clone(), swarm.clone()));
         tokio::spawn(async move {
@@ -152,7 +156,9 @@ impl Network {
             ..Self::offline()
         };
         network.seek(sought, &options.peers).await;
-        network.enter(sought, &options.bootstrap).await;
+        if options.dht {
+            network.enter(sought, &options.bootstrap).await;
+        }
         swarm.listening().await;
         Ok(network)
     }

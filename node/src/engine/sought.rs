@@ -165,9 +165,9 @@ impl Sought {
         self.remembers
     }
 
-    /// Returns how many nodes of the DHT are known; nothing if it is not used.
+    /// Returns how many nodes of the DHT are known, of ours and of the public one; nothing if none is used.
     pub fn dht(&self) -> Option<usize> {
-        self.outside.as_ref().map(|outside| outside.nodes)
+        self.outside.as_ref().map(|outside| outside.nodes + outside.ipfs.unwrap_or_default())
     }
 
     /// Returns how this node is reached from elsewhere; nothing if the DHT is not used.
@@ -219,6 +219,25 @@ impl Sought {
         })
     }
 
+    /// Returns what came of looking for a node, by the text of its id, or for whoever is at an address: the node that answered, or
+    /// why none did. Nothing while that is open, or nobody was looked for.
+    pub fn outcome(&self, target: &str) -> Option<Result<PeerId, &str>> {
+        let all = || self.targets.values().filter_map(|targets| targets.get(target));
+        let reached = all().find_map(|found| match found.found {
+            Found::Reached(peer) => Some(Ok(peer)),
+            _ => None,
+        });
+        // One way that is open still may lead there.
+        let is_open = all().any(|found| found.found == Found::Pending);
+        let failed = || all().find_map(|found| found.found.reason()).map(Err);
+        reached.or_else(|| failed().filter(|_| !is_open))
+    }
+
+    /// Returns why those whom a channel named did not answer.
+    pub fn failures_of(&self, channel: Channel) -> Vec<&str> {
+        self.all(|other| other == channel).filter_map(|target| target.found.reason()).collect()
+    }
+
     /// Returns why those whom somebody asked for, or who said that they have the drive, did not answer; each reason once.
     ///
     /// What else was found by itself may be anything, and why it is not a peer helps nobody.
@@ -242,7 +261,7 @@ impl Found {
 }
 
 /// Returns who is meant: a node, whatever its address, or whoever is at an address.
-fn target_of(address: &Multiaddr) -> String {
+pub(crate) fn target_of(address: &Multiaddr) -> String {
     peer_of(address).map_or_else(|| address.to_string(), |peer| peer.to_string())
 }
 

@@ -14,10 +14,70 @@ use libp2p::swarm::{ConnectionId, NetworkBehaviour as _};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, kad};
 
 use super::records::Records;
+use super::targets::peer_of;
 use super::{SwarmConfig, limits};
 
 /// Name of the protocol (SPEC 9.7).
 pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/datnode/kad/1.0.0");
+
+/// Name of the protocol of the public IPFS DHT (SPEC 9.9).
+pub const IPFS_PROTOCOL: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
+
+/// Where the public IPFS DHT is entered that its maintainers run for everybody. The others that they name prove themselves by RSA keys,
+/// which are not verified here.
+pub const IPFS_WAY_IN: &str =
+    "/dnsaddr/va1.bootstrap.libp2p.io/p2p/12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8";
+
+/// What stands before a hash in a key of the IPFS DHT: that it is one of BLAKE3, and how long it is (multihash).
+const BLAKE3_MULTIHASH: [u8; 2] = [0x1e, limits::DHT_KEY_BYTES as u8];
+
+/// A table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Our own.
+    Own,
+    /// The public one of IPFS.
+    Ipfs,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 2] = [Self::Own, Self::Ipfs];
+
+    /// Returns what a drive is called in it.
+    pub(super) fn key(self, drive: DriveName) -> kad::RecordKey {
+        kad::RecordKey::from(match self {
+            Self::Own => drive.to_vec(),
+            Self::Ipfs => [BLAKE3_MULTIHASH.as_slice(), &drive].concat(),
+        })
+    }
+
+    /// Returns how often it is asked and told the same: whom it belongs to has not asked for our questions.
+    pub(super) fn pace(self) -> Pace {
+        match self {
+            Self::Own => Pace {
+                first: limits::DHT_PAUSE_FIRST,
+                max: limits::DHT_PAUSE_MAX,
+                announce: limits::DHT_ANNOUNCE,
+            },
+            Self::Ipfs => Pace {
+                first: limits::IPFS_PAUSE_FIRST,
+                max: limits::IPFS_PAUSE_MAX,
+                announce: limits::IPFS_ANNOUNCE,
+            },
+        }
+    }
+}
+
+/// How often the same is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// The first pause between two questions.
+    first: Duration,
+    /// The most that it is doubled to.
+    max: Duration,
+    /// The pause between two announcements.
+    announce: Duration,
+}
 
 /// What speaks it, if it is spoken.
 pub(super) type Kad = Toggle<kad::Behaviour<Records>>;
@@ -44,6 +104,32 @@ pub(super) fn behaviour(config: &SwarmConfig) -> Kad {
     let mut behaviour = kad::Behaviour::with_config(local, Records::new(local), kad);
     // Not by itself: a place at a relay would make it a server that nobody can use.
     behaviour.set_mode(Some(mode(config.public)));
+    Some(behaviour).into()
+}
+
+/// Makes what asks the public table of IPFS, if that is asked: a client, never more, that keeps nothing for others.
+pub(super) fn ipfs_behaviour(config: &SwarmConfig) -> Kad {
+    if config.ipfs.is_empty() {
+        return None.into();
+    }
+    let local = config.identity.public().to_peer_id();
+    let mut kad = kad::Config::new(IPFS_PROTOCOL);
+    kad.set_query_timeout(limits::DHT_QUERY)
+        .set_provider_publication_interval(None)
+        .set_publication_interval(None)
+        .set_replication_interval(None)
+        // Each question finds its own way from the nodes that lead into the table.
+        .set_periodic_bootstrap_interval(None)
+        .set_caching(kad::Caching::Disabled)
+        .disjoint_query_paths(true);
+    let mut behaviour = kad::Behaviour::with_config(local, Records::new(local), kad);
+    behaviour.set_mode(Some(kad::Mode::Client));
+    for address in &config.ipfs {
+        match peer_of(address) {
+            Some(peer) => drop(behaviour.add_address(&peer, address.clone())),
+            None => tracing::warn!(%address, "no way into the IPFS DHT: it names no node (/p2p/…)"),
+        }
+    }
     Some(behaviour).into()
 }
 
@@ -75,6 +161,7 @@ pub(super) enum Purpose {
 /// What is looked for and announced. `Q` names a query.
 #[derive(Debug)]
 pub(super) struct Tasks<Q> {
+    pace: Pace,
     tasks: BTreeMap<(Purpose, DriveName), Task<Q>>,
 }
 
@@ -86,14 +173,14 @@ struct Task<Q> {
 }
 
 impl<Q: Copy + Eq> Tasks<Q> {
-    pub(super) fn new() -> Self {
-        Self { tasks: BTreeMap::new() }
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, tasks: BTreeMap::new() }
     }
 
     /// Adds a task, if there is room for it.
     pub(super) fn add(&mut self, now: Instant, purpose: Purpose, drive: DriveName) {
         if self.tasks.len() < limits::DHT_TASKS {
-            let task = Task { due: now, pause: limits::DHT_PAUSE_FIRST, query: None };
+            let task = Task { due: now, pause: self.pace.first, query: None };
             self.tasks.entry((purpose, drive)).or_insert(task);
         } else {
             tracing::warn!(
@@ -110,7 +197,7 @@ impl<Q: Copy + Eq> Tasks<Q> {
     pub(super) fn wake(&mut self, now: Instant, purpose: Purpose) {
         for ((of, _), task) in &mut self.tasks {
             if *of == purpose {
-                (task.due, task.pause) = (now, limits::DHT_PAUSE_FIRST);
+                (task.due, task.pause) = (now, self.pace.first);
             }
         }
     }
@@ -150,8 +237,8 @@ impl<Q: Copy + Eq> Tasks<Q> {
             task.query = query;
             task.due = now + task.pause;
             task.pause = match name.0 {
-                Purpose::Find => (task.pause * 2).min(limits::DHT_PAUSE_MAX),
-                Purpose::Offer => limits::DHT_ANNOUNCE,
+                Purpose::Find => (task.pause * 2).min(self.pace.max),
+                Purpose::Offer => self.pace.announce,
             };
         }
     }
@@ -175,7 +262,7 @@ mod tests {
     #[test]
     fn who_looks_asks_ever_more_seldom_and_anew_when_somebody_comes() {
         let start = Instant::now();
-        let mut tasks = Tasks::<u32>::new();
+        let mut tasks = Tasks::<u32>::new(Table::Own.pace());
         tasks.add(start, Purpose::Find, [1; 32]);
         assert_eq!(tasks.poll(start, |_| false), None, "nobody is there to ask");
         let mut now = start;
@@ -202,7 +289,7 @@ mod tests {
     #[test]
     fn few_queries_run_at_once_and_everybody_has_a_turn() {
         let now = Instant::now();
-        let mut tasks = Tasks::<u32>::new();
+        let mut tasks = Tasks::<u32>::new(Table::Own.pace());
         let drives = 2 * limits::DHT_QUERIES as u8;
         (0..drives).for_each(|drive| tasks.add(now, Purpose::Offer, [drive; 32]));
         let mut asked = Vec::new();
@@ -222,11 +309,32 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_what_is_looked_for() {
-        let mut tasks = Tasks::<u32>::new();
+        let mut tasks = Tasks::<u32>::new(Table::Own.pace());
         for number in 0..limits::DHT_TASKS + 10 {
             let drive = *blake3::hash(&number.to_le_bytes()).as_bytes();
             tasks.add(Instant::now(), Purpose::Find, drive);
         }
         assert_eq!(tasks.tasks.len(), limits::DHT_TASKS);
+    }
+
+    #[test]
+    fn in_the_table_of_ipfs_a_drive_has_a_key_of_the_form_that_is_asked_for_there() {
+        assert_eq!(Table::Own.key([7; 32]).as_ref(), [7; 32]);
+        let key = Table::Ipfs.key([7; 32]);
+        assert_eq!((&key.as_ref()[..2], &key.as_ref()[2..]), (&[0x1e, 32][..], &[7; 32][..]));
+    }
+
+    #[test]
+    fn the_table_of_ipfs_is_never_spoken_to_unless_somebody_asks_for_it() {
+        let identity = libp2p::identity::Keypair::generate_ed25519();
+        let config =
+            SwarmConfig { dht: true, public: true, ..SwarmConfig::new(identity, Vec::new()) };
+        assert!(!ipfs_behaviour(&config).is_enabled());
+        let ipfs = vec![IPFS_WAY_IN.parse().unwrap()];
+        let mut kad = ipfs_behaviour(&SwarmConfig { ipfs, ..config });
+        let kad = kad.as_mut().unwrap();
+        assert_eq!(kad.mode(), kad::Mode::Client, "even if everybody reaches us");
+        assert_eq!(kad.protocol_names(), [IPFS_PROTOCOL]);
+        assert_eq!(kad.kbuckets().map(|bucket| bucket.num_entries()).sum::<usize>(), 1);
     }
 }

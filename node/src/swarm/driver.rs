@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use futures::StreamExt as _;
-use libp2p::core::transport::ListenerId;
+use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::{ListenerId, PortUse};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -18,7 +19,7 @@ use libp2p::{
 use tokio::sync::{mpsc, watch};
 
 use super::channel::{Channel, Lan};
-use super::dht::{DriveName, Kad, Purpose};
+use super::dht::{DriveName, Kad, Purpose, Table};
 use super::nearby::{self, Mdns, Nearby};
 use super::outside::Around;
 use super::targets::{Contact, Dial, Failure, Targets};
@@ -35,6 +36,8 @@ pub(super) struct Protocols {
     pub(super) ping: ping::Behaviour,
     pub(super) mdns: Mdns,
     pub(super) kad: Kad,
+    /// The public table of IPFS.
+    pub(super) ipfs: Kad,
     /// Has others try to reach us.
     pub(super) probe: Toggle<probe::Behaviour>,
     /// Tries to reach others who ask for it.
@@ -101,6 +104,8 @@ struct Place {
     outbound: bool,
     /// Whether it was found half-way.
     punched: bool,
+    /// Whether we dialed it from the port that we listen on.
+    from_port: bool,
 }
 
 impl Sessions {
@@ -123,7 +128,7 @@ impl Sessions {
     }
 
     fn begin(&mut self, peer: PeerId, connection: ConnectionId, stream: libp2p::Stream) {
-        let Some(Place { address, outbound, punched }) = self.endpoints.get(&connection) else {
+        let Some(Place { address, outbound, punched, .. }) = self.endpoints.get(&connection) else {
             return;
         };
         let (address, outbound, punched) = (address.clone(), *outbound, *punched);
@@ -151,6 +156,11 @@ impl Sessions {
     /// Returns where a connection leads, and whether we dialed it.
     pub(super) fn endpoint(&self, id: ConnectionId) -> Option<(Multiaddr, bool)> {
         self.endpoints.get(&id).map(|place| (place.address.clone(), place.outbound))
+    }
+
+    /// Tells whether who is at the other end of a connection sees what becomes of the port that we listen on.
+    pub(super) fn shows_port(&self, id: ConnectionId) -> bool {
+        self.endpoints.get(&id).is_some_and(|place| place.from_port)
     }
 
     pub(super) fn queue_event(&mut self, event: SwarmEvent) {
@@ -210,8 +220,10 @@ impl Driver {
             // An error means that the peer is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
+        let mapped = self.around.is_mapped();
         let gone = async {
-            while closing > 0 || self.swarm.connected_peers().next().is_some() {
+            // The router gives no sign that it took back what it let us have: it is given all the time there is.
+            while mapped || closing > 0 || self.swarm.connected_peers().next().is_some() {
                 let event = self.swarm.select_next_some().await;
                 let closed = matches!(event, Libp2pEvent::ListenerClosed { .. });
                 closing = closing.saturating_sub(usize::from(closed));
@@ -330,7 +342,9 @@ impl Driver {
                     let reached = SwarmEvent::Reached { peer: peer_id, address: address.clone() };
                     self.sessions.queue.push_back(reached);
                 }
-                let place = Place { address, outbound: dialed, punched };
+                let from_port =
+                    matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. });
+                let place = Place { address, outbound: dialed, punched, from_port };
                 self.sessions.endpoints.insert(connection_id, place);
                 self.targets.handle_established(connection_id, peer_id);
                 if self.sessions.live.contains_key(&peer_id) {
@@ -409,10 +423,11 @@ impl Driver {
                 tracing::debug!(peer = %peer_id, agent = info.agent_version, "identified");
                 self.handle_identified(peer_id, connection_id, &info);
             }
-            ProtocolsEvent::Kad(event) => self.handle_kad(event),
+            ProtocolsEvent::Kad(event) => self.handle_table(Table::Own, event),
+            ProtocolsEvent::Ipfs(event) => self.handle_table(Table::Ipfs, event),
             ProtocolsEvent::Probe(event) => self.handle_probed(event),
             ProtocolsEvent::Answer(event) => tracing::debug!(?event, "tried to reach somebody"),
-            ProtocolsEvent::Upnp(event) => self.handle_upnp(event),
+            ProtocolsEvent::Upnp(event) => self.handle_upnp(&event),
             ProtocolsEvent::Relayed(event) => self.handle_relayed(event),
             ProtocolsEvent::Relay(event) => self.handle_relaying(event),
             ProtocolsEvent::Punch(event) => self.handle_punched(event),

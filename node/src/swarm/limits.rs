@@ -163,6 +163,15 @@ pub const DHT_FOUND: usize = 64;
 /// How often one of them is dialed in vain before it is left until it is named again.
 pub const DHT_FAILURES: u32 = 3;
 
+/// [`DHT_PAUSE_FIRST`] of the public IPFS DHT, which others pay for.
+pub const IPFS_PAUSE_FIRST: Duration = Duration::from_secs(60);
+
+/// [`DHT_PAUSE_MAX`] of it.
+pub const IPFS_PAUSE_MAX: Duration = Duration::from_secs(3_600);
+
+/// [`DHT_ANNOUNCE`] of it: its nodes keep records for two days.
+pub const IPFS_ANNOUNCE: Duration = Duration::from_secs(12 * 3_600);
+
 /// How long a peer that nobody asked for may stay connected without a drive in common.
 pub const IDLE_PEER: Duration = Duration::from_secs(30);
 
@@ -183,6 +192,12 @@ pub const REACH_CHECK: Duration = Duration::from_secs(10);
 
 /// Addresses that others saw us at and that are tried out, in all: they may say anything.
 pub const CANDIDATES: usize = 32;
+
+/// Pause between two of these trials. The library's 5 s are long for who waits to be told how this node is reached.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Nodes whose word counts for what is told of our NAT: two are enough, if they are honest.
+pub const WITNESSES: usize = 16;
 
 /// Places that we give to others who cannot be reached, once we can.
 pub const RELAY_PLACES: usize = 128;

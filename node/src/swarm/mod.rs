@@ -14,6 +14,7 @@ pub mod frames;
 mod handler;
 pub mod identity;
 pub mod limits;
+mod nat;
 mod nearby;
 mod outside;
 mod pairing;
@@ -21,6 +22,7 @@ mod probe;
 mod reach;
 mod reason;
 mod records;
+mod router;
 mod stream;
 mod subnets;
 mod targets;
@@ -40,8 +42,11 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::channel::{Channel, Lan};
 pub use self::dht::DriveName;
+pub use self::nat::Nat;
+pub use self::nearby::hears_itself;
 pub use self::outside::Outside;
 pub use self::reach::Reach;
+pub use self::router::Router;
 pub use self::stream::SessionStream;
 pub(crate) use self::targets::peer_of;
 
@@ -66,6 +71,8 @@ pub struct SwarmConfig {
     pub lan: bool,
     /// Whether to find peers, and to be found, by the DHT.
     pub dht: bool,
+    /// Nodes that lead into the public IPFS DHT; without any it is not spoken to.
+    pub ipfs: Vec<Multiaddr>,
     /// Whether everybody reaches this node, as its user knows: it serves the DHT, relays, and tells others whether they are reached.
     pub public: bool,
     /// Whether to be reached through relays, and to meet half-way whoever is.
@@ -89,6 +96,7 @@ impl SwarmConfig {
             agent: concat!("datnode/", env!("CARGO_PKG_VERSION")).to_owned(),
             lan: false,
             dht: false,
+            ipfs: Vec::new(),
             public: false,
             relays: false,
             upnp: false,
@@ -354,7 +362,7 @@ pub fn start(
         targets: targets::Targets::new(local),
         sessions: driver::Sessions::new(&lan),
         nearby: nearby::Nearby::new(lan),
-        around: outside::Around::new(reached, config.public),
+        around: outside::Around::new(reached, &config),
     };
     let handle = Swarm { local, listeners: config.listen.len(), commands, listening, outside };
     Ok((handle, happened, driver.run()))

@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
@@ -20,6 +22,12 @@ use super::{SwarmConfig, limits};
 
 /// The port of mDNS.
 const PORT: u16 = 5353;
+
+/// A message of DNS that asks for nothing.
+const NO_QUESTION: [u8; 12] = [0; 12];
+
+/// How long a datagram may take that comes back by way of this computer alone.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// What speaks mDNS, if it is spoken.
 pub(super) type Mdns = Toggle<mdns::tokio::Behaviour>;
@@ -57,12 +65,43 @@ pub(super) fn mdns(local: PeerId) -> io::Result<mdns::tokio::Behaviour> {
 
 /// Tries whether mDNS can be spoken on the interface with an address, as the library will.
 pub(super) fn probe(interface: Ipv4Addr) -> io::Result<()> {
+    listener(interface).map(drop)
+}
+
+/// Tells whether what is sent to everybody on an interface is heard, if only by ourselves: a firewall may drop it. Waits for a second at
+/// most.
+///
+/// # Errors
+/// What the system says.
+pub fn hears_itself(interface: Ipv4Addr) -> io::Result<bool> {
+    let listener = UdpSocket::from(listener(interface)?);
+    let sender = UdpSocket::bind((interface, 0))?;
+    sockopt::set_ip_multicast_if(&sender, &interface)?;
+    sender.send_to(&NO_QUESTION, (mdns::IPV4_MDNS_MULTICAST_ADDRESS, PORT))?;
+    let (own, until) = (sender.local_addr()?, Instant::now() + ECHO);
+    let mut datagram = [0; NO_QUESTION.len()];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        listener.set_read_timeout(Some(left))?;
+        match listener.recv_from(&mut datagram) {
+            Ok((_, from)) if from == own => return Ok(true),
+            // Somebody else spoke, or nobody did.
+            _ => {}
+        }
+    }
+}
+
+/// Makes a socket that hears what is said by mDNS on an interface.
+fn listener(interface: Ipv4Addr) -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT))?;
     sockopt::set_ip_add_membership(&socket, &mdns::IPV4_MDNS_MULTICAST_ADDRESS, &interface)?;
-    Ok(())
+    Ok(socket)
 }
 
 /// The local networks as far as we know them.

@@ -13,10 +13,13 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, relay, upnp};
 use tokio::sync::watch;
 
-use super::dht::{self, DriveName, Purpose, Tasks};
+use super::dht::{self, DriveName, Purpose, Table, Tasks};
 use super::driver::Driver;
+use super::nat::{Nat, Witnesses};
 use super::reach::{Action, Reach, Scope, Ways, is_relayed, scope};
-use super::{Channel, SwarmEvent, limits, nearby, transport};
+use super::records::Records;
+use super::router::{Mapped, Router};
+use super::{Channel, SwarmConfig, SwarmEvent, limits, nearby, transport};
 
 /// How this node can be reached from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,12 +30,18 @@ pub struct Outside {
     pub addresses: Vec<Multiaddr>,
     /// How many nodes of the DHT are known.
     pub nodes: usize,
+    /// How many of the public IPFS DHT; nothing if it is not asked.
+    pub ipfs: Option<usize>,
     /// How many records of others are kept for the DHT.
     pub records: usize,
     /// How many others have a place at this node as their relay.
     pub places: usize,
     /// How many connections are relayed now.
     pub circuits: usize,
+    /// What the router said when it was asked to let others in.
+    pub router: Router,
+    /// What others see of the port that this node listens on.
+    pub nat: Nat,
 }
 
 /// What the driver knows of the world.
@@ -41,9 +50,10 @@ pub(super) struct Around {
     /// Whether everybody reaches us, as our user says.
     public: bool,
     ways: Ways,
-    tasks: Tasks<QueryId>,
-    /// How many nodes of the DHT are known.
-    nodes: usize,
+    witnesses: Witnesses,
+    mapped: Mapped,
+    own: Seeking,
+    ipfs: Seeking,
     /// Connections through relays, and since when they stand.
     relayed: HashMap<ConnectionId, (PeerId, Instant)>,
     /// Who has a place here.
@@ -52,18 +62,43 @@ pub(super) struct Around {
     circuits: BTreeMap<(PeerId, PeerId), usize>,
 }
 
+/// What is looked for and announced by a table.
+struct Seeking {
+    tasks: Tasks<QueryId>,
+    /// How many of its nodes are known.
+    nodes: usize,
+}
+
+impl Seeking {
+    fn new(table: Table) -> Self {
+        Self { tasks: Tasks::new(table.pace()), nodes: 0 }
+    }
+
+    /// Tells whether there is somebody to ask, and something to tell.
+    fn is_open(&self, purpose: Purpose, is_reached: bool) -> bool {
+        self.nodes > 0 && (purpose == Purpose::Find || is_reached)
+    }
+}
+
 impl Around {
-    pub(super) fn new(told: watch::Sender<Outside>, public: bool) -> Self {
+    pub(super) fn new(told: watch::Sender<Outside>, config: &SwarmConfig) -> Self {
         Self {
             told,
-            public,
+            public: config.public,
             ways: Ways::default(),
-            tasks: Tasks::new(),
-            nodes: 0,
+            witnesses: Witnesses::default(),
+            mapped: Mapped::new(transport::is_mapped(config)),
+            own: Seeking::new(Table::Own),
+            ipfs: Seeking::new(Table::Ipfs),
             relayed: HashMap::new(),
             places: BTreeSet::new(),
             circuits: BTreeMap::new(),
         }
+    }
+
+    /// Tells whether the router has something to be given back.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.has_any()
     }
 
     /// Tells whether a peer relays for us.
@@ -74,14 +109,38 @@ impl Around {
     /// Returns when something is to be done.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let relayed = self.relayed.values().map(|(_, since)| *since + limits::RELAYED).min();
-        let tasks = self.tasks.poll_timeout(|purpose| self.is_open(purpose));
-        [relayed, tasks, self.ways.poll_timeout(now)].into_iter().flatten().min()
+        let is_reached = self.is_reached();
+        let [own, ipfs] = Table::ALL.map(|table| {
+            let seeking = self.seeking(table);
+            seeking.tasks.poll_timeout(|purpose| seeking.is_open(purpose, is_reached))
+        });
+        [relayed, own, ipfs, self.ways.poll_timeout(now)].into_iter().flatten().min()
     }
 
-    /// Tells whether there is somebody to ask, and something to tell.
-    fn is_open(&self, purpose: Purpose) -> bool {
-        let told = || !self.told.borrow().addresses.is_empty();
-        self.nodes > 0 && (purpose == Purpose::Find || told())
+    /// Tells whether there is an address at which others reach us.
+    fn is_reached(&self) -> bool {
+        !self.told.borrow().addresses.is_empty()
+    }
+
+    fn seeking(&self, table: Table) -> &Seeking {
+        match table {
+            Table::Own => &self.own,
+            Table::Ipfs => &self.ipfs,
+        }
+    }
+
+    fn seeking_mut(&mut self, table: Table) -> &mut Seeking {
+        match table {
+            Table::Own => &mut self.own,
+            Table::Ipfs => &mut self.ipfs,
+        }
+    }
+
+    /// What is told of our addresses is to be told anew.
+    fn wake_offers(&mut self, now: Instant) {
+        Table::ALL
+            .into_iter()
+            .for_each(|table| self.seeking_mut(table).tasks.wake(now, Purpose::Offer));
     }
 
     /// A connection stands.
@@ -117,27 +176,40 @@ pub(super) fn for_others(all: Vec<Multiaddr>) -> Vec<Multiaddr> {
 }
 
 impl Driver {
-    /// Takes part in the table for a drive.
-    pub(super) fn seek_by_dht(&mut self, purpose: Purpose, drive: DriveName) {
-        if self.swarm.behaviour().kad.is_enabled() {
-            self.around.tasks.add(Instant::now(), purpose, drive);
+    /// Returns what speaks to a table, if it is spoken to.
+    fn table_mut(&mut self, table: Table) -> Option<&mut kad::Behaviour<Records>> {
+        let protocols = self.swarm.behaviour_mut();
+        match table {
+            Table::Own => protocols.kad.as_mut(),
+            Table::Ipfs => protocols.ipfs.as_mut(),
         }
     }
 
-    /// Takes no part in the table for a drive any more.
-    pub(super) fn leave_dht(&mut self, drive: DriveName) {
-        for purpose in [Purpose::Find, Purpose::Offer] {
-            self.around.tasks.remove(purpose, drive);
+    /// Takes part in the tables for a drive.
+    pub(super) fn seek_by_dht(&mut self, purpose: Purpose, drive: DriveName) {
+        for table in Table::ALL {
+            if self.table_mut(table).is_some() {
+                self.around.seeking_mut(table).tasks.add(Instant::now(), purpose, drive);
+            }
         }
-        if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
-            kad.stop_providing(&kad::RecordKey::from(drive.to_vec()));
+    }
+
+    /// Takes no part in the tables for a drive any more.
+    pub(super) fn leave_dht(&mut self, drive: DriveName) {
+        for table in Table::ALL {
+            for purpose in [Purpose::Find, Purpose::Offer] {
+                self.around.seeking_mut(table).tasks.remove(purpose, drive);
+            }
+            if let Some(kad) = self.table_mut(table) {
+                kad.stop_providing(&table.key(drive));
+            }
         }
     }
 
     /// Does what is due.
     pub(super) fn look_outside(&mut self) {
         let now = Instant::now();
-        self.ask_dht(now);
+        Table::ALL.into_iter().for_each(|table| self.ask(table, now));
         while let Some(action) = self.around.ways.poll(now) {
             self.act(now, action);
         }
@@ -154,17 +226,20 @@ impl Driver {
         self.tell();
     }
 
-    fn ask_dht(&mut self, now: Instant) {
-        while let Some(task) = self.around.tasks.poll(now, |purpose| self.around.is_open(purpose)) {
-            let key = kad::RecordKey::from(task.1.to_vec());
-            let query = self.swarm.behaviour_mut().kad.as_mut().and_then(|kad| match task.0 {
+    fn ask(&mut self, table: Table, now: Instant) {
+        loop {
+            let (seeking, is_reached) = (self.around.seeking(table), self.around.is_reached());
+            let open = |purpose| seeking.is_open(purpose, is_reached);
+            let Some(task) = seeking.tasks.poll(now, open) else { return };
+            let key = table.key(task.1);
+            let query = self.table_mut(table).and_then(|kad| match task.0 {
                 Purpose::Find => Some(kad.get_providers(key)),
                 Purpose::Offer => kad
                     .start_providing(key)
                     .inspect_err(|error| tracing::warn!(%error, "a drive is not announced"))
                     .ok(),
             });
-            self.around.tasks.handle_begun(now, task, query);
+            self.around.seeking_mut(table).tasks.handle_begun(now, task, query);
         }
     }
 
@@ -192,21 +267,26 @@ impl Driver {
         let mut addresses: Vec<Multiaddr> =
             self.swarm.external_addresses().filter_map(named).collect();
         addresses.sort_by_key(is_relayed);
-        let records = self.swarm.behaviour_mut().kad.as_mut().map(kad::Behaviour::store_mut);
+        let protocols = self.swarm.behaviour_mut();
+        let ipfs = protocols.ipfs.is_enabled().then_some(self.around.ipfs.nodes);
+        let records = protocols.kad.as_mut().map(kad::Behaviour::store_mut);
         let outside = Outside {
             reach,
             addresses,
-            nodes: self.around.nodes,
+            nodes: self.around.own.nodes,
+            ipfs,
             records: records.map_or(0, |records| records.count()),
             places: self.around.places.len(),
             circuits: self.around.circuits.values().sum(),
+            router: self.around.mapped.router(),
+            nat: self.around.witnesses.nat(self.listening.borrow().iter().map(|(_, at)| at)),
         };
         let known = self.around.told.borrow().clone();
         if known == outside {
             return;
         }
         if known.addresses != outside.addresses {
-            self.around.tasks.wake(Instant::now(), Purpose::Offer);
+            self.around.wake_offers(Instant::now());
         }
         if (known.reach == Reach::Reachable) != (reach == Reach::Reachable) {
             self.serve_others(reach == Reach::Reachable);
@@ -245,6 +325,7 @@ impl Driver {
     /// dialed anew, so that others see where we are now, long before silence tells them.
     pub(super) fn handle_silent(&mut self, address: &Multiaddr) {
         self.swarm.remove_external_address(address);
+        self.around.witnesses.clear();
         for peer in self.targets.connected_in(Channel::Bootstrap) {
             // An error means that there is no connection.
             let _ = self.swarm.disconnect_peer_id(peer);
@@ -258,6 +339,9 @@ impl Driver {
         info: &identify::Info,
     ) {
         let Some((address, dialed)) = self.sessions.endpoint(id) else { return };
+        if self.sessions.shows_port(id) {
+            self.around.witnesses.handle_seen(&address, &info.observed_addr);
+        }
         let speaks = |name| info.protocols.contains(&name);
         if dialed && speaks(relay::HOP_PROTOCOL_NAME) && self.swarm.behaviour().relay.is_enabled() {
             self.around.ways.handle_relay(Instant::now(), peer, address.clone());
@@ -275,16 +359,19 @@ impl Driver {
         }
     }
 
-    pub(super) fn handle_kad(&mut self, event: kad::Event) {
+    pub(super) fn handle_table(&mut self, table: Table, event: kad::Event) {
         match event {
             kad::Event::RoutingUpdated { is_new_peer, .. } => {
-                let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
-                self.around.nodes = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
-                // Who was not there when we asked may know; later, when many are, few do who were not asked.
-                if is_new_peer && self.around.nodes <= FEW_NODES {
+                let Some(kad) = self.table_mut(table) else { return };
+                let nodes = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+                let seeking = self.around.seeking_mut(table);
+                seeking.nodes = nodes;
+                // Who was not there when we asked may know; later, when many are, few do who were not asked. In a table of thousands
+                // whom we happen to know knows no more than others.
+                if table == Table::Own && is_new_peer && nodes <= FEW_NODES {
                     let now = Instant::now();
                     for purpose in [Purpose::Find, Purpose::Offer] {
-                        self.around.tasks.wake(now, purpose);
+                        seeking.tasks.wake(now, purpose);
                     }
                 }
             }
@@ -294,19 +381,20 @@ impl Driver {
                     ..
                 })) = result
                 {
-                    providers.into_iter().take(limits::DHT_FOUND).for_each(|peer| self.found(peer));
+                    let providers = providers.into_iter().take(limits::DHT_FOUND);
+                    providers.for_each(|peer| self.found(table, peer));
                 }
                 if step.last {
-                    self.around.tasks.handle_ended(id);
+                    self.around.seeking_mut(table).tasks.handle_ended(id);
                 }
             }
             other => tracing::trace!(?other, "table"),
         }
     }
 
-    /// The table named a peer.
-    fn found(&mut self, peer: PeerId) {
-        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+    /// A table named a peer.
+    fn found(&mut self, table: Table, peer: PeerId) {
+        let Some(kad) = self.table_mut(table) else { return };
         let addresses = dht::addresses_of(kad, peer);
         if peer == *self.swarm.local_peer_id() || addresses.is_empty() {
             return;
@@ -377,8 +465,9 @@ impl Driver {
         }
     }
 
-    pub(super) fn handle_upnp(&mut self, event: upnp::Event) {
+    pub(super) fn handle_upnp(&mut self, event: &upnp::Event) {
         tracing::info!(?event, "the router");
+        self.around.mapped.handle(event);
     }
 }
 

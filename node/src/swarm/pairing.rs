@@ -60,8 +60,17 @@ enum Stage<S> {
     Parked(S),
     /// The session runs here.
     Live,
+    /// They give us no stream here; it may serve what it was dialed for.
+    Refused,
     /// We asked to close it; nothing counts any more.
     Closing,
+}
+
+impl<S> Stage<S> {
+    /// Tells whether no stream is here, nor about to be.
+    fn is_idle(&self) -> bool {
+        matches!(self, Self::Bare | Self::Refused)
+    }
 }
 
 impl<C: Copy + Eq, S> Pair<C, S> {
@@ -76,7 +85,7 @@ impl<C: Copy + Eq, S> Pair<C, S> {
 
     /// Returns whether some connection has, or may still get, the session.
     pub(super) fn is_connected(&self) -> bool {
-        self.links.iter().any(|link| !matches!(link.stage, Stage::Closing))
+        self.links.iter().any(|link| !matches!(link.stage, Stage::Refused | Stage::Closing))
     }
 
     /// A connection stands.
@@ -115,7 +124,11 @@ impl<C: Copy + Eq, S> Pair<C, S> {
     /// The stream we asked for cannot be had.
     pub(super) fn handle_open_failed(&mut self, id: C) -> Vec<Action<C, S>> {
         let mut actions = Vec::new();
-        self.close(id, &mut actions);
+        match self.link(id) {
+            // A node of some table speaks other protocols, and is asked by those.
+            Some(link) if link.side == Side::Aside => link.stage = Stage::Refused,
+            _ => self.close(id, &mut actions),
+        }
         self.promote(&mut actions);
         actions
     }
@@ -170,7 +183,7 @@ impl<C: Copy + Eq, S> Pair<C, S> {
     /// Closes connections that stood without a stream for too long.
     pub(super) fn handle_timeout(&mut self, now: Instant, limit: Duration) -> Vec<Action<C, S>> {
         let late = |link: &&Link<C, S>| {
-            matches!(link.stage, Stage::Bare) && now.saturating_duration_since(link.since) >= limit
+            link.stage.is_idle() && now.saturating_duration_since(link.since) >= limit
         };
         let late: Vec<C> = self.links.iter().filter(late).map(|link| link.id).collect();
         let mut actions = Vec::new();
@@ -183,15 +196,15 @@ impl<C: Copy + Eq, S> Pair<C, S> {
 
     /// Returns since when the oldest connection without a stream stands.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
-        let bare = self.links.iter().filter(|link| matches!(link.stage, Stage::Bare));
-        bare.map(|link| link.since).min()
+        let idle = self.links.iter().filter(|link| link.stage.is_idle());
+        idle.map(|link| link.since).min()
     }
 
     fn begin(&mut self, id: C, stream: S) -> Vec<Action<C, S>> {
         let mut actions = Vec::new();
         // A bare link that they dialed stays: it costs a slot until they or the deadline end it. So does one for something else.
         let surplus = |link: &&Link<C, S>| {
-            link.id != id && !(link.side != Side::Dialer && matches!(link.stage, Stage::Bare))
+            link.id != id && !(link.side != Side::Dialer && link.stage.is_idle())
         };
         let surplus: Vec<C> = self.links.iter().filter(surplus).map(|link| link.id).collect();
         for other in surplus {
@@ -421,6 +434,21 @@ mod tests {
         assert_eq!(pair.handle_established(now, 1, Side::Aside), []);
         assert_eq!(pair.handle_established(now, 2, Side::Dialer), [Action::Close(2)]);
         assert_eq!(pair.handle_closed(0), [Action::End(0), Action::Open(1)]);
+    }
+
+    #[test]
+    fn who_gives_no_stream_may_serve_what_it_was_dialed_for_until_its_time_is_over() {
+        let (now, limit) = (Instant::now(), Duration::from_secs(30));
+        let mut pair: Pair<u8, char> = Pair::new(true);
+        assert_eq!(pair.handle_established(now, 0, Side::Aside), [Action::Open(0)]);
+        assert_eq!(pair.handle_open_failed(0), [], "it is not asked again");
+        assert!(!pair.is_connected(), "another connection may have what this one has not");
+        assert_eq!(pair.waiting_since(), Some(now));
+        assert_eq!(pair.handle_timeout(now + limit, limit), [Action::Close(0)]);
+        // Whom we dialed for a session is of no use without it.
+        let mut pair: Pair<u8, char> = Pair::new(true);
+        assert_eq!(pair.handle_established(now, 0, Side::Dialer), [Action::Open(0)]);
+        assert_eq!(pair.handle_open_failed(0), [Action::Close(0)]);
     }
 
     #[test]

@@ -17,14 +17,24 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
 use super::limits;
 
 /// The client, and what it was told.
-#[derive(Default)]
 pub(super) struct Behaviour {
     client: client::Behaviour,
     told: HashSet<Multiaddr>,
+}
+
+impl Behaviour {
+    /// Makes the client of a node. Who knows the seed can answer trials that never took place.
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        let config = client::Config::default().with_probe_interval(limits::PROBE_INTERVAL);
+        let client = client::Behaviour::new(StdRng::from_seed(seed), config);
+        Self { client, told: HashSet::new() }
+    }
 }
 
 impl NetworkBehaviour for Behaviour {

@@ -305,6 +305,7 @@ fn around(schemas: &mut Schemas, writer: &User, reader: &User, ticket: &str) {
         String::from_utf8_lossy(&peers.stdout).contains("12D3")
     });
     run(schemas, &[(writer, "peers source", 0, &["peer"])]);
+    run(schemas, &[(writer, "doctor source", 0, &["diagnosis"])]);
     drop(holder);
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::peers::report;
+use super::super::reached;
 use super::super::serving::{at_work, reload, state};
 use super::super::verify;
 use super::member::{House, Member};
@@ -45,6 +46,7 @@ pub(super) fn answers(
                     }
                     Ok(said)
                 }
+                (Question::Reach, _) => Ok(reached::report(house.hub.sought().outside())),
                 (Question::Peers, None) => Ok(report(&house.hub.peers(), |_| None)),
                 (question, Some(member)) => about(question, &member, &house, began).await,
                 (_, None) => {
@@ -89,6 +91,6 @@ async fn about(
             .context(format!("process {} mirrors it, and changes nothing", std::process::id()))),
         // What it drops it would fetch again.
         Question::Clear(_) => Err(at_work(&drive.key)),
-        Question::Reload => unreachable!("this is about no drive"),
+        Question::Reload | Question::Reach => unreachable!("this is about no drive"),
     }
 }

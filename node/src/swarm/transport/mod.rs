@@ -22,6 +22,8 @@ use libp2p::{
     identify, noise, ping, quic, relay, upnp, yamux,
 };
 
+use crate::keys::random;
+
 use super::driver::Protocols;
 use super::nearby::Mdns;
 use super::{IDENTIFY, SwarmConfig, SwarmError, behaviour, dht, limits, nearby, probe, reason};
@@ -32,13 +34,14 @@ pub(super) fn build(
     mdns: Mdns,
 ) -> Result<libp2p::Swarm<Protocols>, SwarmError> {
     let setup = |source: Box<dyn std::error::Error + Send + Sync>| SwarmError::Setup { source };
+    let seed = random().map_err(|error| setup(error.message().into()))?;
     let builder = SwarmBuilder::with_existing_identity(config.identity.clone())
         .with_tokio()
         .with_other_transport(named)
         .map_err(|error| setup(error.into()))?
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| setup(error.into()))?
-        .with_behaviour(|_, relayed| protocols(config, mdns, relayed))
+        .with_behaviour(|_, relayed| protocols(config, mdns, relayed, *seed))
         .map_err(|error| setup(error.into()))?;
     let streams = usize::try_from(limits::STREAMS_PER_CONNECTION).unwrap_or(usize::MAX);
     Ok(builder
@@ -76,7 +79,12 @@ fn direct(identity: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> 
     Ok(both.map(|either, _| either.into_inner()).boxed())
 }
 
-fn protocols(config: &SwarmConfig, mdns: Mdns, relayed: relay::client::Behaviour) -> Protocols {
+fn protocols(
+    config: &SwarmConfig,
+    mdns: Mdns,
+    relayed: relay::client::Behaviour,
+    seed: [u8; 32],
+) -> Protocols {
     let key = config.identity.public();
     let connections = connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(config.pending_inbound))
@@ -98,7 +106,8 @@ fn protocols(config: &SwarmConfig, mdns: Mdns, relayed: relay::client::Behaviour
         ping: ping::Behaviour::new(ping),
         mdns,
         kad: dht::behaviour(config),
-        probe: config.dht.then(probe::Behaviour::default).into(),
+        ipfs: dht::ipfs_behaviour(config),
+        probe: (config.dht || !config.ipfs.is_empty()).then(|| probe::Behaviour::new(seed)).into(),
         // Whoever is reached by everybody can tell others whether they are.
         answer: config.public.then(autonat::v2::server::Behaviour::default).into(),
         upnp: is_mapped(config).then(upnp::tokio::Behaviour::default).into(),
@@ -112,7 +121,7 @@ fn protocols(config: &SwarmConfig, mdns: Mdns, relayed: relay::client::Behaviour
 }
 
 /// Tells whether the router is asked for a way in: not for what it could not reach.
-fn is_mapped(config: &SwarmConfig) -> bool {
+pub(super) fn is_mapped(config: &SwarmConfig) -> bool {
     config.upnp && !config.listen.iter().all(nearby::is_loopback)
 }
 
