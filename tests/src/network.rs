@@ -75,6 +75,16 @@ impl Network {
         self.computers[computer].command(user, args)
     }
 
+    /// Prepares a program at a computer, which is no datnode.
+    pub fn program(&self, computer: usize, program: &str) -> Command {
+        self.computers[computer].enter(program)
+    }
+
+    /// Runs commands that set the network of a computer up.
+    pub fn set_up(&self, computer: usize, script: &str) -> Result<(), String> {
+        self.computers[computer].ip(script)
+    }
+
     /// Shares a user's folder from a computer and waits until it is served.
     pub fn share(&self, computer: usize, user: &User, args: &[&str]) -> Sharer {
         let args: Vec<&str> = ["--json", "share"].iter().chain(args).copied().collect();
