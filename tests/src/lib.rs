@@ -8,6 +8,7 @@ pub mod guard;
 pub mod hole;
 pub mod hostile;
 pub mod internet;
+pub mod ipfs;
 pub mod network;
 pub mod node;
 pub mod process;
