@@ -173,9 +173,7 @@ pub(super) async fn swarm(
     if args.offline {
         return Ok(Network::offline());
     }
-    if args.discover.contains(&Discover::Public) {
-        out.say("Asking the public IPFS DHT (--public): its nodes see your address, and which drives you look for or offer, but not their keys.");
-    }
+    say_public(args, out);
     let network = Network::start(hub, &options(dirs, args, peers)).await?;
     if let Some(port) = network.taken() {
         out.say(format_args!(
@@ -183,6 +181,13 @@ pub(super) async fn swarm(
         ));
     }
     Ok(network)
+}
+
+/// Says that the public IPFS DHT is asked, if it is.
+pub(super) fn say_public(args: &NetworkArgs, out: &Out) {
+    if args.discover.contains(&Discover::Public) && !args.offline {
+        out.say("Asking the public IPFS DHT (--public): its nodes see your address, and which drives you look for or offer, but not their keys.");
+    }
 }
 
 /// Returns how a command takes part in the network.

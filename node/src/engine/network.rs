@@ -156,10 +156,11 @@ impl Network {
             ..Self::offline()
         };
         network.seek(sought, &options.peers).await;
+        swarm.listening().await;
+        // Not before: they are dialed from the port that is listened on, so that our router keeps it open, and they see what becomes of it.
         if options.dht {
             network.enter(sought, &options.bootstrap).await;
         }
-        swarm.listening().await;
         Ok(network)
     }
 

@@ -105,7 +105,7 @@ fn elsewhere(sought: &Sought) -> Option<&'static str> {
         ),
         Lan::Off => Some("add lan to --discover to look on the local network as well"),
         Lan::On | Lan::Cannot(_) if sought.dht() == Some(0) => Some(
-            "to look far away, name a node that leads into the DHT: --bootstrap ADDRESS (of any `datnode node`)",
+            "to look far away, name a node that leads into the DHT: --bootstrap ADDRESS (of any `datnode node`), or ask the public one: --public",
         ),
         Lan::On | Lan::Cannot(_) => None,
     }

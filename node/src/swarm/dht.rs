@@ -2,7 +2,7 @@
 //!
 //! A node is a client unless it is one that anybody reaches. What is looked for and what is announced are tasks, each with a
 //! time when it is due; they wait while nobody of the table is known, and begin anew as soon as somebody is.
-//! Invariant: a task waits or has one query; at most [`limits::DHT_QUERIES`] run at once.
+//! Invariant: a task waits or has one query; no more run at once than the table's [`Pace`] says.
 //! Elsewhere: what is kept for others (`records`), the queries themselves (libp2p), dialing whom they find (`targets`).
 
 use std::collections::BTreeMap;
@@ -58,11 +58,13 @@ impl Table {
                 first: limits::DHT_PAUSE_FIRST,
                 max: limits::DHT_PAUSE_MAX,
                 announce: limits::DHT_ANNOUNCE,
+                queries: limits::DHT_QUERIES,
             },
             Self::Ipfs => Pace {
                 first: limits::IPFS_PAUSE_FIRST,
                 max: limits::IPFS_PAUSE_MAX,
                 announce: limits::IPFS_ANNOUNCE,
+                queries: limits::IPFS_QUERIES,
             },
         }
     }
@@ -77,6 +79,8 @@ pub(super) struct Pace {
     max: Duration,
     /// The pause between two announcements.
     announce: Duration,
+    /// How many queries run at once.
+    queries: usize,
 }
 
 /// What speaks it, if it is spoken.
@@ -217,7 +221,7 @@ impl<Q: Copy + Eq> Tasks<Q> {
     }
 
     fn next(&self, open: impl Fn(Purpose) -> bool) -> Option<(Instant, (Purpose, DriveName))> {
-        if self.tasks.values().filter(|task| task.query.is_some()).count() >= limits::DHT_QUERIES {
+        if self.tasks.values().filter(|task| task.query.is_some()).count() >= self.pace.queries {
             return None;
         }
         let waits = |(name, task): (&(Purpose, DriveName), &Task<Q>)| {

@@ -169,6 +169,9 @@ pub const IPFS_PAUSE_FIRST: Duration = Duration::from_secs(60);
 /// [`DHT_PAUSE_MAX`] of it.
 pub const IPFS_PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
+/// [`DHT_QUERIES`] of it: the nodes that one asks stay connected for a while, and speak nothing else that we want.
+pub const IPFS_QUERIES: usize = 1;
+
 /// [`DHT_ANNOUNCE`] of it: its nodes keep records for two days.
 pub const IPFS_ANNOUNCE: Duration = Duration::from_secs(12 * 3_600);
 

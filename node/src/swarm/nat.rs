@@ -31,18 +31,19 @@ pub enum Nat {
 /// Those who saw us.
 #[derive(Debug, Default)]
 pub(super) struct Witnesses {
-    /// By where they are: where they saw us.
-    seen: BTreeMap<Multiaddr, Multiaddr>,
+    /// Where they are, and where they saw us. One may have seen several ports: where the one that we listen on is taken by another
+    /// connection to the same node, the system dials from some other.
+    seen: BTreeSet<(Multiaddr, Multiaddr)>,
 }
 
 impl Witnesses {
-    /// A node that we dialed at an address, from the port that we listen on, saw us at another.
+    /// A node that we dialed at an address, from the port that we listen on if that could be, saw us at another.
     pub(super) fn handle_seen(&mut self, witness: &Multiaddr, observed: &Multiaddr) {
         if is_relayed(witness) || scope(witness) != Scope::World {
             return;
         }
-        if self.seen.len() < limits::WITNESSES || self.seen.contains_key(witness) {
-            self.seen.insert(place(witness), place(observed));
+        if self.seen.len() < limits::WITNESSES {
+            self.seen.insert((place(witness), place(observed)));
         }
     }
 
@@ -54,23 +55,31 @@ impl Witnesses {
     /// Returns what they saw; `own` are the addresses that we listen on.
     pub(super) fn nat<'a>(&self, own: impl Iterator<Item = &'a Multiaddr>) -> Nat {
         let own: Vec<Option<Protocol<'a>>> = own.map(|address| address.iter().next()).collect();
-        if self.seen.values().any(|observed| own.contains(&observed.iter().next())) {
+        if self.seen.iter().any(|(_, observed)| own.contains(&observed.iter().next())) {
             return Nat::None;
         }
         // TCP and QUIC have ports of their own, and a router may treat them differently.
-        let of = |tcp| self.seen.iter().filter(move |(at, _)| targets::is_tcp(at) == tcp);
-        let kinds = [true, false].map(|tcp| {
-            let ports: BTreeSet<&Multiaddr> = of(tcp).map(|(_, observed)| observed).collect();
-            match (of(tcp).count(), ports.len()) {
-                (0, _) => Nat::Unknown,
-                (1, _) => Nat::Some,
-                (_, 1) => Nat::Steady,
-                _ => Nat::Changing,
-            }
-        });
+        let kinds = [true, false].map(|tcp| self.kind(tcp));
         // Who is met half-way by one of both is met.
         let order = [Nat::Steady, Nat::Changing, Nat::Some];
         order.into_iter().find(|kind| kinds.contains(kind)).unwrap_or_default()
+    }
+
+    /// Returns what those saw whom we dialed by TCP, or by QUIC.
+    fn kind(&self, tcp: bool) -> Nat {
+        let mut by_port: BTreeMap<&Multiaddr, usize> = BTreeMap::new();
+        let mut witnesses = BTreeSet::new();
+        for (witness, observed) in self.seen.iter().filter(|(at, _)| targets::is_tcp(at) == tcp) {
+            *by_port.entry(observed).or_default() += 1;
+            witnesses.insert(witness);
+        }
+        match witnesses.len() {
+            0 => Nat::Unknown,
+            1 => Nat::Some,
+            // Two see the same by chance once in thousands of times.
+            _ if by_port.values().any(|count| *count > 1) => Nat::Steady,
+            _ => Nat::Changing,
+        }
     }
 }
 
@@ -104,6 +113,9 @@ mod tests {
         assert_eq!(seen(&[(ONE, a), (ONE, b)]), Nat::Some, "one witness, who was asked twice");
         assert_eq!(seen(&[(ONE, a), (TWO, a)]), Nat::Steady);
         assert_eq!(seen(&[(ONE, a), (TWO, b)]), Nat::Changing);
+        let other = "/ip4/7.7.7.7/udp/7/quic-v1";
+        let both = [(ONE, a), (ONE, b), (TWO, other), (TWO, a)];
+        assert_eq!(seen(&both), Nat::Steady, "some dials could not have the port");
         // Of TCP nothing is known by what is seen of QUIC.
         let tcp = ("/ip4/9.9.9.9/tcp/1", "/ip4/7.7.7.7/tcp/9");
         assert_eq!(seen(&[(ONE, a), tcp]), Nat::Some);

@@ -19,7 +19,7 @@ use super::nat::{Nat, Witnesses};
 use super::reach::{Action, Reach, Scope, Ways, is_relayed, scope};
 use super::records::Records;
 use super::router::{Mapped, Router};
-use super::{Channel, SwarmConfig, SwarmEvent, limits, nearby, transport};
+use super::{Channel, PROTOCOL, SwarmConfig, SwarmEvent, limits, nearby, transport};
 
 /// How this node can be reached from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -343,7 +343,9 @@ impl Driver {
             self.around.witnesses.handle_seen(&address, &info.observed_addr);
         }
         let speaks = |name| info.protocols.contains(&name);
-        if dialed && speaks(relay::HOP_PROTOCOL_NAME) && self.swarm.behaviour().relay.is_enabled() {
+        // Relays of others than ours have not asked for us.
+        let relays = speaks(relay::HOP_PROTOCOL_NAME) && speaks(PROTOCOL);
+        if dialed && relays && self.swarm.behaviour().relay.is_enabled() {
             self.around.ways.handle_relay(Instant::now(), peer, address.clone());
         }
         if !dialed && speaks(dht::PROTOCOL) {

@@ -1,6 +1,7 @@
 //! Whether a drive can be fetched from here: where it is, who has it, and by which way.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use datnode_feed::PublicKey;
 
@@ -12,7 +13,7 @@ use crate::cli::escape;
 use crate::cli::units::{Span, Things};
 use crate::engine::{About, PeerReport, Sought};
 use crate::error::Error;
-use crate::swarm::Channel;
+use crate::swarm::{Channel, Lan};
 
 /// How many nodes are named.
 const NODES_MAX: usize = 3;
@@ -29,7 +30,7 @@ pub(super) struct Facts<'a> {
     /// How long its history is, in blocks; nothing if nobody told.
     pub(super) blocks: Option<u64>,
     pub(super) sought: Sought,
-    pub(super) waited: std::time::Duration,
+    pub(super) waited: Duration,
 }
 
 /// Tells whether a peer is somebody else, and no process of this user.
@@ -39,8 +40,7 @@ pub(super) fn is_elsewhere(about: &About, sought: &Sought) -> bool {
 
 /// Tells whether nobody more can come.
 pub(super) fn is_over(sought: &Sought) -> bool {
-    let looks =
-        *sought.lan() == crate::swarm::Lan::On || sought.dht().is_some_and(|nodes| nodes > 0);
+    let looks = *sought.lan() == Lan::On || sought.dht().is_some_and(|nodes| nodes > 0);
     let ways_in = sought.of(Channel::Bootstrap).0 > 0;
     !looks && !ways_in && sought.pending() == 0
 }
@@ -113,8 +113,6 @@ fn tried(sought: &Sought) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use datnode_feed::SecretKey;
 
     use super::super::step::Verdict;
@@ -144,7 +142,7 @@ mod tests {
     fn where_nobody_can_come_nothing_is_waited_for() {
         let mut sought = Sought::default();
         assert!(is_over(&sought));
-        sought.lan = crate::swarm::Lan::On;
+        sought.lan = Lan::On;
         assert!(!is_over(&sought));
     }
 }

@@ -29,7 +29,7 @@ use self::peer::Wanted;
 use self::step::{Finding, LIMIT, Step, WAIT, take};
 use self::tell::Diagnosis;
 use self::words::Words;
-use super::context::{hub, look_for, memory, options, patience, read_key};
+use super::context::{hub, look_for, memory, options, patience, read_key, say_public};
 use super::reached;
 use crate::address::{self, Address, find_drive};
 use crate::cli::output::Out;
@@ -55,6 +55,7 @@ pub(super) async fn run(args: Doctor, out: &Out) -> Result<(), Error> {
     let began = Instant::now();
     let dirs = Dirs::open().or_else(|_| Dirs::find())?;
     let target = Target::of(args.target.as_deref(), &dirs)?;
+    say_public(&args.network, out);
     out.doing("looking".to_owned());
     let patient = Patient::meet(&dirs, &args.network, target, began).await?;
     let steps = patient.examine().await;
