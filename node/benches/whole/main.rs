@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p datnode --bench whole` prints one table: of five interleaved rounds the least and the median, and the ratio
 //! of the least ones to the reference's. Times of different rounds, or of different computers, say little; ratios do.
-//! `-- --quick`: a tenth of the data, one round. `-- --live`: live edits alone.
+//! `-- --quick`: a tenth of the data, one round. `-- --live`: live edits alone; `-- --folders`: all but them.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
@@ -23,6 +23,7 @@ use table::Table;
 fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
     let only_live = std::env::args().any(|arg| arg == "--live");
+    let only_folders = std::env::args().any(|arg| arg == "--folders");
     let (rounds, scale) = if quick { (1, 10) } else { (5, 1) };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole");
     std::fs::create_dir_all(&folder).expect("the target folder can be written");
@@ -41,7 +42,9 @@ fn main() {
         folders(&mut table, "small files", &small, &mut outs, rsync.as_ref());
         after_edits(&mut table, &edits, &mut outs);
     }
-    live::edits(&mut table, &large, &mut outs, rsync.as_ref(), rounds);
+    if !only_folders {
+        live::edits(&mut table, &large, &mut outs, rsync.as_ref(), rounds);
+    }
     drop(outs);
     let mebibytes = |folder: &Path| data::size(folder) >> 20;
     println!(

@@ -14,8 +14,8 @@ use datnode_proto::{Done, Failure, Job};
 use super::worker::Worker;
 
 impl Worker {
-    pub(super) fn execute(&mut self, slot: FeedSlot, job: Job) {
-        let done = match job {
+    pub(super) fn execute(&mut self, slot: FeedSlot, job: Job) -> Done {
+        match job {
             Job::Read { peer, feed, request, urgency, block, levels } => {
                 let answer = self.read(slot, block, levels);
                 let answer = self.or_fail(answer).flatten();
@@ -55,8 +55,7 @@ impl Worker {
                 let result = self.take(slot, block, siblings, &bytes);
                 Done::Stored { peer, feed, block, len: bytes.len() as u64, result }
             }
-        };
-        self.answer(done);
+        }
     }
 
     fn read(

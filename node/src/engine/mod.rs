@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: a peer's frames go to the hub, jobs from the hub to a store's thread, its answers back to the hub.
 
+mod answers;
 mod changes;
 mod comparison;
 mod cursor;

@@ -5,6 +5,7 @@
 //! Elsewhere: what is asked for and why (`hub`), how blocks become files (`landing`).
 
 use std::collections::VecDeque;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use datnode_proto::{Done, Job};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
+use super::answers::Answers;
 use super::urgent::{Overtaking, is_urgent};
 use crate::error::Error;
 use crate::landing::Landing;
@@ -25,8 +27,8 @@ pub type AnyStore = Store<Box<dyn Storage + Send>>;
 
 /// How long what is staged may wait for the next group commit.
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(5);
-/// How many payload bytes may be staged before a group commit.
-const COMMIT_BYTES: u64 = 256 << 20;
+/// How many payload bytes may be staged before a group commit: each waits for the disk, and so much is soon fetched again.
+const COMMIT_BYTES: u64 = 1 << 30;
 /// After how long without anything to do a store closes its files.
 const REST_AFTER: Duration = Duration::from_secs(10);
 /// How many things are done at once for others while the store is changed.
@@ -72,7 +74,7 @@ pub struct Worker {
     pub(super) nodes: Nodes,
     /// Where blocks of a clone land; without one they stay in the store.
     pub landing: Option<(Landing, FeedSlot)>,
-    answers: UnboundedSender<Done>,
+    answers: Answers,
     /// For blocks that are read.
     pub(super) buffers: Pool,
     pub(super) uncommitted_bytes: u64,
@@ -97,7 +99,7 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         store,
         nodes: Nodes::default(),
         landing: None,
-        answers,
+        answers: Answers::new(answers),
         buffers: BUFFERS.clone(),
         uncommitted_bytes: 0,
         dirty_since: None,
@@ -205,23 +207,13 @@ impl Worker {
                 self.take_task(task);
                 self.commit_if_due();
             }
-            let inbox = &self.waiting.inbox;
-            let task = match (self.waiting.put_off.pop_front(), self.dirty_since) {
-                (Some(task), _) => Ok(task),
-                (None, None) if rests => {
-                    inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-                }
-                (None, None) => inbox.recv_timeout(REST_AFTER),
-                (None, Some(since)) => {
-                    inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed()))
-                }
-            };
-            rests = matches!(task, Err(mpsc::RecvTimeoutError::Timeout)) && !self.store.is_dirty();
+            let task = self.next_task(rests);
+            rests = matches!(task, Err(RecvTimeoutError::Timeout)) && !self.store.is_dirty();
             match task {
                 Ok(task) => self.take_task(task),
-                Err(mpsc::RecvTimeoutError::Timeout) if rests => self.rest(),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.commit_or_warn(),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if rests => self.rest(),
+                Err(RecvTimeoutError::Timeout) => self.commit_or_warn(),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             self.commit_if_due();
         }
@@ -231,6 +223,20 @@ impl Worker {
         }
         if let Some(failure) = self.failure {
             running().failure = Some(failure);
+        }
+    }
+
+    /// Waits for something to do, until something else is due.
+    fn next_task(&mut self, rests: bool) -> Result<Task, RecvTimeoutError> {
+        let inbox = &self.waiting.inbox;
+        if let Some(task) = self.waiting.put_off.pop_front().or_else(|| inbox.try_recv().ok()) {
+            return Ok(task);
+        }
+        self.answers.send();
+        match self.dirty_since {
+            None if rests => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => inbox.recv_timeout(REST_AFTER),
+            Some(since) => inbox.recv_timeout(COMMIT_AGE_MAX.saturating_sub(since.elapsed())),
         }
     }
 
@@ -247,9 +253,12 @@ impl Worker {
                 if matches!(job, Job::Read { .. }) {
                     self.write_out();
                 }
-                self.execute(slot, job);
+                let is_urgent = is_urgent(&job);
+                let done = self.execute(slot, job);
+                self.answers.add(done, is_urgent);
             }
             Task::Query(query) => {
+                self.answers.send();
                 self.write_out();
                 query(self);
             }
@@ -272,6 +281,7 @@ impl Worker {
         let done = change(&mut store, &mut |store| {
             std::mem::swap(store, &mut self.store);
             self.serve();
+            self.answers.send();
             std::mem::swap(store, &mut self.store);
         });
         self.store = store;
@@ -298,6 +308,7 @@ impl Worker {
     /// # Errors
     /// What the store says.
     pub fn commit(&mut self) -> Result<(), Error> {
+        self.answers.send();
         if let Some((landing, _)) = &mut self.landing {
             landing.write_out()?;
         }
@@ -324,11 +335,6 @@ impl Worker {
     pub(super) fn fail(&mut self, error: Error) {
         warn!(error = error.message(), "the store cannot go on");
         self.failure.get_or_insert(error);
-    }
-
-    pub(super) fn answer(&self, done: Done) {
-        // Without a listener the hub is gone, and nobody waits.
-        let _ = self.answers.send(done);
     }
 
     fn commit_if_due(&mut self) {

@@ -5,12 +5,14 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
 use super::failed;
-use super::target::{Dress, Folder};
+use super::flusher::Flusher;
+use super::target::{self, Dress, Folder};
 use crate::disk::beneath::split;
 use crate::error::Error;
 
@@ -32,12 +34,18 @@ pub(super) struct Small {
 }
 
 impl Small {
-    fn write_whole(&self, folder: &Folder) -> io::Result<bool> {
-        folder.write_whole(&self.path, self.dress, &self.bytes, self.replace)
+    /// Writes it as [`target::write_whole`] does. `parent`: the folder of the file before it, and from then on of this one.
+    fn write_whole(&self, folder: &Folder, parent: &mut Parent) -> io::Result<bool> {
+        let path = split(&self.path).0;
+        let parent = match parent.take().filter(|(before, _)| before == path) {
+            Some(same) => parent.insert(same),
+            None => parent.insert((path.to_owned(), folder.parent(&self.path)?)),
+        };
+        target::write_whole(&parent.1, &self.path, self.dress, &self.bytes, self.replace)
     }
 
     fn write(&self, folder: &Folder) -> io::Result<()> {
-        if self.write_whole(folder)? {
+        if self.write_whole(folder, &mut None)? {
             return Ok(());
         }
         let target = folder.begin(&self.path, self.bytes.len() as u64)?;
@@ -46,12 +54,16 @@ impl Small {
     }
 }
 
+/// A folder's path and its handle.
+type Parent = Option<(Vec<u8>, OwnedFd)>;
+
 /// Files on their way to the threads, and those that came back.
 #[derive(Default)]
 pub(super) struct Behind {
     lanes: [Lane; LANES],
     /// Files that their thread could not write.
     back: Vec<Small>,
+    flusher: Flusher,
 }
 
 /// What goes to one thread.
@@ -73,6 +85,7 @@ struct Writer {
 impl Behind {
     /// Hands a file over.
     pub(super) fn add(&mut self, folder: &Arc<Folder>, small: Small) {
+        self.flusher.landed(folder, small.bytes.len());
         let lane = &mut self.lanes[lane_of(&small.path)];
         lane.bytes += small.bytes.len();
         lane.batch.push(small);
@@ -125,7 +138,8 @@ fn start(folder: Arc<Folder>) -> Writer {
     let (outbox, back) = channel();
     let run = move || {
         for mut batch in inbox {
-            batch.retain(|small| !small.write_whole(&folder).unwrap_or(false));
+            let mut parent = None;
+            batch.retain(|small| !small.write_whole(&folder, &mut parent).unwrap_or(false));
             if outbox.send(batch).is_err() {
                 return;
             }

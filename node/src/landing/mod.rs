@@ -11,6 +11,7 @@
 mod behind;
 mod dropped;
 mod earlier;
+mod flusher;
 mod folders;
 mod index;
 mod limits;

@@ -88,6 +88,11 @@ impl Folder {
         crate::disk::free(&self.beneath)
     }
 
+    /// Has the disk write all that waits in memory. Errors are left to who asks after it, by a handle of his own.
+    pub(super) fn flush(&self) {
+        let _ = self.beneath.readable_directory(b"").and_then(|own| Ok(sys::syncfs(own)?));
+    }
+
     pub(super) fn look(&self, path: &[u8]) -> Option<There> {
         let stat = self.beneath.stat(path).ok()?;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -180,40 +185,16 @@ impl Folder {
         None
     }
 
-    /// Writes a whole file at once, with as few calls as that takes: there may be very many. `false` if there is something under
-    /// its temporary name already, which is for [`begin`](Self::begin) to look at.
-    pub(super) fn write_whole(
-        &self,
-        path: &[u8],
-        dress: Dress,
-        bytes: &[u8],
-        replace: bool,
-    ) -> io::Result<bool> {
-        let (parent, base) = split(path);
-        let parent = match self.beneath.directory(parent) {
+    /// Returns a handle on the folder that `path` is in; makes it if it is missing.
+    pub(super) fn parent(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let parent = split(path).0;
+        match self.beneath.directory(parent) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make(parent)?;
-                self.beneath.directory(parent)?
+                self.beneath.directory(parent)
             }
-            opened => opened?,
-        };
-        let temporary = temporary(path);
-        let temporary = split(&temporary).1;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // The system takes the umask off the mode.
-        let mode = Mode::from_raw_mode(u32::from(dress.mode) & 0o777);
-        let file = match sys::openat(&parent, temporary, flags, mode) {
-            Err(Errno::EXIST) => return Ok(false),
-            opened => File::from(opened?),
-        };
-        let written = file.write_all_at(bytes, 0);
-        let done = written.and_then(|()| Ok(sys::futimens(&file, &times(dress.mtime))?));
-        let named = done.and_then(|()| name(&parent, temporary, base, replace));
-        if named.is_err() {
-            let _ = sys::unlinkat(&parent, temporary, AtFlags::empty());
+            opened => opened,
         }
-        named.map(|()| true)
     }
 
     /// Gives a whole file its mode and time, and its name.
@@ -328,6 +309,33 @@ impl Target {
         }
         self.write(start + pages.len() as u64, tail)
     }
+}
+
+/// Writes a whole file at once, with as few calls as that takes: there may be very many. `false` if there is something under its
+/// temporary name already, which is for [`Folder::begin`] to look at. `parent` is the folder that `path` is in.
+pub(super) fn write_whole(
+    parent: &OwnedFd,
+    path: &[u8],
+    dress: Dress,
+    bytes: &[u8],
+    replace: bool,
+) -> io::Result<bool> {
+    let (temporary, base) = (temporary(path), split(path).1);
+    let temporary = split(&temporary).1;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // The system takes the umask off the mode.
+    let mode = Mode::from_raw_mode(u32::from(dress.mode) & 0o777);
+    let file = match sys::openat(parent, temporary, flags, mode) {
+        Err(Errno::EXIST) => return Ok(false),
+        opened => File::from(opened?),
+    };
+    let written = file.write_all_at(bytes, 0);
+    let done = written.and_then(|()| Ok(sys::futimens(&file, &times(dress.mtime))?));
+    let named = done.and_then(|()| name(parent, temporary, base, replace));
+    if named.is_err() {
+        let _ = sys::unlinkat(parent, temporary, AtFlags::empty());
+    }
+    named.map(|()| true)
 }
 
 /// Tells whether large pieces go to the disk without the system's cache, and faster than through it: seen on these two.
