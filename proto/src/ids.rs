@@ -74,6 +74,35 @@ pub enum Class {
     Changes,
 }
 
+/// How far an address is understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// On one computer.
+    Computer,
+    /// In a local network.
+    Network,
+    /// Everywhere.
+    World,
+}
+
+/// Where a peer is, as far as we know that by ourselves. What an address means, only the caller knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// How far away it is: it understands addresses that reach as far or farther.
+    pub scope: Scope,
+    /// Where we reached it.
+    pub addresses: alloc::vec::Vec<(Scope, alloc::vec::Vec<u8>)>,
+}
+
+/// A peer that somebody names, and where it is said to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// What the carrier authenticates it by.
+    pub peer: alloc::vec::Vec<u8>,
+    /// Where it is; at least one.
+    pub addresses: alloc::vec::Vec<alloc::vec::Vec<u8>>,
+}
+
 /// What the carrier authenticated about both ends of a stream: their peer ids, or random bytes they exchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {

@@ -1,6 +1,7 @@
 //! What the replicator asks of a store, and what it tells its caller.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use datnode_feed::{
 };
 
 use crate::fault::Fault;
-use crate::ids::{FeedId, PeerId, RequestId, Urgency, WantId};
+use crate::ids::{Contact, FeedId, PeerId, RequestId, Urgency, WantId};
 
 /// Work for a store. Jobs are executed in the order they are given; each has exactly one [`Done`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,6 +308,15 @@ pub enum Event {
     WantDone {
         /// The want.
         want: WantId,
+    },
+    /// A peer named others that have a feed. Whether it is true is not known.
+    Contacts {
+        /// Who says so.
+        peer: PeerId,
+        /// The feed.
+        feed: FeedId,
+        /// Whom it named.
+        contacts: Vec<Contact>,
     },
     /// A feed is open with a peer.
     Opened {

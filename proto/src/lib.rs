@@ -23,7 +23,10 @@ pub mod wire;
 
 pub use execute::execute;
 pub use fault::Fault;
-pub use ids::{Binding, Class, FeedId, Instant, PeerId, Priority, RequestId, Urgency, WantId};
+pub use ids::{
+    Binding, Class, Contact, FeedId, Instant, PeerId, Place, Priority, RequestId, Scope, Urgency,
+    WantId,
+};
 pub use job::{Availability, Concern, Done, Event, Failure, Job};
 pub use replicator::{Limits, Order, PeerStatus, Progress, Replica, Replicator, Target, Want};
 pub use wire::Frame;

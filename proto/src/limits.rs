@@ -17,6 +17,20 @@ pub const RUNS_MAX: usize = 4_096;
 pub const BEYOND_RUNS_MAX: usize = 65_536;
 /// The longest name a peer may give itself, in bytes.
 pub const AGENT_BYTES_MAX: usize = 128;
+/// The most peers that are named in one message, each with where it is.
+pub const CONTACTS_MAX: usize = 32;
+/// The most addresses of one of them.
+pub const CONTACT_ADDRESSES_MAX: usize = 4;
+/// The longest of these, and the longest name of a peer, in bytes.
+pub const CONTACT_BYTES_MAX: usize = 128;
+/// How many others a stream is told of in all: more than anybody needs to be connected to.
+pub const INTRODUCED_MAX: usize = 256;
+/// How often it is told of some, at most.
+pub const INTRODUCE_EVERY: Duration = Duration::from_secs(20);
+/// How often it is looked whether there is somebody to tell it of: who joins a swarm meets many within a moment.
+pub const INTRODUCE_AGAIN: Duration = Duration::from_secs(2);
+/// How many such messages a peer may send in a minute: those of a few drives that we have in common.
+pub const INTRODUCTIONS_MAX: u32 = 256;
 /// The most feeds open with one peer.
 pub const CHANNELS_MAX: usize = 1_024;
 /// How often a peer may open feeds on one stream: each time, all our keys are held against its tag.

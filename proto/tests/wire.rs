@@ -6,9 +6,12 @@ use datnode_feed::{
     Accusation, Ancestor, BlockIndex, Hash, Head, Node, NodeIndex, SecretKey, SignedHead,
     UpgradeProof, leaf,
 };
-use datnode_proto::limits::{AGENT_BYTES_MAX, HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX, RUNS_MAX};
+use datnode_proto::limits::{
+    AGENT_BYTES_MAX, CONTACT_ADDRESSES_MAX, CONTACT_BYTES_MAX, CONTACTS_MAX, HEADER_BYTES_MAX,
+    PAYLOAD_BYTES_MAX, RUNS_MAX,
+};
 use datnode_proto::wire::{Channel, Hello, Message, Request, Wanted, decode, encode};
-use datnode_proto::{Fault, Priority, RequestId};
+use datnode_proto::{Contact, Fault, Priority, RequestId};
 
 fn messages() -> Vec<Message> {
     let channel = Channel(3);
@@ -52,6 +55,13 @@ fn messages() -> Vec<Message> {
         Message::Block { channel, id, block: BlockIndex(8), siblings: vec![node(b"c")] },
         Message::Leaves { channel, id, leaves: vec![node(b"f")], siblings: vec![node(b"g")] },
         Message::Credit { total: u64::MAX },
+        Message::Peers {
+            channel,
+            contacts: vec![
+                Contact { peer: b"one".into(), addresses: vec![b"here".into(), b"there".into()] },
+                Contact { peer: b"two".into(), addresses: vec![b"far".into()] },
+            ],
+        },
         Message::Accuse {
             channel,
             accusation: Box::new(Accusation {
@@ -74,7 +84,7 @@ fn every_message_survives() {
 }
 
 /// The names of the messages, as SPEC 6.6 has them.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "Hello",
     "Open",
     "Reject",
@@ -92,6 +102,7 @@ const NAMES: [&str; 18] = [
     "Block",
     "Leaves",
     "Credit",
+    "Peers",
     "Accuse",
 ];
 
@@ -144,6 +155,22 @@ fn damaged_frames_are_refused_or_mean_something_else_but_never_panic() {
             })
             .collect();
         let _ = decode(&garbage, b"");
+    }
+}
+
+#[test]
+fn peers_are_named_so_many_and_so_long() {
+    let named = |contacts: usize, addresses: usize, len: usize| {
+        let contact = Contact { peer: vec![1; len], addresses: vec![vec![2; len]; addresses] };
+        let (channel, contacts) = (Channel(0), vec![contact; contacts]);
+        decode(&encode(&Message::Peers { channel, contacts }), b"")
+    };
+    let (most, addresses, len) = (CONTACTS_MAX, CONTACT_ADDRESSES_MAX, CONTACT_BYTES_MAX);
+    assert!(named(most, addresses, len).is_ok());
+    for (contacts, addresses, len) in
+        [(0, 1, 1), (1, 0, 1), (most + 1, 1, 1), (1, addresses + 1, 1), (1, 1, len + 1)]
+    {
+        assert_eq!(named(contacts, addresses, len), Err(Fault::Malformed));
     }
 }
 

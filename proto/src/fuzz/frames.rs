@@ -8,7 +8,7 @@ use bytes::Bytes;
 use datnode_feed::fuzz::sample;
 use datnode_feed::{BlockIndex, UpgradeProof, leaf};
 
-use crate::ids::{Priority, RequestId};
+use crate::ids::{Contact, Priority, RequestId};
 use crate::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use crate::wire::{Channel, Frame, Hello, Message, Request, Wanted, decode, encode, parse_prefix};
 
@@ -57,6 +57,10 @@ fn messages() -> Vec<Message> {
         Message::Elsewhere { channel, id, blocks: vec![2..3] },
         Message::Block { channel, id, block: BlockIndex(8), siblings: nodes },
         Message::Credit { total: u64::MAX },
+        Message::Peers {
+            channel,
+            contacts: vec![Contact { peer: b"one".into(), addresses: vec![b"here".into()] }],
+        },
         Message::Accuse { channel, accusation: Box::new(sample.accusation.clone()) },
     ]
 }

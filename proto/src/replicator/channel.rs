@@ -11,6 +11,7 @@ use core::ops::Range;
 use datnode_feed::{Bitfield, UpgradeProof};
 
 use super::feed::Feed;
+use super::introduce::Introductions;
 use super::{leaves, runs::RunSet};
 use crate::ids::{Instant, Priority, RequestId, Urgency, WantId};
 use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUNS_MAX};
@@ -42,6 +43,8 @@ pub(super) struct Link {
     /// Whether the peer knows that the writer signed two histories, and whether it said so.
     pub(super) accused: bool,
     pub(super) accuses: bool,
+    /// Whom the peer was told of.
+    pub(super) introductions: Introductions,
     pub(super) asked: Bitfield,
     pub(super) asked_blocks: u64,
     /// Blocks that were asked for and taken back, and how many answers to that may still come.
@@ -131,6 +134,7 @@ impl Link {
             next_head: None,
             accused: false,
             accuses: false,
+            introductions: Introductions::default(),
             asked: Bitfield::default(),
             asked_blocks: 0,
             cancelled: Bitfield::default(),
@@ -266,6 +270,7 @@ impl Link {
     /// Notes that time passed: a stream that takes nothing must not keep a timer running.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.announce_due |= self.announce_after <= now;
+        self.introductions.handle_timeout(now);
     }
 
     /// Asks for blocks that are not owed yet.

@@ -12,6 +12,7 @@ mod download;
 mod feed;
 mod gate;
 mod holder;
+mod introduce;
 mod leaves;
 mod limit;
 mod pace;
@@ -73,6 +74,10 @@ pub struct Replicator {
     in_vain: u32,
     turns: Turns,
     gates: Both<Gate>,
+    /// Whether peers are told of each other.
+    exchanges: bool,
+    /// How often it changed who could be told of.
+    meetings: u64,
 }
 
 impl Replicator {
@@ -89,6 +94,8 @@ impl Replicator {
             in_vain: 0,
             turns: Turns::default(),
             gates: Both::default(),
+            exchanges: false,
+            meetings: 0,
         }
     }
 
@@ -573,10 +580,15 @@ impl Replicator {
         let announcements = self.peers.values().flat_map(|peer| {
             peer.links.iter().filter_map(|(id, link)| link.announce_at(self.feeds.get(id)?))
         });
+        let introductions = self.peers.values().filter(|peer| self.exchanges && peer.exchanges);
+        let introductions = introductions.flat_map(|peer| {
+            let live = peer.links.values().filter(|link| link.is_live());
+            live.filter_map(|link| link.introductions.at(self.meetings))
+        });
         let turns = self.next_turn().into_iter();
         let retries = self.feeds.values().flat_map(Feed::retries).map(|retry| retry.at);
         let pauses = peer_pauses.chain(feed_pauses).chain(retries);
-        suspects.chain(pauses).chain(announcements).chain(turns).min()
+        suspects.chain(pauses).chain(announcements).chain(introductions).chain(turns).min()
     }
 
     /// Returns work for a store.

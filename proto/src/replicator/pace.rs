@@ -99,6 +99,7 @@ pub(super) fn work(message: &Message, length: u64, feeds: usize, peers: usize) -
             let head = if head.is_some() { TALK_HEAD } else { 0 };
             of_runs(held) + of_runs(lost) + back + head
         }
+        Message::Peers { contacts, .. } => contacts.len() as u64,
         Message::Upgrade { .. } | Message::Accuse { .. } => TALK_HEAD,
         Message::Request { request, .. } => match &request.wanted {
             Wanted::Blocks(runs) => of_runs(runs),

@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::rate::Rate;
 use super::upload::Upload;
 use crate::fault::Fault;
-use crate::ids::{Binding, FeedId, Instant, PeerId, Priority};
+use crate::ids::{Binding, FeedId, Instant, PeerId, Place, Priority};
 use crate::limits::{
     BACKLOG_MAX, BLIND_MAX, BLOCK_COST, CREDIT_START, MISSING_MAX, QUESTIONS_MAX, READ_AHEAD_BYTES,
     SIBLING_COST,
@@ -28,6 +28,9 @@ pub(super) struct Peer {
     pub(super) agent: Option<String>,
     /// After a fault nothing is taken or sent any more.
     pub(super) faulted: bool,
+    /// Whether it wants to be told of others, and others of it; and where it is.
+    pub(super) exchanges: bool,
+    pub(super) place: Option<Place>,
     pub(super) links: BTreeMap<FeedId, Link>,
     pub(super) theirs: BTreeMap<Channel, FeedId>,
     /// How often it opened a feed.
@@ -76,6 +79,8 @@ pub(super) struct Peer {
     /// Whether it lost it by being silent, and sent no such block since.
     pub(super) stalled: bool,
     missing: PerMinute,
+    /// What it says of others.
+    pub(super) introductions: PerMinute,
     /// Its requests for blocks that we never said to hold.
     blind: PerMinute,
     pub(super) pace: Pace,
@@ -84,7 +89,7 @@ pub(super) struct Peer {
 
 /// Counts what happens within a minute.
 #[derive(Debug)]
-struct PerMinute {
+pub(super) struct PerMinute {
     since: Instant,
     count: u32,
 }
@@ -97,7 +102,7 @@ impl PerMinute {
     }
 
     /// Counts one more; returns how many there were in this minute.
-    fn note(&mut self, now: Instant) -> u32 {
+    pub(super) fn note(&mut self, now: Instant) -> u32 {
         if now.since(self.since) > Self::MINUTE {
             *self = Self::new(now);
         }
@@ -148,6 +153,8 @@ impl Peer {
             heard_at: None,
             agent: None,
             faulted: false,
+            exchanges: false,
+            place: None,
             links: BTreeMap::new(),
             theirs: BTreeMap::new(),
             opens: 0,
@@ -181,6 +188,7 @@ impl Peer {
             losses: 0,
             stalled: false,
             missing: PerMinute::new(now),
+            introductions: PerMinute::new(now),
             blind: PerMinute::new(now),
             pace: Pace::new(now),
             share: Share::default(),

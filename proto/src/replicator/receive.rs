@@ -20,7 +20,7 @@ use crate::fault::Fault;
 use crate::ids::{FeedId, Instant, PeerId, RequestId, Urgency};
 use crate::job::{Concern, Event, Job};
 use crate::limits::{CHANNELS_MAX, OPENS_MAX, STALL_PAUSE, VERSIONS};
-use crate::wire::{self, Channel, Hello, Message, Request, Runs, Wanted};
+use crate::wire::{self, Channel, FEATURE_CONTACTS, Hello, Message, Request, Runs, Wanted};
 
 impl Replicator {
     /// Returns when the next frame of a peer is to be taken: until then it stays in the stream. SPEC 7.8.
@@ -84,6 +84,8 @@ impl Replicator {
             peer.heard_at = Some(now);
             peer.agent = Some(hello.agent);
             peer.their_grant = hello.credit;
+            peer.exchanges = hello.features & FEATURE_CONTACTS != 0;
+            self.meetings += 1;
         }
         Ok(())
     }
@@ -117,6 +119,10 @@ impl Replicator {
             Message::Accuse { channel, accusation } => {
                 let feed = self.feed_of(id, channel)?;
                 self.told_of(id, feed, accusation)
+            }
+            Message::Peers { channel, contacts } => {
+                let feed = self.feed_of(id, channel)?;
+                self.introduced(now, id, feed, contacts)
             }
             Message::Upgrade { channel, proof } => {
                 let feed = self.feed_of(id, channel)?;
@@ -199,6 +205,7 @@ impl Replicator {
         if let Some(feed) = self.feeds.get_mut(&feed) {
             feed.holders.entry(id).or_insert_with(|| Holder::new(feed.length));
         }
+        self.meetings += 1;
         self.events.push_back(Event::Opened { peer: id, feed });
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::capability;
 use crate::ids::{Instant, PeerId};
 use crate::job::Job;
 use crate::limits::{TALK_BLOCK, VERSIONS};
-use crate::wire::{Frame, Hello, Message, encode};
+use crate::wire::{FEATURE_CONTACTS, Frame, Hello, Message, encode};
 
 impl Replicator {
     /// Returns the next frame for a peer, or nothing until something changes.
@@ -30,6 +30,7 @@ impl Replicator {
         let control = self
             .greet(now, id)
             .or_else(|| self.tell(now, id))
+            .or_else(|| self.introduce(now, id))
             .or_else(|| self.next_lookup(id))
             .or_else(|| self.next_request(now, id));
         match control {
@@ -40,6 +41,7 @@ impl Replicator {
 
     fn greet(&mut self, now: Instant, id: PeerId) -> Option<Message> {
         let is_limited = self.is_limited_for(self.peers.get(&id)?, Direction::Down);
+        let exchanges = self.exchanges;
         let peer = self.peers.get_mut(&id)?;
         if peer.greeted_at.is_none() {
             peer.greeted_at = Some(now);
@@ -47,7 +49,7 @@ impl Replicator {
             return Some(Message::Hello(Hello {
                 version_min: *VERSIONS.start(),
                 version_max: *VERSIONS.end(),
-                features: 0,
+                features: if exchanges { FEATURE_CONTACTS } else { 0 },
                 agent: String::from(concat!("datnode/", env!("CARGO_PKG_VERSION"))),
                 credit,
             }));

@@ -8,18 +8,23 @@ use alloc::string::String;
 use core::num::NonZeroU64;
 use core::ops::Range;
 
+use datnode_feed::codec::{DecodeError, Reader};
 use datnode_feed::limits::LENGTH_END;
 use datnode_feed::{
     Accusation, BlockIndex, Hash, LEVELS_MAX, Node, NodeIndex, SignedHead, UPGRADE_NODES_MAX,
     UpgradeProof, subtrees,
 };
+
 use flatbuffers::{Vector, VerifierOptions};
 
 use super::generated::datnode::wire as fb;
 use super::message::{Channel, Hello, Message, Request, Runs, Wanted};
 use crate::fault::Fault;
-use crate::ids::{Priority, RequestId};
-use crate::limits::{AGENT_BYTES_MAX, HEADER_BYTES_MAX, LEAVES_MAX, PAYLOAD_BYTES_MAX, RUNS_MAX};
+use crate::ids::{Contact, Priority, RequestId};
+use crate::limits::{
+    AGENT_BYTES_MAX, CONTACT_ADDRESSES_MAX, CONTACT_BYTES_MAX, CONTACTS_MAX, HEADER_BYTES_MAX,
+    LEAVES_MAX, PAYLOAD_BYTES_MAX, RUNS_MAX,
+};
 
 /// Tight: our deepest message has three levels, our widest a handful of tables.
 const VERIFIER: VerifierOptions = VerifierOptions {
@@ -80,6 +85,15 @@ fn body(frame: &fb::Frame<'_>) -> Option<Message> {
             let accuse = frame.body_as_accuse()?;
             let accusation = Box::new(Accusation::decode(accuse.accusation().bytes()).ok()?);
             Message::Accuse { channel: Channel(accuse.channel()), accusation }
+        }
+        fb::Body::Peers => {
+            let peers = frame.body_as_peers()?;
+            let contacts = contacts(peers.contacts().bytes()).ok()?;
+            let channel = Channel(peers.channel());
+            if contacts.is_empty() {
+                return None;
+            }
+            Message::Peers { channel, contacts }
         }
         fb::Body::Request => request(&frame.body_as_request()?)?,
         fb::Body::Cancel => {
@@ -143,6 +157,23 @@ fn request(request: &fb::Request<'_>) -> Option<Message> {
         wanted,
     };
     Some(Message::Request { channel: Channel(request.channel()), request: request_ })
+}
+
+/// Reads contacts: SPEC 7.10.
+fn contacts(bytes: &[u8]) -> Result<alloc::vec::Vec<Contact>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut contacts = alloc::vec::Vec::new();
+    while !reader.is_empty() {
+        let peer = reader.bytes(CONTACT_BYTES_MAX)?.to_vec();
+        let count = reader.varint()?;
+        if contacts.len() >= CONTACTS_MAX || !(1..=CONTACT_ADDRESSES_MAX as u64).contains(&count) {
+            return Err(DecodeError::Invalid("contacts"));
+        }
+        let address = |_| reader.bytes(CONTACT_BYTES_MAX).map(<[u8]>::to_vec);
+        let addresses = (0..count).map(address).collect::<Result<_, _>>()?;
+        contacts.push(Contact { peer, addresses });
+    }
+    Ok(contacts)
 }
 
 fn length(value: u64) -> Option<u64> {

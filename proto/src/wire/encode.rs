@@ -5,10 +5,12 @@ use core::num::NonZeroU64;
 use core::ops::Range;
 
 use datnode_feed::Node;
+use datnode_feed::codec::Writer;
 use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, WIPOffset};
 
 use super::generated::datnode::wire as fb;
 use super::message::{Message, Wanted};
+use crate::ids::Contact;
 
 type Built = (fb::Body, WIPOffset<UnionWIPOffset>);
 
@@ -77,6 +79,11 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
             let args = fb::AccuseArgs { channel: channel.0, accusation };
             (fb::Body::Accuse, fb::Accuse::create(b, &args).as_union_value())
         }
+        Message::Peers { channel, contacts } => {
+            let contacts = Some(b.create_vector(&written(contacts)));
+            let args = fb::PeersArgs { channel: channel.0, contacts };
+            (fb::Body::Peers, fb::Peers::create(b, &args).as_union_value())
+        }
         Message::Request { channel, request } => {
             let (mut blocks, mut bytes, mut leaves) = (None, None, None);
             match &request.wanted {
@@ -125,6 +132,18 @@ fn replication(b: &mut FlatBufferBuilder<'_>, message: &Message) -> Built {
         }
         _ => unreachable!("the caller encodes all other messages"),
     }
+}
+
+/// Returns contacts in their own form (SPEC 7.10): a table for each would be more than a header may hold.
+fn written(contacts: &[Contact]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    for Contact { peer, addresses } in contacts {
+        writer.bytes(peer).varint(addresses.len() as u64);
+        for address in addresses {
+            writer.bytes(address);
+        }
+    }
+    writer.into_vec()
 }
 
 fn run(range: &Range<u64>) -> fb::Run {

@@ -27,8 +27,9 @@
 //= table Leaves { channel: uint; id: ulong; leaves: [Node] (required); siblings: [Node] (required); }
 //= table Credit { total: ulong; }
 //= table Accuse { channel: uint; accusation: [ubyte] (required); }
+//= table Peers { channel: uint; contacts: [ubyte] (required); }
 //=
-//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit, Accuse, Elsewhere, Leaves }
+//= union Body { Hello, Open, Reject, Close, Have, Upgrade, Request, Cancel, Missing, Block, Credit, Accuse, Elsewhere, Leaves, Peers }
 //=
 //= table Frame { body: Body (required); }
 //= root_type Frame;
@@ -51,13 +52,13 @@ pub mod datnode {
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
-        pub const ENUM_MAX_BODY: u8 = 14;
+        pub const ENUM_MAX_BODY: u8 = 15;
         #[deprecated(
             since = "2.0.0",
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_BODY: [Body; 15] = [
+        pub const ENUM_VALUES_BODY: [Body; 16] = [
             Body::NONE,
             Body::Hello,
             Body::Open,
@@ -73,6 +74,7 @@ pub mod datnode {
             Body::Accuse,
             Body::Elsewhere,
             Body::Leaves,
+            Body::Peers,
         ];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -95,9 +97,10 @@ pub mod datnode {
             pub const Accuse: Self = Self(12);
             pub const Elsewhere: Self = Self(13);
             pub const Leaves: Self = Self(14);
+            pub const Peers: Self = Self(15);
 
             pub const ENUM_MIN: u8 = 0;
-            pub const ENUM_MAX: u8 = 14;
+            pub const ENUM_MAX: u8 = 15;
             pub const ENUM_VALUES: &'static [Self] = &[
                 Self::NONE,
                 Self::Hello,
@@ -114,6 +117,7 @@ pub mod datnode {
                 Self::Accuse,
                 Self::Elsewhere,
                 Self::Leaves,
+                Self::Peers,
             ];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
@@ -133,6 +137,7 @@ pub mod datnode {
                     Self::Accuse => Some("Accuse"),
                     Self::Elsewhere => Some("Elsewhere"),
                     Self::Leaves => Some("Leaves"),
+                    Self::Peers => Some("Peers"),
                     _ => None,
                 }
             }
@@ -2674,6 +2679,141 @@ pub mod datnode {
                 ds.finish()
             }
         }
+        pub enum PeersOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct Peers<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Peers<'a> {
+            type Inner = Peers<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+            }
+        }
+
+        impl<'a> Peers<'a> {
+            pub const VT_CHANNEL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_CONTACTS: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Peers { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PeersArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Peers<'bldr>> {
+                let mut builder = PeersBuilder::new(_fbb);
+                if let Some(x) = args.contacts {
+                    builder.add_contacts(x);
+                }
+                builder.add_channel(args.channel);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn channel(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Peers::VT_CHANNEL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn contacts(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Peers::VT_CONTACTS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Peers<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u32>("channel", Self::VT_CHANNEL, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "contacts",
+                        Self::VT_CONTACTS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PeersArgs<'a> {
+            pub channel: u32,
+            pub contacts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for PeersArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PeersArgs {
+                    channel: 0,
+                    contacts: None, // required field
+                }
+            }
+        }
+
+        pub struct PeersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PeersBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_channel(&mut self, channel: u32) {
+                self.fbb_.push_slot::<u32>(Peers::VT_CHANNEL, channel, 0);
+            }
+            #[inline]
+            pub fn add_contacts(
+                &mut self,
+                contacts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Peers::VT_CONTACTS, contacts);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PeersBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PeersBuilder { fbb_: _fbb, start_: start }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Peers<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Peers::VT_CONTACTS, "contacts");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Peers<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Peers");
+                ds.field("channel", &self.channel());
+                ds.field("contacts", &self.contacts());
+                ds.finish()
+            }
+        }
         pub enum FrameOffset {}
         #[derive(Copy, Clone, PartialEq)]
 
@@ -2931,6 +3071,20 @@ pub mod datnode {
                     None
                 }
             }
+
+            #[inline]
+            #[allow(non_snake_case)]
+            pub fn body_as_peers(&self) -> Option<Peers<'a>> {
+                if self.body_type() == Body::Peers {
+                    let u = self.body();
+                    // Safety:
+                    // Created from a valid Table for this object
+                    // Which contains a valid union in this slot
+                    Some(unsafe { Peers::init_from_table(u) })
+                } else {
+                    None
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for Frame<'_> {
@@ -3015,6 +3169,11 @@ pub mod datnode {
                             Body::Leaves => v
                                 .verify_union_variant::<::flatbuffers::ForwardsUOffset<Leaves>>(
                                     "Body::Leaves",
+                                    pos,
+                                ),
+                            Body::Peers => v
+                                .verify_union_variant::<::flatbuffers::ForwardsUOffset<Peers>>(
+                                    "Body::Peers",
                                     pos,
                                 ),
                             _ => Ok(()),
@@ -3206,6 +3365,16 @@ pub mod datnode {
                     }
                     Body::Leaves => {
                         if let Some(x) = self.body_as_leaves() {
+                            ds.field("body", &x)
+                        } else {
+                            ds.field(
+                                "body",
+                                &"InvalidFlatbuffer: Union discriminant does not match value.",
+                            )
+                        }
+                    }
+                    Body::Peers => {
+                        if let Some(x) = self.body_as_peers() {
                             ds.field("body", &x)
                         } else {
                             ds.field(

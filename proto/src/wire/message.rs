@@ -9,7 +9,7 @@ use core::ops::Range;
 use datnode_feed::{Accusation, BlockIndex, Node, NodeIndex, SignedHead, UpgradeProof};
 
 use crate::capability::NONCE_LEN;
-use crate::ids::{Priority, RequestId};
+use crate::ids::{Contact, Priority, RequestId};
 use crate::job::Concern;
 
 /// The number under which the *sender* of a message opened a feed.
@@ -119,6 +119,13 @@ pub enum Message {
         /// The siblings on the way up from the node above them, bottom first.
         siblings: Vec<Node>,
     },
+    /// Others that have the feed.
+    Peers {
+        /// The sender's number.
+        channel: Channel,
+        /// Who and where; at least one.
+        contacts: Vec<Contact>,
+    },
     /// What shows that the feed's writer signed two histories.
     Accuse {
         /// The sender's number.
@@ -155,6 +162,7 @@ impl Message {
             | Self::Block { .. }
             | Self::Leaves { .. }
             | Self::Accuse { .. }
+            | Self::Peers { .. }
             | Self::Credit { .. } => Concern::Sender,
         }
     }
@@ -174,10 +182,14 @@ impl Message {
             | Self::Elsewhere { channel, .. }
             | Self::Block { channel, .. }
             | Self::Leaves { channel, .. }
+            | Self::Peers { channel, .. }
             | Self::Accuse { channel, .. } => Some(*channel),
         }
     }
 }
+
+/// The feature bit of whoever wants to be told of other peers of a drive, and others of it.
+pub const FEATURE_CONTACTS: u64 = 1;
 
 /// Who the sender is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 pub use decode::decode;
 pub use encode::encode;
-pub use message::{Channel, Hello, Message, Request, Runs, Wanted};
+pub use message::{Channel, FEATURE_CONTACTS, Hello, Message, Request, Runs, Wanted};
 
 use crate::fault::Fault;
 use crate::limits::{HEADER_BYTES_MAX, PAYLOAD_BYTES_MAX};

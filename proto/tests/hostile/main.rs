@@ -2,6 +2,7 @@
 
 mod answers;
 mod floods;
+mod introductions;
 mod leaves;
 mod limits;
 mod victim;
