@@ -411,6 +411,36 @@ async fn what_is_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn a_peer_that_is_known_gets_in_while_strangers_flood() {
+    let mut hub = Node::with(SwarmConfig { connections_inbound: 8, ..config() }).await;
+    // A peer of a drive, which was here before.
+    let mut friend = Node::new().await;
+    friend.swarm.dial(vec![hub.tcp()]).await;
+    let sessions = (friend.session().await, hub.session().await);
+    hub.swarm.know(friend.peer()).await;
+    drop(sessions);
+    (friend.closed().await, hub.closed().await);
+    // Strangers who take every place that they get, and come again and again for more.
+    let mut flood = Vec::new();
+    for _ in 0..40 {
+        let node = Node::with(SwarmConfig::new(Keypair::generate_ed25519(), Vec::new())).await;
+        node.swarm.keep(Channel::Given, vec![hub.tcp()]).await;
+        flood.push(node);
+    }
+    let mut taken = Vec::new();
+    while taken.len() < 8 {
+        taken.push(hub.session().await);
+    }
+    friend.swarm.dial(vec![hub.tcp()]).await;
+    assert_eq!(friend.session().await.peer, hub.peer());
+    assert_eq!(hub.session().await.peer, friend.peer(), "and no stranger before it");
+    // They are as many as before.
+    let mut late = Node::new().await;
+    late.swarm.dial(vec![hub.tcp()]).await;
+    assert_eq!(late.failed().await.peer, Some(hub.peer()));
+}
+
+#[tokio::test]
 async fn two_hundred_dials_in_a_burst_lose_none() {
     let burst = 200;
     let wide = SwarmConfig {

@@ -123,7 +123,8 @@ pub struct Network {
     #[arg(long = "public")]
     pub ipfs: bool,
     /// Listen here: an IP address, one with a port (127.0.0.1:3282), or a multiaddr. A port given here must be free.
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", value_delimiter = ',')]
+    /// By default everywhere, by IPv4 and IPv6, as far as this computer has them.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0,::", value_delimiter = ',')]
     pub listen: Vec<Listen>,
     /// Listen on this TCP and UDP port; any free one if it is taken, which is said. 0 = any.
     #[arg(long, value_name = "N", default_value_t = 3282)]

@@ -42,10 +42,11 @@ pub fn start(flags: &Global, out: &Out) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns what is logged; a file gets more, as nobody has to read past it.
+/// Returns what is logged; a file gets more, as nobody has to read past it. That a packet of mDNS could not be sent is no error of
+/// anybody: an address of IPv6 is useless for a moment when it is new, and whether mDNS can be spoken is found out elsewhere.
 fn level(verbose: u8, file: bool) -> &'static str {
     match (verbose, file) {
-        (0 | 1, false) => "error",
+        (0 | 1, false) => "error,libp2p_mdns=off",
         (0 | 1, true) | (2, false) => "datnode=info",
         _ => "datnode=debug,datnode_proto=debug",
     }

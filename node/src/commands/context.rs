@@ -201,6 +201,7 @@ pub(super) fn options(dirs: &Dirs, args: &NetworkArgs, peers: Vec<Multiaddr>) ->
         bootstrap: args.bootstrap.clone(),
         ipfs: ways_into_ipfs(args),
         public: args.public,
+        exchange: !args.discover.contains(&Discover::None),
         relays: !args.no_relay,
         upnp: !args.no_upnp && !args.discover.contains(&Discover::None),
         data: dirs.data.clone(),

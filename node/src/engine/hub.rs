@@ -11,18 +11,20 @@ use std::time::{Duration, Instant as Clock};
 
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, PublicKey, SignedHead};
 use datnode_proto::{
-    Availability, Binding, Done, Event, Fault, FeedId, Frame, Instant, Limits, PeerId, PeerStatus,
-    Priority, Progress, Replica, Replicator, Want, WantId,
+    Availability, Binding, Contact, Done, Event, Fault, FeedId, Frame, Instant, Limits, PeerId,
+    PeerStatus, Priority, Progress, Replica, Replicator, Want, WantId,
 };
 use libp2p::Multiaddr;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::contacts;
 use super::shunned::Shunned;
 use super::sought::Sought;
 use super::worker::StoreHandle;
 use crate::pool::Pool;
+use crate::swarm::limits::EXCHANGE_QUEUED;
 
 /// A handle on the hub of this process; clones share it.
 #[derive(Clone)]
@@ -59,6 +61,8 @@ pub(super) struct State {
     liar: Option<Liar>,
     /// Tells whenever a feed was opened with a peer, or a peer answered where we dialed.
     good_ones: watch::Sender<()>,
+    /// Takes addresses of peers that other peers named.
+    named: Option<mpsc::Sender<Vec<Multiaddr>>>,
 }
 
 /// A peer that sent something of a feed which its writer did not sign.
@@ -194,6 +198,7 @@ impl Hub {
             gone: Traffic::default(),
             liar: None,
             good_ones: watch::Sender::new(()),
+            named: None,
         };
         let (timer, payloads) = (Notify::new(), Pool::default());
         let shared = Shared { state: Mutex::new(state), timer, answers, payloads };
@@ -384,11 +389,26 @@ impl Hub {
         self.lock().good_ones.subscribe()
     }
 
+    /// Tells peers of each other from now on; returns the addresses of those whom they name.
+    pub(super) fn exchange_contacts(&self) -> mpsc::Receiver<Vec<Multiaddr>> {
+        let (named, heard) = mpsc::channel(EXCHANGE_QUEUED);
+        let mut state = self.lock();
+        state.replicator.exchange_contacts();
+        state.named = Some(named);
+        heard
+    }
+
     /// A peer proved who it is at an address that we dialed.
     pub(super) fn handle_reached(&self, peer: libp2p::PeerId, address: &Multiaddr) {
         let mut state = self.lock();
         state.sought.dialed(peer, address);
         state.good_ones.send_replace(());
+        let name = peer.to_string();
+        let ids = state.peers.iter().filter(|(_, peer)| peer.about.name == name);
+        for id in ids.map(|(id, _)| *id).collect::<Vec<_>>() {
+            state.locate(id);
+        }
+        self.settle(state);
     }
 
     /// Returns where peers were dialed that have this drive.
@@ -510,7 +530,25 @@ impl State {
         }
         let peer = Peer { about, wake: wake.clone(), close: close.clone(), fault: None };
         self.peers.insert(id, peer);
+        self.locate(id);
         (id, wake, close)
+    }
+
+    /// Tells where a peer is, as far as that is known: one at a control socket or a pipe is nowhere.
+    fn locate(&mut self, id: PeerId) {
+        let Some(Peer { about, .. }) = self.peers.get(&id) else { return };
+        if let Ok(connection) = about.address.parse::<Multiaddr>() {
+            let dialed = self.sought.dialed_at(&about.name);
+            self.replicator.handle_place(id, contacts::place(&connection, dialed.as_ref()));
+        }
+    }
+
+    /// A peer named others.
+    fn heard_of(&self, id: PeerId, named: Vec<Contact>) {
+        let (Some(peer), Some(to)) = (self.peers.get(&id), &self.named) else { return };
+        let Ok(from) = peer.about.address.parse() else { return };
+        // What nobody has time for is named again.
+        let _ = to.try_send(contacts::dialable(named, &from));
     }
 
     pub(super) fn disconnect(&mut self, id: PeerId) -> Option<String> {
@@ -576,6 +614,7 @@ impl State {
                         }
                     }
                 }
+                Event::Contacts { peer, contacts, .. } => self.heard_of(peer, contacts),
                 Event::NewerProtocol { theirs, .. } => self.newer_protocol = Some(theirs),
                 Event::Opened { .. } => {
                     self.met = true;

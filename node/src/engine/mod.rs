@@ -5,6 +5,7 @@
 mod answers;
 mod changes;
 mod comparison;
+mod contacts;
 mod cursor;
 mod drive;
 mod feed;

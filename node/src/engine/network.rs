@@ -9,7 +9,7 @@ use datnode_proto::Binding;
 use libp2p::Multiaddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
@@ -52,6 +52,8 @@ pub struct NetworkOptions {
     pub ipfs: Vec<Multiaddr>,
     /// Whether everybody reaches this node, which then serves others.
     pub public: bool,
+    /// Whether to tell peers of a drive of each other, and to dial whom they name.
+    pub exchange: bool,
     /// Whether to be reached through relays.
     pub relays: bool,
     /// Whether to ask the router for a way in.
@@ -123,6 +125,10 @@ impl Network {
         sought.lock().sought.outside = is_asked.then(Outside::default);
         tokio::spawn(note_outside(hub.clone(), swarm.outside()));
         tokio::spawn(release_idle(hub.clone(), swarm.clone()));
+        tokio::spawn(know_good_ones(hub.clone(), swarm.clone()));
+        if options.exchange {
+            tokio::spawn(dial_named(hub.exchange_contacts(), swarm.clone()));
+        }
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 match event {
@@ -362,6 +368,7 @@ fn sized(public: bool, config: SwarmConfig) -> SwarmConfig {
     SwarmConfig {
         connections: limits::PUBLIC_CONNECTIONS,
         connections_inbound: limits::PUBLIC_CONNECTIONS_INBOUND,
+        connections_known: limits::PUBLIC_CONNECTIONS_KNOWN,
         ..config
     }
 }
@@ -374,6 +381,29 @@ async fn note_outside(hub: Hub, mut outside: watch::Receiver<Outside>) {
         if let Some(known) = &mut hub.lock().sought.outside {
             *known = now;
         }
+    }
+}
+
+/// Dials whom peers of a drive name, for ever.
+async fn dial_named(mut named: mpsc::Receiver<Vec<Multiaddr>>, swarm: Swarm) {
+    // An end means that the hub is gone.
+    while let Some(addresses) = named.recv().await {
+        swarm.keep(Channel::Exchanged, addresses).await;
+    }
+}
+
+/// Keeps places for those with whom there is a drive in common, for ever.
+async fn know_good_ones(hub: Hub, swarm: Swarm) {
+    let mut good_ones = hub.good_ones();
+    let mut known = BTreeSet::new();
+    // An error means that the hub is gone.
+    while good_ones.changed().await.is_ok() {
+        let peers = hub.peers().into_iter().filter(|peer| peer.status.feeds > 0);
+        let now: BTreeSet<String> = peers.map(|peer| peer.about.name).collect();
+        for peer in now.difference(&known).filter_map(|name| name.parse().ok()) {
+            swarm.know(peer).await;
+        }
+        known = now;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sessions of all peers, as the swarm sees them.
 //!
-//! Turns the swarm's events into calls of [`Pair`], and its answers into the swarm's actions; counts networks.
+//! Turns the swarm's events into calls of [`Pair`], and its answers into the swarm's actions; counts networks and strangers.
 //! Invariant: per peer, sessions begin and end in turn.
 //! Elsewhere: the rule (`pairing`), one connection (`handler`), what to dial (`targets`).
 
@@ -17,6 +17,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
+use super::guests::Guests;
 use super::handler::{Handler, OpenStream, Told};
 use super::limits;
 use super::pairing::{Action, Pair, Side};
@@ -39,6 +40,7 @@ pub(super) struct Behaviour {
     local: PeerId,
     peers: HashMap<PeerId, Pair<ConnectionId, Stream>>,
     subnets: Subnets,
+    guests: Guests,
     /// Connections that are dialed for a session, until they stand or failed.
     asked: HashSet<ConnectionId>,
     /// What the swarm has yet to do. Its length is bound by the connections there are.
@@ -46,14 +48,20 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(local: PeerId, connections_per_subnet: usize) -> Self {
+    pub(super) fn new(local: PeerId, connections_per_subnet: usize, guests: Guests) -> Self {
         Self {
             local,
             peers: HashMap::new(),
             subnets: Subnets::new(connections_per_subnet),
+            guests,
             asked: HashSet::new(),
             pending: VecDeque::new(),
         }
+    }
+
+    /// A peer is known, and was at an address.
+    pub(super) fn know(&mut self, peer: PeerId, at: Option<&Multiaddr>) {
+        self.guests.know(peer, at);
     }
 
     /// A connection is about to be dialed for a session. Others dial for what they need.
@@ -149,16 +157,19 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         from: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.subnets.insert(id, from).map_err(ConnectionDenied::new)
+        self.subnets.insert(id, from).map_err(ConnectionDenied::new)?;
+        // What is refused here is heard of again as a failure, which takes it out of the count above.
+        self.guests.handle_pending(id, from).map_err(ConnectionDenied::new)
     }
 
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
-        _: PeerId,
+        id: ConnectionId,
+        peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
+        self.guests.handle_established(id, peer).map_err(ConnectionDenied::new)?;
         Ok(Handler::default())
     }
 
@@ -187,10 +198,12 @@ impl NetworkBehaviour for Behaviour {
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 self.subnets.remove(connection_id);
+                self.guests.remove(connection_id);
                 self.tell(peer_id, |pair| pair.handle_closed(connection_id));
             }
             FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
                 self.subnets.remove(connection_id);
+                self.guests.remove(connection_id);
             }
             _ => {}
         }

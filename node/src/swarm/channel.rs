@@ -20,14 +20,23 @@ pub enum Channel {
     Remembered,
     /// The DHT named it.
     Dht,
+    /// A peer of a drive of ours named it.
+    Exchanged,
     /// It leads into the DHT: somebody gave its address for that.
     Bootstrap,
 }
 
 impl Channel {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Given, Self::Local, Self::Lan, Self::Remembered, Self::Dht, Self::Bootstrap];
+    pub const ALL: [Self; 7] = [
+        Self::Given,
+        Self::Local,
+        Self::Lan,
+        Self::Remembered,
+        Self::Dht,
+        Self::Exchanged,
+        Self::Bootstrap,
+    ];
 
     /// Returns the longest pause before such a peer is dialed again.
     pub(super) fn redial_max(self) -> Duration {
@@ -35,8 +44,17 @@ impl Channel {
             Self::Given | Self::Local => limits::REDIAL_MAX,
             Self::Lan => limits::REDIAL_LAN_MAX,
             Self::Remembered => limits::REDIAL_REMEMBERED_MAX,
-            Self::Dht => limits::REDIAL_DHT_MAX,
+            Self::Dht | Self::Exchanged => limits::REDIAL_DHT_MAX,
             Self::Bootstrap => limits::REDIAL_BOOTSTRAP_MAX,
+        }
+    }
+
+    /// Returns how many of such peers are kept: strangers name them. Who is dialed in vain is left until it is named again.
+    pub(super) fn peers_max(self) -> Option<usize> {
+        match self {
+            Self::Dht => Some(limits::DHT_PEERS),
+            Self::Exchanged => Some(limits::EXCHANGE_PEERS),
+            _ => None,
         }
     }
 
@@ -45,6 +63,7 @@ impl Channel {
         match self {
             Self::Lan => Some((limits::LAN_DIALS, limits::LAN_CONNECTIONS)),
             Self::Dht => Some((limits::DHT_DIALS, limits::DHT_CONNECTIONS)),
+            Self::Exchanged => Some((limits::EXCHANGE_DIALS, limits::EXCHANGE_CONNECTIONS)),
             Self::Given | Self::Local | Self::Remembered | Self::Bootstrap => None,
         }
     }

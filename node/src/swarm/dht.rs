@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use libp2p::core::Endpoint;
+use libp2p::kad::RecordKey;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{ConnectionId, NetworkBehaviour as _};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, kad};
@@ -43,12 +44,21 @@ pub(super) enum Table {
 impl Table {
     pub(super) const ALL: [Self; 2] = [Self::Own, Self::Ipfs];
 
-    /// Returns what a drive is called in it.
-    pub(super) fn key(self, drive: DriveName) -> kad::RecordKey {
-        kad::RecordKey::from(match self {
-            Self::Own => drive.to_vec(),
-            Self::Ipfs => [BLAKE3_MULTIHASH.as_slice(), &drive].concat(),
-        })
+    /// Returns where in it is told who has a drive.
+    pub(super) fn places(self, drive: DriveName) -> impl Iterator<Item = Place> {
+        let many = match self {
+            Self::Own => limits::DHT_PLACES,
+            Self::Ipfs => 1,
+        };
+        Place::all(drive).take(many.into())
+    }
+
+    /// Returns the key of the records at a place.
+    pub(super) fn key(self, place: Place) -> RecordKey {
+        match self {
+            Self::Own => place.key(),
+            Self::Ipfs => RecordKey::from([BLAKE3_MULTIHASH.as_slice(), &place.drive].concat()),
+        }
     }
 
     /// Returns how often it is asked and told the same: whom it belongs to has not asked for our questions.
@@ -89,6 +99,49 @@ pub(super) type Kad = Toggle<kad::Behaviour<Records>>;
 /// What a drive is called among strangers: its discovery key.
 pub type DriveName = [u8; limits::DHT_KEY_BYTES];
 
+/// A place in the table where it is told who has a drive, one of [`limits::DHT_PLACES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) drive: DriveName,
+    number: u8,
+}
+
+impl Place {
+    /// Returns the places of a drive.
+    pub(super) fn all(drive: DriveName) -> impl Iterator<Item = Self> {
+        (0..limits::DHT_PLACES).map(move |number| Self { drive, number })
+    }
+
+    /// Returns the key of the records there (SPEC 9.7-6): each is in a quarter of the ids of its own, so that whoever crowds around
+    /// one of them is far from the others.
+    pub(super) fn key(self) -> RecordKey {
+        let first = RecordKey::from(self.drive.to_vec());
+        if self.number == 0 {
+            return first;
+        }
+        let right = quarter(&first) ^ self.number;
+        let tries = (0_u32..).map(|count| {
+            let mut hasher = blake3::Hasher::new_derive_key(PLACE_CONTEXT);
+            hasher.update(&self.drive).update(&[self.number]).update(&count.to_le_bytes());
+            RecordKey::from(hasher.finalize().as_bytes().to_vec())
+        });
+        tries.into_iter().find(|key| quarter(key) == right).unwrap_or(first)
+    }
+
+    /// Returns how long it is waited before this place is asked: the first mostly knows, and spares the others the question.
+    fn head_start(self) -> Duration {
+        limits::DHT_NEXT_PLACE * u32::from(self.number)
+    }
+}
+
+/// What keys of places but the first are derived for.
+const PLACE_CONTEXT: &str = "datnode 2026 dht place v1";
+
+/// Returns in which quarter of the ids a record is kept.
+fn quarter(key: &RecordKey) -> u8 {
+    kad::KBucketKey::new(key.clone()).hashed_bytes()[0] >> 6
+}
+
 /// Makes what speaks to the table.
 pub(super) fn behaviour(config: &SwarmConfig) -> Kad {
     if !config.dht {
@@ -98,6 +151,8 @@ pub(super) fn behaviour(config: &SwarmConfig) -> Kad {
     let mut kad = kad::Config::new(PROTOCOL);
     kad.set_query_timeout(limits::DHT_QUERY)
         .set_provider_record_ttl(Some(limits::DHT_RECORD_TTL))
+        // Whose records these are, and from where they come, is looked at first.
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
         // What we offer is announced by our own tasks, which know when our addresses changed.
         .set_provider_publication_interval(None)
         .set_publication_interval(None)
@@ -165,8 +220,8 @@ pub(super) enum Purpose {
 /// What is looked for and announced. `Q` names a query.
 #[derive(Debug)]
 pub(super) struct Tasks<Q> {
-    pace: Pace,
-    tasks: BTreeMap<(Purpose, DriveName), Task<Q>>,
+    table: Table,
+    tasks: BTreeMap<(Purpose, Place), Task<Q>>,
 }
 
 #[derive(Debug)]
@@ -177,31 +232,37 @@ struct Task<Q> {
 }
 
 impl<Q: Copy + Eq> Tasks<Q> {
-    pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, tasks: BTreeMap::new() }
+    pub(super) fn new(table: Table) -> Self {
+        Self { table, tasks: BTreeMap::new() }
     }
 
-    /// Adds a task, if there is room for it.
+    /// Adds the tasks of a drive, if there is room for them.
     pub(super) fn add(&mut self, now: Instant, purpose: Purpose, drive: DriveName) {
-        if self.tasks.len() < limits::DHT_TASKS {
-            let task = Task { due: now, pause: self.pace.first, query: None };
-            self.tasks.entry((purpose, drive)).or_insert(task);
-        } else {
+        if self.table.places(drive).count() + self.tasks.len() > limits::DHT_TASKS {
             tracing::warn!(
                 "too many drives for the table: some are neither found nor announced by it"
             );
+            return;
+        }
+        for place in self.table.places(drive) {
+            let due = first_due(now, purpose, place);
+            let task = Task { due, pause: self.table.pace().first, query: None };
+            self.tasks.entry((purpose, place)).or_insert(task);
         }
     }
 
     pub(super) fn remove(&mut self, purpose: Purpose, drive: DriveName) {
-        self.tasks.remove(&(purpose, drive));
+        for place in self.table.places(drive) {
+            self.tasks.remove(&(purpose, place));
+        }
     }
 
     /// What there is to do is worth doing at once: somebody is there to ask, or our addresses are others.
     pub(super) fn wake(&mut self, now: Instant, purpose: Purpose) {
-        for ((of, _), task) in &mut self.tasks {
+        for ((of, place), task) in &mut self.tasks {
             if *of == purpose {
-                (task.due, task.pause) = (now, self.pace.first);
+                let due = first_due(now, purpose, *place);
+                (task.due, task.pause) = (due, self.table.pace().first);
             }
         }
     }
@@ -211,7 +272,7 @@ impl<Q: Copy + Eq> Tasks<Q> {
         &self,
         now: Instant,
         open: impl Fn(Purpose) -> bool,
-    ) -> Option<(Purpose, DriveName)> {
+    ) -> Option<(Purpose, Place)> {
         self.next(open).filter(|(due, _)| *due <= now).map(|(_, task)| task)
     }
 
@@ -220,29 +281,25 @@ impl<Q: Copy + Eq> Tasks<Q> {
         self.next(open).map(|(due, _)| due)
     }
 
-    fn next(&self, open: impl Fn(Purpose) -> bool) -> Option<(Instant, (Purpose, DriveName))> {
-        if self.tasks.values().filter(|task| task.query.is_some()).count() >= self.pace.queries {
+    fn next(&self, open: impl Fn(Purpose) -> bool) -> Option<(Instant, (Purpose, Place))> {
+        let queries = self.tasks.values().filter(|task| task.query.is_some()).count();
+        if queries >= self.table.pace().queries {
             return None;
         }
-        let waits = |(name, task): (&(Purpose, DriveName), &Task<Q>)| {
+        let waits = |(name, task): (&(Purpose, Place), &Task<Q>)| {
             (task.query.is_none() && open(name.0)).then_some((task.due, *name))
         };
         self.tasks.iter().filter_map(waits).min()
     }
 
     /// A query of a task began; or there is none, and the task waits for its next turn.
-    pub(super) fn handle_begun(
-        &mut self,
-        now: Instant,
-        name: (Purpose, DriveName),
-        query: Option<Q>,
-    ) {
+    pub(super) fn handle_begun(&mut self, now: Instant, name: (Purpose, Place), query: Option<Q>) {
         if let Some(task) = self.tasks.get_mut(&name) {
             task.query = query;
             task.due = now + task.pause;
             task.pause = match name.0 {
-                Purpose::Find => (task.pause * 2).min(self.pace.max),
-                Purpose::Offer => self.pace.announce,
+                Purpose::Find => (task.pause * 2).min(self.table.pace().max),
+                Purpose::Offer => self.table.pace().announce,
             };
         }
     }
@@ -257,18 +314,44 @@ impl<Q: Copy + Eq> Tasks<Q> {
     }
 }
 
+/// Returns when a place is asked for the first time, or told.
+fn first_due(now: Instant, purpose: Purpose, place: Place) -> Instant {
+    match purpose {
+        Purpose::Find => now + place.head_start(),
+        Purpose::Offer => now,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const ALL: fn(Purpose) -> bool = |_| true;
 
+    /// The first place of a drive.
+    fn first(drive: DriveName) -> Place {
+        Place { drive, number: 0 }
+    }
+
+    #[test]
+    fn the_places_of_a_drive_are_far_from_each_other() {
+        for drive in 0..100 {
+            let keys: Vec<RecordKey> = Place::all([drive; 32]).map(Place::key).collect();
+            assert_eq!(keys[0].as_ref(), [drive; 32]);
+            let mut quarters: Vec<u8> = keys.iter().map(quarter).collect();
+            quarters.sort_unstable();
+            assert_eq!(quarters, [0, 1, 2, 3]);
+        }
+    }
+
     #[test]
     fn who_looks_asks_ever_more_seldom_and_anew_when_somebody_comes() {
         let start = Instant::now();
-        let mut tasks = Tasks::<u32>::new(Table::Own.pace());
+        let mut tasks = Tasks::<u32>::new(Table::Own);
         tasks.add(start, Purpose::Find, [1; 32]);
         assert_eq!(tasks.poll(start, |_| false), None, "nobody is there to ask");
+        // The first place alone: the others follow by themselves.
+        tasks.tasks.retain(|(_, place), _| place.number == 0);
         let mut now = start;
         let mut pauses = Vec::new();
         for query in 0..12 {
@@ -285,7 +368,7 @@ mod tests {
         tasks.wake(now, Purpose::Offer);
         assert_eq!(tasks.poll(now, ALL), None);
         tasks.wake(now, Purpose::Find);
-        assert_eq!(tasks.poll(now, ALL), Some((Purpose::Find, [1; 32])));
+        assert_eq!(tasks.poll(now, ALL), Some((Purpose::Find, first([1; 32]))));
         tasks.remove(Purpose::Find, [1; 32]);
         assert_eq!(tasks.poll(now, ALL), None);
     }
@@ -293,12 +376,13 @@ mod tests {
     #[test]
     fn few_queries_run_at_once_and_everybody_has_a_turn() {
         let now = Instant::now();
-        let mut tasks = Tasks::<u32>::new(Table::Own.pace());
+        let mut tasks = Tasks::<u32>::new(Table::Own);
         let drives = 2 * limits::DHT_QUERIES as u8;
         (0..drives).for_each(|drive| tasks.add(now, Purpose::Offer, [drive; 32]));
+        let places = drives * limits::DHT_PLACES;
         let mut asked = Vec::new();
-        for query in 0..u32::from(drives) {
-            if asked.len() == limits::DHT_QUERIES {
+        for query in 0..u32::from(places) {
+            if asked.len() % limits::DHT_QUERIES == 0 && query > 0 {
                 assert_eq!(tasks.poll(now, ALL), None);
                 (0..query).for_each(|query| tasks.handle_ended(query));
             }
@@ -308,13 +392,13 @@ mod tests {
         }
         asked.sort_unstable();
         asked.dedup();
-        assert_eq!(asked.len(), usize::from(drives));
+        assert_eq!(asked.len(), usize::from(places));
     }
 
     #[test]
     fn there_is_an_end_to_what_is_looked_for() {
-        let mut tasks = Tasks::<u32>::new(Table::Own.pace());
-        for number in 0..limits::DHT_TASKS + 10 {
+        let mut tasks = Tasks::<u32>::new(Table::Own);
+        for number in 0..limits::DHT_TASKS {
             let drive = *blake3::hash(&number.to_le_bytes()).as_bytes();
             tasks.add(Instant::now(), Purpose::Find, drive);
         }

@@ -22,7 +22,7 @@ use super::channel::{Channel, Lan};
 use super::dht::{DriveName, Kad, Purpose, Table};
 use super::nearby::{self, Mdns, Nearby};
 use super::outside::Around;
-use super::targets::{Contact, Dial, Failure, Targets};
+use super::targets::{Contact, Dial, Failure, Targets, peer_of};
 use super::{Closed, DialFailed, Session, SessionId, SessionStream, SwarmEvent};
 use super::{behaviour, limits, probe, reach, reason};
 
@@ -34,7 +34,9 @@ pub(super) struct Protocols {
     pub(super) sessions: behaviour::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
+    /// The library speaks either of both by a behaviour of its own.
     pub(super) mdns: Mdns,
+    pub(super) mdns6: Mdns,
     pub(super) kad: Kad,
     /// The public table of IPFS.
     pub(super) ipfs: Kad,
@@ -56,6 +58,7 @@ pub(super) struct Protocols {
 pub(super) enum Command {
     Dial { channel: Channel, addresses: Vec<Multiaddr>, keep: bool },
     Forget(PeerId),
+    Know(PeerId),
     Find(DriveName),
     Offer(DriveName),
     Leave(DriveName),
@@ -99,6 +102,7 @@ struct Live {
 
 /// Where a connection leads.
 struct Place {
+    peer: PeerId,
     address: Multiaddr,
     /// Whether we dialed it.
     outbound: bool,
@@ -161,6 +165,12 @@ impl Sessions {
     /// Tells whether who is at the other end of a connection sees what becomes of the port that we listen on.
     pub(super) fn shows_port(&self, id: ConnectionId) -> bool {
         self.endpoints.get(&id).is_some_and(|place| place.from_port)
+    }
+
+    /// Returns where a peer is, as a direct connection shows it.
+    pub(super) fn address_of(&self, peer: &PeerId) -> Option<&Multiaddr> {
+        let direct = |place: &&Place| place.peer == *peer && !reach::is_relayed(&place.address);
+        self.endpoints.values().find(direct).map(|place| &place.address)
     }
 
     pub(super) fn queue_event(&mut self, event: SwarmEvent) {
@@ -237,8 +247,18 @@ impl Driver {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Dial { channel, addresses, keep } => {
+                // Not those who lead into the DHT, who do not come to us, nor whom strangers named.
+                if !matches!(channel, Channel::Bootstrap | Channel::Exchanged) {
+                    let sessions = &mut self.swarm.behaviour_mut().sessions;
+                    let named = addresses.iter().filter_map(|at| Some((peer_of(at)?, at)));
+                    named.for_each(|(peer, at)| sessions.know(peer, Some(at)));
+                }
                 let failures = self.targets.add(Instant::now(), channel, addresses, keep);
                 self.sessions.report(failures);
+            }
+            Command::Know(peer) => {
+                let at = self.sessions.address_of(&peer);
+                self.swarm.behaviour_mut().sessions.know(peer, at);
             }
             Command::Forget(peer) => self.targets.forget(&peer),
             Command::Find(drive) => self.seek_by_dht(Purpose::Find, drive),
@@ -261,6 +281,8 @@ impl Driver {
             return;
         }
         self.targets.forget_in(Channel::Dht, &peer);
+        self.targets.forget_in(Channel::Exchanged, &peer);
+        self.targets.rest(Instant::now(), &peer);
         // An error means that there is no connection.
         let _ = self.swarm.disconnect_peer_id(peer);
     }
@@ -344,7 +366,7 @@ impl Driver {
                 }
                 let from_port =
                     matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. });
-                let place = Place { address, outbound: dialed, punched, from_port };
+                let place = Place { peer: peer_id, address, outbound: dialed, punched, from_port };
                 self.sessions.endpoints.insert(connection_id, place);
                 self.targets.handle_established(connection_id, peer_id);
                 if self.sessions.live.contains_key(&peer_id) {
@@ -431,14 +453,18 @@ impl Driver {
             ProtocolsEvent::Relayed(event) => self.handle_relayed(event),
             ProtocolsEvent::Relay(event) => self.handle_relaying(event),
             ProtocolsEvent::Punch(event) => self.handle_punched(event),
-            ProtocolsEvent::Mdns(mdns::Event::Discovered(found)) => {
-                let known = self.swarm.behaviour().mdns.as_ref();
-                if known.map_or(0, |mdns| mdns.discovered_nodes().len()) > limits::LAN_RECORDS {
+            ProtocolsEvent::Mdns(mdns::Event::Discovered(found))
+            | ProtocolsEvent::Mdns6(mdns::Event::Discovered(found)) => {
+                let Protocols { mdns, mdns6, .. } = self.swarm.behaviour();
+                let known = [mdns, mdns6].into_iter().filter_map(|mdns| mdns.as_ref());
+                let known: usize = known.map(|mdns| mdns.discovered_nodes().len()).sum();
+                if known > limits::LAN_RECORDS {
                     self.hear_anew();
                 }
                 self.handle_discovered(found);
             }
-            ProtocolsEvent::Mdns(mdns::Event::Expired(expired)) => {
+            ProtocolsEvent::Mdns(mdns::Event::Expired(expired))
+            | ProtocolsEvent::Mdns6(mdns::Event::Expired(expired)) => {
                 let gone = self.nearby.handle_expired(expired);
                 gone.iter().for_each(|peer| self.targets.forget_in(Channel::Lan, peer));
             }
@@ -473,18 +499,19 @@ impl Driver {
         for peer in self.nearby.clear() {
             self.targets.forget_in(Channel::Lan, &peer);
         }
-        let fresh = nearby::mdns(*self.swarm.local_peer_id()).map(|mut mdns| {
+        let mut fresh = nearby::mdns(*self.swarm.local_peer_id()).inspect_err(|error| {
+            let lan = Lan::Cannot(format!("cannot watch the network interfaces: {error}"));
+            self.sessions.queue.push_back(SwarmEvent::Lan(lan));
+        });
+        for mdns in fresh.iter_mut().flatten() {
             for (listener_id, addr) in &*self.listening.borrow() {
                 let at = NewListenAddr { listener_id: *listener_id, addr };
                 mdns.on_swarm_event(FromSwarm::NewListenAddr(at));
             }
-            mdns
-        });
-        if let Err(error) = &fresh {
-            let lan = Lan::Cannot(format!("cannot watch the network interfaces: {error}"));
-            self.sessions.queue.push_back(SwarmEvent::Lan(lan));
         }
-        self.swarm.behaviour_mut().mdns = fresh.ok().into();
+        let both = fresh.map_or_else(|_| [None.into(), None.into()], |both| both.map(nearby::on));
+        let protocols = self.swarm.behaviour_mut();
+        [protocols.mdns, protocols.mdns6] = both;
     }
 }
 

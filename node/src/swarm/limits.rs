@@ -7,18 +7,30 @@ use std::time::Duration;
 /// Connections in all. Far below the usual 1,024 descriptors of a process, which the store needs too.
 pub const CONNECTIONS: u32 = 256;
 
-/// Connections that others dialed. The rest stays free for our own dials, so that a flood of
+/// Connections that strangers dialed. The rest stays free for our own dials and for those whom we know, so that a flood of
 /// strangers cannot keep us from the peers we want.
-pub const CONNECTIONS_INBOUND: u32 = 192;
+pub const CONNECTIONS_INBOUND: u32 = 144;
+
+/// Connections beyond that for peers who dialed us and are known: with whom there was a drive in common.
+pub const CONNECTIONS_KNOWN: u32 = 48;
 
 /// Connections in all of a node that is there for others. An idle one takes some 100 KiB.
 pub const PUBLIC_CONNECTIONS: u32 = 1_024;
 
-/// Connections that others dialed, of such a node.
-pub const PUBLIC_CONNECTIONS_INBOUND: u32 = 896;
+/// Connections that strangers dialed, of such a node.
+pub const PUBLIC_CONNECTIONS_INBOUND: u32 = 768;
+
+/// Those beyond that of peers who are known.
+pub const PUBLIC_CONNECTIONS_KNOWN: u32 = 128;
 
 /// Handshakes at once that others began. A handshake costs a signature and about 100 KiB.
 pub const PENDING_INBOUND: u32 = 64;
+
+/// Handshakes beyond that from addresses where peers were that are known.
+pub const PENDING_KNOWN: u32 = 16;
+
+/// Peers that are known at once; who was here last stays.
+pub const KNOWN_PEERS: usize = 1_024;
 
 /// Handshakes at once that we began; further dials wait for their turn.
 pub const PENDING_OUTBOUND: u32 = 64;
@@ -109,6 +121,9 @@ pub const REDIAL_BOOTSTRAP_MAX: Duration = Duration::from_secs(60);
 /// The same for whom the DHT named: anybody can have themselves named there.
 pub const REDIAL_DHT_MAX: Duration = Duration::from_secs(300);
 
+/// How long such a node is left alone once there is nothing more to say: it has no place for everybody at once.
+pub const BOOTSTRAP_REST: Duration = Duration::from_secs(600);
+
 /// Dials at once to peers that the DHT named, as [`LAN_DIALS`].
 pub const DHT_DIALS: usize = 16;
 
@@ -121,23 +136,32 @@ pub const DHT_KEY_BYTES: usize = 32;
 /// Bytes of an address in a record, as of one in a ticket.
 pub const DHT_ADDRESS_BYTES: usize = 256;
 
-/// Records that are kept of others: 4 MiB at 1 KiB each.
-pub const DHT_RECORDS: usize = 4_096;
+/// Places where it is told who has a drive, one in each quarter of the ids. To hide a drive takes a crowd of nodes around each.
+pub const DHT_PLACES: u8 = 4;
 
-/// Records of one peer: it takes more than a hundred to fill the store.
-pub const DHT_RECORDS_PER_PEER: usize = 32;
+/// How long the next place waits before it is asked as well: the first one has mostly answered by then.
+pub const DHT_NEXT_PLACE: Duration = Duration::from_millis(500);
+
+/// Records that are kept of others: 16 MiB at 1 KiB each, of which most take a quarter.
+pub const DHT_RECORDS: usize = 16_384;
+
+/// Records of one peer: those of 32 drives, all places of which may be ours where nodes are few.
+pub const DHT_RECORDS_PER_PEER: usize = 32 * DHT_PLACES as usize;
+
+/// Records that came from one IPv4 /24 or IPv6 /48: it takes eight networks to fill the store.
+pub const DHT_RECORDS_PER_SUBNET: usize = DHT_RECORDS / 8;
 
 /// Records of one key: more peers of a drive than anybody dials at once.
 pub const DHT_RECORDS_PER_KEY: usize = 32;
 
-/// Drives that this node itself announces; nothing that others send takes from it.
-pub const DHT_RECORDS_OWN: usize = 1_024;
+/// Records that this node itself announces, of 1,024 drives; nothing that others send takes from it.
+pub const DHT_RECORDS_OWN: usize = 1_024 * DHT_PLACES as usize;
 
-/// Drives looked for or announced: twice those that may be announced.
+/// Places looked at or announced: twice those that may be announced.
 pub const DHT_TASKS: usize = 2 * DHT_RECORDS_OWN;
 
-/// Queries at once. Each asks up to 20 nodes.
-pub const DHT_QUERIES: usize = 4;
+/// Queries at once: two drives, all places of each. Each asks up to 20 nodes.
+pub const DHT_QUERIES: usize = 8;
 
 /// How long a query may take; those who answer do so within a second or two.
 pub const DHT_QUERY: Duration = Duration::from_secs(20);
@@ -160,7 +184,22 @@ pub const DHT_PEERS: usize = 256;
 /// Peers of a drive that one answer may name; an honest one names no more than 20.
 pub const DHT_FOUND: usize = 64;
 
-/// How often one of them is dialed in vain before it is left until it is named again.
+/// Peers that other peers of a drive named.
+pub const EXCHANGE_PEERS: usize = 128;
+
+/// Peers among them at one IP: whoever names a victim again and again has us dial it no oftener than this. Loopback is exempt.
+pub const EXCHANGE_PER_IP: usize = 4;
+
+/// Dials at once to peers that other peers named.
+pub const EXCHANGE_DIALS: usize = 8;
+
+/// Peers that others named to be connected to at once.
+pub const EXCHANGE_CONNECTIONS: usize = 16;
+
+/// What peers said of others that waits to be looked at; more is forgotten.
+pub const EXCHANGE_QUEUED: usize = 64;
+
+/// How often one that strangers named is dialed in vain before it is left until it is named again.
 pub const DHT_FAILURES: u32 = 3;
 
 /// [`DHT_PAUSE_FIRST`] of the public IPFS DHT, which others pay for.
@@ -190,14 +229,21 @@ pub const RELAYS_KNOWN: usize = 16;
 /// Pause before a relay that refused is asked again.
 pub const RELAY_RETRY: Duration = Duration::from_secs(60);
 
-/// How long it is waited whether a node can be reached itself before it asks a relay.
-pub const REACH_CHECK: Duration = Duration::from_secs(10);
+/// How long it is waited whether a node can be reached itself before it asks a relay: an address is tried out within
+/// [`PROBE_INTERVAL`] and two round trips. Where that takes longer, a place at a relay is given up again.
+pub const REACH_CHECK: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether there are addresses to be tried out. The library's 5 s are long for who waits to be told.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause after which a node that nobody reaches has its addresses tried out again: its router may have learned to let others in.
+pub const PROBE_AGAIN: Duration = Duration::from_secs(120);
+
+/// Nodes that are dialed to try them.
+pub const PROBERS: usize = 2;
 
 /// Addresses that others saw us at and that are tried out, in all: they may say anything.
 pub const CANDIDATES: usize = 32;
-
-/// Pause between two of these trials. The library's 5 s are long for who waits to be told how this node is reached.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Nodes whose word counts for what is told of our NAT: two are enough, if they are honest.
 pub const WITNESSES: usize = 16;
@@ -259,9 +305,10 @@ pub const WRITE_COPIED: usize = 16 * 1024;
 /// How long a peer may neither send a byte of a frame it began nor take one of ours.
 pub const FRAME_STALL: Duration = Duration::from_secs(30);
 
-const _: () = assert!(CONNECTIONS_INBOUND < CONNECTIONS);
+const _: () = assert!(CONNECTIONS_INBOUND + CONNECTIONS_KNOWN < CONNECTIONS);
 const _: () = assert!(LAN_PEERS < TARGETS && LAN_PEERS * ADDRESSES_PER_TARGET <= LAN_RECORDS);
-const _: () = assert!(PUBLIC_CONNECTIONS_INBOUND < PUBLIC_CONNECTIONS);
-const _: () = assert!(DHT_CONNECTIONS + LAN_CONNECTIONS < CONNECTIONS as usize);
+const _: () = assert!(PUBLIC_CONNECTIONS_INBOUND + PUBLIC_CONNECTIONS_KNOWN < PUBLIC_CONNECTIONS);
+const _: () =
+    assert!(DHT_CONNECTIONS + LAN_CONNECTIONS + EXCHANGE_CONNECTIONS < CONNECTIONS as usize);
 const _: () = assert!(DHT_ANNOUNCE.as_secs() * 3 <= DHT_RECORD_TTL.as_secs());
 const _: () = assert!(WRITE_COPIED < WRITE_BUFFER);

@@ -11,6 +11,7 @@ mod channel;
 pub mod dht;
 mod driver;
 pub mod frames;
+mod guests;
 mod handler;
 pub mod identity;
 pub mod limits;
@@ -47,6 +48,7 @@ pub use self::nearby::hears_itself;
 pub use self::outside::Outside;
 pub use self::reach::Reach;
 pub use self::router::Router;
+pub(crate) use self::reach::{is_relayed, scope};
 pub use self::stream::SessionStream;
 pub(crate) use self::targets::peer_of;
 
@@ -79,9 +81,11 @@ pub struct SwarmConfig {
     pub relays: bool,
     /// Whether to ask the router for a way in.
     pub upnp: bool,
-    /// Connections that others may have with us.
+    /// Connections that strangers may have with us.
     pub connections_inbound: u32,
-    /// Handshakes that others may have begun with us.
+    /// Connections beyond that of peers who dialed us and are known ([`Swarm::know`]).
+    pub connections_known: u32,
+    /// Handshakes that strangers may have begun with us.
     pub pending_inbound: u32,
     /// Connections in all.
     pub connections: u32,
@@ -101,6 +105,7 @@ impl SwarmConfig {
             relays: false,
             upnp: false,
             connections_inbound: limits::CONNECTIONS_INBOUND,
+            connections_known: limits::CONNECTIONS_KNOWN,
             pending_inbound: limits::PENDING_INBOUND,
             connections: limits::CONNECTIONS,
         }
@@ -209,7 +214,7 @@ pub enum SwarmEvent {
 #[derive(Clone, Debug)]
 pub struct Swarm {
     local: PeerId,
-    /// How many addresses were asked for. Each may stand for one of every interface.
+    /// How many addresses were asked for that will be listened on at once. Each may stand for one of every interface.
     listeners: usize,
     commands: mpsc::Sender<Command>,
     listening: watch::Receiver<Vec<(ListenerId, Multiaddr)>>,
@@ -230,6 +235,11 @@ impl Swarm {
     /// Ends dialing a peer. What is connected stays so.
     pub async fn forget(&self, peer: PeerId) {
         self.send(Command::Forget(peer)).await;
+    }
+
+    /// Keeps a place for a peer with whom there is, or was, a drive in common: strangers cannot take it.
+    pub async fn know(&self, peer: PeerId) {
+        self.send(Command::Know(peer)).await;
     }
 
     /// Looks for peers of a drive by the DHT, until [`Swarm::leave`].
@@ -278,7 +288,7 @@ impl Swarm {
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
         let listening = self.listening.borrow();
         let mut addresses: Vec<_> = listening.iter().map(|(_, address)| address.clone()).collect();
-        addresses.sort_by_key(|address| !targets::is_tcp(address));
+        addresses.sort_by_key(|address| (!targets::is_tcp(address), nearby::is_ip6(address)));
         addresses
     }
 
@@ -349,7 +359,7 @@ pub fn start(
     let local = config.identity.public().to_peer_id();
     let (mdns, lan) = nearby::behaviour(&config);
     let mut swarm = transport::build(&config, mdns)?;
-    transport::listen(&mut swarm, &config.listen)?;
+    let listeners = transport::listen(&mut swarm, &config.listen)?;
     let (commands, commanded) = mpsc::channel(limits::COMMANDS_QUEUED);
     let (events, happened) = mpsc::channel(limits::EVENTS_QUEUED);
     let (listens, listening) = watch::channel(Vec::new());
@@ -364,7 +374,7 @@ pub fn start(
         nearby: nearby::Nearby::new(lan),
         around: outside::Around::new(reached, &config),
     };
-    let handle = Swarm { local, listeners: config.listen.len(), commands, listening, outside };
+    let handle = Swarm { local, listeners, commands, listening, outside };
     Ok((handle, happened, driver.run()))
 }
 

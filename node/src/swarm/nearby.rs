@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -32,39 +32,43 @@ const ECHO: Duration = Duration::from_secs(1);
 /// What speaks mDNS, if it is spoken.
 pub(super) type Mdns = Toggle<mdns::tokio::Behaviour>;
 
-/// Makes what speaks mDNS, and says whether it is spoken.
-pub(super) fn behaviour(config: &SwarmConfig) -> (Mdns, Lan) {
+/// Makes what speaks mDNS over IPv4 and over IPv6, and says whether it is spoken.
+pub(super) fn behaviour(config: &SwarmConfig) -> ([Mdns; 2], Lan) {
+    let none = || [None.into(), None.into()];
     if !config.lan {
-        return (None.into(), Lan::Off);
+        return (none(), Lan::Off);
     }
     if config.listen.iter().all(is_loopback) {
         // It would tell others of a node that they cannot reach.
-        return (
-            None.into(),
-            Lan::Cannot("this node listens on this computer only (--listen)".to_owned()),
-        );
+        let why = "this node listens on this computer only (--listen)";
+        return (none(), Lan::Cannot(why.to_owned()));
     }
     match mdns(config.identity.public().to_peer_id()) {
-        Ok(mdns) => (Some(mdns).into(), Lan::On),
+        Ok(both) => (both.map(on), Lan::On),
         Err(error) => {
             tracing::warn!(%error, "cannot look for peers on the local network");
-            (None.into(), Lan::Cannot(format!("cannot watch the network interfaces: {error}")))
+            (none(), Lan::Cannot(format!("cannot watch the network interfaces: {error}")))
         }
     }
 }
 
-/// Makes what speaks mDNS.
-pub(super) fn mdns(local: PeerId) -> io::Result<mdns::tokio::Behaviour> {
-    let config = mdns::Config {
-        query_interval: limits::LAN_QUERY_INTERVAL,
-        enable_ipv6: false,
-        ..mdns::Config::default()
+/// Makes what speaks mDNS over IPv4, and what speaks it over IPv6.
+pub(super) fn mdns(local: PeerId) -> io::Result<[mdns::tokio::Behaviour; 2]> {
+    let speaks = |enable_ipv6| {
+        let query_interval = limits::LAN_QUERY_INTERVAL;
+        let config = mdns::Config { query_interval, enable_ipv6, ..mdns::Config::default() };
+        mdns::Behaviour::new(config, local)
     };
-    mdns::Behaviour::new(config, local)
+    Ok([speaks(false)?, speaks(true)?])
+}
+
+/// Makes one of them a part of what our node speaks.
+pub(super) fn on(mdns: mdns::tokio::Behaviour) -> Mdns {
+    Some(mdns).into()
 }
 
 /// Tries whether mDNS can be spoken on the interface with an address, as the library will.
-pub(super) fn probe(interface: Ipv4Addr) -> io::Result<()> {
+pub(super) fn probe(interface: IpAddr) -> io::Result<()> {
     listener(interface).map(drop)
 }
 
@@ -74,7 +78,7 @@ pub(super) fn probe(interface: Ipv4Addr) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn hears_itself(interface: Ipv4Addr) -> io::Result<bool> {
-    let listener = UdpSocket::from(listener(interface)?);
+    let listener = UdpSocket::from(listener(interface.into())?);
     let sender = UdpSocket::bind((interface, 0))?;
     sockopt::set_ip_multicast_if(&sender, &interface)?;
     sender.send_to(&NO_QUESTION, (mdns::IPV4_MDNS_MULTICAST_ADDRESS, PORT))?;
@@ -95,12 +99,24 @@ pub fn hears_itself(interface: Ipv4Addr) -> io::Result<bool> {
 }
 
 /// Makes a socket that hears what is said by mDNS on an interface.
-fn listener(interface: Ipv4Addr) -> io::Result<OwnedFd> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+fn listener(interface: IpAddr) -> io::Result<OwnedFd> {
+    let (family, any): (_, IpAddr) = match interface {
+        IpAddr::V4(_) => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
+        IpAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    let socket = socket(family, SocketType::DGRAM, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
-    bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT))?;
-    sockopt::set_ip_add_membership(&socket, &mdns::IPV4_MDNS_MULTICAST_ADDRESS, &interface)?;
+    bind(&socket, &SocketAddr::new(any, PORT))?;
+    match interface {
+        IpAddr::V4(ip) => {
+            sockopt::set_ip_add_membership(&socket, &mdns::IPV4_MDNS_MULTICAST_ADDRESS, &ip)?;
+        }
+        // The system chooses the interface: that of its route for multicast.
+        IpAddr::V6(_) => {
+            sockopt::set_ipv6_add_membership(&socket, &mdns::IPV6_MDNS_MULTICAST_ADDRESS, 0)?;
+        }
+    }
     Ok(socket)
 }
 
@@ -110,7 +126,7 @@ pub(super) struct Nearby {
     /// What was said last of whether peers are looked for.
     lan: Lan,
     /// Our addresses in local networks, and whether mDNS can be spoken there.
-    interfaces: BTreeMap<Ipv4Addr, Result<(), String>>,
+    interfaces: BTreeMap<IpAddr, Result<(), String>>,
     /// Who was found, and where.
     peers: BTreeMap<PeerId, Vec<Multiaddr>>,
 }
@@ -129,10 +145,10 @@ impl Nearby {
     pub(super) fn handle_listening<'a>(
         &mut self,
         listening: impl Iterator<Item = &'a Multiaddr>,
-        probe: impl Fn(Ipv4Addr) -> io::Result<()>,
+        probe: impl Fn(IpAddr) -> io::Result<()>,
     ) -> bool {
-        let now: BTreeSet<Ipv4Addr> =
-            listening.filter_map(ip4).filter(|ip| !ip.is_loopback()).collect();
+        let reached = listening.filter(|address| !is_loopback(address) && !is_zoned(address));
+        let now: BTreeSet<IpAddr> = reached.filter_map(ip).collect();
         self.interfaces.retain(|ip, _| now.contains(ip));
         for ip in now {
             let trial =
@@ -198,36 +214,58 @@ impl Nearby {
     ///
     /// Datagrams reach us from everywhere, with any sender: nobody far away shall have us dial whom they like.
     fn is_near(&self, peer: PeerId, address: &Multiaddr) -> bool {
-        use Protocol::{Ip4, P2p, QuicV1, Tcp, Udp};
-        let parts: Vec<Protocol<'_>> = address.iter().collect();
-        let (ip, named) = match parts.as_slice() {
-            [Ip4(ip), Tcp(1..), P2p(named)] | [Ip4(ip), Udp(1..), QuicV1, P2p(named)] => {
-                (ip, named)
-            }
+        use Protocol::{P2p, QuicV1, Tcp, Udp};
+        let parts: Vec<Protocol<'_>> = address.iter().skip(1).collect();
+        let named = match parts.as_slice() {
+            [Tcp(1..), P2p(named)] | [Udp(1..), QuicV1, P2p(named)] => named,
             _ => return false,
         };
-        let network = |ip: &Ipv4Addr| ip.to_bits() >> 8;
-        let ours = self.interfaces.keys().any(|own| network(own) == network(ip));
-        let never =
-            ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast();
-        *named == peer && !never && (ours || ip.is_private() || ip.is_link_local())
+        *named == peer && ip(address).is_some_and(|ip| self.is_ours(ip))
+    }
+
+    /// Tells whether a node with an IP may be in one of our networks.
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
+            return false;
+        }
+        let ours = self.interfaces.keys().any(|own| network(*own) == network(ip));
+        match ip {
+            IpAddr::V4(ip) => !ip.is_broadcast() && (ours || ip.is_private() || ip.is_link_local()),
+            // Without its interface nobody dials a link-local one.
+            IpAddr::V6(ip) => !ip.is_unicast_link_local() && (ours || ip.is_unique_local()),
+        }
     }
 }
 
-fn ip4(address: &Multiaddr) -> Option<Ipv4Addr> {
+/// Returns what nodes of one local network have in common: an IPv4 /24, or an IPv6 /64.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
+fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => Some(ip),
+        Some(Protocol::Ip4(ip)) => Some(ip.into()),
+        Some(Protocol::Ip6(ip)) => Some(ip.into()),
         _ => None,
     }
 }
 
+/// Tells whether an address is one of IPv6.
+pub(super) fn is_ip6(address: &Multiaddr) -> bool {
+    matches!(ip(address), Some(IpAddr::V6(_)))
+}
+
+/// Tells whether an address means nothing without an interface, which no multiaddr of ours names: a link-local one of IPv6.
+pub(super) fn is_zoned(address: &Multiaddr) -> bool {
+    matches!(ip(address), Some(IpAddr::V6(ip)) if ip.is_unicast_link_local())
+}
+
 /// Tells whether an address leads nowhere but to this computer.
 pub(super) fn is_loopback(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
-        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
-        _ => false,
-    }
+    ip(address).is_some_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -244,13 +282,19 @@ mod tests {
         address(text).with(Protocol::P2p(peer))
     }
 
-    fn works(_: Ipv4Addr) -> io::Result<()> {
+    fn works(_: IpAddr) -> io::Result<()> {
         Ok(())
     }
 
     /// A computer in two networks.
     fn nearby() -> Nearby {
-        let own = ["/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.7/tcp/1", "/ip4/141.20.3.4/tcp/1"];
+        let own = [
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip4/192.168.1.7/tcp/1",
+            "/ip4/141.20.3.4/tcp/1",
+            "/ip6/2001:db8:1:2::7/tcp/1",
+            "/ip6/fe80::7/tcp/1",
+        ];
         let mut nearby = Nearby::new(Lan::On);
         assert!(!nearby.handle_listening(own.map(address).iter(), works));
         nearby
@@ -264,6 +308,8 @@ mod tests {
             "/ip4/10.1.2.3/udp/3282/quic-v1",
             "/ip4/169.254.7.7/tcp/3282",
             "/ip4/141.20.3.99/tcp/3282",
+            "/ip6/2001:db8:1:2::9/tcp/3282",
+            "/ip6/fd00::9/udp/3282/quic-v1",
         ];
         for text in good {
             let found = nearby().handle_discovered(vec![(peer, at(text, peer))]);
@@ -280,6 +326,10 @@ mod tests {
             "/ip4/192.168.1.9/udp/53",
             "/ip4/192.168.1.9/tcp/80/ws",
             "/ip6/fe80::1/tcp/3282",
+            "/ip6/::1/tcp/3282",
+            "/ip6/ff02::1/tcp/3282",
+            "/ip6/2001:db8:1:3::9/tcp/3282",
+            "/ip6/::ffff:8.8.8.8/tcp/3282",
             "/dns4/example.org/tcp/3282",
             "/memory/1",
         ];
@@ -332,7 +382,8 @@ mod tests {
         let second = address("/ip4/10.0.0.1/tcp/1");
         assert!(nearby.handle_listening(listening.iter().chain([&second]), works));
         assert_eq!(*nearby.lan(), Lan::On);
-        assert!(nearby.handle_listening([&address("/ip4/127.0.0.1/tcp/1")].into_iter(), works));
+        let nowhere = ["/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/1", "/ip6/fe80::1/tcp/1"].map(address);
+        assert!(nearby.handle_listening(nowhere.iter(), works));
         assert_eq!(*nearby.lan(), Lan::Cannot("this computer has no network".to_owned()));
     }
 
@@ -343,10 +394,11 @@ mod tests {
             SwarmConfig { lan, ..SwarmConfig::new(Keypair::generate_ed25519(), listen) }
         };
         assert!(!SwarmConfig::new(Keypair::generate_ed25519(), Vec::new()).lan, "off by default");
-        let (mdns, lan) = behaviour(&config(&["/ip4/192.168.1.7/tcp/0"], false));
-        assert_eq!((mdns.is_enabled(), lan), (false, Lan::Off));
+        let (both, lan) = behaviour(&config(&["/ip4/192.168.1.7/tcp/0"], false));
+        assert_eq!((both.map(|mdns| mdns.is_enabled()), lan), ([false; 2], Lan::Off));
         let loopback = ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"];
-        let (mdns, lan) = behaviour(&config(&loopback, true));
-        assert!(!mdns.is_enabled() && matches!(lan, Lan::Cannot(_)));
+        let (both, lan) = behaviour(&config(&loopback, true));
+        assert_eq!(both.map(|mdns| mdns.is_enabled()), [false; 2]);
+        assert!(matches!(lan, Lan::Cannot(_)));
     }
 }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use libp2p::core::transport::ListenerId;
-use libp2p::kad::{GetProvidersOk, QueryId, QueryResult};
+use libp2p::kad::{GetProvidersOk, InboundRequest, QueryId, QueryResult};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, relay, upnp};
 use tokio::sync::watch;
 
@@ -19,6 +20,7 @@ use super::nat::{Nat, Witnesses};
 use super::reach::{Action, Reach, Scope, Ways, is_relayed, scope};
 use super::records::Records;
 use super::router::{Mapped, Router};
+use super::subnets::Subnet;
 use super::{Channel, PROTOCOL, SwarmConfig, SwarmEvent, limits, nearby, transport};
 
 /// How this node can be reached from elsewhere.
@@ -71,7 +73,7 @@ struct Seeking {
 
 impl Seeking {
     fn new(table: Table) -> Self {
-        Self { tasks: Tasks::new(table.pace()), nodes: 0 }
+        Self { tasks: Tasks::new(table), nodes: 0 }
     }
 
     /// Tells whether there is somebody to ask, and something to tell.
@@ -169,8 +171,10 @@ impl Around {
     }
 }
 
-/// Returns those of our addresses that are for others: loopback only if there is nothing else.
-pub(super) fn for_others(all: Vec<Multiaddr>) -> Vec<Multiaddr> {
+/// Returns those of our addresses that are for others: loopback only if there is nothing else, and none that means something else
+/// on each computer.
+pub(super) fn for_others(mut all: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    all.retain(|address| !nearby::is_zoned(address));
     let only_here = all.iter().all(nearby::is_loopback);
     all.into_iter().filter(|address| only_here || !nearby::is_loopback(address)).collect()
 }
@@ -201,7 +205,7 @@ impl Driver {
                 self.around.seeking_mut(table).tasks.remove(purpose, drive);
             }
             if let Some(kad) = self.table_mut(table) {
-                kad.stop_providing(&table.key(drive));
+                table.places(drive).for_each(|place| kad.stop_providing(&table.key(place)));
             }
         }
     }
@@ -255,6 +259,27 @@ impl Driver {
                 self.swarm.remove_listener(listener);
                 self.around.ways.handle_closed(now, listener);
             }
+            Action::Probe => {
+                self.around.ways.handle_probing(now);
+                self.probe_again();
+            }
+        }
+    }
+
+    /// Has our addresses tried again, by nodes that are dialed for it.
+    fn probe_again(&mut self) {
+        if self.around.public {
+            return;
+        }
+        let Some(probe) = self.swarm.behaviour_mut().probe.as_mut() else { return };
+        probe.begin_anew();
+        self.targets.wake(Instant::now());
+        let nodes = self.targets.connected_in(Channel::Bootstrap).into_iter();
+        let at = nodes.filter_map(|peer| Some((peer, self.sessions.address_of(&peer)?.clone())));
+        for (peer, address) in at.take(limits::PROBERS).collect::<Vec<_>>() {
+            let options = DialOpts::peer_id(peer).condition(PeerCondition::Always);
+            // Whether it comes to anything shows in what is told of our addresses.
+            let _ = self.swarm.dial(options.addresses(vec![address]).build());
         }
     }
 
@@ -326,6 +351,7 @@ impl Driver {
     pub(super) fn handle_silent(&mut self, address: &Multiaddr) {
         self.swarm.remove_external_address(address);
         self.around.witnesses.clear();
+        self.targets.wake(Instant::now());
         for peer in self.targets.connected_in(Channel::Bootstrap) {
             // An error means that there is no connection.
             let _ = self.swarm.disconnect_peer_id(peer);
@@ -390,7 +416,19 @@ impl Driver {
                     self.around.seeking_mut(table).tasks.handle_ended(id);
                 }
             }
+            kad::Event::InboundRequest {
+                request: InboundRequest::AddProvider { record: Some(record) },
+            } => self.keep(record),
             other => tracing::trace!(?other, "table"),
+        }
+    }
+
+    /// Somebody says that it has a drive.
+    fn keep(&mut self, record: kad::ProviderRecord) {
+        let from = self.sessions.address_of(&record.provider).and_then(Subnet::of);
+        let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() else { return };
+        if let Err(error) = kad.store_mut().take(record, from) {
+            tracing::debug!(%error, "a record is not kept");
         }
     }
 

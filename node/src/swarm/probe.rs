@@ -1,7 +1,9 @@
 //! Tries out whether this node can be reached at addresses that others saw it at (AutoNAT v2).
 //!
-//! The library's client keeps every address that any peer ever names, and has each of them dialed. This stands before it and lets
-//! through a few that look like ours.
+//! The library's client keeps every address that any peer ever names, and has each of them dialed, once. This stands before it and lets
+//! through a few that look like ours. To have them tried again it takes a fresh client, which knows nothing of the connections there are:
+//! it is told of later ones alone.
+//! Invariant: the client hears of a connection from its beginning to its end, or not at all.
 //! Elsewhere: what follows from the answers (`reach`).
 
 use std::collections::HashSet;
@@ -17,8 +19,6 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 
 use super::limits;
 
@@ -26,15 +26,30 @@ use super::limits;
 pub(super) struct Behaviour {
     client: client::Behaviour,
     told: HashSet<Multiaddr>,
+    /// The connections that it knows.
+    known: HashSet<ConnectionId>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self { client: fresh(), told: HashSet::new(), known: HashSet::new() }
+    }
 }
 
 impl Behaviour {
-    /// Makes the client of a node. Who knows the seed can answer trials that never took place.
-    pub(super) fn new(seed: [u8; 32]) -> Self {
-        let config = client::Config::default().with_probe_interval(limits::PROBE_INTERVAL);
-        let client = client::Behaviour::new(StdRng::from_seed(seed), config);
-        Self { client, told: HashSet::new() }
+    /// Has the addresses tried again by whoever is connected from now on.
+    pub(super) fn begin_anew(&mut self) {
+        (self.client, self.known) = (fresh(), HashSet::new());
+        for addr in &self.told {
+            let candidate = NewExternalAddrCandidate { addr };
+            self.client.on_swarm_event(FromSwarm::NewExternalAddrCandidate(candidate));
+        }
     }
+}
+
+fn fresh() -> client::Behaviour {
+    let config = client::Config::default().with_probe_interval(limits::PROBE_INTERVAL);
+    client::Behaviour::new(rand::make_rng(), config)
 }
 
 impl NetworkBehaviour for Behaviour {
@@ -66,6 +81,15 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::NewExternalAddrCandidate(NewExternalAddrCandidate { addr })
                 if !lets_through(&mut self.told, addr) => {}
+            FromSwarm::ConnectionEstablished(established) => {
+                self.known.insert(established.connection_id);
+                self.client.on_swarm_event(event);
+            }
+            FromSwarm::ConnectionClosed(closed) => {
+                if self.known.remove(&closed.connection_id) {
+                    self.client.on_swarm_event(event);
+                }
+            }
             event => self.client.on_swarm_event(event),
         }
     }
@@ -76,7 +100,9 @@ impl NetworkBehaviour for Behaviour {
         id: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
-        self.client.on_connection_handler_event(peer, id, event);
+        if self.known.contains(&id) {
+            self.client.on_connection_handler_event(peer, id, event);
+        }
     }
 
     fn poll(

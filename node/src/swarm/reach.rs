@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+pub(super) use datnode_proto::Scope;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
@@ -30,19 +31,8 @@ pub enum Reach {
     Reachable,
 }
 
-/// How far an address is understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Scope {
-    /// On this computer.
-    Computer,
-    /// In a local network.
-    Network,
-    /// Everywhere.
-    World,
-}
-
 /// Returns how far an address is understood; a name, which only the system can resolve, counts as one for the world.
-pub(super) fn scope(address: &Multiaddr) -> Scope {
+pub(crate) fn scope(address: &Multiaddr) -> Scope {
     let near = |is_loopback, is_near| match (is_loopback, is_near) {
         (true, _) => Scope::Computer,
         (_, true) => Scope::Network,
@@ -58,7 +48,7 @@ pub(super) fn scope(address: &Multiaddr) -> Scope {
 }
 
 /// Tells whether an address leads through a relay.
-pub(super) fn is_relayed(address: &Multiaddr) -> bool {
+pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
@@ -69,6 +59,8 @@ pub(super) enum Action {
     Reserve(PeerId, Multiaddr),
     /// Give this one up.
     Release(ListenerId),
+    /// Have our addresses tried again.
+    Probe,
 }
 
 /// What is known of the ways to this node.
@@ -83,6 +75,8 @@ pub(super) struct Ways {
     relays_since: Option<Instant>,
     /// Whether somebody tried to reach us, and could not.
     failed: bool,
+    /// Since when our addresses are tried, the last time.
+    probed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -106,6 +100,7 @@ impl Ways {
     pub(super) fn handle_reached(&mut self, now: Instant, address: &Multiaddr) {
         if !is_relayed(address) && scope(address) == Scope::World {
             self.met.get_or_insert(now);
+            self.probed.get_or_insert(now);
         }
     }
 
@@ -124,6 +119,11 @@ impl Ways {
     /// Somebody could not reach us.
     pub(super) fn handle_unreachable(&mut self) {
         self.failed = true;
+    }
+
+    /// Our addresses are tried again from now on.
+    pub(super) fn handle_probing(&mut self, now: Instant) {
+        self.probed = Some(now);
     }
 
     /// A peer that we dialed at this address relays for others.
@@ -206,6 +206,9 @@ impl Ways {
         if let Some(relay) = in_use().find(|relay| !self.is_needed(relay)) {
             return relay.place.listener().map(Action::Release);
         }
+        if self.next_probe().is_some_and(|at| at <= now) {
+            return Some(Action::Probe);
+        }
         if in_use().count() >= limits::RELAYS || self.next_check().is_some_and(|at| now < at) {
             return None;
         }
@@ -219,10 +222,12 @@ impl Ways {
         let check = self.next_check().filter(|&at| at > now);
         let used = self.relays.values().filter(|relay| relay.place.listener().is_some()).count();
         let next = self.open().map(|(due, ..)| due).min().filter(|_| used < limits::RELAYS);
-        match (check, next) {
-            (Some(check), _) => Some(check),
-            (None, next) => next,
-        }
+        [check.or(next), self.next_probe()].into_iter().flatten().min()
+    }
+
+    /// Returns when our addresses are tried again: not while everybody reaches us.
+    fn next_probe(&self) -> Option<Instant> {
+        self.probed.filter(|_| !self.is_public()).map(|at| at + limits::PROBE_AGAIN)
     }
 
     /// Returns until when it is waited what others say of us; nothing if somebody said it.
@@ -312,6 +317,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_reached_has_it_tried_again_and_again() {
+        let start = Instant::now();
+        let mut ways = Ways::default();
+        ways.handle_reached(start, &relay(1));
+        ways.handle_unreachable();
+        let mut now = start;
+        for _ in 0..3 {
+            let due = ways.poll_timeout(now).unwrap();
+            assert_eq!(due, now + limits::PROBE_AGAIN);
+            assert_eq!(ways.poll(now), None);
+            now = due;
+            assert_eq!(ways.poll(now), Some(Action::Probe));
+            ways.handle_probing(now);
+        }
+        ways.handle_confirmed(at("/ip4/198.51.100.7/tcp/3282"));
+        assert_eq!(ways.poll_timeout(now), None);
+    }
+
+    #[test]
     fn who_is_told_that_it_is_not_reached_waits_no_longer() {
         let now = Instant::now();
         let mut ways = Ways::default();
@@ -325,7 +349,7 @@ mod tests {
         assert_eq!(ways.poll(now), None);
         assert_eq!(ways.poll_timeout(now), Some(now + limits::RELAY_RETRY));
         ways.handle_gone(&peer);
-        assert_eq!(ways.poll_timeout(now), None);
+        assert_eq!(ways.poll_timeout(now), Some(now + limits::PROBE_AGAIN));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Who offers which drive, as far as this node keeps it for the DHT (SPEC 9.7).
 //!
 //! Invariants: what we offer ourselves has room of its own, whatever strangers send; what is kept of others is bounded in all, by
-//! peer and by key, and each record speaks for its sender alone (the library drops others). Values are never kept.
+//! network, by peer and by key, and each record speaks for its sender alone (the library drops others). Values are never kept.
+//! Where a key has all it may have, the network with most of its records gives one up for a network with fewer: whoever has many
+//! ids, but few networks, crowds out themselves.
 //! Elsewhere: when we ask and announce (`dht`), the protocol (libp2p).
 
 use std::borrow::Cow;
 use std::collections::{HashMap, hash_map};
+use std::hash::Hash;
 use std::iter::{Empty, Map};
 use std::time::{Duration, Instant};
 
@@ -14,6 +17,7 @@ use libp2p::kad::{ProviderRecord, Record, RecordKey};
 use libp2p::{Multiaddr, PeerId};
 
 use super::limits;
+use super::subnets::Subnet;
 
 /// How often what is out of date is looked for because there is no room.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -25,63 +29,94 @@ pub(super) struct Records {
     /// What we offer.
     own: HashMap<RecordKey, ProviderRecord>,
     /// What others offer.
-    others: HashMap<RecordKey, Vec<ProviderRecord>>,
-    /// How many of those each of them has.
+    others: HashMap<RecordKey, Vec<Kept>>,
+    /// How many of those there are.
+    count: usize,
+    /// How many each of them has.
     by_peer: HashMap<PeerId, usize>,
+    /// How many came from each network.
+    by_subnet: HashMap<Subnet, usize>,
     swept: Option<Instant>,
+}
+
+/// A record of somebody else.
+#[derive(Debug)]
+struct Kept {
+    record: ProviderRecord,
+    /// Where it came from.
+    from: Option<Subnet>,
 }
 
 impl Records {
     pub(super) fn new(local: PeerId) -> Self {
-        let (own, others, by_peer) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { local, own, others, by_peer, swept: None }
+        let (own, others) = (HashMap::new(), HashMap::new());
+        let (by_peer, by_subnet) = (HashMap::new(), HashMap::new());
+        Self { local, own, others, count: 0, by_peer, by_subnet, swept: None }
     }
 
     /// Returns how many records of others there are.
     pub(super) fn count(&self) -> usize {
-        self.by_peer.values().sum()
+        self.count
     }
 
-    fn has_room(&self, provider: &PeerId) -> bool {
-        let theirs = self.by_peer.get(provider).copied().unwrap_or_default();
-        self.count() < limits::DHT_RECORDS && theirs < limits::DHT_RECORDS_PER_PEER
-    }
-
-    fn take(&mut self, record: ProviderRecord) -> Result<()> {
+    /// Keeps what somebody else sent from a network, if there is room.
+    ///
+    /// # Errors
+    /// Why it is not kept.
+    pub(super) fn take(&mut self, record: ProviderRecord, from: Option<Subnet>) -> Result<()> {
         if !is_sound(&record) {
             return Err(Error::ValueTooLarge);
         }
         let known = self.others.get_mut(&record.key);
-        if let Some(known) = known.and_then(|all| all.iter_mut().find(|other| **other == record)) {
-            *known = record;
+        let is_it = |kept: &&mut Kept| kept.record == record;
+        if let Some(known) = known.and_then(|all| all.iter_mut().find(is_it)) {
+            known.record = record;
             return Ok(());
         }
-        let is_full = |store: &Self| {
-            let of_key = store.others.get(&record.key).map_or(0, Vec::len);
-            of_key >= limits::DHT_RECORDS_PER_KEY || !store.has_room(&record.provider)
-        };
-        if is_full(self) {
+        if !self.has_room(&record, from) || self.is_full(&record.key) {
             self.sweep(Instant::now());
         }
-        // Whoever was here first stays: strangers cannot drive out those who are found already.
-        if is_full(self) {
+        if !self.has_room(&record, from) {
             return Err(Error::MaxRecords);
         }
+        if self.is_full(&record.key) {
+            let key = record.key.clone();
+            let of_key = self.others.get(&key).map_or(&[][..], Vec::as_slice);
+            let crowd = crowding(of_key, from).ok_or(Error::MaxRecords)?;
+            self.forget(&key, |record| record.provider == crowd);
+        }
+        self.count += 1;
         *self.by_peer.entry(record.provider).or_default() += 1;
-        self.others.entry(record.key.clone()).or_default().push(record);
+        if let Some(from) = from {
+            *self.by_subnet.entry(from).or_default() += 1;
+        }
+        self.others.entry(record.key.clone()).or_default().push(Kept { record, from });
         Ok(())
     }
 
+    /// Tells whether there is all of a key that there may be.
+    fn is_full(&self, key: &RecordKey) -> bool {
+        self.others.get(key).is_some_and(|all| all.len() >= limits::DHT_RECORDS_PER_KEY)
+    }
+
+    /// Tells whether there is room, but for what there may be of its key.
+    fn has_room(&self, record: &ProviderRecord, from: Option<Subnet>) -> bool {
+        let theirs = self.by_peer.get(&record.provider).copied().unwrap_or_default();
+        let near = from.and_then(|from| self.by_subnet.get(&from)).copied().unwrap_or_default();
+        self.count < limits::DHT_RECORDS
+            && theirs < limits::DHT_RECORDS_PER_PEER
+            && near < limits::DHT_RECORDS_PER_SUBNET
+    }
+
     fn forget(&mut self, key: &RecordKey, gone: impl Fn(&ProviderRecord) -> bool) {
-        let hash_map::Entry::Occupied(mut entry) = self.others.entry(key.clone()) else { return };
-        let by_peer = &mut self.by_peer;
-        entry.get_mut().retain(|record| {
+        let Self { others, count, by_peer, by_subnet, .. } = self;
+        let hash_map::Entry::Occupied(mut entry) = others.entry(key.clone()) else { return };
+        entry.get_mut().retain(|Kept { record, from }| {
             let gone = gone(record);
-            if gone && let hash_map::Entry::Occupied(mut count) = by_peer.entry(record.provider) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
+            if gone {
+                *count -= 1;
+                less(by_peer, record.provider);
+                from.iter().for_each(|from| less(by_subnet, *from));
             }
             !gone
         });
@@ -101,6 +136,24 @@ impl Records {
             self.forget(&key, |record| record.is_expired(now));
         }
     }
+}
+
+/// Counts one less.
+fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let hash_map::Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+/// Returns who of a key's records gives way to one from another network: the last of the network that has most, if it has more than
+/// that one will have. Whoever was there first stays otherwise: strangers cannot drive out those who are found already.
+fn crowding(of_key: &[Kept], newcomer: Option<Subnet>) -> Option<PeerId> {
+    let count = |from: Option<Subnet>| of_key.iter().filter(|kept| kept.from == from).count();
+    let last = of_key.iter().rev().max_by_key(|kept| count(kept.from))?;
+    (count(last.from) > count(newcomer) + 1).then_some(last.record.provider)
 }
 
 /// Tells whether a record has the form that ours have: a discovery key, and a few addresses.
@@ -133,7 +186,7 @@ impl RecordStore for Records {
 
     fn add_provider(&mut self, record: ProviderRecord) -> Result<()> {
         if record.provider != self.local {
-            return self.take(record);
+            return self.take(record, None);
         }
         if self.own.len() >= limits::DHT_RECORDS_OWN && !self.own.contains_key(&record.key) {
             return Err(Error::MaxProvidedKeys);
@@ -143,7 +196,7 @@ impl RecordStore for Records {
     }
 
     fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
-        let others = self.others.get(key).into_iter().flatten();
+        let others = self.others.get(key).into_iter().flatten().map(|kept| &kept.record);
         self.own.get(key).into_iter().chain(others).cloned().collect()
     }
 
@@ -205,6 +258,29 @@ mod tests {
         records.remove_provider(&key(0), &greedy);
         assert!(records.providers(&key(0)).is_empty());
         assert_eq!(records.count(), limits::DHT_RECORDS - 1);
+    }
+
+    #[test]
+    fn one_network_cannot_crowd_out_another() {
+        let mut records = Records::new(PeerId::random());
+        let subnet =
+            |number: u8| Subnet::of(&format!("/ip4/192.0.{number}.1/tcp/1").parse().unwrap());
+        for _ in 0..2 * limits::DHT_RECORDS_PER_KEY {
+            let _ = records.take(record(1, PeerId::random()), subnet(0));
+        }
+        let honest: Vec<PeerId> = (1..=8).map(|_| PeerId::random()).collect();
+        for (number, peer) in (1..).zip(&honest) {
+            records.take(record(1, *peer), subnet(number)).unwrap();
+        }
+        let _ = records.take(record(1, PeerId::random()), subnet(0));
+        let kept = records.providers(&key(1));
+        assert_eq!(kept.len(), limits::DHT_RECORDS_PER_KEY);
+        assert!(honest.iter().all(|peer| kept.iter().any(|record| record.provider == *peer)));
+        let many = (0..).map(|number| records.take(record(number, PeerId::random()), subnet(0)));
+        let taken =
+            many.take(2 * limits::DHT_RECORDS_PER_SUBNET).filter(|taken| taken.is_ok()).count();
+        assert!(taken < limits::DHT_RECORDS_PER_SUBNET, "{taken}");
+        records.take(record(3, PeerId::random()), subnet(9)).unwrap();
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How many connections each network has with us, so that no network takes them all.
 //!
+//! Loopback, which is our own machine, does not count.
 //! Invariant: a connection is counted from its first packet until it is gone, once.
 
 use std::collections::HashMap;
@@ -10,9 +11,11 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use thiserror::Error;
 
+use super::nearby;
+
 /// An IPv4 /24 or an IPv6 /48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Subnet(IpAddr);
+pub(super) struct Subnet(IpAddr);
 
 /// A network has its share already.
 #[derive(Debug, Error)]
@@ -35,7 +38,9 @@ impl Subnets {
 
     /// Counts a connection, or refuses it.
     pub(super) fn insert(&mut self, id: ConnectionId, from: &Multiaddr) -> Result<(), SubnetFull> {
-        let Some(subnet) = Subnet::of(from) else { return Ok(()) };
+        let Some(subnet) = Subnet::of(from).filter(|_| !nearby::is_loopback(from)) else {
+            return Ok(());
+        };
         // There are a few hundred connections at most: counting them anew cannot go wrong.
         if self.connections.values().filter(|&&other| other == subnet).count() >= self.limit {
             return Err(SubnetFull { limit: self.limit });
@@ -50,16 +55,13 @@ impl Subnets {
 }
 
 impl Subnet {
-    /// Returns the network of an address; none for loopback, which is our own machine.
-    fn of(address: &Multiaddr) -> Option<Self> {
+    /// Returns the network of an address that begins with an IP.
+    pub(super) fn of(address: &Multiaddr) -> Option<Self> {
         let ip = address.iter().find_map(|part| match part {
             Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
             Protocol::Ip6(ip) => Some(ip.to_canonical()),
             _ => None,
         })?;
-        if ip.is_loopback() {
-            return None;
-        }
         Some(Self(match ip {
             IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
             IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),

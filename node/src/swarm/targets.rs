@@ -16,7 +16,7 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
 use super::channel::Channel;
-use super::limits;
+use super::{limits, nearby};
 
 /// Names a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,8 +152,11 @@ impl Targets {
             return None;
         }
         let of_channel = self.targets.values().filter(|target| target.channel == channel).count();
-        if channel == Channel::Dht && of_channel >= limits::DHT_PEERS {
-            tracing::debug!(?peer, "the table names more peers than are dialed");
+        if channel.peers_max().is_some_and(|most| of_channel >= most) {
+            tracing::debug!(?peer, "strangers name more peers than are dialed");
+            return None;
+        }
+        if channel == Channel::Exchanged && self.is_crowded(&addresses) {
             return None;
         }
         if self.targets.len() >= limits::TARGETS {
@@ -165,6 +168,17 @@ impl Targets {
         self.targets.insert(TargetId(self.next), target);
         self.next += 1;
         None
+    }
+
+    /// Tells whether peers named as many as may be at an IP that one of these addresses has.
+    fn is_crowded(&self, addresses: &[Multiaddr]) -> bool {
+        let ip = |address: &Multiaddr| address.iter().next().map(Protocol::acquire);
+        let exchanged = |target: &&Target| target.channel == Channel::Exchanged;
+        let known = || self.targets.values().filter(exchanged);
+        addresses.iter().filter(|address| !nearby::is_loopback(address)).any(|address| {
+            let there = |target: &&Target| target.addresses.iter().any(|at| ip(at) == ip(address));
+            known().filter(there).count() >= limits::EXCHANGE_PER_IP
+        })
     }
 
     /// Stops dialing a peer for one channel.
@@ -238,12 +252,37 @@ impl Targets {
         peers.collect()
     }
 
-    /// Returns whether somebody asked for a connection to a peer, more than that the DHT named it.
+    /// Lets a peer go that leads into the DHT, until a while later.
+    pub(super) fn rest(&mut self, now: Instant, peer: &PeerId) {
+        for target in self.targets.values_mut() {
+            let Phase::Connected { peer: other, .. } = &target.phase else { continue };
+            if target.channel == Channel::Bootstrap && other == peer {
+                target.failures = 0;
+                target.phase = Phase::Waiting { until: now + limits::BOOTSTRAP_REST };
+            }
+        }
+    }
+
+    /// Has those who lead into the DHT and were let go dialed again at once.
+    pub(super) fn wake(&mut self, now: Instant) {
+        for target in self.targets.values_mut() {
+            if let Phase::Waiting { until } = &mut target.phase
+                && target.channel == Channel::Bootstrap
+                && target.failures == 0
+            {
+                *until = now.min(*until);
+            }
+        }
+    }
+
+    /// Returns whether somebody asked for a connection to a peer, more than that strangers named it or that it leads into the DHT.
     pub(super) fn wants(&self, peer: &PeerId) -> bool {
         self.targets.values().any(|target| {
             let there =
                 matches!(&target.phase, Phase::Connected { peer: other, .. } if other == peer);
-            target.channel != Channel::Dht && (there || target.peer.as_ref() == Some(peer))
+            let passes =
+                matches!(target.channel, Channel::Dht | Channel::Exchanged | Channel::Bootstrap);
+            !passes && (there || target.peer.as_ref() == Some(peer))
         })
     }
 
@@ -366,7 +405,8 @@ impl Targets {
             let reason = reasons.join("; ");
             target.failures = target.failures.saturating_add(1);
             // Who is still there is named again.
-            let in_vain = target.channel == Channel::Dht && target.failures >= limits::DHT_FAILURES;
+            let named = target.channel.peers_max().is_some();
+            let in_vain = named && target.failures >= limits::DHT_FAILURES;
             let keep = target.keep && !fatal && !in_vain;
             let pause = target.pause(self.local);
             target.phase = Phase::Waiting { until: now + pause };
@@ -794,6 +834,59 @@ mod tests {
         targets.handle_session(now, peer);
         assert_eq!(targets.connected_in(Channel::Dht), [peer]);
         assert_eq!(targets.connected_in(Channel::Bootstrap), []);
+    }
+
+    #[test]
+    fn whoever_names_a_victim_again_and_again_has_it_dialed_a_few_times() {
+        let mut now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let at = |ip: &str, port: u16| {
+            address(&format!("/ip4/{ip}/tcp/{port}")).with_p2p(peer()).unwrap()
+        };
+        let mut begun = 0;
+        for port in 1..=1_000 {
+            targets.add(now, Channel::Exchanged, vec![at("198.51.100.7", port)], true);
+        }
+        for _ in 0..100 {
+            let first = begun;
+            while let Some(dial) = targets.poll_dial(now, NOBODY) {
+                targets.handle_dialing(dial.target, connection(begun));
+                begun += 1;
+            }
+            for done in first..begun {
+                targets.handle_failed(now, connection(done), "refused", false);
+            }
+            now += limits::REDIAL_DHT_MAX;
+        }
+        assert_eq!(begun, limits::EXCHANGE_PER_IP * limits::DHT_FAILURES as usize);
+        assert!(targets.targets.is_empty());
+        for number in 0..=255 {
+            let ip = format!("198.51.100.{number}");
+            targets.add(now, Channel::Exchanged, vec![at(&ip, 1)], true);
+        }
+        assert_eq!(targets.targets.len(), limits::EXCHANGE_PEERS);
+        let mut dialed = 0;
+        while let Some(dial) = targets.poll_dial(now, NOBODY) {
+            targets.handle_dialing(dial.target, connection(begun + dialed));
+            dialed += 1;
+        }
+        assert_eq!(dialed, limits::EXCHANGE_DIALS);
+    }
+
+    #[test]
+    fn who_leads_into_the_dht_is_let_go_and_called_again() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let peer = peer();
+        let at = address("/ip4/198.51.100.7/tcp/1").with_p2p(peer).unwrap();
+        targets.add(now, Channel::Bootstrap, vec![at], true);
+        targets.handle_session(now, peer);
+        assert!(!targets.wants(&peer));
+        targets.rest(now, &peer);
+        assert_eq!(targets.handle_gone(now, peer, "let go"), []);
+        assert_eq!(targets.poll_timeout(), Some(now + limits::BOOTSTRAP_REST));
+        targets.wake(now);
+        assert!(targets.poll_dial(now, NOBODY).is_some());
     }
 
     #[test]

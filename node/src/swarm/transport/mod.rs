@@ -11,7 +11,7 @@ mod secure;
 mod tcp;
 mod verifier;
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, OrTransport, TransportError};
@@ -21,27 +21,26 @@ use libp2p::{
     Multiaddr, PeerId, SwarmBuilder, Transport as _, autonat, connection_limits, dcutr, dns,
     identify, noise, ping, quic, relay, upnp, yamux,
 };
-
-use crate::keys::random;
+use rustix::net::{AddressFamily, SocketType, bind, listen as listen_for, socket, sockopt};
 
 use super::driver::Protocols;
+use super::guests::Guests;
 use super::nearby::Mdns;
 use super::{IDENTIFY, SwarmConfig, SwarmError, behaviour, dht, limits, nearby, probe, reason};
 
 /// Makes a swarm that listens nowhere yet.
 pub(super) fn build(
     config: &SwarmConfig,
-    mdns: Mdns,
+    mdns: [Mdns; 2],
 ) -> Result<libp2p::Swarm<Protocols>, SwarmError> {
     let setup = |source: Box<dyn std::error::Error + Send + Sync>| SwarmError::Setup { source };
-    let seed = random().map_err(|error| setup(error.message().into()))?;
     let builder = SwarmBuilder::with_existing_identity(config.identity.clone())
         .with_tokio()
         .with_other_transport(named)
         .map_err(|error| setup(error.into()))?
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| setup(error.into()))?
-        .with_behaviour(|_, relayed| protocols(config, mdns, relayed, *seed))
+        .with_behaviour(|_, relayed| protocols(config, mdns, relayed))
         .map_err(|error| setup(error.into()))?;
     let streams = usize::try_from(limits::STREAMS_PER_CONNECTION).unwrap_or(usize::MAX);
     Ok(builder
@@ -81,18 +80,22 @@ fn direct(identity: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> 
 
 fn protocols(
     config: &SwarmConfig,
-    mdns: Mdns,
+    [mdns, mdns6]: [Mdns; 2],
     relayed: relay::client::Behaviour,
-    seed: [u8; 32],
 ) -> Protocols {
     let key = config.identity.public();
     let connections = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(config.pending_inbound))
+        .with_max_pending_incoming(Some(config.pending_inbound + limits::PENDING_KNOWN))
         .with_max_pending_outgoing(Some(limits::PENDING_OUTBOUND))
-        .with_max_established_incoming(Some(config.connections_inbound))
+        .with_max_established_incoming(Some(
+            config.connections_inbound.saturating_add(config.connections_known),
+        ))
         .with_max_established(Some(config.connections))
         .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER));
-    let sessions = behaviour::Behaviour::new(key.to_peer_id(), limits::CONNECTIONS_PER_SUBNET);
+    let places = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let guests = Guests::new(places(config.connections_inbound), places(config.pending_inbound));
+    let sessions =
+        behaviour::Behaviour::new(key.to_peer_id(), limits::CONNECTIONS_PER_SUBNET, guests);
     let identify = identify::Config::new(IDENTIFY.to_owned(), key)
         .with_agent_version(config.agent.clone())
         // Addresses inside a home are nobody's business; tickets carry those that are meant to be known.
@@ -105,9 +108,10 @@ fn protocols(
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         mdns,
+        mdns6,
         kad: dht::behaviour(config),
         ipfs: dht::ipfs_behaviour(config),
-        probe: (config.dht || !config.ipfs.is_empty()).then(|| probe::Behaviour::new(seed)).into(),
+        probe: (config.dht || !config.ipfs.is_empty()).then(probe::Behaviour::default).into(),
         // Whoever is reached by everybody can tell others whether they are.
         answer: config.public.then(autonat::v2::server::Behaviour::default).into(),
         upnp: is_mapped(config).then(upnp::tokio::Behaviour::default).into(),
@@ -144,35 +148,82 @@ pub(super) fn relay_status(is_reached: bool) -> relay::Status {
     if is_reached { relay::Status::Enable } else { relay::Status::Disable }
 }
 
-/// Listens on all addresses, or on none.
+/// Listens on all addresses, or on none; a kind of address that this system does not know (IPv6, or IPv4) may be missing if there is
+/// another. Returns how many will tell at once where they listen: those of a kind that nothing here has yet may do so later.
 pub(super) fn listen(
     swarm: &mut libp2p::Swarm<Protocols>,
     addresses: &[Multiaddr],
-) -> Result<(), SwarmError> {
+) -> Result<usize, SwarmError> {
+    let mut known = Vec::new();
+    let mut unknown = None;
     for address in addresses {
-        probe(address)?;
+        match probe(address) {
+            Ok(()) => known.push(address),
+            Err(Trial::Family(error)) => unknown = Some(error),
+            Err(Trial::Failed(error)) => return Err(error),
+        }
+    }
+    if let Some(error) = unknown.filter(|_| known.is_empty()) {
+        return Err(error);
     }
     // QUIC first: its port is taken by one socket alone, so that of two processes that start at once, and
     // both found the TCP port free, one fails here.
     let (tcp, other): (Vec<_>, Vec<_>) =
-        addresses.iter().partition(|address| tcp_socket(address).is_some());
+        known.into_iter().partition(|address| tcp_socket(address).is_some());
+    let mut told = 0;
     for address in other.into_iter().chain(tcp) {
         swarm.listen_on(address.clone()).map_err(|error| failed(address, &error))?;
+        told += usize::from(is_told(address));
     }
-    Ok(())
+    Ok(told)
 }
 
-/// Refuses a TCP port that another process listens on.
+/// Tells whether there is an address at once where one listens on all of a kind: that of loopback, if any.
+fn is_told(address: &Multiaddr) -> bool {
+    let loopback: IpAddr = match address.iter().next() {
+        Some(Protocol::Ip4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        Some(Protocol::Ip6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => return true,
+    };
+    UdpSocket::bind((loopback, 0)).is_ok()
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+enum Trial {
+    /// The system does not know addresses of its kind.
+    Family(SwarmError),
+    /// For any other reason.
+    Failed(SwarmError),
+}
+
+/// Refuses a TCP port that another process listens on, and a kind of address that the system does not know.
 ///
 /// libp2p sets `SO_REUSEPORT`: two processes of one user would both get the port, and share the connections
 /// of those who wanted one of them.
-fn probe(address: &Multiaddr) -> Result<(), SwarmError> {
+fn probe(address: &Multiaddr) -> Result<(), Trial> {
+    let family = match address.iter().next() {
+        Some(Protocol::Ip6(_)) => AddressFamily::INET6,
+        _ => AddressFamily::INET,
+    };
+    let knows = socket(family, SocketType::DGRAM, None);
+    knows.map_err(|error| Trial::Family(failed(address, &TransportError::Other(error.into()))))?;
     match tcp_socket(address) {
-        Some(socket) if socket.port() != 0 => TcpListener::bind(socket)
-            .map(drop)
-            .map_err(|error| failed(address, &TransportError::Other(error))),
+        Some(socket) if socket.port() != 0 => only_of_family(family, socket)
+            .map_err(|error| Trial::Failed(failed(address, &TransportError::Other(error)))),
         _ => Ok(()),
     }
+}
+
+/// Listens on a TCP port for a moment, for addresses of one kind alone, as the library will.
+fn only_of_family(family: AddressFamily, at: SocketAddr) -> std::io::Result<()> {
+    let probe = socket(family, SocketType::STREAM, None)?;
+    sockopt::set_socket_reuseaddr(&probe, true)?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&probe, true)?;
+    }
+    bind(&probe, &at)?;
+    Ok(listen_for(&probe, 1)?)
 }
 
 fn failed(address: &Multiaddr, error: &TransportError<std::io::Error>) -> SwarmError {
@@ -220,11 +271,13 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let address = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
-        assert!(
-            matches!(probe(&address), Err(SwarmError::PortTaken { port: found }) if found == port)
-        );
+        let found = probe(&address).unwrap_err();
+        let Trial::Failed(SwarmError::PortTaken { port: found }) = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(found, port);
     }
 }
