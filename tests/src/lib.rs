@@ -17,6 +17,7 @@ pub mod relay;
 pub mod scale;
 pub mod site;
 pub mod terminal;
+pub mod trouble;
 
 pub mod meter;
 

@@ -6,6 +6,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use super::trouble::Trouble;
 use super::{Sharer, User, binary};
 
 /// How the computers of a network are joined.
@@ -13,6 +14,8 @@ use super::{Sharer, User, binary};
 pub enum Joined {
     /// By a switch: all are in one network, and hear each other's multicast.
     Switch,
+    /// By a switch, and none of them has an address of IPv4 but that of loopback.
+    SwitchIp6,
     /// By a router: each is in a network of its own, and multicast does not leave it.
     Router,
     /// Not at all.
@@ -38,7 +41,7 @@ impl Network {
         let computers: Vec<Namespace> =
             (0..count).map(|_| Namespace::new(Some(&middle))).collect::<Result<_, _>>()?;
         match joined {
-            Joined::Switch => middle
+            Joined::Switch | Joined::SwitchIp6 => middle
                 .ip("ip link add switch type bridge mcast_snooping 0; ip link set switch up")?,
             Joined::Router => middle.ip("echo 1 > /proc/sys/net/ipv4/ip_forward")?,
             Joined::Nothing => {}
@@ -51,9 +54,14 @@ impl Network {
             );
             let own = match joined {
                 Joined::Nothing => continue,
-                Joined::Switch => {
+                Joined::Switch | Joined::SwitchIp6 => {
                     middle.ip(&format!("{cable}; ip link set port{number} master switch"))?;
-                    format!("ip addr add 10.77.0.{number}/24 dev eth0; ip link set eth0 up")
+                    let address = match joined {
+                        // Whether somebody else has it is not asked, which takes a second.
+                        Joined::SwitchIp6 => format!("fd77::{number}/64 dev eth0 nodad"),
+                        _ => format!("10.77.0.{number}/24 dev eth0"),
+                    };
+                    format!("ip link set eth0 up; ip addr add {address}")
                 }
                 Joined::Router => {
                     middle.ip(&format!(
@@ -83,6 +91,14 @@ impl Network {
     /// Runs commands that set the network of a computer up.
     pub fn set_up(&self, computer: usize, script: &str) -> Result<(), String> {
         self.computers[computer].ip(script)
+    }
+
+    /// Has a computer's cable fail in some way from now on, in place of any other.
+    ///
+    /// # Errors
+    /// Why that cannot be done here.
+    pub fn trouble(&self, computer: usize, trouble: Trouble) -> Result<(), String> {
+        trouble.begin(&self.computers[computer])
     }
 
     /// Shares a user's folder from a computer and waits until it is served.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::process::Running;
 
 /// A node that is there for others; it is killed when this is dropped.
 pub struct Node {
-    _process: Running,
+    process: Running,
     /// What it printed when it was ready.
     pub ready: Value,
     metrics: String,
@@ -46,7 +46,12 @@ impl Node {
         std::thread::spawn(move || {
             BufReader::new(stderr).lines().map_while(Result::ok).for_each(drop)
         });
-        Self { _process: process, ready, metrics }
+        Self { process, ready, metrics }
+    }
+
+    /// Returns its process.
+    pub fn child(&self) -> &Child {
+        self.process.child()
     }
 
     /// Returns its first address.

@@ -407,8 +407,13 @@ mod tests {
 
     #[test]
     fn in_the_table_of_ipfs_a_drive_has_a_key_of_the_form_that_is_asked_for_there() {
-        assert_eq!(Table::Own.key([7; 32]).as_ref(), [7; 32]);
-        let key = Table::Ipfs.key([7; 32]);
+        let [own, ipfs] = Table::ALL.map(|table| {
+            let places: Vec<Place> = table.places([7; 32]).collect();
+            (places.len(), table.key(places[0]))
+        });
+        assert_eq!((own.0, own.1.as_ref()), (usize::from(limits::DHT_PLACES), &[7; 32][..]));
+        let (places, key) = ipfs;
+        assert_eq!(places, 1, "its nodes have not asked for more");
         assert_eq!((&key.as_ref()[..2], &key.as_ref()[2..]), (&[0x1e, 32][..], &[7; 32][..]));
     }
 
