@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use datnode_feed::{Accusation, FeedSlot, PublicKey, SecretKey, Store, StoreError};
 use datnode_proto::{
-    Class, Event, FeedId, Frame, Instant, Order, PeerId, Priority, Replica, Replicator, Target,
-    Want, WantId, execute,
+    Class, Contact, Event, FeedId, Frame, Instant, Order, PeerId, Priority, Replica, Replicator,
+    Target, Want, WantId, execute,
 };
 
 use crate::disk::{Disk, State};
@@ -35,6 +35,8 @@ pub struct Host {
     pub faults: Vec<PeerId>,
     /// Wants that are done.
     pub done: Vec<WantId>,
+    /// Whom peers named.
+    pub named: Vec<Contact>,
     /// Damages one in so many blocks that it sends.
     pub lies: Option<(u64, Random)>,
     /// What it says instead of each frame.
@@ -42,6 +44,8 @@ pub struct Host {
     pub(crate) woken: Option<Instant>,
     key: PublicKey,
     slot: FeedSlot,
+    /// What the feed is for: those of changes are what peers name each other for.
+    class: Class,
     faulted: Vec<PeerId>,
     random: Random,
 }
@@ -51,8 +55,9 @@ impl Host {
         let (disk, key, mut random) = (Disk::new(), secret.public(), Random::new(seed));
         let mut store = Store::open(disk.clone()).expect("this disk does not fail yet");
         let slot = store.add_feed(key).expect("this disk does not fail yet");
-        let replicator = replicator(&store, slot, key, &mut random);
-        let (arrived, faults, done, faulted) = Default::default();
+        let class = Class::Content;
+        let replicator = replicator(&store, slot, (key, class), &mut random);
+        let (arrived, faults, done, named, faulted) = Default::default();
         let said = Said::new();
         Self {
             id,
@@ -63,14 +68,24 @@ impl Host {
             arrived,
             faults,
             done,
+            named,
             lies: None,
             hand: None,
             woken: None,
             key,
             slot,
+            class,
             faulted,
             random,
         }
+    }
+
+    /// Has it tell peers of each other, as a node of a drive does. Nobody may be connected yet.
+    pub fn exchange_contacts(&mut self) {
+        self.class = Class::Changes;
+        self.replicator =
+            replicator(&self.store, self.slot, (self.key, self.class), &mut self.random);
+        self.replicator.exchange_contacts();
     }
 
     /// Starts again from what a crash left.
@@ -78,7 +93,8 @@ impl Host {
         self.disk = Disk::of(state);
         self.store = Store::open(self.disk.clone())?;
         self.slot = self.store.add_feed(self.key)?;
-        self.replicator = replicator(&self.store, self.slot, self.key, &mut self.random);
+        self.replicator =
+            replicator(&self.store, self.slot, (self.key, self.class), &mut self.random);
         self.woken = None;
         self.done.clear();
         self.faulted.clear();
@@ -182,6 +198,7 @@ impl Host {
             match event {
                 Event::Stored { block, .. } => self.arrived.push(block.0),
                 Event::WantDone { want } => self.done.push(want),
+                Event::Contacts { contacts, .. } => self.named.extend(contacts),
                 Event::Fault { peer, .. } => {
                     self.faults.push(peer);
                     self.faulted.push(peer);
@@ -228,7 +245,7 @@ fn block(random: &mut Random) -> Vec<u8> {
 fn replicator(
     store: &Store<Disk>,
     slot: FeedSlot,
-    key: PublicKey,
+    (key, class): (PublicKey, Class),
     random: &mut Random,
 ) -> Replicator {
     let mut seed = [0; 32];
@@ -236,7 +253,7 @@ fn replicator(
     let mut replicator = Replicator::new(seed);
     let replica = Replica {
         key,
-        class: Class::Content,
+        class,
         head: store.head(slot).copied(),
         have: store.have(slot).clone(),
         accusation: store.accusation(slot).cloned().map(Box::new),

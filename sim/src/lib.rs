@@ -20,13 +20,25 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use datnode_feed::{SecretKey, StoreError};
-use datnode_proto::{Binding, Frame, Instant, PeerId};
+use datnode_proto::{Binding, Frame, Instant, PeerId, Place, Scope};
 
 pub use host::{Hand, Host};
 
 /// A host of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostId(pub usize);
+
+impl HostId {
+    /// Returns what stands for it in bytes, which is its address as well.
+    fn name(self) -> Vec<u8> {
+        self.0.to_le_bytes().to_vec()
+    }
+
+    /// Returns whom such bytes stand for.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        Some(Self(usize::from_le_bytes(name.try_into().ok()?)))
+    }
+}
 
 /// Random numbers from a seed (splitmix64).
 #[derive(Clone, Debug)]
@@ -170,10 +182,13 @@ impl World {
                 held: VecDeque::new(),
             };
             self.pipes.insert((host, peer), pipe);
-            let name = |host: HostId| host.0.to_le_bytes().to_vec();
-            let binding = Binding { ours: name(host), theirs: name(to) };
+            let binding = Binding { ours: host.name(), theirs: to.name() };
             let now = self.now;
-            self.at(host).replicator.handle_connected(now, peer, binding);
+            // The first one reached the other, who learns no address of it by that.
+            let addresses = if host == a { vec![(Scope::World, to.name())] } else { Vec::new() };
+            let replicator = &mut self.at(host).replicator;
+            replicator.handle_connected(now, peer, binding);
+            replicator.handle_place(peer, Place { scope: Scope::World, addresses });
         }
         (at_a, at_b)
     }
@@ -275,8 +290,8 @@ impl World {
         if self.at(id).is_off() {
             return;
         }
-        let peers: Vec<PeerId> =
-            self.pipes.keys().filter(|(host, _)| *host == id).map(|(_, peer)| *peer).collect();
+        let ends = (id, PeerId(0))..(HostId(id.0 + 1), PeerId(0));
+        let peers: Vec<PeerId> = self.pipes.range(ends).map(|((_, peer), _)| *peer).collect();
         for peer in peers {
             // Asking for a frame may lead to a job, and the job to a frame.
             loop {

@@ -55,6 +55,11 @@ fn who_seeks_sees_something_soon() {
 }
 
 #[test]
+fn those_who_know_one_other_meet_and_lose_nobody_when_many_leave() {
+    check("meeting");
+}
+
+#[test]
 fn a_bisected_feed_is_an_even_sample_at_any_time() {
     check("bisect");
 }
@@ -84,6 +89,12 @@ fn a_large_swarm_takes_no_longer() {
 #[ignore = "minutes: cargo test --release --locked -p datnode-sim --test figures -- --ignored"]
 fn who_stays_in_a_large_swarm_is_done_as_well() {
     check("large-churn");
+}
+
+#[test]
+#[ignore = "minutes: cargo test --release --locked -p datnode-sim --test figures -- --ignored"]
+fn hundreds_who_know_one_other_meet_as_well() {
+    check("large-meeting");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod bisect;
 mod crowd;
 mod hotswap;
+mod meeting;
 mod picker;
 pub mod plot;
 mod sources;
@@ -53,7 +54,7 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order of their sections.
-pub const EXPERIMENTS: [Experiment; 10] = [
+pub const EXPERIMENTS: [Experiment; 12] = [
     Experiment { name: "sources", run: sources::run },
     Experiment { name: "hotswap", run: hotswap::run },
     Experiment { name: "urgent", run: urgent::run },
@@ -61,9 +62,11 @@ pub const EXPERIMENTS: [Experiment; 10] = [
     Experiment { name: "bisect", run: bisect::run },
     Experiment { name: "crowd", run: crowd::stays },
     Experiment { name: "churn", run: crowd::churns },
+    Experiment { name: "meeting", run: meeting::some },
     Experiment { name: "picker", run: picker::run },
     Experiment { name: "large-crowd", run: crowd::many_stay },
     Experiment { name: "large-churn", run: crowd::many_churn },
+    Experiment { name: "large-meeting", run: meeting::many },
 ];
 
 impl Experiment {
