@@ -419,7 +419,8 @@ async fn a_peer_that_is_known_gets_in_while_strangers_flood() {
     let sessions = (friend.session().await, hub.session().await);
     hub.swarm.know(friend.peer()).await;
     drop(sessions);
-    (friend.closed().await, hub.closed().await);
+    friend.closed().await;
+    hub.closed().await;
     // Strangers who take every place that they get, and come again and again for more.
     let mut flood = Vec::new();
     for _ in 0..40 {
