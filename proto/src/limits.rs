@@ -15,6 +15,9 @@ pub const RUNS_MAX: usize = 4_096;
 /// The most runs that are remembered of what a peer holds beyond our head, two megabytes of them: a mirror with holes tells
 /// what it holds before its longer head can be verified.
 pub const BEYOND_RUNS_MAX: usize = 65_536;
+/// The most pieces, runs of full pages and pages that are partly full, that are remembered of what a peer holds below our head,
+/// 13 megabytes of them. A page has 1,024 blocks, so nothing is forgotten of feeds with up to 67 million.
+pub const HELD_PIECES_MAX: usize = 65_536;
 /// The longest name a peer may give itself, in bytes.
 pub const AGENT_BYTES_MAX: usize = 128;
 /// The most peers that are named in one message, each with where it is.
@@ -146,6 +149,9 @@ pub const LOSS_PAUSE: Duration = Duration::from_secs(1);
 pub const STALL_PAUSE: Duration = Duration::from_secs(10);
 /// How long a feed waits after our own disk failed.
 pub const DISK_PAUSE: Duration = Duration::from_secs(1);
+/// How many changes of what we hold are remembered of a feed, the last ones: to whom more than these are to be announced, all of
+/// the feed is held against what it was told.
+pub const CHANGES_MAX: usize = 4_096;
 /// How often new blocks are announced to a peer, at most.
 pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(50);
 /// The size of a region in rarest-first order, in bytes: disks and proofs like runs.

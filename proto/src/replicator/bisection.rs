@@ -120,13 +120,12 @@ impl Bisection {
 
 #[cfg(test)]
 mod tests {
-    use datnode_feed::Bitfield;
-
+    use super::super::blocks::BlockSet;
     use super::*;
 
     /// Takes one block at a time, as a peer that holds `theirs` would be asked for them.
-    fn order(runs: &Runs, theirs: &Bitfield) -> Vec<u64> {
-        let (mut have, none) = (Bitfield::default(), Bitfield::default());
+    fn order(runs: &Runs, theirs: &BlockSet) -> Vec<u64> {
+        let (mut have, none) = (BlockSet::default(), BlockSet::default());
         let mut bisection = Bisection::of(runs);
         let mut order = Vec::new();
         loop {
@@ -147,7 +146,7 @@ mod tests {
     #[test]
     fn after_each_level_the_largest_gap_is_the_least_possible() {
         for count in (1..130).chain([1_000, 1_023, 1_024]) {
-            let all: Bitfield = [0..count].into_iter().collect();
+            let all: BlockSet = [0..count].into_iter().collect();
             let order = order(&alloc::vec![0..count], &all);
             let mut sorted = order.clone();
             sorted.sort_unstable();
@@ -166,9 +165,9 @@ mod tests {
 
     #[test]
     fn no_more_is_looked_at_for_one_request_than_so_many_middles() {
-        let (none, runs) = (Bitfield::default(), alloc::vec![0..1 << 40]);
+        let (none, runs) = (BlockSet::default(), alloc::vec![0..1 << 40]);
         // The peer has the last block alone, which is a middle of the last level.
-        let last: Bitfield = [(1 << 20) - 1..1 << 20].into_iter().collect();
+        let last: BlockSet = [(1 << 20) - 1..1 << 20].into_iter().collect();
         let mut bisection = Bisection::of(&runs);
         let picture = Picture { have: &none, assigned: &none, theirs: &last, length: 1 << 40 };
         // It is not waited for until the other middles are here.
@@ -179,18 +178,18 @@ mod tests {
     #[test]
     fn several_runs_are_one_sequence() {
         let runs = alloc::vec![10..12, 100..105];
-        let all: Bitfield = runs.iter().cloned().collect();
+        let all: BlockSet = runs.iter().cloned().collect();
         assert_eq!(order(&runs, &all), [101, 11, 103, 10, 100, 102, 104]);
     }
 
     #[test]
     fn what_a_peer_lacks_is_left_for_others_and_what_was_lost_is_taken_again() {
         let runs = alloc::vec![0..7];
-        let lacks_the_middle: Bitfield = [0..3, 4..7].into_iter().collect();
+        let lacks_the_middle: BlockSet = [0..3, 4..7].into_iter().collect();
         assert_eq!(order(&runs, &lacks_the_middle), [1, 5, 0, 2, 4, 6]);
-        let (all, none): (Bitfield, _) = ([0..7].into_iter().collect(), Bitfield::default());
+        let (all, none): (BlockSet, _) = ([0..7].into_iter().collect(), BlockSet::default());
         let mut bisection = Bisection::of(&runs);
-        let mut pick = |have: &Bitfield, theirs: &Bitfield, stamp| {
+        let mut pick = |have: &BlockSet, theirs: &BlockSet, stamp| {
             let picture = Picture { have, assigned: &none, theirs, length: 7 };
             bisection.pick(&runs, picture, 9, stamp)
         };

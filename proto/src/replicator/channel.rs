@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::ops::Range;
 
-use datnode_feed::{Bitfield, UpgradeProof};
+use datnode_feed::UpgradeProof;
 
+use super::blocks::BlockSet;
 use super::feed::Feed;
 use super::introduce::Introductions;
 use super::{leaves, runs::RunSet};
@@ -25,7 +26,7 @@ pub(super) struct Link {
     /// Whether our Open was sent, and not rejected since.
     pub(super) opened: bool,
     pub(super) rejected: bool,
-    announced: Bitfield,
+    announced: BlockSet,
     announced_length: Option<u64>,
     /// How often what we hold had changed when all of that was said.
     announced_changes: Option<u64>,
@@ -45,10 +46,10 @@ pub(super) struct Link {
     pub(super) accuses: bool,
     /// Whom the peer was told of.
     pub(super) introductions: Introductions,
-    pub(super) asked: Bitfield,
+    pub(super) asked: BlockSet,
     pub(super) asked_blocks: u64,
     /// Blocks that were asked for and taken back, and how many answers to that may still come.
-    cancelled: Bitfield,
+    cancelled: BlockSet,
     late_blocks: u64,
     pub(super) byte_requests: BTreeMap<RequestId, ByteRequest>,
     /// Requests for bytes that were withdrawn; their answers may still come.
@@ -67,11 +68,11 @@ pub(super) struct Link {
     pub(super) missing: Vec<(RequestId, Runs)>,
     /// What of its requests the peer is to look for elsewhere, and what it ever was.
     pub(super) elsewhere: Vec<(RequestId, Runs)>,
-    pub(super) deferred: Bitfield,
+    pub(super) deferred: BlockSet,
     /// What was sent on this stream: its proofs' nodes are known to the peer.
-    pub(super) sent: Bitfield,
+    pub(super) sent: BlockSet,
     /// What is being read, and will have been sent before anything that is no more urgent.
-    pub(super) reading: Bitfield,
+    pub(super) reading: BlockSet,
 }
 
 /// A request for blocks, some of which are owed.
@@ -122,7 +123,7 @@ impl Link {
             theirs: None,
             opened: false,
             rejected: false,
-            announced: Bitfield::default(),
+            announced: BlockSet::default(),
             announced_length: None,
             announced_changes: None,
             announce_after: Instant::default(),
@@ -135,9 +136,9 @@ impl Link {
             accused: false,
             accuses: false,
             introductions: Introductions::default(),
-            asked: Bitfield::default(),
+            asked: BlockSet::default(),
             asked_blocks: 0,
-            cancelled: Bitfield::default(),
+            cancelled: BlockSet::default(),
             late_blocks: 0,
             byte_requests: BTreeMap::new(),
             late_requests: BTreeMap::new(),
@@ -149,9 +150,9 @@ impl Link {
             leaves_owed: 0,
             missing: Vec::new(),
             elsewhere: Vec::new(),
-            deferred: Bitfield::default(),
-            sent: Bitfield::default(),
-            reading: Bitfield::default(),
+            deferred: BlockSet::default(),
+            sent: BlockSet::default(),
+            reading: BlockSet::default(),
         }
     }
 
@@ -170,7 +171,7 @@ impl Link {
             &self.reading,
             &self.deferred,
         ];
-        sets.map(Bitfield::bytes).iter().sum()
+        sets.map(BlockSet::bytes).iter().sum()
     }
 
     /// Returns how many answers the peer owes.
@@ -224,8 +225,9 @@ impl Link {
         if is_known && (now < self.announce_after || self.announced_changes == Some(feed.changes)) {
             return None;
         }
-        let held = difference(&feed.have, &self.announced, RUNS_MAX);
-        let lost = difference(&self.announced, &feed.have, RUNS_MAX - held.len());
+        let parts = feed.changed_since(self.announced_changes);
+        let held = difference(&feed.have, &self.announced, &parts, RUNS_MAX);
+        let lost = difference(&self.announced, &feed.have, &parts, RUNS_MAX - held.len());
         let is_all = held.len() + lost.len() < RUNS_MAX;
         self.announced_changes = is_all.then_some(feed.changes);
         (self.announce_after, self.announce_due) = (now + ANNOUNCE_EVERY, false);
@@ -286,7 +288,7 @@ impl Link {
     pub(super) fn revoke(&mut self) -> Runs {
         let runs: Runs = self.asked.runs().collect();
         runs.iter().for_each(|run| self.cancelled.set_range(run.clone()));
-        self.asked = Bitfield::default();
+        self.asked = BlockSet::default();
         self.late_blocks += core::mem::take(&mut self.asked_blocks);
         let gone = core::mem::take(&mut self.requests).into_keys();
         self.cancels.extend(gone.map(|id| (id, Runs::new())));
@@ -391,33 +393,15 @@ impl Link {
     /// Tells whether the peer will know the path of some block within `range` when it gets the next answer.
     ///
     /// An answer that may overtake others cannot count on what is still being read for them.
-    pub(super) fn knows(&self, theirs: &Bitfield, overtakes: bool, range: Range<u64>) -> bool {
+    pub(super) fn knows(&self, theirs: &BlockSet, overtakes: bool, range: Range<u64>) -> bool {
         self.sent.any(range.clone())
             || theirs.any(range.clone())
             || !overtakes && self.reading.any(range)
     }
 }
 
-/// Returns up to `limit` runs of what is in `all` and not in `known`.
-fn difference(all: &Bitfield, known: &Bitfield, limit: usize) -> Runs {
-    let mut runs = Runs::new();
-    if limit == 0 {
-        return runs;
-    }
-    for run in all.runs() {
-        let mut at = run.start;
-        while at < run.end {
-            let start = known.first_clear(at);
-            if start >= run.end {
-                break;
-            }
-            let end = known.iter_ones(start..run.end).next().unwrap_or(run.end);
-            runs.push(start..end);
-            if runs.len() == limit {
-                return runs;
-            }
-            at = end;
-        }
-    }
-    runs
+/// Returns up to `limit` runs of what is in `all` and not in `known`, within some parts.
+fn difference(all: &BlockSet, known: &BlockSet, parts: &Runs, limit: usize) -> Runs {
+    let runs = parts.iter().flat_map(|part| all.runs_in(part.clone()));
+    runs.flat_map(|run| known.gaps_in(run)).take(limit).collect()
 }

@@ -56,13 +56,15 @@ impl Peer {
 
 impl Link {
     fn check(&self, feed: &Feed) {
-        assert_eq!(self.asked.count(), self.asked_blocks, "what is owed is counted");
+        let asked = self.asked.runs().map(|run| run.end - run.start);
+        assert_eq!(asked.sum::<u64>(), self.asked_blocks, "what is owed is counted");
         assert_eq!(
             self.requests.values().map(|open| open.left).sum::<u64>(),
             self.asked_blocks,
             "request by request"
         );
-        assert!(self.asked.len() <= feed.length, "nothing beyond the head is asked");
+        let is_known = self.asked.runs().all(|run| run.end <= feed.length);
+        assert!(is_known, "nothing beyond the head is asked");
         assert!(self.lookups.len() <= LEAVES_ASKED_MAX, "lookups are bounded");
         assert!(self.leaves.len() <= self.leaves_owed, "what is to be sent is owed");
         assert!(self.leaves_owed <= LEAVES_OWED_MAX, "what is owed is bounded");

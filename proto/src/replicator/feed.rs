@@ -1,12 +1,13 @@
 //! What the replicator knows of one feed: what we hold, what is wanted, who holds what.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use datnode_feed::{Accusation, Bitfield, PublicKey, SignedHead};
 
+use super::blocks::BlockSet;
 use super::holder::{Holder, Standing};
 use super::leaves::Lookup;
 use super::picker::{self, Picture};
@@ -14,7 +15,7 @@ use super::rarity::{Found, Regions, Stamp};
 use super::runs::RunSet;
 use super::want::{Open, Order, Tried, normal};
 use crate::ids::{Class, Instant, PeerId, WantId};
-use crate::limits::{BLOCK_BYTES_GUESS, BYTES_AGAIN, PASSED_MAX, PROBES_MAX};
+use crate::limits::{BLOCK_BYTES_GUESS, BYTES_AGAIN, CHANGES_MAX, PASSED_MAX, PROBES_MAX};
 use crate::wire::Runs;
 
 /// A feed of ours.
@@ -32,14 +33,15 @@ pub(super) struct Feed {
     pub(super) accusation: Option<Box<Accusation>>,
     /// Lengths whose peaks we know, since our head passed through them.
     pub(super) passed: BTreeSet<u64>,
-    pub(super) have: Bitfield,
-    /// How often `have` changed.
+    pub(super) have: BlockSet,
+    /// How often `have` changed, and where, the last times.
     pub(super) changes: u64,
-    pub(super) assigned: Bitfield,
+    changed: VecDeque<Range<u64>>,
+    pub(super) assigned: BlockSet,
     /// What was taken back from a peer and may come from it all the same.
     taken_back: RunSet,
     /// What we gave away, or somebody else says to hold: a new drive gives each block once before any of them twice.
-    pub(super) spread: Bitfield,
+    pub(super) spread: BlockSet,
     /// Below this block there is none that we hold and nobody got.
     spread_end: u64,
     /// How often blocks were lost or taken back.
@@ -98,11 +100,12 @@ impl Feed {
             length,
             accusation,
             passed: BTreeSet::from([length]),
-            have,
+            have: have.runs().collect(),
             changes: 0,
-            assigned: Bitfield::default(),
+            changed: VecDeque::new(),
+            assigned: BlockSet::default(),
             taken_back: RunSet::default(),
-            spread: Bitfield::default(),
+            spread: BlockSet::default(),
             spread_end: 0,
             released: 0,
             news: 0,
@@ -187,9 +190,8 @@ impl Feed {
         let Some(holder) = self.holders.get(&peer).filter(|_| self.serves(peer)) else {
             return false;
         };
-        let wants = |run: &Range<u64>| {
-            holder.have.iter_ones(run.clone()).any(|block| !self.have.contains(block))
-        };
+        let wants =
+            |run: &Range<u64>| holder.have.runs_in(run.clone()).any(|run| !self.have.all(run));
         let has = |want: &Open| {
             want.lacks()
                 && (want.runs.iter().any(wants)
@@ -280,7 +282,8 @@ impl Feed {
 
     /// Tells whether we hold all blocks up to one that nobody else has or was given.
     pub(super) fn has_own(&mut self) -> bool {
-        self.spread_end = self.spread.first_clear(self.spread_end);
+        let rest = self.spread_end..self.length;
+        self.spread_end = self.spread.first_zero(&rest).unwrap_or(self.length);
         self.spread_end < self.length && self.have.contains(self.spread_end)
     }
 
@@ -289,7 +292,7 @@ impl Feed {
         self.assigned.clear(block);
         if !self.have.contains(block) {
             self.have.set(block);
-            self.changes += 1;
+            self.note_change(block..block + 1);
             self.wants.iter_mut().for_each(|want| want.stored(block, bytes));
         }
         self.take_done()
@@ -316,9 +319,28 @@ impl Feed {
 
     /// Notes that blocks are held no longer.
     pub(super) fn lost(&mut self, blocks: Range<u64>) {
-        self.have.clear_range(blocks);
-        self.changes += 1;
+        self.have.clear_range(blocks.clone());
+        self.note_change(blocks);
         self.released += 1;
+    }
+
+    /// Notes that blocks are held now that were not, or the other way round.
+    pub(super) fn note_change(&mut self, blocks: Range<u64>) {
+        self.changes += 1;
+        self.changed.push_back(blocks);
+        if self.changed.len() > CHANGES_MAX {
+            self.changed.pop_front();
+        }
+    }
+
+    /// Returns where `have` may have changed since it had changed so often, or everywhere if that is not known.
+    pub(super) fn changed_since(&self, changes: Option<u64>) -> Runs {
+        let behind = changes.and_then(|changes| usize::try_from(self.changes - changes).ok());
+        let known = behind.and_then(|behind| self.changed.len().checked_sub(behind));
+        match known {
+            Some(known) => normal(self.changed.iter().skip(known).cloned().collect()),
+            None => alloc::vec![0..u64::MAX],
+        }
     }
 
     /// Takes the wants that are done; those of our own are not told of.

@@ -1,16 +1,17 @@
 //! What a peer says it holds of a feed.
 //!
-//! Invariant: `have` lies below our own verified head, `beyond` above it. So a liar makes us keep one bit for each block that the
-//! writer signed, and a bounded list of runs besides.
+//! Invariant: `have` lies below our own verified head, `beyond` above it. So a liar makes us keep bits of some pages of blocks that
+//! the writer signed, and a list of runs besides, both of them bounded.
 
 use core::ops::Range;
 
+use datnode_feed::SignedHead;
 use datnode_feed::limits::HELD_END;
-use datnode_feed::{Bitfield, SignedHead};
 
+use super::blocks::BlockSet;
 use super::runs::RunSet;
 use crate::ids::Instant;
-use crate::limits::BEYOND_RUNS_MAX;
+use crate::limits::{BEYOND_RUNS_MAX, HELD_PIECES_MAX};
 use crate::wire::Runs;
 
 /// What a peer told us of its part of a feed.
@@ -19,11 +20,11 @@ pub(super) struct Holder {
     pub(super) length: u64,
     pub(super) head: Option<SignedHead>,
     pub(super) standing: Standing,
-    pub(super) have: Bitfield,
+    pub(super) have: BlockSet,
     /// What of that it would rather give than the rest, which others may have: as long as any of it is wanted from it.
-    pub(super) rather: Option<Bitfield>,
+    pub(super) rather: Option<BlockSet>,
     /// What it ever said that others have.
-    deferred: Bitfield,
+    deferred: BlockSet,
     /// Whether it told us at all.
     pub(super) heard: bool,
     /// Whether the store holds a head of it against ours, which may be an older one.
@@ -59,9 +60,9 @@ impl Holder {
             length: 0,
             head: None,
             standing: Standing::Unknown,
-            have: Bitfield::new(),
+            have: BlockSet::default(),
             rather: None,
-            deferred: Bitfield::new(),
+            deferred: BlockSet::default(),
             heard: false,
             comparing: false,
             told: 0,
@@ -98,10 +99,11 @@ impl Holder {
             for run in part(lost, 0..self.known) {
                 have.clear_range(run);
             }
+            // Who holds more pieces than this is believed to hold less.
+            have.truncate(HELD_PIECES_MAX);
         }
         part(held, self.known..end).for_each(|run| self.beyond.insert(run));
         part(lost, self.known..HELD_END).for_each(|run| self.beyond.remove(run));
-        // Who holds more pieces than this of what we cannot verify yet is believed to hold less.
         self.beyond.truncate(BEYOND_RUNS_MAX);
     }
 
@@ -116,7 +118,7 @@ impl Holder {
 
     /// Returns how many bytes its sets of blocks take.
     pub(super) fn footprint(&self) -> usize {
-        let rather = self.rather.as_ref().map_or(0, Bitfield::bytes);
+        let rather = self.rather.as_ref().map_or(0, BlockSet::bytes);
         self.have.bytes() + self.deferred.bytes() + rather
     }
 
@@ -148,7 +150,9 @@ impl Holder {
     /// Panics if a liar made us keep more than it may.
     #[cfg(feature = "fuzz")]
     pub(super) fn check(&self) {
-        assert!(self.have.len() <= self.known, "what is beyond our head is kept as runs");
+        let is_known = self.have.runs().all(|run| run.end <= self.known);
+        assert!(is_known, "what is beyond our head is kept as runs");
+        assert!(self.have.pieces() <= HELD_PIECES_MAX, "pieces of what it holds are bounded");
         assert!(self.beyond.len() <= BEYOND_RUNS_MAX, "runs beyond our head are bounded");
     }
 
@@ -158,6 +162,7 @@ impl Holder {
         let below = self.beyond.take_below(known);
         for have in [Some(&mut self.have), self.rather.as_mut()].into_iter().flatten() {
             below.iter().for_each(|run| have.set_range(run.clone()));
+            have.truncate(HELD_PIECES_MAX);
         }
         self.known = known;
     }
@@ -171,7 +176,10 @@ fn part(runs: &Runs, within: Range<u64>) -> impl Iterator<Item = Range<u64>> + '
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
+    use crate::limits::RUNS_MAX;
 
     #[test]
     fn what_lies_beyond_our_head_is_remembered_until_the_head_moves() {
@@ -190,14 +198,41 @@ mod tests {
         let mut holder = Holder::new(10);
         let all = (1 << 56) - 1;
         holder.hear(all, &alloc::vec![0..all], &alloc::vec![], None);
-        assert_eq!((holder.have.len(), holder.beyond.runs()), (10, alloc::vec![10..HELD_END]));
+        assert!(holder.have.runs().eq([0..10]));
+        assert_eq!(holder.beyond.runs(), [10..HELD_END]);
         holder.hear(all, &alloc::vec![], &alloc::vec![0..all], None);
-        assert!(holder.have.is_empty() && holder.beyond.runs().is_empty());
+        assert!(holder.have.pieces() == 0 && holder.beyond.runs().is_empty());
         let most = BEYOND_RUNS_MAX as u64;
         let pieces: Runs = (0..=most).map(|piece| 20 + 2 * piece..21 + 2 * piece).collect();
         holder.hear(all, &pieces[..pieces.len() - 1].to_vec(), &alloc::vec![], None);
         assert_eq!(holder.beyond.len(), BEYOND_RUNS_MAX);
         holder.hear(all, &pieces, &alloc::vec![], None);
         assert_eq!(holder.beyond.len(), BEYOND_RUNS_MAX, "the last piece is not kept");
+    }
+
+    #[test]
+    fn what_a_peer_holds_takes_no_more_however_long_the_feed_and_however_many_its_pieces() {
+        let footprint = |length: u64, held: Runs| {
+            let mut holder = Holder::new(length);
+            holder.hear(length, &held, &alloc::vec![], None);
+            holder.footprint()
+        };
+        let short = 1 << 20;
+        for long in [1 << 24, HELD_END] {
+            for part in [1, 2, 3] {
+                let most = footprint(short, alloc::vec![0..short / part]);
+                assert!(footprint(long, alloc::vec![0..long / part]) <= most + 200);
+            }
+        }
+        // A block of each page, and as many pages as there are: each is a piece.
+        let mut holder = Holder::new(HELD_END);
+        let pages: Vec<u64> = (0..HELD_END).step_by(1_024).collect();
+        for some in pages.chunks(RUNS_MAX) {
+            let held: Runs = some.iter().map(|page| *page..page + 1).collect();
+            holder.hear(HELD_END, &held, &alloc::vec![], None);
+            assert!(holder.have.pieces() <= HELD_PIECES_MAX && holder.footprint() < 13 << 20);
+        }
+        assert_eq!(holder.have.pieces(), HELD_PIECES_MAX);
+        assert!(pages.len() > HELD_PIECES_MAX, "some were more than that");
     }
 }

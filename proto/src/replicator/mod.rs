@@ -5,6 +5,7 @@
 //! how many bytes that may be (`limit`, `gate`, `throttle`).
 
 mod bisection;
+mod blocks;
 mod channel;
 #[cfg(feature = "fuzz")]
 mod check;
@@ -143,8 +144,8 @@ impl Replicator {
     /// Tells that we hold these blocks now.
     pub fn handle_have(&mut self, id: FeedId, blocks: Range<u64>) {
         let Some(feed) = self.feeds.get_mut(&id) else { return };
-        feed.have.set_range(blocks);
-        feed.changes += 1;
+        feed.have.set_range(blocks.clone());
+        feed.note_change(blocks);
         self.recount(id);
     }
 
@@ -278,7 +279,7 @@ impl Replicator {
         let runs = |holder: &Holder| holder.have.runs().collect::<Vec<_>>();
         let mut theirs = helpful.map(|(_, holder)| runs(holder)).peekable();
         theirs.peek()?;
-        let mut all = feed.have.clone();
+        let mut all: Bitfield = feed.have.runs().collect();
         theirs.flatten().for_each(|run| all.set_range(run));
         Some(all)
     }

@@ -127,7 +127,7 @@ impl Replicator {
         &self,
         id: PeerId,
         feed_id: FeedId,
-        test: impl Fn(&datnode_feed::Bitfield) -> bool,
+        test: impl Fn(&super::blocks::BlockSet) -> bool,
     ) -> bool {
         let live = |peer: &Peer| peer.links.get(&feed_id).is_some_and(|link| link.is_live());
         let Some(feed) = self.feeds.get(&feed_id).filter(|feed| feed.paused_until.is_none()) else {

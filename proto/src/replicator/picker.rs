@@ -5,19 +5,18 @@
 
 use core::ops::Range;
 
-use datnode_feed::Bitfield;
-
+use super::blocks::BlockSet;
 use crate::wire::Runs;
 
 /// The facts that a pick is made from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Picture<'a> {
     /// What we hold.
-    pub have: &'a Bitfield,
+    pub have: &'a BlockSet,
     /// What is asked of somebody already.
-    pub assigned: &'a Bitfield,
+    pub assigned: &'a BlockSet,
     /// What the peer holds.
-    pub theirs: &'a Bitfield,
+    pub theirs: &'a BlockSet,
     /// Blocks from here on cannot be verified with this peer's help.
     pub length: u64,
 }
@@ -76,8 +75,8 @@ impl Picture<'_> {
     fn next_run(&self, range: Range<u64>) -> Option<Range<u64>> {
         let start = self.next(range.clone())?;
         let end = range.end.min(self.length);
-        let stop = |taken: &Bitfield| taken.iter_ones(start..end).next().unwrap_or(end);
-        let offered = self.theirs.iter_zeros(start..end).next().unwrap_or(end);
+        let stop = |taken: &BlockSet| taken.first_one(&(start..end)).unwrap_or(end);
+        let offered = self.theirs.first_zero(&(start..end)).unwrap_or(end);
         Some(start..offered.min(stop(self.have)).min(stop(self.assigned)))
     }
 
@@ -87,13 +86,13 @@ impl Picture<'_> {
         let mut at = range.start;
         while at < end {
             // Nothing behind the range is looked at.
-            let lacked = self.have.iter_zeros(at..end).next()?;
-            let free = self.assigned.iter_zeros(lacked..end).next()?;
+            let lacked = self.have.first_zero(&(at..end))?;
+            let free = self.assigned.first_zero(&(lacked..end))?;
             if self.have.contains(free) {
                 at = free;
                 continue;
             }
-            let start = self.theirs.iter_ones(free..end).next()?;
+            let start = self.theirs.first_one(&(free..end))?;
             if start != free && (self.have.contains(start) || self.assigned.contains(start)) {
                 at = start;
                 continue;
@@ -110,8 +109,8 @@ mod tests {
 
     use super::*;
 
-    fn bits(blocks: impl IntoIterator<Item = u64>) -> Bitfield {
-        let mut bits = Bitfield::default();
+    fn bits(blocks: impl IntoIterator<Item = u64>) -> BlockSet {
+        let mut bits = BlockSet::default();
         blocks.into_iter().for_each(|block| bits.set(block));
         bits
     }

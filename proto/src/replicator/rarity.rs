@@ -9,8 +9,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use datnode_feed::Bitfield;
-
+use super::blocks::BlockSet;
 use super::feed::mix;
 use crate::ids::{Instant, PeerId};
 use crate::limits::{RANK_EVERY, REGION_BYTES, REGIONS_MAX, REGIONS_MIN};
@@ -52,7 +51,7 @@ impl Regions {
         now: Instant,
         (length, block_bytes): (u64, u64),
         news: u64,
-        holders: impl Iterator<Item = &'a Bitfield>,
+        holders: impl Iterator<Item = &'a BlockSet>,
         seed: u64,
     ) {
         let size = size(length, block_bytes);
@@ -161,7 +160,7 @@ fn size(length: u64, block_bytes: u64) -> u64 {
 fn copies<'a>(
     length: u64,
     size: u64,
-    holders: impl Iterator<Item = &'a Bitfield>,
+    holders: impl Iterator<Item = &'a BlockSet>,
 ) -> impl Iterator<Item = u64> {
     let count = usize::try_from(length.div_ceil(size)).unwrap_or_default();
     let mut held = alloc::vec![0_u64; count];
@@ -194,7 +193,7 @@ mod tests {
 
     const PEER: PeerId = PeerId(1);
 
-    fn bits(run: Range<u64>) -> Bitfield {
+    fn bits(run: Range<u64>) -> BlockSet {
         [run].into_iter().collect()
     }
 

@@ -67,6 +67,18 @@ impl RunSet {
         self.ends.range(..=block).next_back().is_some_and(|(_, end)| block < *end)
     }
 
+    /// Returns the run that a block is in.
+    pub(super) fn run_of(&self, block: u64) -> Option<Range<u64>> {
+        let run = self.ends.range(..=block).next_back().map(|(start, end)| *start..*end);
+        run.filter(|run| run.contains(&block))
+    }
+
+    /// Returns the first block of the set from this one on.
+    pub(super) fn first_from(&self, block: u64) -> Option<u64> {
+        let next = || self.ends.range(block..).next().map(|(start, _)| *start);
+        if self.contains(block) { Some(block) } else { next() }
+    }
+
     /// Returns the runs, the last one first.
     pub(super) fn backwards(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.ends.iter().rev().map(|(start, end)| *start..*end)
@@ -176,7 +188,12 @@ mod tests {
             prop_assert_eq!(set(&rest.take(&b)), &set(&both.runs()) & &set(&b));
             prop_assert_eq!(rest.runs(), cut.runs());
             let members: BTreeSet<u64> = (0..80).filter(|block| cut.contains(*block)).collect();
-            prop_assert_eq!(members, set(&cut.runs()));
+            prop_assert_eq!(&members, &set(&cut.runs()));
+            for block in 0..80 {
+                prop_assert_eq!(cut.first_from(block), members.range(block..).next().copied());
+                let run = cut.runs().into_iter().find(|run| run.contains(&block));
+                prop_assert_eq!(cut.run_of(block), run);
+            }
             let mut above = both.clone();
             let below = above.take_below(30);
             prop_assert!(below.iter().all(|run| run.end <= 30));

@@ -9,8 +9,9 @@ use core::cmp::Reverse;
 use core::ops::Range;
 
 use bytes::Bytes;
-use datnode_feed::{Bitfield, BlockIndex, BlockProof};
+use datnode_feed::{BlockIndex, BlockProof};
 
+use super::blocks::BlockSet;
 use super::runs::RunSet;
 use crate::fault::Fault;
 use crate::ids::{Class, FeedId, Priority, RequestId, Urgency};
@@ -50,13 +51,13 @@ struct Lease {
 
 impl Lease {
     /// Returns the next block that nobody else has; `spread` are those that others have.
-    fn first_own(&self, spread: &Bitfield) -> Option<u64> {
-        let first = |run: Range<u64>| spread.iter_zeros(run).next();
+    fn first_own(&self, spread: &BlockSet) -> Option<u64> {
+        let first = |run: Range<u64>| spread.first_zero(&run);
         self.rest.iter().take(SPREAD_RUNS).find_map(first)
     }
 
     /// Takes out the next block.
-    fn next(&mut self, spread: Option<&Bitfield>) -> Option<u64> {
+    fn next(&mut self, spread: Option<&BlockSet>) -> Option<u64> {
         let next = self.first_own(spread.filter(|_| self.any_order)?)?;
         self.rest.remove(next..next + 1);
         Some(next)
@@ -165,8 +166,8 @@ impl Upload {
     /// out of one before.
     pub(super) fn defer(
         &mut self,
-        spread: &Bitfield,
-        deferred: &mut Bitfield,
+        spread: &BlockSet,
+        deferred: &mut BlockSet,
     ) -> Option<(RequestId, Runs)> {
         let mut first = self.queue.first_entry()?;
         let request = first.key().2;
@@ -191,7 +192,7 @@ impl Upload {
     ///
     /// Reads are added several at a time, when half of what may be under way is out: the store's thread and the network's would
     /// wake each other for every block. What overtakes others does not wait for that.
-    pub(super) fn next_read(&mut self, credit: u64, spread: Option<&Bitfield>) -> Option<Read> {
+    pub(super) fn next_read(&mut self, credit: u64, spread: Option<&BlockSet>) -> Option<Read> {
         let reading: usize = self.reading.values().sum();
         let under_way = reading + self.ready.len();
         let each = self.answer_bytes.unwrap_or(BLOCK_BYTES_GUESS);
@@ -359,7 +360,7 @@ mod tests {
 
     #[test]
     fn in_any_order_what_nobody_else_has_goes_first() {
-        let spread: Bitfield = [0..3, 4..8].into_iter().collect();
+        let spread: BlockSet = [0..3, 4..8].into_iter().collect();
         for (any_order, order) in [(true, [3, 8, 0, 1, 2, 9]), (false, [0, 1, 2, 3, 8, 9])] {
             let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
             let asked = Asked { any_order, ..asked(1, BULK) };
@@ -378,8 +379,8 @@ mod tests {
 
     #[test]
     fn what_others_have_is_had_from_them_once_while_something_is_given_to_nobody() {
-        let spread: Bitfield = [0..8].into_iter().collect();
-        let (mut upload, mut deferred) = (Upload::default(), Bitfield::default());
+        let spread: BlockSet = [0..8].into_iter().collect();
+        let (mut upload, mut deferred) = (Upload::default(), BlockSet::default());
         let any_order = |id| Asked { any_order: true, ..asked(id, BULK) };
         upload.request(any_order(1), alloc::vec![0..2, 9..10]).unwrap();
         assert_eq!(upload.defer(&spread, &mut deferred), None, "it has something else in it");
@@ -397,7 +398,7 @@ mod tests {
     #[test]
     fn not_all_pieces_of_a_request_are_looked_through() {
         let pieces = SPREAD_RUNS as u64 + 1;
-        let spread: Bitfield = [0..2 * (pieces - 1)].into_iter().collect();
+        let spread: BlockSet = [0..2 * (pieces - 1)].into_iter().collect();
         let mut upload = Upload { answer_bytes: Some(0), ..Upload::default() };
         let asked = Asked { any_order: true, ..asked(1, BULK) };
         upload.request(asked, (0..pieces).map(|piece| 2 * piece..2 * piece + 1).collect()).unwrap();

@@ -6,9 +6,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use datnode_feed::Bitfield;
-
 use super::bisection::Bisection;
+use super::blocks::BlockSet;
 use super::rarity::Tour;
 use crate::ids::{Instant, PeerId, Priority, WantId};
 use crate::wire::Runs;
@@ -111,7 +110,7 @@ pub(super) struct Tried {
 
 impl Open {
     /// Opens a want of a feed of `length` blocks.
-    pub(super) fn new(id: WantId, want: Want, have: &Bitfield, length: u64) -> Self {
+    pub(super) fn new(id: WantId, want: Want, have: &BlockSet, length: u64) -> Self {
         let Want { target, priority, order, hotswap, deadline } = want;
         let follows = target == Target::All;
         let (runs, bytes) = match target {
@@ -142,7 +141,7 @@ impl Open {
     }
 
     /// The feed has so many blocks now.
-    pub(super) fn grow(&mut self, length: u64, have: &Bitfield) {
+    pub(super) fn grow(&mut self, length: u64, have: &BlockSet) {
         if self.follows {
             self.runs = normal(alloc::vec![0..length]);
             (self.bisection, self.tour) = (Bisection::of(&self.runs), Tour::default());
@@ -157,18 +156,18 @@ impl Open {
     }
 
     /// Counts anew what is missing.
-    pub(super) fn count(&mut self, have: &Bitfield) {
-        let missing =
-            |run: &Range<u64>| (run.end - run.start) - have.iter_ones(run.clone()).count() as u64;
-        self.missing = self.runs.iter().map(missing).sum();
+    pub(super) fn count(&mut self, have: &BlockSet) {
+        let missing = self.runs.iter().flat_map(|run| have.gaps_in(run.clone()));
+        self.missing = missing.map(|gap| gap.end - gap.start).sum();
         self.front = 0;
     }
 
     /// Passes over what is held at the front.
-    pub(super) fn advance(&mut self, have: &Bitfield) {
+    pub(super) fn advance(&mut self, have: &BlockSet) {
         let after = self.runs.partition_point(|run| run.end <= self.front);
         for run in self.runs.iter().skip(after) {
-            self.front = have.first_clear(self.front.max(run.start)).min(run.end);
+            let rest = self.front.max(run.start)..run.end;
+            self.front = have.first_zero(&rest).unwrap_or(run.end);
             if self.front < run.end {
                 return;
             }
@@ -241,13 +240,13 @@ mod tests {
         assert_eq!(normal(alloc::vec![5..7, 1..3, 3..4, 9..9, 6..8]), [1..4, 5..8]);
     }
 
-    fn open(target: Target, have: &Bitfield) -> Open {
+    fn open(target: Target, have: &BlockSet) -> Open {
         Open::new(WantId(1), Want::new(target), have, 100)
     }
 
     #[test]
     fn bytes_are_done_when_blocks_cover_them() {
-        let mut open = open(Target::Bytes(100..300), &Bitfield::default());
+        let mut open = open(Target::Bytes(100..300), &BlockSet::default());
         open.stored(7, &(150..200));
         assert_eq!(open.bytes, [100..150, 200..300]);
         open.stored(8, &(200..400));
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_held_at_the_front_is_passed_over() {
-        let mut have = Bitfield::default();
+        let mut have = BlockSet::default();
         have.set_range(5..30);
         let mut open = open(Target::Blocks(alloc::vec![10..20, 25..40, 50..60]), &have);
         assert_eq!(open.progress(), Progress { here: 15, of: 35, bytes: 0 });
@@ -276,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_whole_feed_is_wanted_however_long_it_becomes() {
-        let mut have = Bitfield::default();
+        let mut have = BlockSet::default();
         have.set_range(0..100);
         let mut open = open(Target::All, &have);
         assert!(!open.is_done() && !open.lacks());

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use datnode_feed::{BlockIndex, Comparison};
+use datnode_feed::{Bitfield, BlockIndex, Comparison};
 use datnode_proto::limits::{
-    ANNOUNCE_EVERY, BLOCK_BYTES_GUESS, BLOCK_COST, CHANNELS_MAX, LEASE_BLOCKS_MAX,
+    ANNOUNCE_EVERY, BLOCK_BYTES_GUESS, BLOCK_COST, CHANGES_MAX, CHANNELS_MAX, LEASE_BLOCKS_MAX,
     LEASE_BLOCKS_MIN, LEASE_BYTES_UNKNOWN, MISSING_MAX, OPENS_MAX, PASSED_MAX, PAYLOAD_BYTES_MAX,
     PROBES_MAX, REQUEST_RUNS_MAX, RUNS_MAX, STALL_PAUSE, VERSIONS,
 };
@@ -199,4 +199,30 @@ fn changes_are_told_so_often() {
     assert_eq!(victim.replicator.poll_timeout(), Some(later));
     victim.replicator.handle_have(FEED, 1..2);
     assert_eq!(told(&mut victim, later), 1, "both at once");
+}
+
+#[test]
+fn all_that_changed_is_announced_also_to_those_whom_more_is_to_be_told_than_is_remembered() {
+    let most = CHANGES_MAX as u64;
+    for changes in [1, most - 1, most, most + 1, 3 * most] {
+        let mut victim = Victim::new(0..0);
+        victim.replicator.handle_head(FEED, head(1 << 20));
+        victim.drain();
+        // One by one, the last ones first, and some are lost again.
+        for block in (0..changes).rev() {
+            victim.replicator.handle_have(FEED, 2 * block..2 * block + 1);
+        }
+        victim.replicator.handle_lost(FEED, 0..2);
+        let mut told = Bitfield::new();
+        let mut now = NOW;
+        loop {
+            now = now + ANNOUNCE_EVERY;
+            let Some(frame) = victim.replicator.poll_transmit(now, PEER) else { break };
+            if let Message::Have { held, .. } = decode(&frame.header, &frame.payload).unwrap() {
+                held.into_iter().for_each(|run| told.set_range(run));
+            }
+        }
+        let right: Bitfield = (1..changes).map(|block| 2 * block..2 * block + 1).collect();
+        assert_eq!(told, right, "{changes}");
+    }
 }
