@@ -152,8 +152,9 @@ pub const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// How many changes of what we hold are remembered of a feed, the last ones: to whom more than these are to be announced, all of
 /// the feed is held against what it was told.
 pub const CHANGES_MAX: usize = 4_096;
-/// How often new blocks are announced to a peer, at most.
-pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(50);
+/// How often new blocks are announced to a peer, at most. In a swarm everybody asks whoever tells of a block first: sooner news
+/// come from fewer, who are asked for more than they can send while others are asked for nothing.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_millis(100);
 /// The size of a region in rarest-first order, in bytes: disks and proofs like runs.
 pub const REGION_BYTES: u64 = 4 << 20;
 /// What a new stream counts as, which has its turn like what is said beyond a share: two thousand of them begin in a second.
@@ -172,7 +173,7 @@ pub const TALK_SEEK: u64 = 512;
 pub const TALK_PEER: u64 = 8;
 /// What each block that a peer took of us leaves it to say beside: credit, requests, and that it holds the block now.
 pub const TALK_BLOCK: u64 = 32;
-/// A peer may cause a unit of work in each such time: twenty announcements a second for each of a dozen feeds, and a thousandth
+/// A peer may cause a unit of work in each such time: ten announcements a second for each of a dozen feeds, and a thousandth
 /// of a processor at most.
 pub const TALK_RATE: Duration = Duration::from_micros(100);
 /// How much it may cause at once, in the time it would take at that rate: more than all of a feed in 65,536 pieces.

@@ -309,12 +309,12 @@ impl Replicator {
 fn outlook(now: Instant, peer: &Peer, block_bytes: u64, priority: Priority) -> Outlook {
     let rate = peer.rate.bytes_per_second_min();
     let each = (rate > 0).then(|| block_bytes.saturating_mul(1_000_000) / rate);
-    let rtt = micros(peer.rate.rtt_min().unwrap_or_default());
     let owed = peer.owed_from(priority);
     let sent = peer.under_way(block_bytes).min(owed);
     let silent = micros(now.since(peer.last_progress));
     let delay = match (peer.owed(), each) {
-        (0, _) => rtt,
+        // In a crowd that is much longer than the way: what it would gain is gone by then.
+        (0, _) => micros(peer.rate.rtt()),
         // Who lost what it owed is not waited for until it sent something.
         _ if peer.stalled => silent + micros(LOSS_PAUSE),
         // Who never answered takes as long again as it took so far.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use datnode_feed::{Accusation, BlockIndex, Comparison, UpgradeProof, leaf};
 use datnode_proto::limits::{
-    BLIND_MAX, QUESTIONS_MAX, READS_MAX, RUNS_MAX, TALK_AHEAD, TALK_BLOCK, TALK_FRAME, TALK_RATE,
-    TALK_STREAM, TALK_TURN, TALK_TURN_LEAST,
+    BLIND_MAX, QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX, REQUESTS_MAX, RUNS_MAX, TALK_AHEAD,
+    TALK_BLOCK, TALK_FRAME, TALK_RATE, TALK_STREAM, TALK_TURN, TALK_TURN_LEAST,
 };
 use datnode_proto::wire::{Message, Wanted};
 use datnode_proto::{Availability, Binding, Done, Failure, Fault, Job, PeerId, RequestId};
@@ -277,4 +277,32 @@ fn streams_begin_one_after_the_other() {
     }
     let later = NOW + turn * 1_001;
     assert_eq!(victim.replicator.next_stream_at(later), later, "who comes alone waits for nobody");
+}
+
+#[test]
+fn for_whoever_asks_for_much_and_takes_nothing_little_is_read() {
+    for credit in [0, 1 << 20, 1 << 40] {
+        let mut victim = Victim::with_credit(0..100, credit);
+        let mut reads = Vec::new();
+        for id in 0..REQUESTS_MAX as u64 {
+            victim.tell(&request(id, 100, Wanted::Blocks(vec![0..100])));
+            while let Some(job) = victim.replicator.poll_job() {
+                reads.push(read(job));
+            }
+        }
+        assert_eq!(victim.fault(), None);
+        // The store answers now, and more may be read if there is room.
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(done) = reads.pop() {
+            if let Done::Read { answer: Some((_, payload)), .. } = &done {
+                (count, bytes) = (count + 1, bytes + payload.len() as u64);
+            }
+            victim.replicator.handle_done(NOW, done);
+            while let Some(job) = victim.replicator.poll_job() {
+                reads.push(read(job));
+            }
+        }
+        assert!(count > 0 && count <= READS_MAX, "{count} reads with a credit of {credit}");
+        assert!(bytes <= READ_BYTES_MAX, "{bytes} bytes with a credit of {credit}");
+    }
 }
