@@ -47,8 +47,8 @@ pub use self::nat::Nat;
 pub use self::nearby::hears_itself;
 pub use self::outside::Outside;
 pub use self::reach::Reach;
-pub use self::router::Router;
 pub(crate) use self::reach::{is_relayed, scope};
+pub use self::router::Router;
 pub use self::stream::SessionStream;
 pub(crate) use self::targets::peer_of;
 
