@@ -56,8 +56,10 @@ impl Hole {
 
     /// Refuses whoever comes.
     pub fn closed() -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self::tcp(address, Box::new(()))
+        // The port is taken, so that nobody else listens there meanwhile.
+        let held = TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::tcp(held.local_addr().unwrap(), Box::new(held))
     }
 
     fn tcp(address: SocketAddr, held: Box<dyn Any>) -> Self {

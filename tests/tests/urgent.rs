@@ -56,8 +56,11 @@ fn source(name: u8, rate: u64) -> u16 {
                 Feed::open(&hub, &store, secret().public(), Interest::Sparse).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap().port()).unwrap();
-            let (stream, _) = listener.accept().await.unwrap();
-            replicate(&hub, stream, name, 0).await;
+            // Whoever else on this computer may come by.
+            while let Ok((stream, _)) = listener.accept().await {
+                let hub = hub.clone();
+                tokio::spawn(async move { replicate(&hub, stream, name, 0).await });
+            }
         });
     });
     told.recv().unwrap()
