@@ -6,7 +6,10 @@
 //! A peer that several channels name is as many targets: what one channel says of it delays no other.
 //!
 //! Invariant: a target waits, dials, or is connected; only a kept one ever waits for a second time.
-//! Elsewhere: the dials themselves (`driver`).
+//! Elsewhere: one target (`target`), addresses (`addresses`), the dials themselves (`driver`).
+
+mod addresses;
+mod target;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -15,6 +18,10 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
+pub(super) use self::addresses::is_tcp;
+pub(crate) use self::addresses::peer_of;
+use self::addresses::{bare, by_peer};
+use self::target::{Attempt, Phase, Target};
 use super::channel::Channel;
 use super::{limits, nearby};
 
@@ -60,45 +67,6 @@ pub(super) struct Targets {
     local: PeerId,
     next: u64,
     targets: BTreeMap<TargetId, Target>,
-}
-
-#[derive(Debug)]
-struct Target {
-    channel: Channel,
-    /// Who has to answer; none if anybody may.
-    peer: Option<PeerId>,
-    addresses: Vec<Multiaddr>,
-    keep: bool,
-    failures: u32,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Waiting {
-        until: Instant,
-    },
-    Dialing {
-        /// What is left to try.
-        tries: VecDeque<Vec<Multiaddr>>,
-        attempts: Vec<Attempt>,
-        /// When the next try begins although attempts are still under way.
-        next_at: Instant,
-        reasons: Vec<String>,
-        /// Where somebody else answered, this time.
-        wrong: Vec<Multiaddr>,
-    },
-    Connected {
-        peer: PeerId,
-        since: Instant,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
-    Dialing(ConnectionId),
-    /// Connected; the session is still to come.
-    Established(PeerId),
 }
 
 impl Targets {
@@ -462,102 +430,6 @@ impl Targets {
     }
 }
 
-impl Target {
-    /// Returns when this target needs its next dial, if it needs one.
-    fn due(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Waiting { until } => Some(*until),
-            Phase::Connected { .. } => None,
-            Phase::Dialing { tries, attempts, next_at, .. } => {
-                let reached = attempts.iter().any(|one| matches!(one, Attempt::Established(_)));
-                (!tries.is_empty() && !reached).then_some(*next_at)
-            }
-        }
-    }
-
-    fn next_try(&mut self, now: Instant) -> Option<Vec<Multiaddr>> {
-        if matches!(self.phase, Phase::Waiting { .. }) {
-            self.phase = Phase::Dialing {
-                tries: tries(self.peer, &self.addresses),
-                attempts: Vec::new(),
-                next_at: now,
-                reasons: Vec::new(),
-                wrong: Vec::new(),
-            };
-        }
-        let Phase::Dialing { tries, next_at, .. } = &mut self.phase else { return None };
-        *next_at = now + limits::NEXT_ADDRESSES_AFTER;
-        tries.pop_front()
-    }
-
-    fn pause(&self, local: PeerId) -> Duration {
-        let mut seed = local.to_bytes();
-        seed.extend(self.peer.map(PeerId::to_bytes).unwrap_or_default());
-        pause(&seed, self.failures, self.channel.redial_max())
-    }
-}
-
-/// Returns the pause before the next dial: doubling, and a quarter more or less by who dials whom, so that a
-/// crowd that lost one peer does not come back as a crowd.
-fn pause(seed: &[u8], failures: u32, longest: Duration) -> Duration {
-    let doubled = limits::REDIAL_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let pause = doubled.min(longest);
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(seed).update(&failures.to_le_bytes());
-    let [jitter, ..] = *hasher.finalize().as_bytes();
-    // 192..=320 of 256ths: between three and five quarters.
-    let parts = 192 + u32::from(jitter) / 2;
-    pause * parts / 256
-}
-
-/// Splits addresses by the peer they name. Those that name none belong to the only one named.
-fn by_peer(addresses: Vec<Multiaddr>) -> Vec<(Option<PeerId>, Vec<Multiaddr>)> {
-    let mut groups: Vec<(Option<PeerId>, Vec<Multiaddr>)> = Vec::new();
-    for address in addresses {
-        let peer = peer_of(&address);
-        match groups.iter_mut().find(|(other, _)| *other == peer) {
-            Some((_, group)) if group.contains(&address) => {}
-            Some((_, group)) => group.push(address),
-            None => groups.push((peer, vec![address])),
-        }
-    }
-    if let [(None, _), (Some(_), _)] | [(Some(_), _), (None, _)] = groups.as_slice() {
-        let peer = groups.iter().find_map(|(peer, _)| *peer);
-        let all = groups.drain(..).flat_map(|(_, group)| group).collect();
-        groups.push((peer, all));
-    }
-    groups
-}
-
-/// Returns the peer an address ends in.
-pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
-    match address.iter().last() {
-        Some(Protocol::P2p(peer)) => Some(peer),
-        _ => None,
-    }
-}
-
-/// Returns an address without the peer it ends in.
-fn bare(address: &Multiaddr) -> Multiaddr {
-    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
-}
-
-pub(super) fn is_tcp(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::Tcp(_)))
-}
-
-/// Returns what to dial, one list after the other, each at once.
-fn tries(peer: Option<PeerId>, addresses: &[Multiaddr]) -> VecDeque<Vec<Multiaddr>> {
-    let (tcp, other): (Vec<&Multiaddr>, Vec<&Multiaddr>) =
-        addresses.iter().partition(|address| is_tcp(address));
-    let lists: Vec<Vec<Multiaddr>> = match peer {
-        Some(_) => [tcp, other].map(|list| list.into_iter().cloned().collect()).into(),
-        // Whoever answers may differ by address, so they are not dialed at once.
-        None => tcp.into_iter().chain(other).map(|address| vec![address.clone()]).collect(),
-    };
-    lists.into_iter().filter(|list| !list.is_empty()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -902,16 +774,5 @@ mod tests {
         assert_eq!(targets.poll_dial(now, NOBODY), None);
         let dial = targets.poll_dial(now + limits::REDIAL_FIRST, NOBODY).unwrap();
         assert_eq!(dial.addresses, [at(2)], "the old address is out of date");
-    }
-
-    #[test]
-    fn addresses_of_several_peers_are_told_apart() {
-        let (one, two) = (peer(), peer());
-        let plain = address("/ip4/127.0.0.1/tcp/1");
-        let of = |peer| plain.clone().with_p2p(peer).unwrap();
-        assert_eq!(by_peer(vec![of(one), of(two)]).len(), 2);
-        let joined = by_peer(vec![plain.clone(), of(one)]);
-        assert_eq!(joined, [(Some(one), vec![plain.clone(), of(one)])]);
-        assert_eq!(by_peer(vec![plain.clone(), plain.clone()]), [(None, vec![plain])]);
     }
 }
