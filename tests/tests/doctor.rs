@@ -86,6 +86,7 @@ fn what_is_switched_off_is_skipped_and_nothing_is_wrong_with_it() {
     ] {
         assert_eq!(step(&found, name), ("skipped", why), "{found}");
     }
+    assert_eq!(found["verdict"], "who reaches you was not looked at");
     let (exit, found) = doctor(&user, &["--discover", "lan", "--no-upnp"]);
     assert_eq!(exit, Some(0), "{found}");
     assert_eq!(step(&found, "router"), ("skipped", "--no-upnp is on"));

@@ -23,6 +23,9 @@ impl Diagnosis {
             () if is("files", Verdict::Fail) => "nothing can be kept on this computer".to_owned(),
             () if is("port", Verdict::Fail) => "no network can be used".to_owned(),
             () if is("port", Verdict::Skipped) => "other computers were not asked".to_owned(),
+            () if ["router", "NAT", "LAN", "DHT"].iter().all(|name| is(name, Verdict::Skipped)) => {
+                "who reaches you was not looked at".to_owned()
+            }
             () if is("NAT", Verdict::Ok) => "people outside reach you".to_owned(),
             () if is("router", Verdict::Ok) => "people outside reach you, if the router does as it says".to_owned(),
             () if is("LAN", Verdict::Ok) => {
