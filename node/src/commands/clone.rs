@@ -357,17 +357,12 @@ impl Session {
             // In vain or not: what is here will do.
             let _ = tokio::time::timeout(limit, self.newer(known)).await;
         }
-        let found = drive.version(spec).await?;
-        if known > 0 || *spec != VersionSpec::Latest {
-            return Ok(found);
+        if known == 0 {
+            drive.latest().await?;
+            // In vain or not: what was found will do.
+            let _ = tokio::time::timeout(limit, self.named()).await;
         }
-        // In vain or not: what was found will do.
-        let _ = tokio::time::timeout(limit, self.named()).await;
-        let length = drive.changes.news.borrow().length;
-        match length > found.version.position.0 + 1 {
-            true => drive.latest().await,
-            false => Ok(found),
-        }
+        drive.version(spec).await
     }
 
     /// Waits until all who were named told of the drive, or cannot be reached, and the longest of what they told of is here.
