@@ -145,8 +145,14 @@ fn whatever_changes_in_the_folder_is_one_version_each_and_comes_to_who_follows()
     pair.one_version("a folder with files in it", |source| {
         (0..50).for_each(|number| write(source, format!("many/of/{number}").as_bytes(), b"them"));
     });
+    pair.one_version("an edit in a folder that is new", |source| {
+        write(source, b"many/of/7", b"other");
+    });
     pair.one_version("a folder that is moved", |source| {
         fs::rename(source.join("many"), source.join("others")).unwrap();
+    });
+    pair.one_version("an edit in a folder that was moved", |source| {
+        write(source, b"others/of/7", b"yet another");
     });
     pair.one_version("a file that is gone", |source| {
         fs::remove_file(source.join("docs/b")).unwrap()

@@ -44,8 +44,8 @@ use run::Run;
 use spool::Spool;
 pub use stirred::{Stirred, import_stirred};
 pub use walk::{
-    Found, Inventory, LeftOut, Rules, Walked, Why, is_patterns, look_at, matcher, parse_pattern,
-    take_inventory, walk,
+    Found, Inventory, LeftOut, Rules, Walked, Why, is_gone, is_patterns, look_at, matcher,
+    parse_pattern, take_inventory, walk,
 };
 
 /// A file changed so shortly before the last import that its time may hide a later change.

@@ -283,7 +283,8 @@ pub fn look_at(root: &Path, paths: &BTreeSet<DrivePath>) -> Walked {
     walked
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// Tells whether an error says that there is nothing at a path.
+pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 

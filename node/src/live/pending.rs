@@ -102,6 +102,11 @@ impl Pending {
         }
     }
 
+    /// Tells whether a path is still to be looked at.
+    pub(super) fn awaits(&self, path: &Path) -> bool {
+        self.everything.is_some() || self.paths.contains_key(path)
+    }
+
     fn wait(&mut self, now: Instant, path: PathBuf, quiet: Duration) {
         let new = Wait { first: now, last: now, quiet, is_new: false };
         let wait = self.paths.entry(path).or_insert(new);

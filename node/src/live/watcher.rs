@@ -1,7 +1,11 @@
 //! Hears what happens in a folder, from the system.
 //!
+//! Some systems watch all that is below a folder. Linux watches each folder by itself: there they are found here, without a look at
+//! their files, as the library would take one at each (half the time in which a folder that did not change is shared again).
 //! Elsewhere: what is made of it (`pending`), the library that speaks with each system (`notify`).
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,11 +15,12 @@ use notify::event::{AccessKind, AccessMode, CreateKind, Flag, ModifyKind, Rename
 use notify::{Config, ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::pending::{Due, Event, Pending};
+use super::pending::{Due, Event, PATHS_MAX, Pending};
 use crate::disk::DRIVE_FOLDER;
+use crate::import::is_gone;
 
-/// How often it is tried to watch all folders while some go away.
-const TRIES_MAX: usize = 5;
+/// Whether the system watches each folder by itself.
+const BY_FOLDER: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// A folder that is watched until the last of these is dropped.
 #[derive(Clone)]
@@ -27,6 +32,8 @@ pub struct Watcher {
 struct Shared {
     root: PathBuf,
     pending: Mutex<Pending>,
+    /// What is new or has another name, and may be a folder that is not watched yet: paths below the root.
+    folders: Mutex<BTreeSet<PathBuf>>,
     wake: Notify,
     /// Whether something happened of which nothing was told: folders that are new since may not be watched, and others may have
     /// been moved.
@@ -38,6 +45,10 @@ struct Shared {
 impl Shared {
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().expect("no code panics while it holds this")
+    }
+
+    fn folders(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.folders.lock().expect("no code panics while it holds this")
     }
 
     fn note(&self, events: impl IntoIterator<Item = Event>) {
@@ -54,8 +65,15 @@ impl Shared {
     fn hear(&self, heard: notify::Result<notify::Event>) {
         match heard {
             Ok(event) => {
-                if event.flag() == Some(Flag::Rescan) {
-                    self.has_missed.store(true, Ordering::Relaxed);
+                if BY_FOLDER && may_be_folder(event.kind) {
+                    // Before it is noted: nobody looks at one that is not watched.
+                    let new = event.paths.last().and_then(|path| below(&self.root, path));
+                    let mut folders = self.folders();
+                    folders.extend(new);
+                    if folders.len() > PATHS_MAX {
+                        folders.clear();
+                        self.note([Event::Unknown]);
+                    }
                 }
                 self.note(events(&self.root, event));
             }
@@ -78,6 +96,7 @@ impl Watcher {
         let shared = Arc::new(Shared {
             root: root.to_owned(),
             pending: Mutex::default(),
+            folders: Mutex::default(),
             wake: Notify::new(),
             // Nothing is watched yet.
             has_missed: AtomicBool::new(true),
@@ -94,26 +113,52 @@ impl Watcher {
 
     /// Watches what it does not watch because something was missed; to be called before the folder is looked through.
     pub(super) fn catch_up(&self) {
-        if !self.shared.has_missed.swap(false, Ordering::Relaxed) {
-            return;
+        if self.shared.has_missed.swap(false, Ordering::Relaxed) && self.watch(&self.shared.root) {
+            self.shared.is_blind.store(false, Ordering::Relaxed);
         }
-        let mut inner = self.inner.lock().expect("no code panics while it holds this");
-        let Some(watcher) = inner.as_mut() else { return };
-        for tries_left in (0..TRIES_MAX).rev() {
-            match watcher.watch(&self.shared.root, RecursiveMode::Recursive) {
-                Ok(()) => return self.shared.is_blind.store(false, Ordering::Relaxed),
-                // What could be watched is, though not all of it could.
-                Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
-                    return self.shared.lose_sight(&error);
+    }
+
+    /// Watches what is new and a folder.
+    fn watch_new(&self) {
+        for below in std::mem::take(&mut *self.shared.folders()) {
+            let folder = self.shared.root.join(&below);
+            // What a symlink leads to is not the folder's.
+            if fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
+                self.watch(&folder);
+                // What came before it was watched is met when it is looked at.
+                if !self.shared.pending().awaits(&below) {
+                    self.shared.note([Event::Settled(below)]);
                 }
-                // A folder that goes away while all are found ends it.
-                Err(error) if tries_left == 0 => {
-                    self.shared.has_missed.store(true, Ordering::Relaxed);
-                    self.shared.lose_sight(&error);
-                }
-                Err(_) => {}
             }
         }
+    }
+
+    /// Watches a folder and those below it; tells whether all of them are watched now.
+    fn watch(&self, folder: &Path) -> bool {
+        let mut inner = self.inner.lock().expect("no code panics while it holds this");
+        let Some(watcher) = inner.as_mut() else { return false };
+        let (mut left, mut is_whole) = (vec![folder.to_owned()], true);
+        while let Some(folder) = left.pop() {
+            let depth =
+                if BY_FOLDER { RecursiveMode::NonRecursive } else { RecursiveMode::Recursive };
+            match watcher.watch(&folder, depth) {
+                // After it is watched: of what comes later the system tells.
+                Ok(()) if BY_FOLDER => left.extend(folders_in(&folder)),
+                Ok(()) => {}
+                // It went away meanwhile; of that the folder above tells.
+                Err(_) if folder != self.shared.root && has_gone(&folder) => {}
+                Err(error) => {
+                    is_whole = false;
+                    self.shared.lose_sight(&error);
+                    if matches!(error.kind, ErrorKind::MaxFilesWatch) {
+                        // What could be watched is.
+                        break;
+                    }
+                    self.shared.has_missed.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        is_whole
     }
 
     /// Tells whether something may happen of which nothing is heard.
@@ -124,9 +169,18 @@ impl Watcher {
     /// Returns what is to be looked at, as soon as there is something.
     pub(super) async fn next(&self) -> Due {
         loop {
+            if !self.shared.folders().is_empty() {
+                let watcher = self.clone();
+                let watching = tokio::task::spawn_blocking(move || watcher.watch_new());
+                watching.await.expect("watching does not panic");
+            }
             let at = {
                 let mut pending = self.shared.pending();
                 if let Some(due) = pending.take(Instant::now()) {
+                    if due == Due::Everything {
+                        // Which folders are new was not kept.
+                        self.shared.has_missed.store(true, Ordering::Relaxed);
+                    }
                     return due;
                 }
                 pending.next_at()
@@ -145,18 +199,42 @@ impl Watcher {
     }
 }
 
+/// Tells whether what happened may be that a folder is new, or has another name.
+fn may_be_folder(kind: EventKind) -> bool {
+    let renamed = ModifyKind::Name;
+    matches!(kind, EventKind::Create(made) if made != CreateKind::File)
+        || kind == EventKind::Modify(renamed(RenameMode::To))
+        || kind == EventKind::Modify(renamed(RenameMode::Both))
+}
+
+fn has_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| is_gone(&error))
+}
+
+/// Returns a path as it is below `root`; nothing for the root, the store, and what is elsewhere.
+fn below(root: &Path, path: &Path) -> Option<PathBuf> {
+    let below = path.strip_prefix(root).ok()?;
+    let first = below.components().next()?;
+    let own = first.as_os_str().eq_ignore_ascii_case(DRIVE_FOLDER);
+    (!own).then(|| below.to_owned())
+}
+
+/// Returns the folders in a folder, but for the store; none if it cannot be listed.
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && !entry.file_name().eq_ignore_ascii_case(DRIVE_FOLDER)
+    });
+    folders.map(|entry| entry.path()).collect()
+}
+
 /// Returns what an event of the library means, but for what happens in `.dat`; paths are below `root`.
 fn events(root: &Path, event: notify::Event) -> Vec<Event> {
     if event.flag() == Some(Flag::Rescan) {
         return vec![Event::Unknown];
     }
-    let below = |path: &PathBuf| {
-        let below = path.strip_prefix(root).ok()?;
-        let first = below.components().next()?;
-        let own = first.as_os_str().eq_ignore_ascii_case(DRIVE_FOLDER);
-        (!own).then(|| below.to_owned())
-    };
-    let paths: Vec<PathBuf> = event.paths.iter().filter_map(below).collect();
+    let paths: Vec<PathBuf> = event.paths.iter().filter_map(|path| below(root, path)).collect();
     let of_each = |make: fn(PathBuf) -> Event| paths.iter().cloned().map(make).collect();
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => of_each(Event::Settled),
