@@ -20,10 +20,10 @@ use tokio::sync::{Notify, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::contacts;
-use super::shunned::Shunned;
 use super::sought::Sought;
 use super::worker::StoreHandle;
 use crate::pool::Pool;
+use crate::swarm::Shunned;
 use crate::swarm::limits::EXCHANGE_QUEUED;
 
 /// A handle on the hub of this process; clones share it.
@@ -50,7 +50,8 @@ pub(super) struct State {
     next_peer: u64,
     /// Where peers were looked for.
     pub(super) sought: Sought,
-    pub(super) shunned: Shunned,
+    /// Peers that broke the protocol lately, by what the carrier knows them as: they get no further stream.
+    pub(super) shunned: Shunned<Vec<u8>>,
     /// The newest protocol version that a peer offered and we do not speak.
     newer_protocol: Option<u16>,
     /// Whether somebody was ever there who knows a feed of ours.
@@ -192,7 +193,7 @@ impl Hub {
             next_feed: 0,
             next_peer: 0,
             sought: Sought::default(),
-            shunned: Shunned::default(),
+            shunned: Shunned::new(0),
             newer_protocol: None,
             met: false,
             gone: Traffic::default(),

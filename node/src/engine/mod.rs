@@ -21,7 +21,6 @@ mod reading;
 mod reuse;
 mod session;
 mod settle;
-mod shunned;
 mod snapshot;
 mod sought;
 mod tags;

@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::hub::{About, Hub};
+use super::session::Ended;
 use crate::control::{self, Answers};
 use crate::dirs::make_private;
 use crate::error::Error;
@@ -120,7 +121,7 @@ impl Network {
             })
             .map_err(|error| Error::port(&error))?;
         tokio::spawn(driver);
-        let (sought, hub, local) = (hub, hub.clone(), swarm.local_peer_id());
+        let (sought, hub, ours) = (hub, hub.clone(), swarm.clone());
         let is_asked = options.dht || !options.ipfs.is_empty();
         sought.lock().sought.outside = is_asked.then(Outside::default);
         tokio::spawn(note_outside(hub.clone(), swarm.outside()));
@@ -134,7 +135,7 @@ impl Network {
                 match event {
                     SwarmEvent::Session(session) => {
                         hub.lock().sought.reached(session.peer, &session.address);
-                        tokio::spawn(serve(hub.clone(), local, session));
+                        tokio::spawn(serve(hub.clone(), ours.clone(), session));
                     }
                     SwarmEvent::Reached { peer, address } => hub.handle_reached(peer, &address),
                     SwarmEvent::DialFailed(failed) => {
@@ -435,13 +436,18 @@ async fn reach(swarm: Option<&Swarm>, hub: &Hub, found: &runtime::Announced) -> 
     }
 }
 
-async fn serve(hub: Hub, local: libp2p::PeerId, session: Session) {
-    let binding = Binding { ours: local.to_bytes(), theirs: session.peer.to_bytes() };
+async fn serve(hub: Hub, swarm: Swarm, session: Session) {
+    let ours = swarm.local_peer_id().to_bytes();
+    let (peer, binding) = (session.peer, Binding { ours, theirs: session.peer.to_bytes() });
+    let from = Some(session.address.clone()).filter(|_| !session.outbound);
     let (name, address) = (session.peer.to_string(), session.address.to_string());
     let about = About { name, address, punched: session.punched, is_local: false };
     let (read, write) = tokio::io::split(session.stream);
     let ended = hub.replicate(read, write, binding, about).await;
     debug!(?ended, "session over");
+    if matches!(ended, Ended::Fault(_)) {
+        swarm.shun(peer, from).await;
+    }
 }
 
 /// Serves a hub's drives on a control socket, and answers what other processes of this user ask.

@@ -21,6 +21,8 @@ use super::guests::Guests;
 use super::handler::{Handler, OpenStream, Told};
 use super::limits;
 use super::pairing::{Action, Pair, Side};
+use super::shunned::Shunned;
+use super::strangers::{Refused, Strangers};
 use super::subnets::Subnets;
 
 /// What the driver hears of the sessions.
@@ -32,6 +34,8 @@ pub(super) enum Event {
     End { peer: PeerId },
     /// We are connected to a peer that gives us no stream.
     OpenFailed { peer: PeerId, reason: String },
+    /// A peer opened a second stream on a connection.
+    SecondStream { peer: PeerId, connection: ConnectionId },
 }
 
 /// The behaviour that gives each peer its one session.
@@ -41,6 +45,9 @@ pub(super) struct Behaviour {
     peers: HashMap<PeerId, Pair<ConnectionId, Stream>>,
     subnets: Subnets,
     guests: Guests,
+    strangers: Strangers,
+    /// Who broke the protocol lately.
+    shunned: Shunned<PeerId>,
     /// Connections that are dialed for a session, until they stand or failed.
     asked: HashSet<ConnectionId>,
     /// What the swarm has yet to do. Its length is bound by the connections there are.
@@ -54,6 +61,8 @@ impl Behaviour {
             peers: HashMap::new(),
             subnets: Subnets::new(connections_per_subnet),
             guests,
+            strangers: Strangers::new(),
+            shunned: Shunned::new(0),
             asked: HashSet::new(),
             pending: VecDeque::new(),
         }
@@ -62,6 +71,15 @@ impl Behaviour {
     /// A peer is known, and was at an address.
     pub(super) fn know(&mut self, peer: PeerId, at: Option<&Multiaddr>) {
         self.guests.know(peer, at);
+    }
+
+    /// A peer broke the protocol, which may have come to us from an address.
+    pub(super) fn shun(&mut self, now: Instant, peer: PeerId, from: Option<&Multiaddr>) {
+        // Whoever is turned away already did nothing new.
+        if !self.shunned.contains(now, &peer) {
+            self.shunned.insert(now, peer);
+            from.into_iter().for_each(|from| self.strangers.shun(now, from));
+        }
     }
 
     /// A connection is about to be dialed for a session. Others dial for what they need.
@@ -159,7 +177,11 @@ impl NetworkBehaviour for Behaviour {
     ) -> Result<(), ConnectionDenied> {
         self.subnets.insert(id, from).map_err(ConnectionDenied::new)?;
         // What is refused here is heard of again as a failure, which takes it out of the count above.
-        self.guests.handle_pending(id, from).map_err(ConnectionDenied::new)
+        self.guests.handle_pending(id, from).map_err(ConnectionDenied::new)?;
+        if self.guests.is_known_at(from) {
+            return Ok(());
+        }
+        self.strangers.handle_pending(Instant::now(), from).map_err(ConnectionDenied::new)
     }
 
     fn handle_established_inbound_connection(
@@ -169,6 +191,9 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
+        if self.shunned.contains(Instant::now(), &peer) {
+            return Err(ConnectionDenied::new(Refused::Shunned));
+        }
         self.guests.handle_established(id, peer).map_err(ConnectionDenied::new)?;
         Ok(Handler::default())
     }
@@ -213,6 +238,10 @@ impl NetworkBehaviour for Behaviour {
         match told {
             Told::Opened(stream) => self.tell(peer, |pair| pair.handle_opened(id, stream)),
             Told::Accepted(stream) => self.tell(peer, |pair| pair.handle_accepted(id, stream)),
+            Told::SecondStream => {
+                let event = Event::SecondStream { peer, connection: id };
+                self.pending.push_back(ToSwarm::GenerateEvent(event));
+            }
             Told::OpenFailed(reason) => {
                 let failed = Event::OpenFailed { peer, reason };
                 self.pending.push_back(ToSwarm::GenerateEvent(failed));

@@ -59,6 +59,7 @@ pub(super) enum Command {
     Dial { channel: Channel, addresses: Vec<Multiaddr>, keep: bool },
     Forget(PeerId),
     Know(PeerId),
+    Shun { peer: PeerId, from: Option<Multiaddr> },
     Find(DriveName),
     Offer(DriveName),
     Leave(DriveName),
@@ -260,6 +261,9 @@ impl Driver {
                 let at = self.sessions.address_of(&peer);
                 self.swarm.behaviour_mut().sessions.know(peer, at);
             }
+            Command::Shun { peer, from } => {
+                self.swarm.behaviour_mut().sessions.shun(Instant::now(), peer, from.as_ref());
+            }
             Command::Forget(peer) => self.targets.forget(&peer),
             Command::Find(drive) => self.seek_by_dht(Purpose::Find, drive),
             Command::Offer(drive) => self.seek_by_dht(Purpose::Offer, drive),
@@ -429,6 +433,14 @@ impl Driver {
             ProtocolsEvent::Sessions(behaviour::Event::End { peer }) => self.sessions.end(peer),
             ProtocolsEvent::Sessions(behaviour::Event::OpenFailed { peer, reason }) => {
                 self.sessions.refusals.insert(peer, reason);
+            }
+            ProtocolsEvent::Sessions(behaviour::Event::SecondStream { peer, connection }) => {
+                tracing::debug!(%peer, "closing a connection on which a second stream was opened");
+                let place = self.sessions.endpoints.get(&connection);
+                let from = place.filter(|place| !place.outbound).map(|place| place.address.clone());
+                let sessions = &mut self.swarm.behaviour_mut().sessions;
+                sessions.shun(Instant::now(), peer, from.as_ref());
+                self.swarm.close_connection(connection);
             }
             ProtocolsEvent::Ping(ping::Event { peer, connection, result: Err(error) }) => {
                 // Those that do not speak it may stay; silence means that nobody is there.

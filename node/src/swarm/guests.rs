@@ -54,14 +54,19 @@ impl Guests {
         self.strangers.retain(|_, stranger| *stranger != peer);
     }
 
+    /// Tells whether somebody known was at an address.
+    pub(super) fn is_known_at(&self, address: &Multiaddr) -> bool {
+        let ip = ip(address);
+        ip.is_some() && self.known.iter().any(|(_, known)| *known == ip)
+    }
+
     /// Somebody begins a handshake from an address.
     pub(super) fn handle_pending(
         &mut self,
         id: ConnectionId,
         from: &Multiaddr,
     ) -> Result<(), Full> {
-        let from = ip(from);
-        if from.is_some() && self.known.iter().any(|(_, ip)| *ip == from) {
+        if self.is_known_at(from) {
             return Ok(());
         }
         if self.pending.len() >= self.handshakes {

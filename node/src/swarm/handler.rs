@@ -29,6 +29,8 @@ pub(super) enum Told {
     OpenFailed(String),
     /// A stream of theirs.
     Accepted(Stream),
+    /// They opened a second one, which nobody does who keeps to the protocol.
+    SecondStream,
 }
 
 /// One connection's handler.
@@ -36,10 +38,12 @@ pub(super) enum Told {
 pub(super) struct Handler {
     /// A stream was asked for, and the connection has not been told so yet.
     wanted: bool,
-    /// Whether they opened their stream already. Further ones are reset.
+    /// Whether they opened their stream already.
     accepted: bool,
-    /// At most one answer to our asking, and one stream of theirs.
+    /// At most one answer to our asking, one stream of theirs, and that they opened a second one.
     told: VecDeque<Told>,
+    /// Whether they did: further ones are reset without a word.
+    excessive: bool,
 }
 
 impl ConnectionHandler for Handler {
@@ -75,10 +79,10 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol, ..
             }) => {
-                if std::mem::replace(&mut self.accepted, true) {
-                    tracing::debug!("a peer opened a second stream; it is refused");
-                } else {
+                if !std::mem::replace(&mut self.accepted, true) {
                     self.told.push_back(Told::Accepted(protocol));
+                } else if !std::mem::replace(&mut self.excessive, true) {
+                    self.told.push_back(Told::SecondStream);
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {

@@ -276,6 +276,31 @@ pub const COMMANDS_QUEUED: usize = 256;
 /// and no new streams; nothing is dropped.
 pub const EVENTS_QUEUED: usize = 256;
 
+/// Handshakes that strangers of one host may begin at once: those of a household behind one router.
+pub const HOST_HANDSHAKES: u32 = 32;
+
+/// A host may begin one more in each such time.
+pub const HOST_HANDSHAKE_EVERY: Duration = Duration::from_millis(100);
+
+/// The same for the strangers of all hosts together: as many as a public node has places for comes within seconds.
+pub const HANDSHAKES: u32 = 256;
+
+/// One takes half a millisecond of a processor, so that they take a twentieth of one at most.
+pub const HANDSHAKE_EVERY: Duration = Duration::from_millis(10);
+
+/// How often the protocol may be broken from a host until strangers from there are turned away: several may live there.
+pub const HOST_FAULTS: u32 = 16;
+
+/// Streams that a peer may open at once, one after the other: requests of a few queries of the DHT beside those of every connection.
+pub const STREAMS_AT_ONCE: u32 = 64;
+
+/// It may open one more in each such time.
+pub const STREAM_EVERY: Duration = Duration::from_millis(250);
+
+/// What goes beyond is taken one after the other, one in each such time for all peers together: a stream takes some 25 µs of a
+/// processor, so that these take a twentieth of one.
+pub const STREAM_TURN: Duration = Duration::from_micros(500);
+
 /// How long a peer that broke the protocol gets no further stream; doubled each time.
 pub const SHUN_FIRST: Duration = Duration::from_secs(1);
 
@@ -285,7 +310,7 @@ pub const SHUN_MAX: Duration = Duration::from_secs(60);
 /// How long behind such a pause it still counts for the next one.
 pub const SHUN_FORGET: Duration = Duration::from_secs(600);
 
-/// How many such peers are remembered: more than there can be connections in that time from a few networks.
+/// How many such peers are remembered, and how many such hosts: more than there can be connections in that time from a few networks.
 pub const SHUNNED: usize = 1_024;
 
 /// How long a goodbye may take.

@@ -24,6 +24,8 @@ mod reach;
 mod reason;
 mod records;
 mod router;
+mod shunned;
+mod strangers;
 mod stream;
 mod subnets;
 mod targets;
@@ -49,6 +51,7 @@ pub use self::outside::Outside;
 pub use self::reach::Reach;
 pub(crate) use self::reach::{is_relayed, scope};
 pub use self::router::Router;
+pub(crate) use self::shunned::Shunned;
 pub use self::stream::SessionStream;
 pub(crate) use self::targets::peer_of;
 
@@ -240,6 +243,11 @@ impl Swarm {
     /// Keeps a place for a peer with whom there is, or was, a drive in common: strangers cannot take it.
     pub async fn know(&self, peer: PeerId) {
         self.send(Command::Know(peer)).await;
+    }
+
+    /// Turns a peer away for a while that broke the protocol; and strangers from where it came, if it came to us, once that happened often.
+    pub async fn shun(&self, peer: PeerId, from: Option<Multiaddr>) {
+        self.send(Command::Shun { peer, from }).await;
     }
 
     /// Looks for peers of a drive by the DHT, until [`Swarm::leave`].

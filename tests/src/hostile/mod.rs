@@ -11,6 +11,7 @@ pub mod forge;
 mod line;
 pub mod names;
 mod puppet;
+mod raw;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 pub use asker::{Asker, Burst};
 pub use line::{Gone, Line};
 pub use puppet::{CONTENT, Goods, Said, serve};
+pub use raw::{AGREEMENT, Raw};
 pub use source::{Acts, Source};
 
 /// How soon an attacker is back.

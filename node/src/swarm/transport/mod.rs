@@ -6,6 +6,7 @@
 
 mod ahead;
 mod cork;
+mod meter;
 mod muxer;
 mod secure;
 mod tcp;
@@ -23,6 +24,7 @@ use libp2p::{
 };
 use rustix::net::{AddressFamily, SocketType, bind, listen as listen_for, socket, sockopt};
 
+use self::meter::{Metered, Turns};
 use super::driver::Protocols;
 use super::guests::Guests;
 use super::nearby::Mdns;
@@ -72,9 +74,12 @@ fn direct(identity: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> 
     config.max_idle_timeout = limits::QUIC_IDLE_MS;
     config.keep_alive_interval = limits::QUIC_KEEP_ALIVE;
     config.max_concurrent_stream_limit = limits::STREAMS_PER_CONNECTION;
-    let quic = quic::tokio::Transport::new(config)
-        .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
-    let both = OrTransport::new(quic, tcp::transport(identity)?);
+    let turns = Turns::default();
+    let of_quic = turns.clone();
+    let quic = quic::tokio::Transport::new(config).map(move |(peer, connection), _| {
+        (peer, StreamMuxerBox::new(Metered::new(connection, of_quic.clone())))
+    });
+    let both = OrTransport::new(quic, tcp::transport(identity, turns)?);
     Ok(both.map(|either, _| either.into_inner()).boxed())
 }
 

@@ -8,6 +8,7 @@ use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport as _, tcp};
 
 use super::ahead::ReadAhead;
+use super::meter::{Metered, Turns};
 use super::muxer::Mux;
 use super::secure::Secure;
 use crate::swarm::limits;
@@ -15,6 +16,7 @@ use crate::swarm::limits;
 /// Makes the transport of a node.
 pub(super) fn transport(
     identity: &Keypair,
+    turns: Turns,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
     let secure = Secure::new(identity)?;
     let connections = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
@@ -23,7 +25,9 @@ pub(super) fn transport(
         choose_congestion(&stream.0);
         ReadAhead::new(BufWriter::with_capacity(limits::SOCKET_BUFFER, stream))
     });
-    Ok(buffered.upgrade(Version::V1Lazy).authenticate(secure).multiplex(Mux::new()).boxed())
+    let connected = buffered.upgrade(Version::V1Lazy).authenticate(secure).multiplex(Mux::new());
+    let metered = move |muxer| StreamMuxerBox::new(Metered::new(muxer, turns.clone()));
+    Ok(connected.map(move |(peer, muxer), _| (peer, metered(muxer))).boxed())
 }
 
 /// BBR measures a path and paces itself by it, which on this very machine only costs: up to four fifths of the rate.

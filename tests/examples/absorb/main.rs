@@ -2,44 +2,42 @@
 //!
 //! `cargo run --release -p datnode-tests --example absorb`, with a part of a frame's name behind it for that one alone
 //!
-//! The node is real from the stream's bytes on: frames, hub, replicator, store. Its network thread is one thread, fed by pipes in
-//! memory, without ciphers. Three things are measured for each kind of frame:
+//! First without a network: the node is real from the stream's bytes on, frames, hub, replicator, store. Its network thread is one
+//! thread, fed by pipes in memory, without ciphers. What is malformed ends its stream, so there each frame is a new stream, which is
+//! refused to one that was found out just before; who comes as a stranger each time gets it: greeting, frame, end.
+//! Then over sockets (`sockets`): what a stranger has to do to say a malformed frame at all, and what comes of it.
+//!
+//! Three things are measured of each kind:
 //!
 //! - absorbed: nine peers send as fast as the node takes it; frames by second of processor time of that thread;
 //! - sent: nine peers send 100,000 a second together, if they can, while an honest one fetches a feed as fast as it can;
 //! - kept: the honest peer's rate then, of its rate alone; the best of three pairs.
 //!
 //! Whoever says more than its share is read no faster than it pays for, so that less is sent than nine peers would; for what is
-//! absorbed only the processor's time counts. What is malformed ends its stream, so there each frame is a new stream, which is
-//! refused to one that was found out just before. Who comes as a stranger each time gets it: greeting, frame, end. A real stranger
-//! has to do a handshake first, which costs far more than all of this.
+//! absorbed only the processor's time counts.
 
 #![expect(clippy::print_stdout, reason = "a table is what this is for")]
+
+mod node;
+mod sockets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use datnode::engine::{About, AnyStore, Hub, start};
+use datnode::engine::{About, Hub};
 use datnode::pool::Pool;
 use datnode::swarm::frames::FrameReader;
-use datnode_feed::{BlockIndex, FeedSlot, MemoryStorage, PublicKey, SecretKey, Store};
+use datnode_feed::{BlockIndex, PublicKey};
 use datnode_proto::wire::{Channel, Frame, Hello, Message, decode, encode};
-use datnode_proto::{
-    Binding, Class, FeedId, Order, Priority, Replica, RequestId, Target, Want, capability,
-};
+use datnode_proto::{Binding, RequestId, capability};
 use datnode_tests::noise;
-use datnode_tests::process::wait_until;
 use futures::future::join_all;
-use rustix::time::{ClockId, clock_gettime};
+use node::{BLOCKS, Node, fetch, secret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
-/// The feed: 256 MiB.
-const BLOCKS: u64 = 4_096;
-const BLOCK_BYTES: usize = 64 << 10;
 /// How much a pipe holds.
 const PIPE: usize = 64 << 10;
 const ATTACKERS: u64 = 9;
@@ -48,88 +46,8 @@ const PACE: u64 = 100_000;
 const TICK: Duration = Duration::from_millis(10);
 /// How long a flood is measured.
 const SPAN: Duration = Duration::from_secs(3);
-/// Far longer than anything here takes.
-const HANGS: Duration = Duration::from_secs(300);
 /// How many frames are written at once.
 const CHUNK: usize = 100;
-
-fn secret() -> SecretKey {
-    SecretKey::from_bytes([1; 32])
-}
-
-/// A node whose network runs on a thread of its own, which ends when this is dropped.
-struct Node {
-    hub: Hub,
-    feed: FeedId,
-    runtime: Handle,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Node {
-    fn new(blocks: u64) -> Self {
-        let (ready, made) = std::sync::mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                let (hub, driver) = Hub::new([0; 32]);
-                tokio::spawn(driver);
-                ready.send((hub, Handle::current())).unwrap();
-                stopped.await.unwrap();
-            });
-        });
-        let (hub, runtime): (Hub, Handle) = made.recv().unwrap();
-        let mut store: AnyStore = Store::open(Box::new(MemoryStorage::new()) as Box<_>).unwrap();
-        let slot = store.add_feed(secret().public()).unwrap();
-        if blocks > 0 {
-            write(&mut store, slot, blocks);
-        }
-        let (head, have) = (store.head(slot).copied(), store.have(slot).clone());
-        let replica =
-            Replica { key: secret().public(), class: Class::Content, head, have, accusation: None };
-        let (feed, _) = hub.add_feed(replica, start(store, hub.answers()), slot);
-        Self { hub, feed, runtime, stop: Some(stop), thread: Some(thread) }
-    }
-
-    /// Replicates with a peer.
-    fn connect(&self, stream: DuplexStream, binding: Binding) {
-        let hub = self.hub.clone();
-        let about = About {
-            name: String::from("peer"),
-            address: String::from("pipe"),
-            punched: false,
-            is_local: false,
-        };
-        self.runtime.spawn(async move {
-            let (read, write) = tokio::io::split(stream);
-            hub.replicate(read, write, binding, about).await
-        });
-    }
-
-    /// Returns the processor time of the network's thread.
-    fn spent(&self) -> Duration {
-        let (tell, told) = std::sync::mpsc::channel();
-        self.runtime.spawn(async move { tell.send(clock_gettime(ClockId::ThreadCPUTime)) });
-        let time = told.recv().unwrap();
-        Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.stop.take().map(|stop| stop.send(()));
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn write(store: &mut AnyStore, slot: FeedSlot, blocks: u64) {
-    for block in 0..blocks {
-        store.append(slot, &noise(block, BLOCK_BYTES)).unwrap();
-    }
-    store.sign(slot, &secret()).unwrap();
-    store.commit().unwrap();
-}
 
 /// Returns both ends' view of a connection of the node.
 fn bindings(peer: u64) -> (Binding, Binding) {
@@ -358,27 +276,15 @@ impl Peer {
     }
 }
 
-/// Fetches the feed with a node of its own; returns how long that took once they had met.
-fn fetch(node: &Node) -> Duration {
-    let reader = Node::new(0);
-    let (near, far) = duplex(1 << 20);
-    let (ours, theirs) = bindings(0);
-    node.connect(near, ours);
-    reader.connect(far, theirs);
-    // Among many strangers it takes a moment until a stream has its turn, which is no part of its rate.
-    wait_until(HANGS, "the two meet", || reader.hub.in_reach(reader.feed).is_some());
-    let started = Instant::now();
-    let target = Target::Blocks(vec![0..BLOCKS]);
-    let want = Want { priority: Priority(0), order: Order::Linear, ..Want::new(target) };
-    let mut wanted = reader.hub.want(reader.feed, want);
-    reader.runtime.block_on(wanted.done());
-    started.elapsed()
+/// Prints what was measured of a kind.
+fn print(name: &str, absorbed: f64, pace: f64, kept: f64) {
+    println!("{name:42} {absorbed:>10.0}/s {pace:>7.0}/s {:>5.0}%", kept * 100.0);
 }
 
 fn main() {
-    let node = Node::new(BLOCKS);
-    println!("{:35} {:>12} {:>9} {:>6}", "frame", "absorbed", "sent", "kept");
+    println!("{:42} {:>12} {:>9} {:>6}", "frame", "absorbed", "sent", "kept");
     let part = std::env::args().nth(1).unwrap_or_default();
+    let node = Node::new(BLOCKS);
     for kind in kinds().into_iter().filter(|kind| kind.name.contains(&part)) {
         let attack = Attack::new(&node, &kind, None);
         std::thread::sleep(SPAN / 10);
@@ -396,6 +302,8 @@ fn main() {
             pace = pace.max((attack.sent() - before) as f64 / started.elapsed().as_secs_f64());
             kept = kept.max(alone.as_secs_f64() / beside.as_secs_f64());
         }
-        println!("{:35} {absorbed:>10.0}/s {pace:>7.0}/s {:>5.0}%", kind.name, kept * 100.0);
+        print(kind.name, absorbed, pace, kept);
     }
+    drop(node);
+    sockets::measure(&part);
 }
