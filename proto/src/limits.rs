@@ -18,6 +18,14 @@ pub const BEYOND_RUNS_MAX: usize = 65_536;
 /// The most pieces, runs of full pages and pages that are partly full, that are remembered of what a peer holds below our head,
 /// 13 megabytes of them. A page has 1,024 blocks, so nothing is forgotten of feeds with up to 67 million.
 pub const HELD_PIECES_MAX: usize = 65_536;
+/// What a run of blocks weighs in memory, in bytes.
+pub const RUN_BYTES: usize = 32;
+/// What a piece weighs at most: a page's bits, and its place in a map.
+pub const PIECE_BYTES: usize = 200;
+/// What may be remembered for a peer, in bytes, whatever is for others: 2,048 runs, more than a mirror with holes mostly has.
+pub const PEER_BYTES_FREE: usize = 64 << 10;
+/// What is remembered for all peers together, in bytes, beside that: a quarter of what a node may take of memory.
+pub const PEERS_BYTES_MAX: usize = 64 << 20;
 /// The longest name a peer may give itself, in bytes.
 pub const AGENT_BYTES_MAX: usize = 128;
 /// The most peers that are named in one message, each with where it is.

@@ -11,6 +11,7 @@ use core::ops::Range;
 use datnode_feed::Bitfield;
 
 use super::runs::RunSet;
+use crate::limits::{PIECE_BYTES, RUN_BYTES};
 
 /// How many blocks a page has: its bits take as much as a few entries of a map do.
 const PAGE: u64 = 1_024;
@@ -185,6 +186,11 @@ impl BlockSet {
                 _ => self.full.truncate(self.full.len().saturating_sub(1)),
             }
         }
+    }
+
+    /// Returns how many bytes it takes at most, without counting.
+    pub(super) fn weight(&self) -> usize {
+        self.full.len() * RUN_BYTES + self.mixed.len() * PIECE_BYTES
     }
 
     /// Returns how many bytes of memory it takes, about.

@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::introduce::Introductions;
 use super::{leaves, runs::RunSet};
 use crate::ids::{Instant, Priority, RequestId, Urgency, WantId};
-use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUNS_MAX};
+use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUN_BYTES, RUNS_MAX};
 use crate::wire::{Channel, Message, Runs};
 
 /// The state of a feed with a peer.
@@ -163,15 +163,20 @@ impl Link {
 
     /// Returns how many bytes its sets of blocks take.
     pub(super) fn footprint(&self) -> usize {
-        let sets = [
-            &self.announced,
-            &self.asked,
-            &self.cancelled,
-            &self.sent,
-            &self.reading,
-            &self.deferred,
-        ];
-        sets.map(BlockSet::bytes).iter().sum()
+        self.sets().map(BlockSet::bytes).iter().sum()
+    }
+
+    fn sets(&self) -> [&BlockSet; 6] {
+        [&self.announced, &self.asked, &self.cancelled, &self.sent, &self.reading, &self.deferred]
+    }
+
+    /// Returns about how many bytes are remembered for the peer.
+    pub(super) fn weight(&self) -> usize {
+        let runs = |lists: &[(RequestId, Runs)]| -> usize {
+            lists.iter().map(|(_, runs)| (1 + runs.len()) * RUN_BYTES).sum()
+        };
+        let sets = self.sets().map(BlockSet::weight).iter().sum::<usize>();
+        sets + runs(&self.missing) + runs(&self.elsewhere) + runs(&self.cancels)
     }
 
     /// Returns how many answers the peer owes.

@@ -11,7 +11,7 @@ use datnode_feed::limits::HELD_END;
 use super::blocks::BlockSet;
 use super::runs::RunSet;
 use crate::ids::Instant;
-use crate::limits::{BEYOND_RUNS_MAX, HELD_PIECES_MAX};
+use crate::limits::{BEYOND_RUNS_MAX, HELD_PIECES_MAX, PIECE_BYTES, RUN_BYTES};
 use crate::wire::Runs;
 
 /// What a peer told us of its part of a feed.
@@ -120,6 +120,20 @@ impl Holder {
     pub(super) fn footprint(&self) -> usize {
         let rather = self.rather.as_ref().map_or(0, BlockSet::bytes);
         self.have.bytes() + self.deferred.bytes() + rather
+    }
+
+    /// Returns about how many bytes are remembered of what it says.
+    pub(super) fn weight(&self) -> usize {
+        let rather = self.rather.as_ref().map_or(0, BlockSet::weight);
+        let beyond = self.beyond.len() * RUN_BYTES;
+        self.have.weight() + self.deferred.weight() + rather + beyond
+    }
+
+    /// Remembers no more than so many bytes: it is believed to hold less.
+    pub(super) fn lighten(&mut self, most: usize) {
+        (self.rather, self.deferred) = (None, BlockSet::default());
+        self.have.truncate(most / 2 / PIECE_BYTES);
+        self.beyond.truncate(most / 2 / RUN_BYTES);
     }
 
     /// Tells whether it said already that others have a block.

@@ -2,7 +2,7 @@
 //!
 //! This file routes. Elsewhere: one peer (`peer`), a feed with a peer (`channel`), a feed (`feed`), what is asked (`download`,
 //! `swap`, `want`, `leaves`), what is answered (`upload`), what messages mean (`receive`), how fast they are taken (`pace`), what is sent (`transmit`),
-//! how many bytes that may be (`limit`, `gate`, `throttle`).
+//! how many bytes that may be (`limit`, `gate`, `throttle`), and what is remembered for all of them (`weight`).
 
 mod bisection;
 mod blocks;
@@ -29,6 +29,7 @@ mod throttle;
 mod transmit;
 mod upload;
 mod want;
+mod weight;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};

@@ -50,6 +50,10 @@ impl Replicator {
             let (bytes, reserved) = (header.len() + payload.len(), self.reserved(Direction::Down));
             self.charge(now, id, Direction::Down, bytes as u64, reserved);
         }
+        let adds = matches!(
+            decoded,
+            Ok(Message::Have { .. } | Message::Request { .. } | Message::Cancel { .. })
+        );
         let taken = match decoded {
             Ok(Message::Hello(hello)) if !greeted => self.hello(now, id, hello),
             Ok(Message::Hello(_)) => Err(Fault::Unexpected("hello")),
@@ -59,6 +63,9 @@ impl Replicator {
         };
         let concern = if taken.is_ok() { concern } else { Concern::Everyone };
         self.check(id, taken);
+        if adds {
+            self.weigh(id);
+        }
         concern
     }
 

@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::ids::{Class, FeedId, Priority, RequestId, Urgency};
 use crate::limits::{
     BLOCK_BYTES_GUESS, READ_AHEAD_BYTES, READ_BYTES_MAX, READS_MAX, REQUEST_RUNS_MAX, REQUESTS_MAX,
-    SPREAD_RUNS,
+    RUN_BYTES, SPREAD_RUNS,
 };
 use crate::wire::Runs;
 
@@ -147,6 +147,11 @@ impl Upload {
 
     fn runs(&self) -> usize {
         self.queue.values().map(|lease| lease.rest.len()).sum()
+    }
+
+    /// Returns about how many bytes its requests take.
+    pub(super) fn weight(&self) -> usize {
+        (self.queue.len() + self.runs()) * RUN_BYTES
     }
 
     /// Forgets all requests for a feed.

@@ -6,3 +6,4 @@ mod introductions;
 mod leaves;
 mod limits;
 mod victim;
+mod weight;
