@@ -7,7 +7,9 @@ use datnode::engine::{Hub, Network, NetworkOptions};
 use datnode::swarm::limits::{STREAM_TURN, STREAMS_AT_ONCE};
 use datnode::swarm::listen_addresses_for;
 use datnode_tests::hostile::Raw;
+use futures::AsyncWriteExt as _;
 use libp2p::Multiaddr;
+use libp2p::core::muxing::SubstreamBox;
 use libp2p::identity::Keypair;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
@@ -63,17 +65,32 @@ impl Node {
     }
 }
 
+/// Offends again and again until the node turns it away: each time that is for longer, so that it is seen at last.
+async fn until_turned_away<F>(node: &Node, who: &Keypair, offend: F)
+where
+    F: AsyncFn(&Raw, SubstreamBox),
+{
+    let turned_away = async {
+        while let Ok(connection) = Raw::connect(&node.address, who).await {
+            let Ok(session) = connection.begin().await else { break };
+            offend(&connection, session).await;
+            connection.gone().await;
+        }
+    };
+    timeout(HANGS, turned_away).await.expect("it is turned away");
+}
+
 #[tokio::test]
 async fn a_malformed_frame_ends_the_connection_and_keeps_its_sender_out_and_nobody_else() {
     let node = Node::new().await;
-    let (bad, good) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let (bad, good) = [(); 2].map(|()| Keypair::generate_ed25519()).into();
     assert!(node.admits(&good).await && node.admits(&bad).await);
-    let connection = node.connect(&bad).await;
-    connection.say(&MALFORMED).await.unwrap();
-    timeout(HANGS, connection.gone()).await.expect("the connection ends");
-    // What the session tells the swarm and what comes next go different ways.
-    let turned_away = async { while node.admits(&bad).await {} };
-    timeout(HANGS, turned_away).await.expect("it is turned away");
+    until_turned_away(&node, &bad, async |_, mut session| {
+        // An error means that it was thrown out meanwhile.
+        let _ = session.write_all(&MALFORMED).await;
+        let _ = session.flush().await;
+    })
+    .await;
     assert!(node.admits(&good).await);
     let forgiven = async { while !node.admits(&bad).await {} };
     timeout(HANGS, forgiven).await.expect("it is forgiven in the end");
@@ -82,12 +99,11 @@ async fn a_malformed_frame_ends_the_connection_and_keeps_its_sender_out_and_nobo
 #[tokio::test]
 async fn a_second_stream_of_a_session_ends_the_connection_and_keeps_its_sender_out() {
     let node = Node::new().await;
-    let (bad, good) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
-    let connection = node.connect(&bad).await;
-    let _first = connection.begin().await.unwrap();
-    let _second = connection.begin().await;
-    timeout(HANGS, connection.gone()).await.expect("the connection ends");
-    assert!(!node.admits(&bad).await);
+    let (bad, good) = [(); 2].map(|()| Keypair::generate_ed25519()).into();
+    until_turned_away(&node, &bad, async |connection, _first| {
+        let _ = connection.begin().await;
+    })
+    .await;
     assert!(node.admits(&good).await);
 }
 
