@@ -162,16 +162,17 @@ fn manifests() -> serde_json::Value {
     serde_json::from_slice(&out.stdout).expect("cargo prints JSON")
 }
 
-/// What guided fuzzing builds is what we ship: it has a lock file of its own, which nobody builds with in between.
+/// What guided fuzzing builds is what we ship, and so with the sanitizer: they have lock files of their own, which nobody builds
+/// with in between.
 #[test]
-fn the_fuzz_targets_are_locked_to_what_we_are_built_from() {
+fn fuzzers_and_sanitizers_are_locked_to_what_we_are_built_from() {
     const FILE: &str = "tests/fuzz/Cargo.lock";
     // What only the fuzzer needs, and itself.
-    const OWN: [&str; 3] = ["arbitrary", "datnode-fuzz", "libfuzzer-sys"];
+    const OWN: [&str; 4] = ["arbitrary", "datnode-asan", "datnode-fuzz", "libfuzzer-sys"];
     let (ours, theirs) = (locked(), locked_in(FILE));
-    for package in &theirs {
+    for package in theirs.iter().chain(&locked_in("tests/asan/Cargo.lock")) {
         let is_own = OWN.contains(&package.0.as_str());
-        assert!(is_own || ours.contains(package), "{FILE} has {package:?}, Cargo.lock has another");
+        assert!(is_own || ours.contains(package), "{package:?}: Cargo.lock has another");
     }
     let manifests = manifests();
     let packages = manifests["packages"].as_array().expect("there are packages");

@@ -49,3 +49,73 @@ impl Map {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    /// Makes a file of so many bytes, each of which tells where it is.
+    fn file(len: u64) -> File {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
+        grow(&file, 0, len);
+        file
+    }
+
+    fn byte(at: u64) -> u8 {
+        (at % 251) as u8
+    }
+
+    fn grow(file: &File, from: u64, to: u64) {
+        let bytes: Vec<u8> = (from..to).map(byte).collect();
+        file.write_all_at(&bytes, from).unwrap();
+    }
+
+    fn assert_reads(map: &Map, offset: u64, len: usize) {
+        let mut bytes = vec![0; len];
+        assert!(map.read(offset, &mut bytes), "{len} bytes at {offset}");
+        assert!((offset..).zip(&bytes).all(|(at, found)| byte(at) == *found), "{offset}");
+    }
+
+    #[test]
+    fn a_map_reads_what_the_file_has_also_what_it_grew_by() {
+        for len in [1, 4_095, 4_096, 4_097, ROOM_MIN - 1, ROOM_MIN, ROOM_MIN + 1] {
+            let file = file(len);
+            let map = Map::new(&file, len).unwrap();
+            assert_reads(&map, 0, usize::try_from(len).unwrap());
+            assert_reads(&map, len - 1, 1);
+            let room = len.max(ROOM_MIN).next_power_of_two();
+            grow(&file, len, room);
+            assert_reads(&map, 0, usize::try_from(room).unwrap());
+            assert_reads(&map, room - 1, 1);
+        }
+    }
+
+    #[test]
+    fn a_map_says_what_is_beyond_its_room_and_touches_nothing_there() {
+        let file = file(ROOM_MIN);
+        let map = Map::new(&file, ROOM_MIN).unwrap();
+        let mut into = [7; 64];
+        for offset in [ROOM_MIN - 63, ROOM_MIN, ROOM_MIN + 1, u64::MAX - 63, u64::MAX] {
+            assert!(!map.read(offset, &mut into), "{offset}");
+        }
+        assert_eq!(into, [7; 64]);
+        assert!(map.read(ROOM_MIN, &mut []), "nothing is everywhere up to the end");
+        assert!(!map.read(ROOM_MIN + 1, &mut []));
+    }
+
+    #[test]
+    fn what_was_mapped_is_mapped_anew_after_it_was_shortened() {
+        let file = file(3 * ROOM_MIN);
+        drop(Map::new(&file, 3 * ROOM_MIN).unwrap());
+        file.set_len(10).unwrap();
+        let map = Map::new(&file, 10).unwrap();
+        assert_reads(&map, 0, 10);
+        grow(&file, 10, ROOM_MIN);
+        assert_reads(&map, 0, usize::try_from(ROOM_MIN).unwrap());
+    }
+}
