@@ -1,10 +1,11 @@
 //! An internet made for a test: homes behind routers of their own that let nobody in, and a computer that everybody reaches.
 //!
 //! ```text
-//!  home 1 ── router 1 ─┐                    198.51.100.0/24
-//!  home 2 ── router 2 ─┼─ the net ── public 198.51.100.100
+//!  home 1 ── router 1 ─┐                    5.5.5.0/24
+//!  home 2 ── router 2 ─┼─ the net ── public 5.5.5.100
 //! ```
 //!
+//! Its addresses are some of the world: what is documentation's own nobody takes for such.
 //! Elsewhere: one local network (`network`), which tells how namespaces come and go.
 
 use std::process::{Command, Stdio};
@@ -44,8 +45,7 @@ impl Internet {
         )?;
         let public = Namespace::new(Some(&middle))?;
         join(&middle, &public, "public", "eth0")?;
-        public
-            .ip("ip link set lo up; ip addr add 198.51.100.100/24 dev eth0; ip link set eth0 up")?;
+        public.ip("ip link set lo up; ip addr add 5.5.5.100/24 dev eth0; ip link set eth0 up")?;
         let mut internet = Self { homes: Vec::new(), routers: Vec::new(), public, middle };
         for (number, router) in (1..).zip(routers) {
             internet.settle(number, *router)?;
@@ -59,7 +59,7 @@ impl Internet {
         let port = format!("wan{number}");
         if router == Router::None {
             join(&self.middle, &home, &port, "eth0")?;
-            home.ip(&format!("ip addr add 198.51.100.{number}/24 dev eth0; ip link set eth0 up"))?;
+            home.ip(&format!("ip addr add 5.5.5.{number}/24 dev eth0; ip link set eth0 up"))?;
             self.homes.push(home);
             self.routers.push(None);
             return Ok(());
@@ -67,7 +67,7 @@ impl Internet {
         let gate = Namespace::new(Some(&self.middle))?;
         join(&self.middle, &gate, &port, "wan")?;
         gate.ip(&format!(
-            "ip link set lo up; ip addr add 198.51.100.{number}/24 dev wan; ip link set wan up; \
+            "ip link set lo up; ip addr add 5.5.5.{number}/24 dev wan; ip link set wan up; \
              ip link add lan type veth peer name eth0 netns {}; \
              ip addr add 10.{number}.0.254/24 dev lan; ip link set lan up; \
              echo 1 > /proc/sys/net/ipv4/ip_forward",
@@ -93,6 +93,30 @@ impl Internet {
         self.public.command(user, args)
     }
 
+    /// Prepares a program at a home's router.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn program_at_router(&self, home: usize, program: &str) -> Command {
+        self.router(home).enter(program)
+    }
+
+    /// Has a home's router let others in at a port, as it would if it was asked by UPnP.
+    pub fn open_port(&self, home: usize, port: u16) {
+        let to = format!("dnat to 10.{}.0.1:{port}", home + 1);
+        let rules = format!(
+            "nft 'insert rule ip home through ct status dnat accept; \
+             add chain ip home from {{ type nat hook prerouting priority dstnat; }}; \
+             add rule ip home from iifname wan tcp dport {port} {to}; \
+             add rule ip home from iifname wan udp dport {port} {to}'"
+        );
+        self.router(home).ip(&rules).unwrap();
+    }
+
+    fn router(&self, home: usize) -> &Namespace {
+        self.routers[home].as_ref().expect("the home has a router")
+    }
+
     /// Shares a folder from a home with a command that speaks JSON, and waits until it is served.
     pub fn share(&self, home: usize, user: &User, args: &[&str]) -> Sharer {
         let args: Vec<&str> = ["--json", "share"].iter().chain(args).copied().collect();
@@ -103,7 +127,7 @@ impl Internet {
     pub fn move_to(&self, home: usize, number: u8) {
         let own = home + 1;
         let moved = self.homes[home].ip(&format!(
-            "ip addr del 198.51.100.{own}/24 dev eth0; ip addr add 198.51.100.{number}/24 dev eth0"
+            "ip addr del 5.5.5.{own}/24 dev eth0; ip addr add 5.5.5.{number}/24 dev eth0"
         ));
         moved.unwrap();
     }

@@ -9,9 +9,13 @@ use crate::swarm::{Nat, Outside, Reach, Router};
 pub(super) fn line(outside: &Outside) -> String {
     let how = match outside.reach {
         Reach::Reachable if let Router::Open(port) = outside.router => {
-            &format!("● reachable from outside, as the router says (UPnP port {port})")
+            &format!("● reachable from outside (UPnP port {port})")
         }
         Reach::Reachable => "● reachable from outside",
+        // Without anybody who could tell there is the router's word alone.
+        Reach::Lan | Reach::Checking if let Router::Mapped(port) = outside.router => &format!(
+            "◌ reachable from outside if the router is right (UPnP port {port}): nobody who could tell was met"
+        ),
         Reach::Punching => {
             "◐ behind a NAT: people on your LAN can connect, others by hole punching (works in about 7 of 10 cases)"
         }
@@ -40,7 +44,8 @@ pub(super) fn of(state: &Value) -> Option<Outside> {
     let nodes = usize::try_from(state["dht_nodes"].as_u64()?).ok()?;
     let port = state["port"].as_u64().and_then(|port| port.try_into().ok());
     let routers = [Router::Off, Router::Asked, Router::Silent, Router::Inner];
-    let mut routers = routers.into_iter().chain(port.map(Router::Open));
+    let with_port = port.into_iter().flat_map(|port| [Router::Mapped(port), Router::Open(port)]);
+    let mut routers = routers.into_iter().chain(with_port);
     let router = routers.find(|router| state["router"] == router_name(*router));
     let nat = NATS.iter().find(|nat| state["nat"] == nat_name(**nat)).copied();
     let (router, nat) = (router.unwrap_or_default(), nat.unwrap_or_default());
@@ -52,7 +57,7 @@ pub(super) fn of(state: &Value) -> Option<Outside> {
 pub(super) fn report(outside: Option<&Outside>) -> Value {
     let Some(outside) = outside else { return Value::Null };
     let port = match outside.router {
-        Router::Open(port) => Some(port),
+        Router::Mapped(port) | Router::Open(port) => Some(port),
         _ => None,
     };
     json!({
@@ -79,6 +84,7 @@ fn router_name(router: Router) -> &'static str {
         Router::Asked => "asked",
         Router::Silent => "silent",
         Router::Inner => "inner",
+        Router::Mapped(_) => "mapped",
         Router::Open(_) => "open",
     }
 }
@@ -104,8 +110,8 @@ mod tests {
     fn what_a_process_says_of_itself_is_said_alike_by_others() {
         for reach in ALL {
             for (nodes, nat) in [0, 1, 14].into_iter().zip(NATS.into_iter().skip(2)) {
-                for router in
-                    [Router::Off, Router::Asked, Router::Silent, Router::Inner, Router::Open(3282)]
+                let routers = [Router::Off, Router::Asked, Router::Silent, Router::Inner];
+                for router in routers.into_iter().chain([Router::Mapped(3282), Router::Open(3282)])
                 {
                     let ipfs = (nodes > 0).then_some(nodes - nodes.min(1));
                     let outside = Outside { reach, nodes, ipfs, router, nat, ..Outside::default() };
@@ -121,7 +127,13 @@ mod tests {
         let outside = Outside { reach: Reach::Reachable, nodes: 14, ..Outside::default() };
         assert_eq!(line(&outside), "● reachable from outside   DHT 14 nodes");
         let mapped = Outside { router: Router::Open(3282), ..outside };
-        let right = "● reachable from outside, as the router says (UPnP port 3282)   DHT 14 nodes";
-        assert_eq!(line(&mapped), right);
+        assert_eq!(line(&mapped), "● reachable from outside (UPnP port 3282)   DHT 14 nodes");
+        // A router's word is told as such, and not at all once others found it to be wrong.
+        let said = Outside { router: Router::Mapped(3282), ..mapped };
+        assert_eq!(line(&said), "● reachable from outside   DHT 14 nodes");
+        let said = Outside { reach: Reach::Lan, nodes: 0, ..said };
+        assert!(line(&said).starts_with("◌ reachable from outside if the router is right"));
+        let tried = Outside { reach: Reach::Outgoing, ..said };
+        assert!(line(&tried).starts_with("○ outgoing only"));
     }
 }

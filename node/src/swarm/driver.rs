@@ -13,15 +13,14 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour as _, SwarmEvent as Libp2pEvent};
-use libp2p::{
-    Multiaddr, PeerId, autonat, connection_limits, dcutr, identify, mdns, ping, relay, upnp,
-};
+use libp2p::{Multiaddr, PeerId, autonat, connection_limits, dcutr, identify, mdns, ping, relay};
 use tokio::sync::{mpsc, watch};
 
 use super::channel::{Channel, Lan};
 use super::dht::{DriveName, Kad, Purpose, Table};
 use super::nearby::{self, Mdns, Nearby};
 use super::outside::Around;
+use super::router::Asking;
 use super::targets::{Contact, Dial, Failure, Targets, peer_of};
 use super::{Closed, DialFailed, Session, SessionId, SessionStream, SwarmEvent};
 use super::{behaviour, limits, probe, reach, reason};
@@ -44,7 +43,6 @@ pub(super) struct Protocols {
     pub(super) probe: Toggle<probe::Behaviour>,
     /// Tries to reach others who ask for it.
     pub(super) answer: Toggle<autonat::v2::server::Behaviour>,
-    pub(super) upnp: Toggle<upnp::tokio::Behaviour>,
     /// Has others relay for us.
     pub(super) relayed: relay::client::Behaviour,
     /// Relays for others.
@@ -78,6 +76,8 @@ pub(super) struct Driver {
     pub(super) sessions: Sessions,
     pub(super) nearby: Nearby,
     pub(super) around: Around,
+    /// Asks the router for a way in, if it is to be asked.
+    pub(super) router: Option<Asking>,
 }
 
 /// The sessions there are.
@@ -210,6 +210,7 @@ impl Driver {
                     self.swarm.behaviour_mut().sessions.handle_dropped(peer, connection);
                 }
                 event = self.swarm.select_next_some(), if room => self.handle_event(event),
+                () = told(&mut self.router) => self.handle_router(),
                 () = sleep_until(wake) => {
                     self.swarm.behaviour_mut().sessions.handle_timeout(Instant::now());
                 }
@@ -231,17 +232,22 @@ impl Driver {
             // An error means that the peer is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
-        let mapped = self.around.is_mapped();
+        let router = self.router.take();
         let gone = async {
-            // The router gives no sign that it took back what it let us have: it is given all the time there is.
-            while mapped || closing > 0 || self.swarm.connected_peers().next().is_some() {
+            while closing > 0 || self.swarm.connected_peers().next().is_some() {
                 let event = self.swarm.select_next_some().await;
                 let closed = matches!(event, Libp2pEvent::ListenerClosed { .. });
                 closing = closing.saturating_sub(usize::from(closed));
             }
         };
-        if tokio::time::timeout(limits::CLOSING, gone).await.is_err() {
-            tracing::debug!("some peers did not say goodbye in time");
+        let given_back = async {
+            if let Some(router) = router {
+                router.close().await;
+            }
+        };
+        let both = async { tokio::join!(gone, given_back) };
+        if tokio::time::timeout(limits::CLOSING, both).await.is_err() {
+            tracing::debug!("some peers, or the router, did not say goodbye in time");
         }
     }
 
@@ -402,6 +408,7 @@ impl Driver {
                 let expired = (listener_id, address);
                 self.listening.send_modify(|all| all.retain(|other| *other != expired));
                 self.handle_interfaces();
+                self.ask_router();
             }
             Libp2pEvent::ListenerClosed { listener_id, addresses, reason } => {
                 self.handle_listener_closed(listener_id);
@@ -461,7 +468,6 @@ impl Driver {
             ProtocolsEvent::Ipfs(event) => self.handle_table(Table::Ipfs, event),
             ProtocolsEvent::Probe(event) => self.handle_probed(event),
             ProtocolsEvent::Answer(event) => tracing::debug!(?event, "tried to reach somebody"),
-            ProtocolsEvent::Upnp(event) => self.handle_upnp(&event),
             ProtocolsEvent::Relayed(event) => self.handle_relayed(event),
             ProtocolsEvent::Relay(event) => self.handle_relaying(event),
             ProtocolsEvent::Punch(event) => self.handle_punched(event),
@@ -524,6 +530,13 @@ impl Driver {
         let both = fresh.map_or_else(|_| [None.into(), None.into()], |both| both.map(nearby::on));
         let protocols = self.swarm.behaviour_mut();
         [protocols.mdns, protocols.mdns6] = both;
+    }
+}
+
+async fn told(router: &mut Option<Asking>) {
+    match router {
+        Some(router) => router.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -248,6 +248,24 @@ pub const CANDIDATES: usize = 32;
 /// Nodes whose word counts for what is told of our NAT: two are enough, if they are honest.
 pub const WITNESSES: usize = 16;
 
+/// How long a router is searched for by UPnP. Those that are there answer within three seconds, as they are asked to.
+pub const ROUTER_SEARCH: Duration = Duration::from_millis(3_500);
+
+/// Routers that are listened to in a search: anybody on the local network can say that they are some.
+pub const ROUTERS: usize = 8;
+
+/// How long a router may take for one answer, from dialing it.
+pub const ROUTER_ANSWER: Duration = Duration::from_secs(3);
+
+/// Bytes of an answer of a router; a description of one takes a tenth of it.
+pub const ROUTER_ANSWER_LEN: usize = 64 << 10;
+
+/// How long a router is asked to let others in; half-way it is asked again.
+pub const ROUTER_LEASE: Duration = Duration::from_secs(3_600);
+
+/// Pause after which a router is searched for again that was not there or let nobody in: its owner may have seen to it.
+pub const ROUTER_AGAIN: Duration = Duration::from_secs(600);
+
 /// Places that we give to others who cannot be reached, once we can.
 pub const RELAY_PLACES: usize = 128;
 

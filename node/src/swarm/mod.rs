@@ -51,6 +51,7 @@ pub use self::outside::Outside;
 pub use self::reach::Reach;
 pub(crate) use self::reach::{is_relayed, scope};
 pub use self::router::Router;
+pub(crate) use self::router::{Gateway, Port, is_of_the_world, towards};
 pub(crate) use self::shunned::Shunned;
 pub use self::stream::SessionStream;
 pub(crate) use self::targets::peer_of;
@@ -307,10 +308,11 @@ impl Swarm {
     }
 
     /// Returns those that are for others, as tickets carry them: loopback, which elsewhere is the reader's own computer, only
-    /// if there is nothing else; and where others reach us, be it through a relay.
+    /// if there is nothing else; and where others reach us, be it through a relay, or where the router says that they do.
     pub fn dialable_addresses(&self) -> Vec<Multiaddr> {
         let mut all = outside::for_others(self.local_addresses());
-        for address in &self.outside.borrow().addresses {
+        let outside = self.outside.borrow();
+        for address in outside.addresses.iter().chain(&outside.mapped) {
             if !all.contains(address) {
                 all.push(address.clone());
             }
@@ -381,6 +383,7 @@ pub fn start(
         sessions: driver::Sessions::new(&lan),
         nearby: nearby::Nearby::new(lan),
         around: outside::Around::new(reached, &config),
+        router: transport::is_mapped(&config).then(router::Asking::start),
     };
     let handle = Swarm { local, listeners, commands, listening, outside };
     Ok((handle, happened, driver.run()))

@@ -11,7 +11,7 @@ use libp2p::kad::{GetProvidersOk, InboundRequest, QueryId, QueryResult};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, relay, upnp};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, relay};
 use tokio::sync::watch;
 
 use super::dht::{self, DriveName, Purpose, Table, Tasks};
@@ -19,7 +19,7 @@ use super::driver::Driver;
 use super::nat::{Nat, Witnesses};
 use super::reach::{Action, Reach, Scope, Ways, is_relayed, scope};
 use super::records::Records;
-use super::router::{Mapped, Router};
+use super::router::Router;
 use super::subnets::Subnet;
 use super::{Channel, PROTOCOL, SwarmConfig, SwarmEvent, limits, nearby, transport};
 
@@ -40,6 +40,8 @@ pub struct Outside {
     pub places: usize,
     /// How many connections are relayed now.
     pub circuits: usize,
+    /// Where the router says that others get in, be it confirmed or not; with our id at the end.
+    pub mapped: Vec<Multiaddr>,
     /// What the router said when it was asked to let others in.
     pub router: Router,
     /// What others see of the port that this node listens on.
@@ -53,7 +55,8 @@ pub(super) struct Around {
     public: bool,
     ways: Ways,
     witnesses: Witnesses,
-    mapped: Mapped,
+    /// Where the router says that others get in.
+    mapped: BTreeSet<Multiaddr>,
     own: Seeking,
     ipfs: Seeking,
     /// Connections through relays, and since when they stand.
@@ -89,18 +92,13 @@ impl Around {
             public: config.public,
             ways: Ways::default(),
             witnesses: Witnesses::default(),
-            mapped: Mapped::new(transport::is_mapped(config)),
+            mapped: BTreeSet::new(),
             own: Seeking::new(Table::Own),
             ipfs: Seeking::new(Table::Ipfs),
             relayed: HashMap::new(),
             places: BTreeSet::new(),
             circuits: BTreeMap::new(),
         }
-    }
-
-    /// Tells whether the router has something to be given back.
-    pub(super) fn is_mapped(&self) -> bool {
-        self.mapped.has_any()
     }
 
     /// Tells whether a peer relays for us.
@@ -289,6 +287,8 @@ impl Driver {
         let reach = if self.around.public { Reach::Reachable } else { reach };
         let local = *self.swarm.local_peer_id();
         let named = |address: &Multiaddr| address.clone().with_p2p(local).ok();
+        let is_confirmed = |at: &Multiaddr| self.swarm.external_addresses().any(|own| own == at);
+        let router = self.router.as_ref().map_or(Router::Off, |asked| asked.router(is_confirmed));
         let mut addresses: Vec<Multiaddr> =
             self.swarm.external_addresses().filter_map(named).collect();
         addresses.sort_by_key(is_relayed);
@@ -303,7 +303,8 @@ impl Driver {
             records: records.map_or(0, |records| records.count()),
             places: self.around.places.len(),
             circuits: self.around.circuits.values().sum(),
-            router: self.around.mapped.router(),
+            mapped: self.around.mapped.iter().filter_map(named).collect(),
+            router,
             nat: self.around.witnesses.nat(self.listening.borrow().iter().map(|(_, at)| at)),
         };
         let known = self.around.told.borrow().clone();
@@ -333,8 +334,9 @@ impl Driver {
         }
     }
 
-    /// We listen at another address: who is reached by everybody, as its user says, tells it.
+    /// We listen at another address: the router may be asked for it, and who is reached by everybody, as its user says, tells it.
     pub(super) fn handle_listening(&mut self) {
+        self.ask_router();
         if !self.around.public {
             return;
         }
@@ -343,6 +345,13 @@ impl Driver {
         let widest = all.iter().map(scope).max().unwrap_or(Scope::World);
         for address in all.into_iter().filter(|address| scope(address) == widest) {
             self.swarm.add_external_address(address);
+        }
+    }
+
+    /// Says where the router may let others in.
+    pub(super) fn ask_router(&self) {
+        if let Some(router) = &self.router {
+            router.handle_listening(self.listening.borrow().iter().map(|(_, address)| address));
         }
     }
 
@@ -505,9 +514,19 @@ impl Driver {
         }
     }
 
-    pub(super) fn handle_upnp(&mut self, event: &upnp::Event) {
-        tracing::info!(?event, "the router");
-        self.around.mapped.handle(event);
+    /// The router said something else. That others get in is its word: it is tried out, and counts once somebody came through.
+    pub(super) fn handle_router(&mut self) {
+        let Some(router) = &self.router else { return };
+        let mapped = router.addresses();
+        tracing::info!(?mapped, "the router");
+        for address in &self.around.mapped - &mapped {
+            self.swarm.remove_external_address(&address);
+            self.around.ways.handle_expired(&address);
+        }
+        if let Some(probe) = self.swarm.behaviour_mut().probe.as_mut() {
+            probe.handle_mapped(&mapped);
+        }
+        self.around.mapped = mapped;
     }
 }
 

@@ -6,7 +6,7 @@
 //! Invariant: the client hears of a connection from its beginning to its end, or not at all.
 //! Elsewhere: what follows from the answers (`reach`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::task::{Context, Poll};
 
 use libp2p::autonat::v2::client;
@@ -26,21 +26,37 @@ use super::limits;
 pub(super) struct Behaviour {
     client: client::Behaviour,
     told: HashSet<Multiaddr>,
+    /// Where the router says that others get in.
+    mapped: BTreeSet<Multiaddr>,
     /// The connections that it knows.
     known: HashSet<ConnectionId>,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { client: fresh(), told: HashSet::new(), known: HashSet::new() }
+        Self {
+            client: fresh(),
+            told: HashSet::new(),
+            mapped: BTreeSet::new(),
+            known: HashSet::new(),
+        }
     }
 }
 
 impl Behaviour {
+    /// The router says that others get in at these addresses: they are tried, however many others came before.
+    pub(super) fn handle_mapped(&mut self, mapped: &BTreeSet<Multiaddr>) {
+        for addr in mapped - &self.mapped {
+            let candidate = NewExternalAddrCandidate { addr: &addr };
+            self.client.on_swarm_event(FromSwarm::NewExternalAddrCandidate(candidate));
+        }
+        self.mapped.clone_from(mapped);
+    }
+
     /// Has the addresses tried again by whoever is connected from now on.
     pub(super) fn begin_anew(&mut self) {
         (self.client, self.known) = (fresh(), HashSet::new());
-        for addr in &self.told {
+        for addr in self.told.iter().chain(&self.mapped) {
             let candidate = NewExternalAddrCandidate { addr };
             self.client.on_swarm_event(FromSwarm::NewExternalAddrCandidate(candidate));
         }

@@ -1,7 +1,8 @@
 //! A router that is none: it answers UPnP on the local network as its first argument says, and prints what it is asked.
 //!
 //! It is a program, so that it can be run in a network of its own. It knows what a gateway is asked for: a search by multicast (SSDP), a
-//! description, and three actions (SOAP). Printed are `search`, `add PROTOCOL PORT TO LEASE` and `remove PROTOCOL PORT`.
+//! description, and three actions (SOAP). Printed are `search`, `add PROTOCOL PORT TO LEASE`, `remove PROTOCOL PORT`, and, of an answer
+//! without an end, `cut BYTES`: how much of it there was when nobody took more.
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
@@ -40,13 +41,15 @@ const ACTIONS: &str = r#"<?xml version="1.0"?><scpd xmlns="urn:schemas-upnp-org:
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [how, own] = &words[..] else { panic!("HOW and ADDRESS are due") };
+    let [how, own, outside] = &words[..] else {
+        panic!("HOW, ADDRESS and its address outside are due")
+    };
     let own: Ipv4Addr = own.parse().unwrap();
+    let kind = Kind { how: how.clone(), outside: outside.clone() };
     let listener = TcpListener::bind((own, HTTP_PORT)).unwrap();
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, SEARCH_PORT)).unwrap();
     socket.join_multicast_v4(&GROUP, &own).unwrap();
     println!("ready");
-    let kind = how.clone();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let kind = kind.clone();
@@ -80,8 +83,17 @@ fn main() {
     }
 }
 
+/// What kind of router it is.
+#[derive(Clone)]
+struct Kind {
+    how: String,
+    /// What it says that its address in the world is.
+    outside: String,
+}
+
 /// Answers one request.
-fn answer(stream: TcpStream, how: &str) -> std::io::Result<()> {
+fn answer(stream: TcpStream, kind: &Kind) -> std::io::Result<()> {
+    let how = kind.how.as_str();
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut lines, mut line) = (Vec::new(), String::new());
     while reader.read_line(&mut line)? > 2 {
@@ -102,17 +114,35 @@ fn answer(stream: TcpStream, how: &str) -> std::io::Result<()> {
             return Ok(());
         }
         _ if how == "garbled" => "<root><device><serviceList>\u{1}".repeat(100),
+        _ if how == "endless" => return write_forever(&stream),
         Some("/description") => DESCRIPTION.to_owned(),
         Some("/actions") => ACTIONS.to_owned(),
-        _ => act(header("soapaction").unwrap_or_default(), &body, how),
+        _ if how == "talkative" => return write_forever(&stream),
+        _ => act(header("soapaction").unwrap_or_default(), &body, kind),
     };
     let head =
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
     (&stream).write_all((head + &text).as_bytes())
 }
 
+/// Writes an answer that has no end, until nobody takes more.
+fn write_forever(mut stream: &TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+    let more = "<service><serviceType>".repeat(1_000);
+    let mut len: usize = 0;
+    loop {
+        match stream.write(more.as_bytes()) {
+            Ok(written) => len += written,
+            Err(error) => {
+                println!("cut {len}");
+                return Err(error);
+            }
+        }
+    }
+}
+
 /// Does what an action says, as far as that goes.
-fn act(action: &str, body: &str, how: &str) -> String {
+fn act(action: &str, body: &str, Kind { how, outside }: &Kind) -> String {
     let value = |name: &str| {
         let rest = body.split_once(&format!("<{name}>")).map_or("", |(_, rest)| rest);
         rest.split_once('<').map_or("", |(value, _)| value)
@@ -121,8 +151,7 @@ fn act(action: &str, body: &str, how: &str) -> String {
     let name = action.trim_matches('"').rsplit('#').next().unwrap_or_default();
     let inside = match name {
         "GetExternalIPAddress" => {
-            let ip = if how == "inner" { "192.168.7.7" } else { "5.5.5.5" };
-            format!("<NewExternalIPAddress>{ip}</NewExternalIPAddress>")
+            format!("<NewExternalIPAddress>{outside}</NewExternalIPAddress>")
         }
         "AddPortMapping" if how == "refusing" => return fault(606, "Action not authorized"),
         "AddPortMapping" => {

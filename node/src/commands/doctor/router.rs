@@ -1,23 +1,18 @@
 //! Whether the router lets others in when it is asked by UPnP.
 //!
 //! What it says may be anything, and it may never end: all of it happens within the limit of a step, and its words are shown to the user alone.
+//! That others get in is its word, unless a process that serves saw somebody come through.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use igd_next::aio::tokio::search_gateway;
-use igd_next::{PortMappingProtocol, SearchOptions};
-use tokio::net::UdpSocket;
-
 use super::step::Finding;
 use super::words::Words;
 use crate::cli::escape;
-use crate::swarm::Router;
+use crate::swarm::{Gateway, Port, Router, is_of_the_world, towards};
 
-/// How long a router is looked for. Those that are there answer within three seconds, as they are asked to.
-const SEARCH: Duration = Duration::from_millis(3_500);
-/// How long what is tried stays if it cannot be taken back, in seconds.
-const LEASE: u32 = 60;
+/// How long what is tried stays if it cannot be taken back.
+const LEASE: Duration = Duration::from_secs(60);
 
 /// What the router made of being asked.
 #[derive(Debug)]
@@ -30,7 +25,7 @@ enum Answer {
     Inner,
     /// It lets nobody in.
     Refuses(String),
-    /// It does.
+    /// It says that it does.
     Open,
 }
 
@@ -44,44 +39,44 @@ pub(super) async fn look(
     if let Some((pid, Router::Open(port))) = told {
         return Finding::ok(format!("UPnP lets others in at port {port} (process {pid})"));
     }
+    let own = own_address().await;
+    if let Some((pid, Router::Mapped(port))) = told {
+        let says = format!(
+            "the router says that it lets others in at port {port} (UPnP, process {pid}), and nobody came through yet who could tell"
+        );
+        return Finding::warn(says).fix(forward(
+            "--bootstrap ADDRESS names a node that tries it; if it fails, ",
+            port,
+            own,
+        ));
+    }
     let Some(port) = port else {
         return Finding::skipped("there is no port to let others in at");
     };
-    let own = own_address().await;
     sum_up(ask(port).await, wanted.unwrap_or(port), own)
 }
 
 /// Asks the router for a port, and gives it back.
 async fn ask(port: u16) -> Answer {
-    let limit = Some(SEARCH);
-    let options =
-        SearchOptions { timeout: limit, single_search_timeout: limit, ..Default::default() };
-    let Ok(gateway) = search_gateway(options).await else { return Answer::Silent };
-    match gateway.get_external_ip().await {
+    let Some(gateway) = Gateway::find().await else { return Answer::Silent };
+    match gateway.address().await {
         Err(error) => return Answer::Mute(error.to_string()),
         Ok(ip) if !is_of_the_world(ip) => return Answer::Inner,
         Ok(_) => {}
     }
-    let Some(own) = towards(gateway.addr).await else { return Answer::Silent };
-    let (kind, inside) = (PortMappingProtocol::TCP, SocketAddr::new(own, port));
-    match gateway.add_port(kind, port, inside, LEASE, "datnode doctor").await {
+    let port = Port { tcp: true, number: port };
+    match gateway.open(port, LEASE).await {
         Err(error) => Answer::Refuses(error.to_string()),
         Ok(()) => {
             // What is not taken back ends with its lease.
-            let _ = gateway.remove_port(kind, port).await;
+            let _ = gateway.close(port).await;
             Answer::Open
         }
     }
 }
 
 fn sum_up(answer: Answer, port: u16, own: Option<IpAddr>) -> Finding {
-    let forward = |first: &str| {
-        let fix = Words::new(format!("{first}forward TCP and UDP port {port} to "));
-        match own {
-            Some(own) => fix.own("address", own),
-            None => fix.and("this computer"),
-        }
-    };
+    let forward = |first: &str| forward(first, port, own);
     let refusal = |what: &str, reason: &str| {
         Finding::warn(Words::new(what).and(": ").own("answer", escape::text(reason)))
     };
@@ -98,33 +93,22 @@ fn sum_up(answer: Answer, port: u16, own: Option<IpAddr>) -> Finding {
         .fix("ask your provider for a public address, or use IPv6"),
         Answer::Refuses(reason) => refusal("the router answers UPnP, and lets nobody in", &reason)
             .fix(forward("allow it in the router, or ")),
-        Answer::Open => Finding::ok("UPnP works: it lets others in"),
+        Answer::Open => Finding::ok("UPnP answers: the router says that it lets others in"),
+    }
+}
+
+/// Says what to do at the router by hand, after some other words.
+fn forward(first: &str, port: u16, own: Option<IpAddr>) -> Words {
+    let fix = Words::new(format!("{first}forward TCP and UDP port {port} to "));
+    match own {
+        Some(own) => fix.own("address", own),
+        None => fix.and("this computer"),
     }
 }
 
 /// Returns our address as somebody in the world would be sent it from.
 async fn own_address() -> Option<IpAddr> {
     towards(SocketAddr::from(([192, 0, 2, 1], 9))).await
-}
-
-/// Returns our address as somebody sees it; nothing is sent.
-async fn towards(other: SocketAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0)).await.ok()?;
-    socket.connect(other).await.ok()?;
-    socket.local_addr().ok().map(|own| own.ip())
-}
-
-/// Tells whether an address is understood everywhere.
-fn is_of_the_world(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            // Shared by the customers of a provider (RFC 6598).
-            let is_shared = matches!(ip.octets(), [100, 64..=127, ..]);
-            let is_near = ip.is_private() || ip.is_loopback() || ip.is_link_local();
-            !is_shared && !is_near && !ip.is_unspecified() && !ip.is_documentation()
-        }
-        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unspecified() && !ip.is_unique_local(),
-    }
 }
 
 #[cfg(test)]
@@ -152,19 +136,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_got_in_is_believed() {
+    async fn a_process_is_believed_if_somebody_came_through() {
         let found = look(Some((7, Router::Open(3282))), None, None).await;
         assert_eq!(found.says.shown(), "UPnP lets others in at port 3282 (process 7)");
+        let found = look(Some((7, Router::Mapped(3282))), None, None).await;
+        assert_eq!((found.verdict, found.fix.is_some()), (Verdict::Warn, true), "{found:?}");
         assert_eq!(look(Some((7, Router::Silent)), None, None).await.verdict, Verdict::Skipped);
-    }
-
-    #[test]
-    fn addresses_of_homes_and_providers_are_none_of_the_world() {
-        for ip in ["10.0.0.1", "192.168.0.1", "100.64.0.1", "100.127.9.9", "127.0.0.1", "fd00::1"] {
-            assert!(!is_of_the_world(ip.parse().unwrap()), "{ip}");
-        }
-        for ip in ["8.8.8.8", "100.63.0.1", "100.128.0.1", "2600::1"] {
-            assert!(is_of_the_world(ip.parse().unwrap()), "{ip}");
-        }
     }
 }

@@ -20,7 +20,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{
     Multiaddr, PeerId, SwarmBuilder, Transport as _, autonat, connection_limits, dcutr, dns,
-    identify, noise, ping, quic, relay, upnp, yamux,
+    identify, noise, ping, quic, relay, yamux,
 };
 use rustix::net::{AddressFamily, SocketType, bind, listen as listen_for, socket, sockopt};
 
@@ -119,7 +119,6 @@ fn protocols(
         probe: (config.dht || !config.ipfs.is_empty()).then(probe::Behaviour::default).into(),
         // Whoever is reached by everybody can tell others whether they are.
         answer: config.public.then(autonat::v2::server::Behaviour::default).into(),
-        upnp: is_mapped(config).then(upnp::tokio::Behaviour::default).into(),
         relayed,
         relay: config.relays.then(|| relay_for_others(config)).into(),
         punch: config
