@@ -7,7 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datnode_tests::network::{Joined, Network};
 use datnode_tests::node::Node;
@@ -18,6 +18,11 @@ use serde_json::Value;
 
 /// What takes longer than this hangs.
 const HANGS: Duration = Duration::from_secs(120);
+/// How much longer than its limit a command may take on a busy computer: saying goodbye takes a second at most.
+const SLACK: Duration = Duration::from_secs(20);
+/// What takes longer than this does not come of having noticed a move, but of silence, which takes 75 s: who moved dials at once; in the
+/// first 10 s both may have dialed at once for all that the other one knows, and pauses double up to 16 s and a quarter until then.
+const MOVED: Duration = Duration::from_secs(60);
 
 fn network(count: u8, joined: Joined) -> Option<Network> {
     let network = Network::new(count, joined);
@@ -123,40 +128,66 @@ fn where_multicast_does_not_pass_it_is_said_and_anything_else_leads_there() {
     assert_exit(&run(network.command(1, &stranger, &far)), 0);
 }
 
-/// Clones over cables that lose so many packets in a hundred.
-fn clone_with_loss(percent: u8, len: usize) -> Option<(Output, User, User)> {
-    let network = network(2, Joined::Switch)?;
-    let (writer, reader) = (user_with(len), User::new());
-    let sharer = network.share(0, &writer, &["source"]);
-    if !begins(&network, &[0, 1], Trouble::Loss(percent)) {
-        return None;
-    }
-    let clone = ["--json", "clone", sharer.ticket(), "copy", "--wait", "60s"];
-    let output = run(network.command(1, &reader, &clone));
-    Some((output, reader, writer))
-}
-
 #[test]
 fn lost_packets_cost_time_alone() {
     // Of twenty one is lost: a handshake has few enough for that, and what is lost of the rest is sent again.
     for percent in [0, 5] {
-        let Some((output, reader, writer)) = clone_with_loss(percent, 1_000_000) else { return };
-        assert_exit(&output, 0);
+        let Some(network) = network(2, Joined::Switch) else { return };
+        let (writer, reader) = (user_with(1_000_000), User::new());
+        let sharer = network.share(0, &writer, &["source"]);
+        if !begins(&network, &[0, 1], Trouble::Loss(percent)) {
+            return;
+        }
+        let clone = ["clone", sharer.ticket(), "copy", "--wait", "60s"];
+        assert_exit(&run(network.command(1, &reader, &clone)), 0);
         assert_same(&reader, "copy", &writer);
     }
 }
 
 #[test]
-#[ignore = "takes minutes if chance is against it; see the head of this file"]
-fn where_three_of_ten_packets_are_lost_it_works_or_says_why() {
-    let Some((output, reader, writer)) = clone_with_loss(30, 1_000_000) else { return };
-    if output.status.success() {
-        assert_same(&reader, "copy", &writer);
-    } else {
-        let code = error_of(&output)["code"].as_str().unwrap().to_owned();
-        assert!(["E-NOPEERS", "E-NODATA"].contains(&code.as_str()), "{code}");
-        assert_gave_up(&output, &code);
+fn where_three_of_ten_packets_are_lost_it_works_or_ends_in_time_and_goes_on_later() {
+    let Some(network) = network(2, Joined::Switch) else { return };
+    let (writer, reader) = (user_with(1_000_000), User::new());
+    let sharer = network.share(0, &writer, &["source"]);
+    if !begins(&network, &[0, 1], Trouble::Loss(30)) {
+        return;
     }
+    // Every other round trip fails, and each time the pause before the next one doubles: it takes 4 to 50 s, and now and then minutes. Something
+    // moves all the time, so nothing but --timeout ends it.
+    let clone = ["--json", "clone", sharer.ticket(), "copy", "--wait", "60s"];
+    let (began, limit) = (Instant::now(), Duration::from_secs(8));
+    let output = run(network.command(1, &reader, &[&clone[..], &["--timeout", "8s"]].concat()));
+    assert!(began.elapsed() < limit + SLACK, "{:?}", began.elapsed());
+    if !output.status.success() {
+        assert_gave_up(&output, "E-TIMEOUT");
+    }
+    begins(&network, &[0, 1], Trouble::None);
+    assert_exit(&run(network.command(1, &reader, &clone)), 0);
+    assert_same(&reader, "copy", &writer);
+}
+
+#[test]
+fn who_moves_to_another_address_is_followed_there() {
+    let Some(network) = network(2, Joined::Switch) else { return };
+    let (writer, reader) = (user_with(300_000), User::new());
+    let sharer = network.share(0, &writer, &["source"]);
+    let follow = ["clone", "--live", sharer.link(), "copy"];
+    let mut follow = network.command(1, &reader, &follow);
+    let follow = Running::new(follow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let note = || std::fs::read(reader.path("copy/note")).unwrap_or_default();
+    wait_until(HANGS, "the clone", || note() == b"one");
+    // Either end moves, and nobody tells the other one.
+    for (computer, from, to, text) in [(0, 1, 51, "two"), (1, 2, 52, "three")] {
+        let moves =
+            format!("ip addr del 10.77.0.{from}/24 dev eth0; ip addr add 10.77.0.{to}/24 dev eth0");
+        network.set_up(computer, &moves).unwrap();
+        let began = Instant::now();
+        write(&writer.path("source"), b"note", text.as_bytes());
+        wait_until(MOVED, text, || note() == text.as_bytes());
+        eprintln!("{text}: {:?}", began.elapsed());
+    }
+    follow.signal("-TERM");
+    assert_exit(&follow.finish(HANGS).output, 0);
 }
 
 #[test]

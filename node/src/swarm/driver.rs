@@ -4,6 +4,7 @@
 //! Elsewhere: who gets a session (`behaviour`, `pairing`), whom to dial (`targets`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use futures::StreamExt as _;
@@ -111,6 +112,8 @@ struct Place {
     punched: bool,
     /// Whether we dialed it from the port that we listen on.
     from_port: bool,
+    /// Our own address there.
+    own: Option<IpAddr>,
 }
 
 impl Sessions {
@@ -172,6 +175,11 @@ impl Sessions {
     pub(super) fn address_of(&self, peer: &PeerId) -> Option<&Multiaddr> {
         let direct = |place: &&Place| place.peer == *peer && !reach::is_relayed(&place.address);
         self.endpoints.values().find(direct).map(|place| &place.address)
+    }
+
+    /// Returns the connections that stand on an address of ours.
+    pub(super) fn on_own(&self, ip: IpAddr) -> impl Iterator<Item = ConnectionId> {
+        self.endpoints.iter().filter(move |(_, place)| place.own == Some(ip)).map(|(&id, _)| id)
     }
 
     pub(super) fn queue_event(&mut self, event: SwarmEvent) {
@@ -376,7 +384,9 @@ impl Driver {
                 }
                 let from_port =
                     matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. });
-                let place = Place { peer: peer_id, address, outbound: dialed, punched, from_port };
+                let own = nearby::own_towards(&address).filter(|_| !relayed);
+                let place =
+                    Place { peer: peer_id, address, outbound: dialed, punched, from_port, own };
                 self.sessions.endpoints.insert(connection_id, place);
                 self.targets.handle_established(connection_id, peer_id);
                 if self.sessions.live.contains_key(&peer_id) {

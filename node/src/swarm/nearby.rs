@@ -245,13 +245,28 @@ fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn ip(address: &Multiaddr) -> Option<IpAddr> {
+pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => Some(ip.into()),
         Some(Protocol::Ip6(ip)) => Some(ip.into()),
         _ => None,
     }
 }
+
+/// Returns the address of ours that the system sends from to another one; nothing is sent.
+pub(super) fn own_towards(address: &Multiaddr) -> Option<IpAddr> {
+    let other = ip(address)?;
+    let any: IpAddr = match other {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((other, ANY_PORT)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// A port that nothing is sent to.
+const ANY_PORT: u16 = 9;
 
 /// Tells whether an address is one of IPv6.
 pub(super) fn is_ip6(address: &Multiaddr) -> bool {

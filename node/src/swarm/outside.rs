@@ -355,10 +355,17 @@ impl Driver {
         }
     }
 
-    /// We no longer listen at an address, so others do not reach us there. What leads into the DHT may have led there from it: it is
-    /// dialed anew, so that others see where we are now, long before silence tells them.
+    /// We no longer listen at an address, so others do not reach us there, and nothing comes any more on connections that stand on it:
+    /// they are closed, and whoever is wanted is dialed anew, long before silence would tell. What leads into the DHT may have led there
+    /// from it: it is dialed anew, so that others see where we are now.
     pub(super) fn handle_silent(&mut self, address: &Multiaddr) {
         self.swarm.remove_external_address(address);
+        self.around.ways.handle_expired(address);
+        if let Some(ip) = nearby::ip(address) {
+            for id in self.sessions.on_own(ip).collect::<Vec<_>>() {
+                self.swarm.close_connection(id);
+            }
+        }
         self.around.witnesses.clear();
         self.targets.wake(Instant::now());
         for peer in self.targets.connected_in(Channel::Bootstrap) {

@@ -10,6 +10,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::limits;
+
 /// What we are on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Side {
@@ -140,8 +142,16 @@ impl<C: Copy + Eq, S> Pair<C, S> {
             Some(link) if link.side == Side::Listener && matches!(link.stage, Stage::Bare) => {}
             _ => return Vec::new(),
         }
-        // Both of us dialed and ours is the better one. They will see it and come over.
-        let better = |link: &Link<C, S>| self.smaller && link.side != Side::Listener;
+        // Both of us dialed and ours is the better one. They will see it and come over. Not if ours stood for longer than it takes
+        // to dial: then they dialed although it had stood with them, and so it is dead there, whatever it looks like from here.
+        let since = self.link(id).map(|link| link.since);
+        let at_once = |link: &Link<C, S>| {
+            since.is_none_or(|since| {
+                since.saturating_duration_since(link.since) <= limits::HANDSHAKE
+            })
+        };
+        let better =
+            |link: &Link<C, S>| self.smaller && link.side != Side::Listener && at_once(link);
         if self.links.iter().any(|link| better(link) && matches!(link.stage, Stage::Live)) {
             let mut actions = Vec::new();
             self.close(id, &mut actions);
@@ -470,6 +480,25 @@ mod tests {
         pair.handle_established(now, 1, Side::Listener);
         let actions = pair.handle_accepted(1, 'b');
         assert_eq!(actions, [Action::End(0), Action::Close(0), Action::Begin(1, 'b')]);
+    }
+
+    #[test]
+    fn who_dials_long_after_our_dial_knows_nothing_of_it_any_more() {
+        let start = Instant::now();
+        for (late, right) in [
+            (Duration::ZERO, vec![Action::Close(1)]),
+            (limits::HANDSHAKE, vec![Action::Close(1)]),
+            (
+                limits::HANDSHAKE + Duration::from_secs(1),
+                vec![Action::End(0), Action::Close(0), Action::Begin(1, ())],
+            ),
+        ] {
+            let mut pair: Pair<u8, ()> = Pair::new(true);
+            pair.handle_established(start, 0, Side::Dialer);
+            pair.handle_opened(0, ());
+            pair.handle_established(start + late, 1, Side::Listener);
+            assert_eq!(pair.handle_accepted(1, ()), right, "{late:?}");
+        }
     }
 
     #[test]
