@@ -6,11 +6,12 @@
 #![expect(clippy::print_stderr, reason = "the long form says what it measured")]
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use datnode::swarm::{Channel, SwarmConfig, SwarmEvent, start};
 use datnode_tests::node::Node;
-use datnode_tests::process::{memory_anonymous, processor_time, signal, wait_until};
+use datnode_tests::process::{Running, memory_anonymous, processor_time, signal, wait_until};
 use datnode_tests::{User, assert_exit, noise, tree, write};
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
@@ -74,11 +75,14 @@ impl World {
         memory_anonymous(self.node.child()).unwrap()
     }
 
+    fn link(&self) -> String {
+        self.node.ready["drives"][0]["link"].as_str().unwrap().to_owned()
+    }
+
     /// Clones from the node.
     fn clone(&self) {
         let reader = User::new();
-        let link = self.node.ready["drives"][0]["link"].as_str().unwrap();
-        let args = ["clone", link, "copy", "--peer", self.node.address()];
+        let args = ["clone", &self.link(), "copy", "--peer", self.node.address()];
         assert_exit(&reader.run(args), 0);
         assert_eq!(tree(&reader.path("copy")), tree(&self.writer.path("source")));
     }
@@ -150,6 +154,34 @@ fn while_nothing_happens_it_takes_no_processor() {
 #[tokio::test]
 async fn who_was_stopped_goes_on() {
     goes_on_after(Duration::from_secs(2)).await;
+}
+
+#[test]
+fn who_sleeps_for_longer_than_its_peers_wait_serves_them_when_it_wakes() {
+    let world = World::new();
+    let (link, address) = (world.link(), world.node.address().to_owned());
+    let (follower, hasty) = (User::new(), User::new());
+    let mut follow = follower.command(["clone", "--live", &link, "copy", "--peer", &address]);
+    let follow = follow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let follow = Running::new(follow);
+    let note = || fs::read(follower.path("copy/note")).unwrap_or_default();
+    wait_until(HANGS, "the clone", || follower.path("copy/a/file").exists());
+    signal(world.node.child(), "-STOP");
+    // Whoever comes now gives up, and says so.
+    let clone = ["--json", "clone", &link, "copy", "--peer", &address, "--wait", "1s"];
+    let output = hasty.run(clone);
+    assert_exit(&output, 5);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("E-NOPEERS"));
+    // What its writer does meanwhile is there for everybody once it is awake.
+    write(&world.writer.path("source"), b"note", b"new");
+    let sharer = world.writer.share(&world.writer.path("source"), &["--peer", &address]);
+    signal(world.node.child(), "-CONT");
+    wait_until(HANGS, "the change", || note() == b"new");
+    drop(sharer);
+    assert_exit(&hasty.run(["clone", &link, "copy", "--peer", &address]), 0);
+    assert_eq!(tree(&hasty.path("copy")), tree(&world.writer.path("source")));
+    follow.signal("-TERM");
+    assert_exit(&follow.finish(HANGS).output, 0);
 }
 
 #[tokio::test]
