@@ -1,7 +1,7 @@
 //! Two homes whose routers let nobody in, and a node that everybody reaches: who meets whom, and what is said where that cannot be.
 //!
 //! Real processes in networks of their own. Where those cannot be made, or `ip`, `nft`, `unshare` and `nsenter` are not here, the
-//! tests say so and do nothing. Those that wait for what never comes take minutes: `cargo test -p datnode-tests --test nat -- --ignored`.
+//! tests say so and do nothing. The one that waits for what never comes takes a minute: `cargo test -p datnode-tests --test nat -- --ignored`.
 
 #![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 
@@ -124,7 +124,7 @@ fn who_is_reached_by_everybody_needs_no_relay_and_is_told_so() {
 }
 
 #[test]
-#[ignore = "waits for minutes; see the head of this file"]
+#[ignore = "waits for a minute; see the head of this file"]
 fn where_both_routers_are_strict_it_is_said_why_there_is_no_way() {
     let Some(world) = World::new(&[Router::Symmetric, Router::Symmetric]) else { return };
     let sharer = world.share();
@@ -136,7 +136,6 @@ fn where_both_routers_are_strict_it_is_said_why_there_is_no_way() {
 }
 
 #[test]
-#[ignore = "waits for minutes; see the head of this file"]
 fn who_moves_to_another_address_is_found_there() {
     let Some(world) = World::new(&[Router::None, Router::Cone]) else { return };
     let reader = User::new();
@@ -148,7 +147,6 @@ fn who_moves_to_another_address_is_found_there() {
 }
 
 #[test]
-#[ignore = "waits for minutes; see the head of this file"]
 fn without_udp_two_homes_meet_by_tcp() {
     let Some(world) = World::new(&[Router::TcpOnly, Router::TcpOnly]) else { return };
     let reader = User::new();

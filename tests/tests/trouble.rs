@@ -2,7 +2,7 @@
 //! succeeds, or ends in time with the reason.
 //!
 //! Real processes in networks of their own. Where those cannot be made, or `ip`, `nft`, `tc`, `unshare` and `nsenter` are not here,
-//! the tests say so and do nothing. Those that take long: `cargo test -p datnode-tests --test trouble -- --ignored`.
+//! the tests say so and do nothing.
 
 #![expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 
@@ -181,10 +181,8 @@ fn who_moves_to_another_address_is_followed_there() {
         let moves =
             format!("ip addr del 10.77.0.{from}/24 dev eth0; ip addr add 10.77.0.{to}/24 dev eth0");
         network.set_up(computer, &moves).unwrap();
-        let began = Instant::now();
         write(&writer.path("source"), b"note", text.as_bytes());
         wait_until(MOVED, text, || note() == text.as_bytes());
-        eprintln!("{text}: {:?}", began.elapsed());
     }
     follow.signal("-TERM");
     assert_exit(&follow.finish(HANGS).output, 0);
