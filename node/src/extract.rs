@@ -15,7 +15,7 @@ use crate::cli::escape;
 use crate::disk::beneath::{Beneath, rename, split};
 use crate::engine::Snapshot;
 use crate::error::{Code, Error};
-use crate::landing::same_chunks;
+use crate::landing::{REFUSED_NAMED, same_chunks};
 
 /// What was written.
 #[derive(Debug, Default)]
@@ -28,6 +28,17 @@ pub struct Extracted {
     pub shared: u64,
     /// What could not be written, and why.
     pub refused: Vec<(Vec<u8>, String)>,
+    /// How many names that were, of which the first are named.
+    pub refused_count: u64,
+}
+
+impl Extracted {
+    fn refuse(&mut self, name: &[u8], why: String) {
+        self.refused_count += 1;
+        if self.refused.len() < REFUSED_NAMED {
+            self.refused.push((name.to_vec(), why));
+        }
+    }
 }
 
 /// Writes all that `version` has at `scope` and below into the folder `into`, which is made if it is missing. `from` is the drive's
@@ -90,7 +101,7 @@ impl Writing<'_> {
         let safe = match safe {
             Ok(safe) => safe,
             Err(refusal) => {
-                self.done.refused.push((path.as_bytes().to_vec(), refusal.to_string()));
+                self.done.refuse(path.as_bytes(), refusal.to_string());
                 return Ok(());
             }
         };
@@ -204,7 +215,7 @@ impl Writing<'_> {
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::ReadOnlyFilesystem) {
             return Err(Error::io("write", self.root, error));
         }
-        self.done.refused.push((path.to_vec(), error.to_string()));
+        self.done.refuse(path, error.to_string());
         Ok(())
     }
 }

@@ -70,5 +70,9 @@ async fn write_out(args: &Checkout, into: &Path, out: &Out) -> Result<(), Error>
             Size(done.shared)
         ));
     }
-    if done.refused.is_empty() { Ok(()) } else { Err(Error::paths(&done.refused)) }
+    if done.refused.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::paths(&done.refused, done.refused_count))
+    }
 }

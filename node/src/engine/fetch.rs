@@ -4,7 +4,7 @@
 //! next one's are asked for already, so that the pipe does not run dry.
 //! Elsewhere: which bytes go where (`landing`), the entries in order (`windows`), what is asked of whom (`datnode_proto`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use super::worker::{AnyStore, Worker};
 use crate::choice::{Choice, Chooser};
 use crate::error::Error;
 use crate::landing::{
-    Current, FolderOf, Item, Landing, Survey, Surveyed, WINDOW_ENTRIES, WINDOWS_MAX, Wanted,
-    is_exact, landed, note_landed,
+    Current, FolderOf, Item, Landing, Refused, Survey, Surveyed, WINDOW_ENTRIES, WINDOWS_MAX,
+    Wanted, is_exact, landed, note_landed,
 };
 
 /// How often the state is looked at.
@@ -73,6 +73,8 @@ pub struct Report {
     pub bytes: u64,
     /// Names that must not or cannot be written here, and why.
     pub refused: Vec<(DrivePath, String)>,
+    /// How many there are, of which the first are named.
+    pub refused_count: u64,
     /// Names that the version dropped and that were changed here: they stay.
     pub kept: Vec<Vec<u8>>,
 }
@@ -87,7 +89,7 @@ impl Report {
     pub fn refusal(&self) -> Option<Error> {
         let named = |(path, why): &(DrivePath, String)| (path.as_bytes().to_vec(), why.clone());
         let refused: Vec<_> = self.refused.iter().map(named).collect();
-        (!refused.is_empty()).then(|| Error::paths(&refused))
+        (!refused.is_empty()).then(|| Error::paths(&refused, self.refused_count))
     }
 }
 
@@ -278,8 +280,10 @@ impl Snapshot {
         let now = if aim.scope.is_root() { with(&left, number) } else { with(&before, number) };
         note_landed(folder, &now)?;
         let path = |key: Key| key.path().expect("it was made of a path");
-        let refused = refused.into_iter().map(|(key, why)| (path(key), why)).collect();
-        Ok(Report { files, bytes: total, refused, kept })
+        let refused_count = refused.count();
+        let named = refused.into_named().into_iter();
+        let refused = named.map(|(key, why)| (path(key), why)).collect();
+        Ok(Report { files, bytes: total, refused, refused_count, kept })
     }
 
     /// Tells whether all that is chosen of this version is here; its index is.
@@ -447,10 +451,9 @@ impl Several<'_> {
     }
 
     /// Removes what earlier versions put here and this one has not.
-    async fn remove_dropped(&self, refused: &BTreeMap<Key, String>) -> Result<(), Error> {
+    async fn remove_dropped(&self, refused: &Refused) -> Result<(), Error> {
         let mut windows = self.windows();
-        let is_refused =
-            |path: &DrivePath| !refused.is_empty() && refused.contains_key(&path.key());
+        let is_refused = |path: &DrivePath| !refused.is_empty() && refused.contains(&path.key());
         while let Some(dropped) = windows.next_dropped(is_refused).await? {
             self.with(move |landing, _, _| landing.remove(&dropped)).await?;
         }

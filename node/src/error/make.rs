@@ -273,24 +273,30 @@ impl Error {
             Code::Partial,
             format!("{count} cannot be read and stay as they were"),
             what,
+            what.len() as u64,
         )
         .hint("give yourself the right to read them, or leave them out with --ignore")
     }
 
     /// Names of a drive that must not or cannot be written here, each with the reason: the rest was done.
-    pub fn paths(refused: &[(Vec<u8>, String)]) -> Self {
-        let count = Things(refused.len() as u64, "name");
-        let message = format!("{count} cannot be written here and were left out; all else is done");
-        Self::with_reasons(Code::Path, message, refused)
+    /// There are `count`, of which the first are named.
+    pub fn paths(refused: &[(Vec<u8>, String)], count: u64) -> Self {
+        let all = Things(count, "name");
+        let message = format!("{all} cannot be written here and were left out; all else is done");
+        Self::with_reasons(Code::Path, message, refused, count)
     }
 
-    fn with_reasons(code: Code, message: String, names: &[(Vec<u8>, String)]) -> Self {
+    fn with_reasons(code: Code, message: String, names: &[(Vec<u8>, String)], count: u64) -> Self {
         let mut error = Self::new(code, message);
         for (name, why) in names.iter().take(NAMES_WITH_REASONS_MAX) {
             error = error.context(format!("{} ({why})", escape::bytes(name)));
         }
-        if names.len() > NAMES_WITH_REASONS_MAX {
-            let more = names.len() - NAMES_WITH_REASONS_MAX;
+        let (named, told) = (names.len() as u64, names.len().min(NAMES_WITH_REASONS_MAX) as u64);
+        let more = count.saturating_sub(told);
+        if count > named {
+            error =
+                error.context(format!("and {more} more: --json names the first {named} of all"));
+        } else if more > 0 {
             error = error.context(format!("and {more} more: --json names them all"));
         }
         let reasons = names.iter().map(|(name, why)| {

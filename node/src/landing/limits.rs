@@ -13,3 +13,6 @@ pub(super) const NAMES_MAX: usize = 65_536;
 
 /// How many unfinished files of a window stay open for writing.
 pub(super) const OPEN_MAX: usize = 64;
+
+/// How many names that cannot be written here are named, each with the reason: 20 MB of the longest ones. More are counted.
+pub(crate) const REFUSED_NAMED: usize = 4_096;

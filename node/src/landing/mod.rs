@@ -19,6 +19,7 @@ mod look;
 mod names;
 mod pieces;
 mod plan;
+mod refused;
 mod removal;
 mod scratch;
 mod seen;
@@ -28,11 +29,11 @@ mod target;
 mod way;
 mod window;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use datnode_drive::{DrivePath, Entry, Key, Kind};
+use datnode_drive::{DrivePath, Entry, Kind};
 use datnode_feed::limits::HELD_END;
 use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
@@ -43,11 +44,13 @@ pub use dropped::{Dropped, Left};
 pub use earlier::{Was, landed, note_landed};
 use folders::Folders;
 pub use index::{Before, Index};
+pub(crate) use limits::REFUSED_NAMED;
 pub use limits::{WINDOW_ENTRIES, WINDOWS_MAX};
 pub use look::same_chunks;
 use look::{Ground, Verdict};
 pub use names::is_exact;
 use plan::Plan;
+pub use refused::Refused;
 pub use removal::{AsPut, Landed};
 pub use seen::Seen;
 use survey::{Found, may_land};
@@ -146,7 +149,7 @@ impl Landing {
     }
 
     /// Returns the names that must not or cannot be written here, and why.
-    pub fn refused(&self) -> &BTreeMap<Key, String> {
+    pub fn refused(&self) -> &Refused {
         &self.found.refused
     }
 
@@ -156,7 +159,7 @@ impl Landing {
     }
 
     fn is_refused(&self, path: &DrivePath) -> bool {
-        !self.found.refused.is_empty() && self.found.refused.contains_key(&path.key())
+        !self.found.refused.is_empty() && self.found.refused.contains(&path.key())
     }
 
     /// Plans the landing of the next entries.

@@ -3,16 +3,17 @@
 //!
 //! Elsewhere: what is found at one name (`look`), which names can stand beside one another (`names`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datnode_drive::{DrivePath, Entry, Key, Kind, PathRefusal, SafePath};
+use datnode_drive::{DrivePath, Entry, Kind, PathRefusal, SafePath};
 use datnode_feed::{Bitfield, Storage};
 
 use super::index::Index;
 use super::look::{Ground, Verdict};
 use super::names::Names;
+use super::refused::Refused;
 use super::target::{Folder, temporary};
 use super::{FolderOf, Item, Landing};
 use crate::choice::Chooser;
@@ -56,7 +57,7 @@ pub enum Surveyed {
 #[derive(Default)]
 pub(super) struct Found {
     /// Names that must not or cannot be written here, and why.
-    pub(super) refused: BTreeMap<Key, String>,
+    pub(super) refused: Refused,
     /// Folders that cannot be made, since something of the user's is there.
     pub(super) barred: HashSet<Vec<u8>>,
     /// By their number in the order of the keys: entries of which the right thing is there.
