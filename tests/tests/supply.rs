@@ -3,6 +3,7 @@
 //! The table names the least version without a known way to harm us; several of these mistakes were published in no advisory
 //! database, so that no audit tool would warn. Elsewhere: licences, sources and bans (`deny.toml`, by `cargo deny check`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -72,8 +73,21 @@ fn locked_in(file: &str) -> Vec<(String, String)> {
             packages.push((name, version.expect("a version follows the name")));
         }
     }
-    assert!(packages.len() > 100, "the lock file was not understood");
+    assert!(packages.len() > 10, "the lock file was not understood");
     packages
+}
+
+/// Returns what each package of a lock file depends on, by name: it shows which features are built.
+fn dependencies_in(file: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let text = std::fs::read_to_string(root().join(file)).expect("there is a lock file");
+    let mut all = BTreeMap::new();
+    for package in text.split("[[package]]\n").skip(1) {
+        let dependencies = package.lines().filter_map(|line| line.strip_prefix(" \""));
+        let name = |line: &str| line.split([' ', '"']).next().unwrap_or_default().to_owned();
+        let head: Vec<&str> = package.lines().take(2).collect();
+        all.insert(head.join("\n"), dependencies.map(name).collect());
+    }
+    all
 }
 
 /// Returns a version as numbers; one before a release counts as older than it.
@@ -191,4 +205,13 @@ fn fuzzers_and_sanitizers_are_locked_to_what_we_are_built_from() {
         }
     }
     assert!(seen > 30, "only {seen} dependencies were looked at");
+    let ours = dependencies_in("Cargo.lock");
+    let theirs = dependencies_in(FILE).into_iter().filter(|(name, _)| !name.contains("\"datnode"));
+    for (name, dependencies) in theirs {
+        let same = ours.get(&name).is_none_or(|ours| *ours == dependencies);
+        assert!(
+            same,
+            "{FILE}: other features of {name}; `cargo metadata` in its folder brings it up to date"
+        );
+    }
 }
