@@ -21,8 +21,8 @@ const SERVICES: [&str; 3] = [
 /// Returns where an answer to [`SEARCH`] says that the router describes itself: address and path. Only its own address counts.
 pub(super) fn location(answer: &[u8], from: IpAddr) -> Option<(SocketAddr, String)> {
     let text = std::str::from_utf8(answer).ok()?;
-    let fields = text.lines().filter_map(|line| line.split_once(':'));
-    let url = fields.filter(|(name, _)| name.trim().eq_ignore_ascii_case("location")).next()?.1;
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    let url = fields.find(|(name, _)| name.trim().eq_ignore_ascii_case("location"))?.1;
     place(url.trim()).filter(|(at, _)| at.ip() == from)
 }
 
