@@ -6,6 +6,7 @@
 //! Elsewhere: what is kept for others (`records`), the queries themselves (libp2p), dialing whom they find (`targets`).
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use libp2p::core::Endpoint;
@@ -14,6 +15,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{ConnectionId, NetworkBehaviour as _};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, kad};
 
+use super::lookups::LookupId;
 use super::records::Records;
 use super::targets::peer_of;
 use super::{SwarmConfig, limits};
@@ -67,13 +69,13 @@ impl Table {
             Self::Own => Pace {
                 first: limits::DHT_PAUSE_FIRST,
                 max: limits::DHT_PAUSE_MAX,
-                announce: limits::DHT_ANNOUNCE,
+                announce: limits::DHT_ANNOUNCE_FEW..=limits::DHT_ANNOUNCE,
                 queries: limits::DHT_QUERIES,
             },
             Self::Ipfs => Pace {
                 first: limits::IPFS_PAUSE_FIRST,
                 max: limits::IPFS_PAUSE_MAX,
-                announce: limits::IPFS_ANNOUNCE,
+                announce: limits::IPFS_ANNOUNCE..=limits::IPFS_ANNOUNCE,
                 queries: limits::IPFS_QUERIES,
             },
         }
@@ -81,14 +83,14 @@ impl Table {
 }
 
 /// How often the same is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pace {
     /// The first pause between two questions.
     first: Duration,
     /// The most that it is doubled to.
     max: Duration,
-    /// The pause between two announcements.
-    announce: Duration,
+    /// The pause between two announcements of a drive: of one, and of as many as may be.
+    announce: RangeInclusive<Duration>,
     /// How many queries run at once.
     queries: usize,
 }
@@ -158,7 +160,9 @@ pub(super) fn behaviour(config: &SwarmConfig) -> Kad {
         .set_publication_interval(None)
         .set_replication_interval(None)
         .set_caching(kad::Caching::Disabled)
-        // Several ways at once that share no node, so that one liar does not lead all of them astray.
+        // Who is in the table is decided by what networks are there already.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        // The library's own queries, which keep the table fresh, go several ways at once that share no node.
         .disjoint_query_paths(true);
     let mut behaviour = kad::Behaviour::with_config(local, Records::new(local), kad);
     // Not by itself: a place at a relay would make it a server that nobody can use.
@@ -206,6 +210,15 @@ pub(super) fn addresses_of(kad: &mut kad::Behaviour<Records>, peer: PeerId) -> V
     let mut addresses = found.unwrap_or_default();
     addresses.truncate(limits::ADDRESSES_PER_TARGET);
     addresses.into_iter().filter_map(named).collect()
+}
+
+/// What a task is about now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Query {
+    /// A lookup of ours.
+    Own(LookupId),
+    /// A query of the library's, in the table of IPFS.
+    Ipfs(kad::QueryId),
 }
 
 /// What a task is for.
@@ -267,6 +280,15 @@ impl<Q: Copy + Eq> Tasks<Q> {
         }
     }
 
+    /// What there is to do is to be done again, but not at once.
+    pub(super) fn wake_later(&mut self, now: Instant, purpose: Purpose) {
+        for ((of, _), task) in &mut self.tasks {
+            if *of == purpose {
+                task.due = task.due.min(now + limits::DHT_LOST);
+            }
+        }
+    }
+
     /// Returns the task that waited longest, if it is due; only of purposes that are `open`.
     pub(super) fn poll(
         &self,
@@ -294,14 +316,23 @@ impl<Q: Copy + Eq> Tasks<Q> {
 
     /// A query of a task began; or there is none, and the task waits for its next turn.
     pub(super) fn handle_begun(&mut self, now: Instant, name: (Purpose, Place), query: Option<Q>) {
+        let announce = self.announce();
         if let Some(task) = self.tasks.get_mut(&name) {
             task.query = query;
             task.due = now + task.pause;
             task.pause = match name.0 {
                 Purpose::Find => (task.pause * 2).min(self.table.pace().max),
-                Purpose::Offer => self.table.pace().announce,
+                Purpose::Offer => announce,
             };
         }
+    }
+
+    /// Returns the pause between two announcements of a drive: the longer the more there are.
+    fn announce(&self) -> Duration {
+        let offers = self.tasks.keys().filter(|(of, _)| *of == Purpose::Offer).count();
+        let offers = u32::try_from(offers).unwrap_or(u32::MAX);
+        let pace = self.table.pace().announce;
+        (limits::DHT_ANNOUNCE_EACH * offers).clamp(*pace.start(), *pace.end())
     }
 
     /// A query is over.
@@ -393,6 +424,37 @@ mod tests {
         asked.sort_unstable();
         asked.dedup();
         assert_eq!(asked.len(), usize::from(places));
+    }
+
+    #[test]
+    fn what_is_announced_is_announced_again_before_long_and_sooner_if_somebody_left() {
+        let start = Instant::now();
+        let pause_with = |drives: usize| {
+            let mut tasks = Tasks::<u32>::new(Table::Own);
+            for number in 0..drives {
+                tasks.add(start, Purpose::Offer, *blake3::hash(&number.to_le_bytes()).as_bytes());
+            }
+            tasks.announce()
+        };
+        assert_eq!(pause_with(1), limits::DHT_ANNOUNCE_FEW);
+        assert_eq!(pause_with(100), limits::DHT_ANNOUNCE_FEW);
+        assert!(pause_with(500) > pause_with(200));
+        assert!(pause_with(limits::DHT_RECORDS_OWN) <= limits::DHT_ANNOUNCE);
+        let mut tasks = Tasks::<u32>::new(Table::Own);
+        tasks.add(start, Purpose::Offer, [1; 32]);
+        let mut now = start;
+        // Each place twice, since the first announcement may be lost.
+        for query in 0..2 * u32::from(limits::DHT_PLACES) {
+            now = now.max(tasks.poll_timeout(ALL).unwrap());
+            let task = tasks.poll(now, ALL).unwrap();
+            tasks.handle_begun(now, task, Some(query));
+            tasks.handle_ended(query);
+        }
+        assert_eq!(tasks.poll_timeout(ALL), Some(now + limits::DHT_ANNOUNCE_FEW));
+        tasks.wake_later(now, Purpose::Find);
+        assert_eq!(tasks.poll_timeout(ALL), Some(now + limits::DHT_ANNOUNCE_FEW));
+        tasks.wake_later(now, Purpose::Offer);
+        assert_eq!(tasks.poll_timeout(ALL), Some(now + limits::DHT_LOST));
     }
 
     #[test]

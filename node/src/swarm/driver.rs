@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::channel::{Channel, Lan};
 use super::dht::{DriveName, Kad, Purpose, Table};
+use super::lookups::Questions;
 use super::nearby::{self, Mdns, Nearby};
 use super::outside::Around;
 use super::router::Asking;
@@ -38,6 +39,7 @@ pub(super) struct Protocols {
     pub(super) mdns: Mdns,
     pub(super) mdns6: Mdns,
     pub(super) kad: Kad,
+    pub(super) asking: Questions,
     /// The public table of IPFS.
     pub(super) ipfs: Kad,
     /// Has others try to reach us.
@@ -400,7 +402,10 @@ impl Driver {
                     self.handle_gone(peer_id);
                 }
             }
-            Libp2pEvent::OutgoingConnectionError { connection_id, error, .. } => {
+            Libp2pEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                if let Some(peer) = peer_id {
+                    self.handle_unreached(peer, &error);
+                }
                 self.handle_dial_error(Instant::now(), connection_id, &error);
             }
             // A place at a relay is where others reach us, not where we listen.
@@ -474,6 +479,7 @@ impl Driver {
                 tracing::debug!(peer = %peer_id, agent = info.agent_version, "identified");
                 self.handle_identified(peer_id, connection_id, &info);
             }
+            ProtocolsEvent::Asking(event) => self.handle_answered(event),
             ProtocolsEvent::Kad(event) => self.handle_table(Table::Own, event),
             ProtocolsEvent::Ipfs(event) => self.handle_table(Table::Ipfs, event),
             ProtocolsEvent::Probe(event) => self.handle_probed(event),

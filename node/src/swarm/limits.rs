@@ -163,13 +163,59 @@ pub const DHT_TASKS: usize = 2 * DHT_RECORDS_OWN;
 /// Queries at once: two drives, all places of each. Each asks up to 20 nodes.
 pub const DHT_QUERIES: usize = 8;
 
-/// How long a query may take; those who answer do so within a second or two.
+/// Nodes at the end of a lookup: those closest to its place that answer, of which as many as this are told who has a drive.
+pub const DHT_CLOSEST: usize = 20;
+
+/// How many of these count of one IPv4 /16 or IPv6 /32. So to be all that is found at a place takes nodes in ten networks.
+pub const DHT_CLOSEST_PER_NETWORK: usize = 2;
+
+/// How many answers of one network a lookup listens to: a few on the way, and those at its end. Who answers with somebody closer
+/// again and again comes to an end by it.
+pub const DHT_ANSWERS_PER_NETWORK: usize = 12;
+
+/// Nodes that a lookup asks at once.
+pub const DHT_ASKS: usize = 5;
+
+/// How long it waits for an answer before it asks somebody else as well.
+pub const DHT_SLOW: Duration = Duration::from_secs(1);
+
+/// How long an answer may take, from the first packet to a node.
+pub const DHT_ASK: Duration = Duration::from_secs(5);
+
+/// Dials under way, of all kinds, beyond which no lookup begins another: the rest of [`PENDING_OUTBOUND`] is for peers.
+pub const DHT_ASKS_PENDING: u32 = 40;
+
+/// Nodes that a lookup hears of. Each answer names 20 at most.
+pub const DHT_NODES: usize = 2_048;
+
+/// Nodes that an answer may name, and peers of a drive; as many as the library does.
+pub const DHT_NAMES: usize = 20;
+
+/// Bytes of an answer, as the library limits them.
+pub const DHT_ANSWER_BYTES: usize = 16 << 10;
+
+/// Peers of a drive that are dialed at once as nodes of one network name them; more of them once the lookup is over.
+pub const DHT_FOUND_AT_ONCE: usize = 8;
+
+/// Nodes in a bucket of the table, as in the library.
+pub const DHT_BUCKET: usize = 20;
+
+/// Pause before drives are announced anew when a node of a small table is gone: others mostly go with it.
+pub const DHT_LOST: Duration = Duration::from_secs(10);
+
+/// How long a lookup may take; those who answer do so within a second or two.
 pub const DHT_QUERY: Duration = Duration::from_secs(20);
 
 /// How long a record is kept without news. Whoever left is dialed in vain so long at most.
 pub const DHT_RECORD_TTL: Duration = Duration::from_secs(6 * 3_600);
 
-/// Pause between two announcements of a drive: one may be lost, and a second, before the record is.
+/// Pause between two announcements of a drive, where there are few: so long it cannot be found at most if all leave who knew of it.
+pub const DHT_ANNOUNCE_FEW: Duration = Duration::from_secs(15 * 60);
+
+/// What each place at which something is announced adds to that, beyond that time: no more than one lookup in so long.
+pub const DHT_ANNOUNCE_EACH: Duration = Duration::from_millis(1_750);
+
+/// Pause between two announcements of a drive, where there are many: one may be lost, and a second, before the record is.
 pub const DHT_ANNOUNCE: Duration = Duration::from_secs(2 * 3_600);
 
 /// First pause before a drive's peers are looked for again; it doubles.

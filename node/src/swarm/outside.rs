@@ -7,21 +7,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use libp2p::core::transport::ListenerId;
-use libp2p::kad::{GetProvidersOk, InboundRequest, QueryId, QueryResult};
+use libp2p::kad::{GetProvidersOk, InboundRequest, QueryResult};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, kad, relay};
 use tokio::sync::watch;
 
-use super::dht::{self, DriveName, Purpose, Table, Tasks};
+use super::dht::{self, DriveName, Purpose, Query, Table, Tasks};
 use super::driver::Driver;
+use super::lookups::Lookups;
 use super::nat::{Nat, Witnesses};
 use super::reach::{Action, Reach, Scope, Ways, is_relayed, scope};
 use super::records::Records;
 use super::router::Router;
 use super::subnets::Subnet;
-use super::{Channel, PROTOCOL, SwarmConfig, SwarmEvent, limits, nearby, transport};
+use super::{Channel, PROTOCOL, SwarmConfig, limits, nearby, transport};
 
 /// How this node can be reached from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub(super) struct Around {
     /// Where the router says that others get in.
     mapped: BTreeSet<Multiaddr>,
     own: Seeking,
+    pub(super) lookups: Lookups,
     ipfs: Seeking,
     /// Connections through relays, and since when they stand.
     relayed: HashMap<ConnectionId, (PeerId, Instant)>,
@@ -68,8 +70,8 @@ pub(super) struct Around {
 }
 
 /// What is looked for and announced by a table.
-struct Seeking {
-    tasks: Tasks<QueryId>,
+pub(super) struct Seeking {
+    pub(super) tasks: Tasks<Query>,
     /// How many of its nodes are known.
     nodes: usize,
 }
@@ -94,6 +96,7 @@ impl Around {
             witnesses: Witnesses::default(),
             mapped: BTreeSet::new(),
             own: Seeking::new(Table::Own),
+            lookups: Lookups::default(),
             ipfs: Seeking::new(Table::Ipfs),
             relayed: HashMap::new(),
             places: BTreeSet::new(),
@@ -114,7 +117,8 @@ impl Around {
             let seeking = self.seeking(table);
             seeking.tasks.poll_timeout(|purpose| seeking.is_open(purpose, is_reached))
         });
-        [relayed, own, ipfs, self.ways.poll_timeout(now)].into_iter().flatten().min()
+        let lookups = self.lookups.poll_timeout(now);
+        [relayed, own, lookups, ipfs, self.ways.poll_timeout(now)].into_iter().flatten().min()
     }
 
     /// Tells whether there is an address at which others reach us.
@@ -129,7 +133,7 @@ impl Around {
         }
     }
 
-    fn seeking_mut(&mut self, table: Table) -> &mut Seeking {
+    pub(super) fn seeking_mut(&mut self, table: Table) -> &mut Seeking {
         match table {
             Table::Own => &mut self.own,
             Table::Ipfs => &mut self.ipfs,
@@ -205,6 +209,9 @@ impl Driver {
             if let Some(kad) = self.table_mut(table) {
                 table.places(drive).for_each(|place| kad.stop_providing(&table.key(place)));
             }
+            if table == Table::Own {
+                self.around.lookups.forget(table.places(drive).map(|place| table.key(place)));
+            }
         }
     }
 
@@ -212,6 +219,7 @@ impl Driver {
     pub(super) fn look_outside(&mut self) {
         let now = Instant::now();
         Table::ALL.into_iter().for_each(|table| self.ask(table, now));
+        self.go_on_looking(now);
         while let Some(action) = self.around.ways.poll(now) {
             self.act(now, action);
         }
@@ -233,16 +241,24 @@ impl Driver {
             let (seeking, is_reached) = (self.around.seeking(table), self.around.is_reached());
             let open = |purpose| seeking.is_open(purpose, is_reached);
             let Some(task) = seeking.tasks.poll(now, open) else { return };
-            let key = table.key(task.1);
-            let query = self.table_mut(table).and_then(|kad| match task.0 {
-                Purpose::Find => Some(kad.get_providers(key)),
-                Purpose::Offer => kad
-                    .start_providing(key)
-                    .inspect_err(|error| tracing::warn!(%error, "a drive is not announced"))
-                    .ok(),
-            });
+            let query = match table {
+                Table::Own => self.begin_lookup(now, task.0, task.1),
+                Table::Ipfs => self.ask_ipfs(task.0, table.key(task.1)),
+            };
             self.around.seeking_mut(table).tasks.handle_begun(now, task, query);
         }
+    }
+
+    fn ask_ipfs(&mut self, purpose: Purpose, key: kad::RecordKey) -> Option<Query> {
+        let kad = self.swarm.behaviour_mut().ipfs.as_mut()?;
+        let query = match purpose {
+            Purpose::Find => Some(kad.get_providers(key)),
+            Purpose::Offer => kad
+                .start_providing(key)
+                .inspect_err(|error| tracing::warn!(%error, "a drive is not announced"))
+                .ok(),
+        };
+        query.map(Query::Ipfs)
     }
 
     fn act(&mut self, now: Instant, action: Action) {
@@ -392,24 +408,24 @@ impl Driver {
         }
         if !dialed && speaks(dht::PROTOCOL) {
             // Nobody puts others than themselves into the table: what they say has to be where they are.
-            let ip = address.iter().next();
-            let own = info.listen_addrs.iter().filter(|other| other.iter().next() == ip);
+            let there = |other: &&Multiaddr| {
+                let here = nearby::is_loopback(&address) && nearby::is_loopback(other);
+                here || other.iter().next() == address.iter().next()
+            };
+            let own = info.listen_addrs.iter().filter(there);
             let own: Vec<Multiaddr> = own.take(ADDRESSES_OF_NODE).cloned().collect();
-            if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
-                own.into_iter().for_each(|address| {
-                    kad.add_address(&peer, address);
-                });
-            }
+            own.into_iter().for_each(|address| self.put_into_table(peer, address));
         }
     }
 
     pub(super) fn handle_table(&mut self, table: Table, event: kad::Event) {
         match event {
+            kad::Event::RoutablePeer { peer, address } if table == Table::Own => {
+                self.put_into_table(peer, address);
+            }
             kad::Event::RoutingUpdated { is_new_peer, .. } => {
-                let Some(kad) = self.table_mut(table) else { return };
-                let nodes = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+                let nodes = self.count_nodes(table);
                 let seeking = self.around.seeking_mut(table);
-                seeking.nodes = nodes;
                 // Who was not there when we asked may know; later, when many are, few do who were not asked. In a table of thousands
                 // whom we happen to know knows no more than others.
                 if table == Table::Own && is_new_peer && nodes <= FEW_NODES {
@@ -425,11 +441,14 @@ impl Driver {
                     ..
                 })) = result
                 {
-                    let providers = providers.into_iter().take(limits::DHT_FOUND);
-                    providers.for_each(|peer| self.found(table, peer));
+                    for peer in providers.into_iter().take(limits::DHT_FOUND) {
+                        let Some(kad) = self.table_mut(table) else { return };
+                        let addresses = dht::addresses_of(kad, peer);
+                        self.found(peer, addresses);
+                    }
                 }
                 if step.last {
-                    self.around.seeking_mut(table).tasks.handle_ended(id);
+                    self.around.seeking_mut(table).tasks.handle_ended(Query::Ipfs(id));
                 }
             }
             kad::Event::InboundRequest {
@@ -448,16 +467,24 @@ impl Driver {
         }
     }
 
-    /// A table named a peer.
-    fn found(&mut self, table: Table, peer: PeerId) {
-        let Some(kad) = self.table_mut(table) else { return };
-        let addresses = dht::addresses_of(kad, peer);
-        if peer == *self.swarm.local_peer_id() || addresses.is_empty() {
-            return;
+    /// Counts the nodes of a table, of which there are others now.
+    fn count_nodes(&mut self, table: Table) -> usize {
+        let Some(kad) = self.table_mut(table) else { return 0 };
+        let nodes = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+        self.around.seeking_mut(table).nodes = nodes;
+        nodes
+    }
+
+    /// A node of our table is gone. Of few nodes it may have been the one that knew of us; if it was the last, the way in is
+    /// looked for anew.
+    pub(super) fn handle_fewer(&mut self, now: Instant) {
+        let nodes = self.count_nodes(Table::Own);
+        if nodes == 0 {
+            self.targets.wake(now);
         }
-        self.sessions.queue_event(SwarmEvent::Found(addresses.clone()));
-        let failures = self.targets.add(Instant::now(), Channel::Dht, addresses, true);
-        self.sessions.report(failures);
+        if nodes <= FEW_NODES {
+            self.around.seeking_mut(Table::Own).tasks.wake_later(now, Purpose::Offer);
+        }
     }
 
     pub(super) fn handle_listener_closed(&mut self, listener: ListenerId) {

@@ -156,6 +156,15 @@ fn crowding(of_key: &[Kept], newcomer: Option<Subnet>) -> Option<PeerId> {
     (count(last.from) > count(newcomer) + 1).then_some(last.record.provider)
 }
 
+/// Returns records of a key, the first of each network before the second of any: fewer are told than may be kept.
+fn in_turns(of_key: &[Kept]) -> impl Iterator<Item = &ProviderRecord> {
+    let before = |at: usize, from| of_key.iter().take(at).filter(|kept| kept.from == from).count();
+    let mut turns: Vec<(usize, &Kept)> =
+        of_key.iter().enumerate().map(|(at, kept)| (before(at, kept.from), kept)).collect();
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, kept)| &kept.record)
+}
+
 /// Tells whether a record has the form that ours have: a discovery key, and a few addresses.
 fn is_sound(record: &ProviderRecord) -> bool {
     let fits = |address: &Multiaddr| address.len() <= limits::DHT_ADDRESS_BYTES;
@@ -196,8 +205,8 @@ impl RecordStore for Records {
     }
 
     fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
-        let others = self.others.get(key).into_iter().flatten().map(|kept| &kept.record);
-        self.own.get(key).into_iter().chain(others).cloned().collect()
+        let others = self.others.get(key).map_or(&[][..], Vec::as_slice);
+        self.own.get(key).into_iter().chain(in_turns(others)).cloned().collect()
     }
 
     fn provided(&self) -> Self::ProvidedIter<'_> {
@@ -275,7 +284,9 @@ mod tests {
         let _ = records.take(record(1, PeerId::random()), subnet(0));
         let kept = records.providers(&key(1));
         assert_eq!(kept.len(), limits::DHT_RECORDS_PER_KEY);
-        assert!(honest.iter().all(|peer| kept.iter().any(|record| record.provider == *peer)));
+        // No more are told than this.
+        let told = &kept[..limits::DHT_NAMES];
+        assert!(honest.iter().all(|peer| told.iter().any(|record| record.provider == *peer)));
         let many = (0..).map(|number| records.take(record(number, PeerId::random()), subnet(0)));
         let taken =
             many.take(2 * limits::DHT_RECORDS_PER_SUBNET).filter(|taken| taken.is_ok()).count();

@@ -17,6 +17,10 @@ use super::nearby;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Subnet(IpAddr);
 
+/// An IPv4 /16 or an IPv6 /32: what one provider has many of. Who has nodes in several of these pays for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Network(IpAddr);
+
 /// A network has its share already.
 #[derive(Debug, Error)]
 #[error("{limit} connections of one network are enough")]
@@ -57,16 +61,28 @@ impl Subnets {
 impl Subnet {
     /// Returns the network of an address that begins with an IP.
     pub(super) fn of(address: &Multiaddr) -> Option<Self> {
-        let ip = address.iter().find_map(|part| match part {
-            Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-            Protocol::Ip6(ip) => Some(ip.to_canonical()),
-            _ => None,
-        })?;
-        Some(Self(match ip {
-            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
-        }))
+        first_bits(address, 24, 48).map(Self)
     }
+}
+
+impl Network {
+    /// Returns the network of an address that begins with an IP.
+    pub(super) fn of(address: &Multiaddr) -> Option<Self> {
+        first_bits(address, 16, 32).map(Self)
+    }
+}
+
+/// Returns the IP that an address begins with, with zeros behind its first bits.
+fn first_bits(address: &Multiaddr, of_ip4: u32, of_ip6: u32) -> Option<IpAddr> {
+    let ip = address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(ip.to_canonical()),
+        _ => None,
+    })?;
+    Some(match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & !(u32::MAX >> of_ip4)).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> of_ip6)).into(),
+    })
 }
 
 #[cfg(test)]
@@ -95,6 +111,17 @@ mod tests {
         assert!(insert(&mut subnets, 0, "/ip6/2001:db8:1:2::3/tcp/1"));
         assert!(!insert(&mut subnets, 1, "/ip6/2001:db8:1:ff::3/tcp/1"));
         assert!(insert(&mut subnets, 2, "/ip6/2001:db8:2:2::3/tcp/1"));
+    }
+
+    #[test]
+    fn what_one_provider_has_many_of_is_one_network() {
+        let network = |ip: &str| Network::of(&format!("/{ip}/tcp/1").parse().unwrap());
+        assert_eq!(network("ip4/192.0.2.1"), network("ip4/192.0.77.1"));
+        assert_ne!(network("ip4/192.0.2.1"), network("ip4/192.1.2.1"));
+        assert_eq!(network("ip6/2001:db8:1::1"), network("ip6/2001:db8:2::1"));
+        assert_ne!(network("ip6/2001:db8:1::1"), network("ip6/2001:db9:1::1"));
+        assert_eq!(network("ip6/::ffff:192.0.2.1"), network("ip4/192.0.2.1"));
+        assert_eq!(Network::of(&"/dns4/example.org/tcp/1".parse().unwrap()), None);
     }
 
     #[test]

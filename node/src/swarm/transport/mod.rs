@@ -28,7 +28,9 @@ use self::meter::{Metered, Turns};
 use super::driver::Protocols;
 use super::guests::Guests;
 use super::nearby::Mdns;
-use super::{IDENTIFY, SwarmConfig, SwarmError, behaviour, dht, limits, nearby, probe, reason};
+use super::{
+    IDENTIFY, SwarmConfig, SwarmError, behaviour, dht, limits, lookups, nearby, probe, reason,
+};
 
 /// Makes a swarm that listens nowhere yet.
 pub(super) fn build(
@@ -115,6 +117,7 @@ fn protocols(
         mdns,
         mdns6,
         kad: dht::behaviour(config),
+        asking: lookups::behaviour(config),
         ipfs: dht::ipfs_behaviour(config),
         probe: (config.dht || !config.ipfs.is_empty()).then(probe::Behaviour::default).into(),
         // Whoever is reached by everybody can tell others whether they are.
