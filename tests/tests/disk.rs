@@ -108,6 +108,39 @@ fn what_cannot_fit_is_refused_at_once_and_what_is_here_already_counts() {
 }
 
 #[test]
+fn a_mirror_on_a_full_disk_says_so_waits_and_goes_on_when_there_is_room() {
+    let (size, disk) = (64 << 20, 16 << 20);
+    let writer = User::new();
+    let source = writer.path("source");
+    write(&source, b"large", &noise(1, size));
+    let sharer = writer.share(&source, &[]);
+    let user = User::new();
+    fs::create_dir_all(user.path("disk")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size={disk} none disk || exit 99
+         $DATNODE --json mirror {ticket} --to disk/mirrors > out 2> said & mirror=$!
+         await() {{ tries=0; until grep -q \"$1\" out said; do
+             sleep 0.1; tries=$((tries + 1)); [ $tries -lt 1200 ] || break; done; }}
+         await E-SPACE
+         mount -o remount,size=200m disk || exit 99
+         await '\"version\"'
+         kill -INT $mirror; wait $mirror; echo ended $?",
+        ticket = sharer.ticket()
+    );
+    let Some(output) = in_namespace(&user, &script) else { return };
+    let said = fs::read_to_string(user.path("said")).unwrap();
+    let out = fs::read_to_string(user.path("out")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ended 0\n", "{said}{out}");
+    assert!(said.contains("E-SPACE") && !said.contains("panicked"), "{said}");
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["bytes"] == size), "it is whole at last: {out}");
+    // Once all of it, and before that what fits with what was on its way; a peer is granted 24 MiB at most.
+    let took = lines.iter().find(|line| line["type"] == "done").unwrap()["bytes_in"].as_u64();
+    let most = size + disk + (24 << 20);
+    assert!(took.is_some_and(|took| took <= (most + most / 10) as u64), "{out}");
+}
+
+#[test]
 fn a_full_disk_ends_a_share_cleanly_and_the_next_one_goes_on() {
     let mut full = 0;
     for kib in [900, 1_100, 1_400, 1_800, 2_200, 8_000] {

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use datnode_feed::{FeedSlot, MemoryStorage, Storage, Store};
 use datnode_proto::{Done, Job};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
@@ -64,6 +65,7 @@ pub(super) enum Task {
 pub struct StoreHandle {
     tasks: mpsc::Sender<Task>,
     urgent: mpsc::Sender<Task>,
+    failed: Arc<Notify>,
 }
 
 /// What the store thread owns.
@@ -80,6 +82,10 @@ pub struct Worker {
     pub(super) uncommitted_bytes: u64,
     dirty_since: Option<Instant>,
     failure: Option<Error>,
+    /// Whether one was taken: what is wrong since follows from it.
+    is_told: bool,
+    /// Tells that there is one.
+    failed: Arc<Notify>,
     waiting: Waiting,
 }
 
@@ -95,6 +101,7 @@ struct Waiting {
 pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
     let (tasks, inbox) = mpsc::channel();
     let (urgent, urgent_inbox) = mpsc::channel();
+    let failed = Arc::new(Notify::new());
     let worker = Worker {
         store,
         nodes: Nodes::default(),
@@ -104,6 +111,8 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         uncommitted_bytes: 0,
         dirty_since: None,
         failure: None,
+        is_told: false,
+        failed: failed.clone(),
         waiting: Waiting { inbox, urgent: Overtaking::new(urgent_inbox), put_off: VecDeque::new() },
     };
     running().threads += 1;
@@ -113,7 +122,7 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
     };
     let thread = thread::Builder::new().name("store".into()).spawn(run);
     thread.expect("the system has room for one more thread");
-    StoreHandle { tasks, urgent }
+    StoreHandle { tasks, urgent, failed }
 }
 
 /// Waits until the threads of all stores have made durable what they have, but not for ever. Their handles are to be dropped before.
@@ -152,6 +161,11 @@ impl Drop for Ended {
 }
 
 impl StoreHandle {
+    /// Waits for an error of the disk, which [`Worker::take_failure`] then tells; one waits at a time.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
+    }
+
     /// Gives the thread a job of the replicator; the answer comes by the channel given to [`start`].
     pub fn job(&self, slot: FeedSlot, job: Job) {
         let is_urgent = is_urgent(&job);
@@ -221,7 +235,7 @@ impl Worker {
         if let Err(error) = self.store.checkpoint() {
             warn!(%error, "the journal could not be emptied");
         }
-        if let Some(failure) = self.failure {
+        if let Some(failure) = self.failure.filter(|_| !self.is_told) {
             running().failure = Some(failure);
         }
     }
@@ -329,12 +343,15 @@ impl Worker {
 
     /// Takes the last error of the disk, if there was one since the last call.
     pub fn take_failure(&mut self) -> Option<Error> {
-        self.failure.take()
+        let failure = self.failure.take();
+        self.is_told |= failure.is_some();
+        failure
     }
 
     pub(super) fn fail(&mut self, error: Error) {
         warn!(error = error.message(), "the store cannot go on");
         self.failure.get_or_insert(error);
+        self.failed.notify_one();
     }
 
     fn commit_if_due(&mut self) {

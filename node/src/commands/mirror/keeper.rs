@@ -358,6 +358,8 @@ impl<'a> Keeper<'a> {
             () = moved => {}
             () = more_room => {}
             () = self.member.poke.notified() => {}
+            // Nothing is stored any more, so no news would tell: what comes in comes in vain.
+            () = self.drive.store.failed() => {}
             () = tokio::time::sleep(again) => {}
         }
     }

@@ -3,9 +3,10 @@
 //! A mirror has no working files: blocks stay in the store. One that could not go on is opened anew.
 //! Elsewhere: what is asked for (`keeper`), what is checked in the background (`check`).
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datnode_drive::Version;
 use datnode_feed::PublicKey;
@@ -24,6 +25,10 @@ use crate::error::{Code, Error};
 
 /// When a drive is opened again whose store could not go on.
 const AGAIN: Duration = Duration::from_secs(10);
+/// The same where the disk was full and nobody frees anything: what is fetched meanwhile is fetched in vain.
+const AGAIN_FULL: Duration = Duration::from_secs(600);
+/// How many bytes have to be freed for it to be sooner.
+const ROOM: u64 = 1 << 20;
 
 /// What all drives of a mirror have in common.
 #[derive(Clone)]
@@ -128,10 +133,23 @@ impl Member {
                 Ok(drive) => Keeper::new(&self, &house, drive).keep().await,
                 Err(error) => error,
             };
+            let free = self.free().filter(|_| error.code() == Code::Space);
             let _ = house.tell.send(Event::Trouble(self.key, error));
             self.close();
-            tokio::time::sleep(AGAIN).await;
+            let began = Instant::now();
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                let has_room = free.is_none_or(|free| self.free() >= Some(free + ROOM));
+                if has_room || began.elapsed() >= AGAIN_FULL {
+                    break;
+                }
+            }
         }
+    }
+
+    /// Returns how many bytes its disk has left, if it tells.
+    fn free(&self) -> Option<u64> {
+        crate::disk::free(File::open(&self.folder).ok()?)
     }
 
     /// Serves the drive no longer, and lets its store go.
