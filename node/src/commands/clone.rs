@@ -536,6 +536,10 @@ fn finish(
     }
     let (number, into, took) = (version.number, escape::path(folder), Span(started.elapsed()));
     match received + reused {
+        0 if peers.is_empty() => out.say(format_args!(
+            "✓ {into} is at {number} · {}     nothing was missing; nobody was there to tell of a newer version",
+            &id[..6]
+        )),
         0 => {
             out.say(format_args!("✓ {into} is at {number} · {}     nothing was missing", &id[..6]))
         }

@@ -40,6 +40,7 @@ impl Lock {
 /// Writes who we are. The line is whole at every moment: written first, cut to length after.
 fn sign(file: &File) -> io::Result<()> {
     let command = std::env::args_os()
+        .skip(1)
         .map(|argument| argument.to_string_lossy().escape_debug().to_string())
         .collect::<Vec<_>>()
         .join(" ");
