@@ -11,7 +11,7 @@ use datnode_feed::{Accusation, BlockIndex, Node, SignedHead, UpgradeProof};
 use super::Replicator;
 use super::channel::{Due, Storing};
 use super::gate::Direction;
-use super::holder::Holder;
+use super::holder::{Holder, Standing};
 use super::pace;
 use super::peer::cost;
 use super::upload::Asked;
@@ -373,8 +373,11 @@ impl Replicator {
                 want.refused(now, id, asked.told);
             }
         } else if blocks.is_empty() {
-            // The peer's head is shorter than we thought; what it owes is asked elsewhere.
+            // It serves us nothing of the feed: it follows another history, as it found before we did.
             gone = link.revoke();
+            if let Some(holder) = feed.holders.get_mut(&id) {
+                holder.standing = Standing::Estranged;
+            }
         }
         for run in blocks {
             if let Some(holder) = feed.holders.get_mut(&id) {

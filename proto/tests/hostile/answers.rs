@@ -265,3 +265,26 @@ fn a_request_settles_no_more_blocks_than_it_asked_for() {
     victim.send(first.id, 0, Bytes::from_static(b"block"));
     assert_eq!(victim.fault(), Some(Fault::Unexpected("block nobody asked for")));
 }
+
+#[test]
+fn who_refuses_us_whole_is_not_asked_again_whatever_it_tells() {
+    let mut victim = Victim::new(0..0);
+    victim.tell(&have(100, vec![0..50], vec![]));
+    victim.replicator.want(FEED, Want::new(Target::Blocks(vec![0..100])));
+    let requests = |victim: &mut Victim| {
+        let asked = victim.sent().into_iter().filter_map(|message| match message {
+            Message::Request { request, .. } => Some(request.id),
+            _ => None,
+        });
+        asked.collect::<Vec<_>>()
+    };
+    let asked = requests(&mut victim);
+    assert!(!asked.is_empty(), "it has what is wanted");
+    for id in asked {
+        victim.tell(&Message::Missing { channel: CHANNEL, id, blocks: vec![] });
+    }
+    assert_eq!(requests(&mut victim), []);
+    victim.tell(&have(100, vec![50..100], vec![]));
+    assert_eq!(requests(&mut victim), []);
+    assert_eq!(victim.fault(), None, "it may follow another history");
+}

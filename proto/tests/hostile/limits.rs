@@ -176,7 +176,9 @@ fn a_peer_that_refuses_so_often_is_left_alone() {
     victim.want_ten();
     let mut refused = 0;
     while let Some(id) = victim.next_request() {
-        victim.tell(&Message::Missing { channel: CHANNEL, id, blocks: vec![] });
+        victim.tell(&Message::Missing { channel: CHANNEL, id, blocks: vec![0..10] });
+        // It says that it has them all the same.
+        victim.tell(&have(100, vec![0..10], vec![]));
         refused += 1;
     }
     assert_eq!(refused, MISSING_MAX + 1);
