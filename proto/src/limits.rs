@@ -125,6 +125,10 @@ pub const HELD_LATELY: Duration = Duration::from_secs(1);
 pub const SWAP_GAIN: Duration = Duration::from_millis(20);
 /// How many times sooner it has to be there with blocks that may be on their way already: these come twice.
 pub const SWAP_TIMES: u64 = 2;
+/// One of so many blocks may come twice; in a crowd whose lines are full that is what late peers are relieved for.
+pub const TWICE_PART: i64 = 50;
+/// How many more may, once in a while: the last ones of a download, and what somebody owes who went silent.
+pub const TWICE_MAX: i64 = 16;
 /// How many times longer than a block and the way take a peer is silent before it counts as late.
 pub const LATE_TIMES: u64 = 3;
 /// How many blocks a peer is asked for whose rate is not known when it takes over, or that sent nothing since it lost what it owed.

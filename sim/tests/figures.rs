@@ -81,6 +81,12 @@ fn a_peer_of_a_large_feed_takes_no_more_memory() {
 
 #[test]
 #[ignore = "minutes: cargo test --release --locked -p datnode-sim --test figures -- --ignored"]
+fn a_swarm_with_much_to_do_takes_no_more_than_is_promised() {
+    check("long-crowd");
+}
+
+#[test]
+#[ignore = "minutes: cargo test --release --locked -p datnode-sim --test figures -- --ignored"]
 fn a_large_swarm_takes_no_longer() {
     check("large-crowd");
 }

@@ -25,6 +25,7 @@ mod rate;
 mod receive;
 mod runs;
 mod swap;
+mod thrift;
 mod throttle;
 mod transmit;
 mod upload;
@@ -51,6 +52,7 @@ use leaves::Lookup;
 use pace::Turns;
 use peer::Peer;
 use runs::RunSet;
+use thrift::Thrift;
 use upload::{Answer, Asked};
 use want::Open;
 
@@ -74,6 +76,7 @@ pub struct Replicator {
     next_want: u64,
     /// How often peers lost what they owed since a block came that holds.
     in_vain: u32,
+    thrift: Thrift,
     turns: Turns,
     gates: Both<Gate>,
     /// Whether peers are told of each other.
@@ -94,6 +97,7 @@ impl Replicator {
             events: VecDeque::new(),
             next_want: 0,
             in_vain: 0,
+            thrift: Thrift::new(),
             turns: Turns::default(),
             gates: Both::default(),
             exchanges: false,

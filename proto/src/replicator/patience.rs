@@ -142,7 +142,9 @@ impl Replicator {
         let hurry = (HURRY / (1 << self.in_vain.min(8))).max(HURRY_MIN);
         // Who is slow and alone is not asked for the same again before it can have sent it.
         let steady = (peer.gap * 3).clamp(STALL, STALL_SLOW);
-        let least = if helped { hurry.max(peer.gap * 2).min(STALL) } else { steady };
+        let may_come_twice = self.thrift.allows() || peer.owed_from(Priority(1)) > 0;
+        let least =
+            if helped && may_come_twice { hurry.max(peer.gap * 2).min(STALL) } else { steady };
         let rtt_min = peer.rate.rtt_min().unwrap_or_default();
         // Who is slower each time does not make us the more patient.
         least.max(rtt_min * 4).max((peer.rate.rtt() * 4).min(STALL))

@@ -467,15 +467,16 @@ impl Replicator {
             Some(Due::Owed | Due::Late) => None,
         };
         peer.blocks_in += 1;
-        if feed.have.contains(block.0) {
+        let is_here = feed.have.contains(block.0);
+        if is_here {
             feed.assigned.clear(block.0);
+        }
+        if is_here || link.storing.contains_key(&block.0) {
             peer.bytes_twice += len;
+            self.thrift.came_twice();
             return Ok(());
         }
-        if link.storing.contains_key(&block.0) {
-            peer.bytes_twice += len;
-            return Ok(());
-        }
+        self.thrift.came();
         link.storing.insert(block.0, Storing { cost, bytes: bytes_asked });
         feed.assigned.set(block.0);
         peer.backlog += cost;

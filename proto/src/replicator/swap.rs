@@ -133,6 +133,7 @@ impl Replicator {
         }
         let mut best: Option<(FeedId, PeerId, Split)> = None;
         let mut may_change = false;
+        let may_come_twice = self.thrift.allows() || priority > Priority(0);
         for (feed_id, feed) in &self.feeds {
             let is_live = peer.links.get(feed_id).is_some_and(|link| link.is_live());
             if !is_live || feed.paused_until.is_some() || feed.common_length(id).is_none() {
@@ -159,7 +160,9 @@ impl Replicator {
                 may_change = true;
                 let gain = ours.delay + micros(SWAP_GAIN);
                 let split = ours.split(&theirs, tail).filter(|split| {
-                    split.blocks > 0 && split.after.saturating_add(gain) <= split.before
+                    split.blocks > 0
+                        && split.after.saturating_add(gain) <= split.before
+                        && (split.is_safe || is_last || may_come_twice)
                 });
                 let rank = |split: &Split| (split.is_safe, split.before);
                 let least = best.as_ref().map(|(_, _, split)| rank(split));
