@@ -433,7 +433,7 @@ impl Several<'_> {
         if let Some(mut asked) = asked {
             drive.patience.wait(&drive.hub, asked.done()).await?;
         }
-        self.with(|landing, _, _| landing.complete()).await
+        self.with(|landing, store, _| landing.complete(store)).await
     }
 
     /// Leaves alone what is left out; returns the versions of which something is here because of that.

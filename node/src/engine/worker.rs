@@ -329,7 +329,10 @@ impl Worker {
         self.store.commit().map_err(Error::store)?;
         self.uncommitted_bytes = 0;
         self.dirty_since = None;
-        Ok(())
+        match &mut self.landing {
+            Some((landing, _)) => landing.name_ripe(&mut self.store),
+            None => Ok(()),
+        }
     }
 
     /// Writes what landed and still waits in memory, so that it can be read.

@@ -8,6 +8,9 @@ pub const WINDOW_ENTRIES: usize = if cfg!(debug_assertions) { 1_024 } else { 16_
 /// How many windows are under way at a time: the next one's blocks are asked for before the last ones of this one are here.
 pub const WINDOWS_MAX: usize = 2;
 
+/// How many bytes of files that replace others wait for a commit at most: until then both are on the disk.
+pub(super) const RIPE_BYTES: u64 = 64 << 20;
+
 /// A folder with more names than this is worth asking the disk whether it takes names for bytes, so that they need not be kept.
 pub(super) const NAMES_MAX: usize = 65_536;
 

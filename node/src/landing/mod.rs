@@ -45,6 +45,7 @@ pub use earlier::{Was, landed, note_landed};
 use folders::Folders;
 pub use index::{Before, Index};
 pub(crate) use limits::REFUSED_NAMED;
+use limits::RIPE_BYTES;
 pub use limits::{WINDOW_ENTRIES, WINDOWS_MAX};
 pub use look::same_chunks;
 use look::{Ground, Verdict};
@@ -266,7 +267,7 @@ impl Landing {
         for (path, entry) in std::mem::take(&mut window.directories) {
             self.folders.push(path.as_bytes(), &entry);
         }
-        Ok(())
+        self.replace(store, 0)
     }
 
     /// Writes what was gathered in memory: before working files are read, or made durable.
@@ -275,6 +276,29 @@ impl Landing {
     /// What the disk says; E-SPACE when it is full.
     pub fn write_out(&mut self) -> Result<(), Error> {
         self.windows.iter_mut().try_for_each(|window| window.write_out(&self.ground.folder))
+    }
+
+    /// Gives the files their names that replace others and whose bytes a commit has just made durable.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn name_ripe<S: Storage>(&mut self, store: &mut Store<S>) -> Result<(), Error> {
+        for window in &mut self.windows {
+            let landed = window.name_ripe(&self.ground.folder, store)?;
+            self.landed = self.landed.saturating_add(landed);
+        }
+        Ok(())
+    }
+
+    /// Makes files durable that replace others, and lets them, if there are some of more than so many bytes together.
+    fn replace<S: Storage>(&mut self, store: &mut Store<S>, above: u64) -> Result<(), Error> {
+        let ripe = self.windows.iter().filter_map(Window::ripe_bytes).reduce(u64::saturating_add);
+        if ripe.is_none_or(|bytes| bytes < above) {
+            return Ok(());
+        }
+        self.write_out()?;
+        store.commit().map_err(Error::store)?;
+        self.name_ripe(store)
     }
 
     /// Writes one verified block to all its places; tells the store where it lives.
@@ -313,14 +337,16 @@ impl Landing {
             // One that comes twice, the second time when its window is complete.
             None => wanted = store.have(content).contains(block.0),
         }
+        self.replace(store, RIPE_BYTES)?;
         Ok(wanted)
     }
 
-    /// Ends the first window that is under way, whose blocks are all here: writes its links.
+    /// Ends the first window that is under way, whose blocks are all here: the last files get their names, and links are written.
     ///
     /// # Errors
     /// What the disk says, and a drive whose blocks and files do not fit together.
-    pub fn complete(&mut self) -> Result<(), Error> {
+    pub fn complete<S: Storage>(&mut self, store: &mut Store<S>) -> Result<(), Error> {
+        self.replace(store, 0)?;
         if let Some(window) = self.windows.front_mut() {
             window.write_out(&self.ground.folder)?;
             window.finish(&self.ground.folder)?;

@@ -33,6 +33,8 @@ pub struct Window {
     pub(super) in_the_way: Vec<Vec<u8>>,
     /// Names of which there is something that a rename may replace; nothing else is ever replaced.
     pub(super) replaced: HashSet<Vec<u8>>,
+    /// Whole files that will replace others, once a commit made their bytes durable.
+    ripe: Vec<usize>,
     /// Files being written, the one used last in front.
     open: VecDeque<(usize, Arc<Target>)>,
     pieces: Pieces,
@@ -135,8 +137,28 @@ impl Window {
         let mut landed: u64 = 0;
         for file in 0..self.states.len() {
             if self.states[file] == State::Missing(0) {
-                landed = landed.saturating_add(self.name(&ground.folder, store, file, true)?);
+                landed = landed.saturating_add(self.end(&ground.folder, store, file, true)?);
             }
+        }
+        Ok(landed)
+    }
+
+    /// Returns how many bytes the whole files have that wait for a commit before they replace others; nothing if there are none.
+    pub(super) fn ripe_bytes(&self) -> Option<u64> {
+        let sizes = self.ripe.iter().map(|file| self.plan.files[*file].1.size);
+        (!self.ripe.is_empty()).then(|| sizes.fold(0, u64::saturating_add))
+    }
+
+    /// Gives the files their names that waited for a commit; returns how many bytes landed by that.
+    pub(super) fn name_ripe<S: Storage>(
+        &mut self,
+        folder: &Arc<Folder>,
+        store: &mut Store<S>,
+    ) -> Result<u64, Error> {
+        let mut landed: u64 = 0;
+        while let Some(file) = self.ripe.last().copied() {
+            landed = landed.saturating_add(self.name(folder, store, file, true)?);
+            self.ripe.pop();
         }
         Ok(landed)
     }
@@ -230,10 +252,10 @@ impl Window {
     ) -> Result<u64, Error> {
         let State::Missing(left) = self.states[spot.file] else { return Ok(0) };
         let (len, size) = (bytes.len() as u64, self.plan.files[spot.file].1.size);
-        if from.is_none() && count && len == size && self.naming {
+        let replaces = self.replaced.contains(self.plan.name(spot.file));
+        if from.is_none() && count && len == size && self.naming && !replaces {
             let (path, entry) = &self.plan.files[spot.file];
-            let path = path.as_bytes().to_vec();
-            let (dress, replace) = (entry.into(), self.replaced.contains(&path));
+            let (path, dress, replace) = (path.as_bytes().to_vec(), entry.into(), false);
             self.behind.add(folder, Small { path, dress, bytes: bytes.to_vec(), replace });
             self.states[spot.file] = State::Landed;
             return Ok(size);
@@ -257,9 +279,25 @@ impl Window {
             self.states[spot.file] = State::Missing(left);
             if left == 0 && self.naming {
                 // Only a file of several blocks has places under its temporary name.
-                return self.name(folder, store, spot.file, len < size);
+                return self.end(folder, store, spot.file, len < size);
             }
         }
+        Ok(0)
+    }
+
+    /// Ends a file that is whole: it gets its name, at once unless it replaces another. Behind a power cut, or a sync that failed,
+    /// the old one would be gone and the new one not there yet, and what the store says of both would be of neither.
+    fn end<S: Storage>(
+        &mut self,
+        folder: &Arc<Folder>,
+        store: &mut Store<S>,
+        file: usize,
+        placed: bool,
+    ) -> Result<u64, Error> {
+        if !self.replaced.contains(self.plan.name(file)) {
+            return self.name(folder, store, file, placed);
+        }
+        self.ripe.push(file);
         Ok(0)
     }
 

@@ -39,16 +39,13 @@ pub struct State {
     seen: Files,
     pending: Vec<Item>,
     working_files: u32,
-    /// Whether a sync of working files lost what can be read all the same.
-    lost_working: bool,
 }
 
 impl State {
     /// Returns the state behind a power cut that left these files.
     pub fn of(files: Files) -> Self {
         let working_files = files.next_working();
-        let (seen, pending, lost_working) = (files.clone(), Vec::new(), false);
-        Self { durable: files, seen, pending, working_files, lost_working }
+        Self { seen: files.clone(), durable: files, pending: Vec::new(), working_files }
     }
 
     /// Returns what is there for sure.
@@ -107,7 +104,6 @@ impl State {
             self.pending.iter().filter(|item| is_lost(item)).filter_map(Item::inode).collect();
         self.pending.retain(|item| !is_lost(item));
         if !forget {
-            self.lost_working |= matches!(operation, Operation::SyncWorking);
             return;
         }
         for inode in lost {
@@ -167,11 +163,6 @@ impl Disk {
     /// Says yes to all syncs of a kind from here on and does nothing, as if the program over it had left them out.
     pub fn skip(&self, syncs: SyncOf) {
         self.0.borrow_mut().skipped = Some(syncs);
-    }
-
-    /// Tells whether a sync of working files lost what can be read all the same, until the power is cut.
-    pub fn has_lost_working(&self) -> bool {
-        self.0.borrow().state.lost_working
     }
 
     /// Returns how many operations failed since the fault was set.

@@ -16,7 +16,7 @@ use crate::disk::{Disk, Fault, FaultKind, Images, Operation, State, SyncOf, imag
 use crate::oracle::{Said, Truth, audit, judge};
 
 /// How many reads a store may take to open, for each feed and for each operation that its journal holds.
-const READS_MAX: u64 = 96;
+const READS_MAX: u64 = 128;
 
 /// What a lane did.
 #[derive(Clone, Copy, Debug, Default)]

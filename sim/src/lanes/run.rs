@@ -190,14 +190,9 @@ impl Run {
         self.store.commit()?;
         let mut record = self.record.borrow_mut();
         for (slot, key) in self.store.feeds() {
-            // What a sync lost that failed is in memory still, and whoever reads it finds it there: it counts for what it was
-            // before, until the power is cut or it is written anew.
-            let moved = record.said.remove(&key).filter(|_| self.disk.has_lost_working());
-            let moved = moved.map_or_else(BTreeSet::new, |said| said.moved);
-            let held = self.store.have(slot).iter_ones(0..u64::MAX);
-            let held = held.filter(|block| !moved.contains(block)).collect();
+            let held = self.store.have(slot).iter_ones(0..u64::MAX).collect();
             let head = self.store.head(slot).copied();
-            record.said.insert(key, SaidOfFeed { head, held, moved });
+            record.said.insert(key, SaidOfFeed { head, held, moved: BTreeSet::new() });
         }
         let said = record.said.clone();
         record.acknowledged.push((self.disk.logged(), said));

@@ -323,6 +323,8 @@ fn replace(
             run.commit()?;
         }
     }
+    // The bytes before the name: behind a sync that failed, or a power cut, the old file would be gone and the new one not there.
+    run.commit()?;
     // From here on the old file is gone, and where the blocks are now is durable only with the next commit.
     run.release(0, blocks);
     run.disk.rename_working(&part, &whole)?;
