@@ -11,7 +11,7 @@ use datnode_proto::Fault;
 use datnode_proto::wire::{Frame, PREFIX_LEN, parse_prefix};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::limits;
 use crate::pool::{Buffer, Pool};
@@ -55,6 +55,8 @@ struct Partial {
     payload: Buffer,
     /// How many bytes of both have arrived.
     filled: usize,
+    /// Until when so many have to.
+    due: (Instant, usize),
 }
 
 impl Partial {
@@ -85,7 +87,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let Some(prefix) = self.read_prefix().await? else { return Ok(None) };
             let (header, payload) = parse_prefix(prefix).map_err(FrameError::Fault)?;
             let (header, payload) = (vec![0; header], self.payloads.take(payload));
-            self.partial = Some(Partial { header, payload, filled: 0 });
+            let due = (Instant::now() + self.stall, limits::FRAME_PROGRESS);
+            self.partial = Some(Partial { header, payload, filled: 0, due });
+        } else if let Some(partial) = &mut self.partial {
+            // Nobody read meanwhile: that is not the peer's fault.
+            partial.due = (Instant::now() + self.stall, partial.filled + limits::FRAME_PROGRESS);
         }
         self.fill_partial().await?;
         let frame = self.partial.take();
@@ -129,6 +135,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     async fn fill_partial(&mut self) -> Result<(), FrameError> {
         while let Some(partial) = &mut self.partial {
+            if partial.filled >= partial.due.1 {
+                partial.due =
+                    (Instant::now() + self.stall, partial.filled + limits::FRAME_PROGRESS);
+            }
+            let until = partial.due.0;
             let room = partial.room();
             if room.is_empty() {
                 break;
@@ -142,9 +153,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.start += len;
                 len
             } else if room.len() >= limits::READ_BUFFER {
-                stalling(self.stall, self.inner.read(room)).await?
+                by(until, self.inner.read(room)).await?
             } else {
-                if stalling(self.stall, self.fill()).await? == 0 {
+                if by(until, self.fill()).await? == 0 {
                     return Err(FrameError::Truncated);
                 }
                 continue;
@@ -235,6 +246,10 @@ async fn write_all(
         bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(())
+}
+
+async fn by<T>(until: Instant, step: impl Future<Output = io::Result<T>>) -> Result<T, FrameError> {
+    timeout_at(until, step).await.map_err(|_| FrameError::Stalled)?.map_err(Into::into)
 }
 
 async fn stalling<T>(
@@ -369,6 +384,26 @@ mod tests {
             assert!(matches!(reader.read().await, Err(FrameError::Stalled)));
             drop(near);
             assert!(matches!(reader.read().await, Err(FrameError::Truncated)));
+        });
+    }
+
+    #[test]
+    fn a_frame_that_trickles_is_an_error() {
+        run(async {
+            let (mut near, far) = duplex(64);
+            let mut reader = FrameReader::new(far, Pool::default());
+            reader.stall = Duration::from_millis(50);
+            near.write_all(&frame(5, PAYLOAD_BYTES_MAX).prefix()).await.unwrap();
+            let trickle = async {
+                // Never silent for long, and never whole: there are more bytes to come than this writes in years.
+                while near.write_all(&[0]).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                read = reader.read() => assert!(matches!(read, Err(FrameError::Stalled))),
+                () = trickle => panic!("the reader is there"),
+            }
         });
     }
 

@@ -50,6 +50,17 @@ pub const STREAMS_PER_CONNECTION: u32 = 16;
 /// Yamux wants at least 256 KiB for each stream.
 pub const UNREAD_PER_CONNECTION: usize = 32 << 20;
 
+/// What the streams of all connections over TCP may hold unread together, in bytes: two such connections' most, or a fast one beside what
+/// many hold that wait for their turn.
+pub const UNREAD_ALL: usize = 64 << 20;
+
+/// What a connection may hold unread however much the others hold: a frame of common size.
+pub const UNREAD_FREE: usize = 64 << 10;
+
+/// What one stream, and all streams of a connection over QUIC may hold unread, in bytes: 300 Mbit/s over 100 ms. The library's are 10 and 15 MB,
+/// and it does not let them shrink while there are many connections.
+pub const QUIC_UNREAD: (u32, u32) = (4 << 20, 4 << 20);
+
 /// The most bytes of a stream in one frame: a block of common size. Larger ones cost more than they save.
 pub const STREAM_FRAME: usize = 64 << 10;
 
@@ -393,6 +404,10 @@ pub const WRITE_COPIED: usize = 16 * 1024;
 
 /// How long a peer may neither send a byte of a frame it began nor take one of ours.
 pub const FRAME_STALL: Duration = Duration::from_secs(30);
+
+/// How many bytes of a frame that was begun have to come in that time, unless it is whole: 1 KiB/s. Who sends less of a large one would make
+/// us keep room for it for days.
+pub const FRAME_PROGRESS: usize = 30 << 10;
 
 const _: () = assert!(CONNECTIONS_INBOUND + CONNECTIONS_KNOWN < CONNECTIONS);
 const _: () = assert!(LAN_PEERS < TARGETS && LAN_PEERS * ADDRESSES_PER_TARGET <= LAN_RECORDS);

@@ -10,6 +10,7 @@ mod meter;
 mod muxer;
 mod secure;
 mod tcp;
+mod unread;
 mod verifier;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -76,6 +77,7 @@ fn direct(identity: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> 
     config.max_idle_timeout = limits::QUIC_IDLE_MS;
     config.keep_alive_interval = limits::QUIC_KEEP_ALIVE;
     config.max_concurrent_stream_limit = limits::STREAMS_PER_CONNECTION;
+    (config.max_stream_data, config.max_connection_data) = limits::QUIC_UNREAD;
     let turns = Turns::default();
     let of_quic = turns.clone();
     let quic = quic::tokio::Transport::new(config).map(move |(peer, connection), _| {

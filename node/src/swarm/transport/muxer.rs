@@ -5,20 +5,25 @@ use std::collections::VecDeque;
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::UpgradeInfo;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
-use yamux::{Connection, ConnectionError, Mode, Stream};
+use yamux::{Connection, ConnectionError, Mode};
 
 use super::cork::{Cork, Corked, cork};
+use super::unread::{Counted, Ledger, Stream, Unread};
 use crate::swarm::limits;
 
 /// Makes connections carry several streams: `/yamux/1.0.0`.
 #[derive(Clone)]
-pub(super) struct Mux(yamux::Config);
+pub(super) struct Mux {
+    config: yamux::Config,
+    unread: Unread,
+}
 
 impl Mux {
     pub(super) fn new() -> Self {
@@ -27,7 +32,7 @@ impl Mux {
             .set_max_num_streams(limits::STREAMS_PER_CONNECTION as usize)
             .set_max_connection_receive_window(Some(limits::UNREAD_PER_CONNECTION))
             .set_split_send_size(limits::STREAM_FRAME);
-        Self(config)
+        Self { config, unread: Unread::new(limits::UNREAD_ALL) }
     }
 }
 
@@ -46,7 +51,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
     type Future = Ready<io::Result<Muxer<C>>>;
 
     fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Muxer::new(socket, self.0, Mode::Server)))
+        ready(Ok(Muxer::new(socket, self, Mode::Server)))
     }
 }
 
@@ -56,13 +61,14 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     type Future = Ready<io::Result<Muxer<C>>>;
 
     fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Muxer::new(socket, self.0, Mode::Client)))
+        ready(Ok(Muxer::new(socket, self, Mode::Client)))
     }
 }
 
 /// A connection with several streams.
 pub(super) struct Muxer<C> {
-    connection: Connection<Corked<C>>,
+    connection: Connection<Counted<Corked<C>>>,
+    ledger: Arc<Ledger>,
     /// Of the connection's socket.
     cork: Cork<C>,
     /// Streams that came while the connection was driven for another reason; yamux bounds how many there are.
@@ -71,16 +77,18 @@ pub(super) struct Muxer<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
-    fn new(socket: C, config: yamux::Config, mode: Mode) -> Self {
-        let (corked, cork) = cork(socket);
-        let connection = Connection::new(corked, config, mode);
-        Self { connection, cork, inbound: VecDeque::new(), waiting: None }
+    fn new(socket: C, mux: Mux, mode: Mode) -> Self {
+        let ((corked, cork), ledger) = (cork(socket), mux.unread.connection());
+        let counted = Counted::new(corked, ledger.clone());
+        let connection = Connection::new(counted, mux.config, mode);
+        Self { connection, ledger, cork, inbound: VecDeque::new(), waiting: None }
     }
 
     /// Drives all streams until the peer opens one, or there is nothing more to do.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
         if let Poll::Ready(next) = self.connection.poll_next_inbound(cx) {
-            return Poll::Ready(next.unwrap_or(Err(ConnectionError::Closed)));
+            let next = next.unwrap_or(Err(ConnectionError::Closed));
+            return Poll::Ready(next.map(|stream| Stream::new(stream, self.ledger.clone())));
         }
         // A socket that takes no more wakes this task when it does.
         if let Poll::Ready(Err(error)) = self.cork.poll_flush(cx) {
@@ -112,7 +120,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Stream, ConnectionError>> {
-        self.connection.poll_new_outbound(cx)
+        let stream = ready!(self.connection.poll_new_outbound(cx))?;
+        Poll::Ready(Ok(Stream::new(stream, self.ledger.clone())))
     }
 
     fn poll_close(
