@@ -1,6 +1,7 @@
 //! Damage on the disk is found, named by file, and mended from others.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 
 use datnode_tests::{Sharer, User, assert_exit, noise, rot, tree, write};
 use serde_json::Value;
@@ -72,6 +73,88 @@ fn what_the_user_changed_is_not_mended_away() {
     let late = User::new();
     assert_exit(&late.run(["clone", serving.ticket(), "copy"]), 0);
     assert_eq!(fs::read(late.path("copy/data/b.bin")).unwrap(), noise(2, 300_000));
+}
+
+#[test]
+fn what_was_changed_here_is_told_and_replaced_only_by_force() {
+    let World { sharer, reader, writer } = World::new();
+    let mine = reader.path("copy/data/a.bin");
+    // As long as before, which only its time tells.
+    let file = fs::OpenOptions::new().write(true).open(&mine).unwrap();
+    file.write_all_at(b"mine now", 300_000).unwrap();
+    drop(file);
+    let changed = fs::read(&mine).unwrap();
+    let is_told = |found: &Value| {
+        assert_eq!(found["files"][0]["path"], "data/a.bin", "{found}");
+        assert_eq!(found["files"][0]["is"], "changed", "{found}");
+    };
+    is_told(&verify(&reader, "copy", &[], 6));
+    let repair = ["verify", "copy", "--repair", "--peer", sharer.address()];
+    let said = reader.run(repair);
+    assert_exit(&said, 0);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("data/a.bin was changed here, and stays as it is"), "{said}");
+    assert!(!said.contains("right again"), "{said}");
+    assert_eq!(fs::read(&mine).unwrap(), changed);
+    // Its blocks are here, and no damage; that the file is another one is said all the same.
+    is_told(&verify(&reader, "copy", &[], 0));
+    verify(&reader, "copy", &["--repair", "--force", "--peer", sharer.address()], 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+    assert_eq!(verify(&reader, "copy", &[], 0)["files"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn what_a_reader_met_damaged_is_fetched_and_found_afterwards() {
+    let World { sharer, reader, writer } = World::new();
+    rot(&reader.path("copy/data/a.bin"), 300_000);
+    let read = reader.run(["cat", "copy/data/a.bin", "--peer", sharer.address()]);
+    assert_exit(&read, 0);
+    assert!(read.stdout == noise(1, 600_000), "cat goes on with the right bytes");
+    let found = verify(&reader, "copy", &[], 6);
+    assert_eq!(found["files"][0]["path"], "data/a.bin", "{found}");
+    assert_eq!(found["files"][0]["is"], "damaged", "{found}");
+    verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+    verify(&reader, "copy", &[], 0);
+}
+
+#[test]
+fn what_a_reader_met_damaged_with_nobody_there_is_found_afterwards() {
+    let World { sharer, reader, writer } = World::new();
+    rot(&reader.path("copy/data/a.bin"), 300_000);
+    let read = reader.run(["cat", "copy/data/a.bin", "--offline"]);
+    assert_exit(&read, 5);
+    let found = verify(&reader, "copy", &[], 6);
+    assert_eq!(found["bad"][0]["path"], "data/a.bin", "{found}");
+    verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+}
+
+#[test]
+fn a_file_whose_blocks_live_in_another_one_is_looked_at() {
+    let (writer, reader) = (User::new(), User::new());
+    let folder = writer.path("source");
+    write(&folder, b"one", &noise(1, 300_000));
+    write(&folder, b"two", &noise(1, 300_000));
+    let sharer = writer.share(&folder, &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    for name in ["one", "two"] {
+        rot(&reader.path("copy").join(name), 100_000);
+        verify(&reader, "copy", &[], 6);
+        verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+        assert_eq!(tree(&reader.path("copy")), tree(&folder), "{name}");
+        verify(&reader, "copy", &[], 0);
+    }
+}
+
+#[test]
+fn a_clone_beside_the_folder_that_writes_is_mended_in_its_files() {
+    let World { sharer, writer, .. } = World::new();
+    assert_exit(&writer.run(["clone", sharer.ticket(), "beside", "--no-reuse"]), 0);
+    rot(&writer.path("beside/data/a.bin"), 300_000);
+    verify(&writer, "beside", &["--repair", "--peer", sharer.address()], 0);
+    assert_eq!(tree(&writer.path("beside")), tree(&writer.path("source")));
+    verify(&writer, "beside", &[], 0);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub async fn remove_files(drive: &Drive, folder: &Path, order: &Order) -> Result
                 return Ok(());
             }
             match landed.is_as_put(&path, &entry) {
-                AsPut::Gone => {}
+                AsPut::Gone | AsPut::Refused => {}
                 AsPut::Changed => drop(changed.insert(path.as_bytes().to_vec())),
                 AsPut::Yes(bytes) if names.insert(path.as_bytes().to_vec()) => {
                     if entry.kind != Kind::Directory {

@@ -401,6 +401,9 @@ pub struct Verify {
     /// Fetch what is damaged again.
     #[arg(long)]
     pub repair: bool,
+    /// Replace what was changed in the folder of a clone as well.
+    #[arg(long, requires = "repair")]
+    pub force: bool,
     /// The network.
     #[command(flatten)]
     pub network: Network,

@@ -185,7 +185,8 @@ pub(super) const VERIFY: &str = "\
 Examples:
   datnode verify ./flights
   datnode verify --quick ./flights
-  datnode verify --repair ./flights";
+  datnode verify --repair ./flights
+  datnode verify --repair --force ./flights";
 
 pub(super) const CLEAR: &str = "\
 Examples:

@@ -2,18 +2,20 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use datnode_drive::Kind;
+use datnode_drive::{Entry, Kind};
 use tokio::sync::{mpsc, oneshot};
 
-use super::context::open_to_read;
+use super::context::{Opened, open_to_read, with_others};
 use super::missing::missing;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span};
 use crate::cli::{ByteRange, Cat};
+use crate::engine::Snapshot;
 use crate::error::{Code, Error};
 
 /// How many blocks wait for whoever reads.
@@ -50,10 +52,32 @@ async fn read(args: &Cat, sink: &mut Option<Sink>, out: &Out) -> Result<(), Erro
         }
         let sink = sink.as_ref().expect("it was just opened");
         let len = range.end - range.start;
-        snapshot.read(&entry, range, async |bytes| sink.take(bytes).await).await?;
+        give((&opened, &snapshot), &entry, range, sink, (args, out)).await?;
         report(out, &opened.drive.hub, len, started);
     }
     Ok(())
+}
+
+/// Reads a range. A block that turns out to be damaged is fetched from others, and reading goes on with it.
+async fn give(
+    (opened, snapshot): (&Opened, &Snapshot),
+    entry: &Entry,
+    range: Range<u64>,
+    sink: &Sink,
+    (args, out): (&Cat, &Out),
+) -> Result<(), Error> {
+    let mut at = range.start;
+    let mut take = async |bytes: Vec<u8>| {
+        at += bytes.len() as u64;
+        sink.take(bytes).await
+    };
+    match snapshot.read(entry, range.clone(), &mut take).await {
+        // All was said to be here, so that nobody was looked for.
+        Err(error) if error.code() == Code::NoData && opened.is_alone() => {}
+        read => return read,
+    }
+    let opened = with_others(opened.clone(), &args.network, out).await?;
+    opened.snapshot().await?.read(entry, at..range.end, async |bytes| sink.take(bytes).await).await
 }
 
 /// Writes one block.
@@ -111,7 +135,7 @@ fn over() -> Error {
 }
 
 /// Returns which bytes of a file of `size` are meant.
-fn range(args: &Cat, size: u64) -> Result<std::ops::Range<u64>, Error> {
+fn range(args: &Cat, size: u64) -> Result<Range<u64>, Error> {
     let nothing = || {
         Error::usage(format!("the file has {size} bytes; there is nothing in that range"))
             .hint("bytes count from 0; datnode ls -l shows sizes")

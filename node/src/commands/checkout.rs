@@ -8,14 +8,13 @@ use serde_json::json;
 
 use super::clone::{How, again};
 use super::context::{folder_of, open_to_read, read_key};
+use super::status::writes_here;
 use crate::cli::Checkout;
 use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span, Things};
-use crate::dirs::Dirs;
 use crate::error::Error;
 use crate::extract::extract;
-use crate::keys::DriveKeys;
 
 pub(super) async fn run(args: Checkout, out: &Out) -> Result<(), Error> {
     match &args.into {
@@ -29,7 +28,7 @@ async fn go(args: Checkout, out: &Out) -> Result<(), Error> {
     let Checkout { version, folder, force, reuse, network, .. } = args;
     let folder = folder_of(&folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-    if DriveKeys::load(&Dirs::open()?, &key)?.is_some() {
+    if writes_here(&key, &folder)? {
         return Err(Error::usage(
             "this drive is written here: what is in its folder is its next version",
         )

@@ -13,6 +13,7 @@ use libp2p::Multiaddr;
 use super::content::lacking;
 use super::held::{Held, held};
 use super::scene::Scene;
+use super::status::writes_here;
 use crate::address::{self, Address, Link, VersionSpec};
 use crate::choice::Choice;
 use crate::cli::escape;
@@ -60,11 +61,15 @@ impl Opened {
         }
     }
 
+    /// Tells whether it is read from a folder, and nobody was looked for who has what that lacks.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self.drive.patience.reach, Reach::Folder(_))
+    }
+
     /// Returns what is wanted of the drive here; all of one that is in no folder, or is written.
     pub(super) fn selection(&self) -> Result<Choice, Error> {
-        let writes = || Ok::<_, Error>(DriveKeys::load(&Dirs::open()?, &self.drive.key)?.is_some());
         match self.folder() {
-            Some(folder) if !writes()? => Choice::kept(folder),
+            Some(folder) if !writes_here(&self.drive.key, folder)? => Choice::kept(folder),
             _ => Ok(Choice::default()),
         }
     }
@@ -302,7 +307,7 @@ pub(super) async fn with_others(
 ) -> Result<Opened, Error> {
     let (dirs, key) = (Dirs::open()?, opened.drive.key);
     let Reach::Folder(folder) = &opened.drive.patience.reach else { return Ok(opened) };
-    if DriveKeys::load(&dirs, &key)?.is_some() {
+    if writes_here(&key, folder)? {
         let mut own = opened.clone();
         own.drive.patience.reach = Reach::Own(folder.clone());
         return Ok(own);

@@ -131,6 +131,11 @@ pub(super) fn writing(key: &PublicKey, folder: &Path) -> Result<Writing, Error> 
     Ok(elsewhere.map_or_else(|| Writing::Here(home.length()), Writing::Elsewhere))
 }
 
+/// Tells whether the drive is written in this folder; a clone beside it is like anybody's.
+pub(super) fn writes_here(key: &PublicKey, folder: &Path) -> Result<bool, Error> {
+    Ok(matches!(writing(key, folder)?, Writing::Here(_)))
+}
+
 /// Returns how many blocks of content are not here.
 async fn gone(snapshot: &Snapshot) -> Result<u64, Error> {
     let length = snapshot.version.change.feeds.first().map_or(0, |feed| feed.length);

@@ -7,6 +7,7 @@ mod changes;
 mod comparison;
 mod contacts;
 mod cursor;
+mod differing;
 mod drive;
 mod feed;
 mod fetch;
@@ -30,6 +31,7 @@ mod worker;
 
 pub use comparison::Comparison;
 pub use cursor::ByteCursor;
+pub use differing::{Differing, Dropped};
 pub use drive::{Drive, Link, URGENT};
 pub use feed::{Feed, Interest, Options, Wait};
 pub use fetch::{LandingPlan, LandingState, Report};

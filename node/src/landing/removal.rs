@@ -1,13 +1,13 @@
-//! Files of a clone that are removed on purpose: those that are still as they were put there.
+//! Files of a clone, held against what was put there; those that are still so may be removed on purpose.
 
 use std::path::Path;
 
-use datnode_drive::{DrivePath, Entry};
+use datnode_drive::{DrivePath, Entry, Kind};
 
 use super::earlier::Was;
 use super::failed;
 use super::survey::may_land;
-use super::target::Folder;
+use super::target::{Folder, There};
 use crate::disk::beneath::Beneath;
 use crate::error::Error;
 
@@ -19,6 +19,8 @@ pub struct Landed {
 /// Whether something is as it was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AsPut {
+    /// Nothing was put under such a name.
+    Refused,
     /// There is nothing.
     Gone,
     /// It was changed since.
@@ -40,13 +42,23 @@ impl Landed {
     /// Tells whether what is at a path is as an entry says.
     pub fn is_as_put(&self, path: &DrivePath, entry: &Entry) -> AsPut {
         if may_land(path, entry).is_err() {
-            return AsPut::Gone;
+            return AsPut::Refused;
         }
         match self.folder.look(path.as_bytes()) {
             None => AsPut::Gone,
             Some(there) if Was::from(entry).is_still(&there) => AsPut::Yes(there.allocated),
             Some(_) => AsPut::Changed,
         }
+    }
+
+    /// Tells whether what is at a path has an entry's bytes, whatever its time; a link none but where it leads.
+    pub fn equals(&self, path: &DrivePath, entry: &Entry) -> bool {
+        let name = path.as_bytes();
+        let has_size = |there: There| there.file && there.size == entry.size;
+        entry.kind == Kind::File
+            && may_land(path, entry).is_ok()
+            && self.folder.look(name).is_some_and(has_size)
+            && self.folder.equals(name, entry)
     }
 
     /// Removes what is at a path, if it is as an entry says; of folders those in which nothing is.

@@ -236,6 +236,9 @@ fn reading(schemas: &mut Schemas, reader: &User, ticket: &str) {
     schemas.take("--progress json", stages.as_bytes(), &["stage"]);
     rot(&path(&reader.path("other"), odd("odd")), 100_000);
     run(schemas, &[(reader, "verify other", 6, &["verify", "error"])]);
+    // Changed by its user now: its time tells.
+    write(&reader.path("other"), &odd("odd"), b"mine");
+    run(schemas, &[(reader, "verify other", 6, &["verify", "error"])]);
 }
 
 /// The commands around share and clone.

@@ -1,7 +1,9 @@
 //! `datnode verify`: hold what is stored against its signatures; with `--repair`, fetch again what does not fit.
 
-use std::collections::BTreeSet;
+mod found;
+
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datnode_drive::{DrivePath, Entry};
@@ -12,25 +14,24 @@ use serde_json::{Value, json};
 use super::context::{blocking, disk, folder_of, hub, network, open, patience, read_key};
 use super::doubted;
 use super::held::{Held, held};
+use super::status::writes_here;
 use crate::address::VersionSpec;
 use crate::choice::{Choice, Chooser};
 use crate::cli::Verify;
-use crate::cli::escape;
 use crate::cli::output::Out;
-use crate::cli::units::{Count, Size, Span, Things};
 use crate::control::{Question, ask};
 use crate::dirs::Dirs;
 use crate::edit::is_bare;
-use crate::engine::{AnyStore, Drive, Link, Patience, Reach, Snapshot, Sources, Worker, start};
+use crate::engine::{
+    AnyStore, Differing, Drive, Link, Patience, Reach, Snapshot, Sources, Worker, start,
+};
 use crate::error::{Code, Error};
-use crate::keys::DriveKeys;
 use crate::landing::{FolderOf, Others, landed};
 use crate::runtime::Announced;
+use found::{Bad, CHANGES, CONTENT, Found};
 
 /// How many bytes are checked before a store is somebody else's for a while.
 const CHECK_BYTES: u64 = 8 << 20;
-/// How many damaged blocks are named.
-const NAMES_MAX: usize = 10;
 
 pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let folder = folder_of(&args.folder)?;
@@ -43,9 +44,9 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
         }
     };
     let started = Instant::now();
-    let choice = choice(&folder, &key)?;
+    let (choice, full) = (choice(&folder, &key)?, !args.quick);
     let (mut store, (checked, found)) = blocking(move || {
-        let found = audit(&mut store, &key, !args.quick)?;
+        let found = audit(&mut store, &key, full)?;
         Ok((store, found))
     })
     .await?;
@@ -61,7 +62,7 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
         store.commit().map_err(Error::store)?;
     }
     let dirs = Dirs::open()?;
-    let writes = DriveKeys::load(&dirs, &key)?.is_some();
+    let writes = writes_here(&key, &folder)?;
     if writes {
         let slots: Vec<_> = store.feeds().map(|(slot, _)| slot).collect();
         slots.into_iter().for_each(|slot| store.own(slot));
@@ -70,53 +71,43 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     let patience = patience(&args.network, &dirs, &key);
     let reach = Reach::Folder(folder.clone());
     let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience.clone() };
-    let mut drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
-    name_all(&drive, &folder, &mut bad).await;
-    say(out, &checked, &bad, left.len(), took);
-    if !args.repair || bad.is_empty() {
-        record(out, &checked, &bad, left.len(), 0)?;
-        return verdict(&bad, None);
-    }
-    let gone = left.len();
-    drive.patience = patience;
-    let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
+    let drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
     // Without working files there is none to write anew.
     let in_store = writes || is_bare(&folder)?;
-    let cause = repair(&drive, &folder, &bad, in_store).await.err();
-    let full = !args.quick;
-    let left = drive.store.query(move |worker| {
+    let choice = Arc::new(choice);
+    let differing = async || match in_store {
+        true => Differing::default(),
+        false => differing(&drive, &folder, choice.clone(), full).await,
+    };
+    let mut found = Found { checked, took, bad, left: left.len(), differing: differing().await };
+    found.add_dropped();
+    name_all(&drive, &folder, &mut found.bad).await;
+    found.say(&folder, out);
+    if !args.repair || found.is_well(args.force) {
+        found.record(0, out)?;
+        return found.verdict(None);
+    }
+    let mut mending = drive.clone();
+    mending.patience = patience;
+    let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
+    let cause = repair(&mending, &folder, &found, (in_store, args.force)).await.err();
+    let again = drive.store.query(move |worker| {
         worker.commit()?;
         audit(&mut worker.store, &key, full)
     });
-    let (_, left) = left.await?;
+    let (checked, still) = again.await?;
     network.close().await;
-    let missing = |bad: &&Bad| left.contains(bad) || cause.is_some();
-    let left: Vec<Bad> = bad.iter().filter(missing).cloned().collect();
-    note(&folder, &left)?;
-    record(out, &checked, &bad, gone, bad.len() - left.len())?;
-    if left.is_empty() {
-        out.say(format_args!("fetched again: {} blocks  ✓", Count(bad.len() as u64)));
+    let missing = |bad: &&Bad| still.contains(bad) || cause.is_some();
+    let bad: Vec<Bad> = found.bad.iter().filter(missing).cloned().collect();
+    note(&folder, &bad)?;
+    let repaired = found.bad.len() - bad.len();
+    found.record(repaired, out)?;
+    let left = Found { checked, took, bad, left: found.left, differing: differing().await };
+    if left.bad.is_empty() && left.differing.damaged.is_empty() {
+        left.say_mended(&found, &folder, out);
     }
-    verdict(&left, cause)
+    left.verdict(cause)
 }
-
-/// A block that is not what was signed.
-#[derive(Clone, Debug)]
-struct Bad {
-    feed: &'static str,
-    block: u64,
-    /// The file of the version here that it belongs to, and which block of the file it is.
-    file: Option<(DrivePath, u64)>,
-}
-
-impl PartialEq for Bad {
-    fn eq(&self, other: &Self) -> bool {
-        (self.feed, self.block) == (other.feed, other.block)
-    }
-}
-
-const CHANGES: &str = "changes";
-const CONTENT: &str = "content";
 
 fn audit(store: &mut AnyStore, key: &PublicKey, full: bool) -> Result<(Checked, Vec<Bad>), Error> {
     let feeds: Vec<_> = store.feeds().collect();
@@ -133,7 +124,7 @@ fn audit(store: &mut AnyStore, key: &PublicKey, full: bool) -> Result<(Checked, 
 
 /// Returns what is wanted of the drive in a folder; all of one that is written.
 fn choice(folder: &Path, key: &PublicKey) -> Result<Chooser, Error> {
-    let writes = DriveKeys::load(&Dirs::open()?, key)?.is_some();
+    let writes = writes_here(key, folder)?;
     Chooser::of(&if writes { Choice::default() } else { Choice::kept(folder)? })
 }
 
@@ -208,14 +199,21 @@ async fn beside(
     let checked = Checked { blocks, bytes, signatures, bad: bad.len() as u64 };
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
     name_all(&opened.drive, folder, &mut bad).await;
-    let (choice, found) = (choice(folder, key)?, bad.len());
+    let (choice, found) = (Arc::new(choice(folder, key)?), bad.len());
     let is_left =
         |bad: &Bad| bad.file.as_ref().is_some_and(|(path, _)| choice.leaves_out(path.as_bytes()));
     bad.retain(|bad| !is_left(bad));
     let left = found - bad.len();
-    say(out, &checked, &bad, left, started.elapsed());
-    record(out, &checked, &bad, left, 0)?;
-    verdict(&bad, None)
+    let differing = match is_bare(folder)? || writes_here(key, folder)? {
+        true => Differing::default(),
+        // What lives where is known to the process that has the store open.
+        false => differing(&opened.drive, folder, choice, false).await,
+    };
+    let mut found = Found { checked, took: started.elapsed(), bad, left, differing };
+    found.add_dropped();
+    found.say(folder, out);
+    found.record(0, out)?;
+    found.verdict(None)
 }
 
 /// Adds what an earlier repair dropped and did not bring back.
@@ -287,21 +285,35 @@ async fn name(drive: &Drive, folder: &Path, bad: &mut [Bad]) -> Result<(), Error
     here(drive, folder).await?.walk(find).await
 }
 
-/// Fetches damaged blocks again, and writes those files anew that they lived in, unless they are in the store.
-async fn repair(drive: &Drive, folder: &Path, bad: &[Bad], in_store: bool) -> Result<(), Error> {
-    fetch(drive, &drive.changes, bad, CHANGES).await?;
+/// Looks what in a clone's folder is not as the version there says, as far as its index is whole.
+async fn differing(drive: &Drive, folder: &Path, choice: Arc<Chooser>, full: bool) -> Differing {
+    let look = async { here(drive, folder).await?.differing(folder, choice, full).await };
+    look.await.unwrap_or_else(|error| {
+        tracing::debug!(error = error.message(), "the folder cannot be held against the drive");
+        Differing::default()
+    })
+}
+
+/// Fetches damaged blocks again, and writes those files anew that they lived in, unless they are `in_store`. Of files that were
+/// changed here the blocks are kept in the store, unless they are to be replaced by `force`.
+async fn repair(
+    drive: &Drive,
+    folder: &Path,
+    found: &Found,
+    (in_store, force): (bool, bool),
+) -> Result<(), Error> {
+    fetch(drive, &drive.changes, &found.bad, CHANGES).await?;
     let snapshot = here(drive, folder).await?;
     if !in_store {
-        let files: BTreeSet<&DrivePath> =
-            bad.iter().filter_map(|bad| bad.file.as_ref()).map(|(path, _)| path).collect();
-        for path in files {
-            let of = FolderOf::Reader { others: Others::Leave };
+        let others = if force { Others::Replace } else { Others::Leave };
+        for path in found.files(force) {
+            let of = FolderOf::Reader { others };
             let plan = snapshot.plan_doubting(folder, path, of).await?;
             snapshot.land(folder, plan, &Sources::default(), |_| {}).await?;
         }
     }
     match &snapshot.content {
-        Some(content) => fetch(drive, content, bad, CONTENT).await,
+        Some(content) => fetch(drive, content, &found.bad, CONTENT).await,
         None => Ok(()),
     }
 }
@@ -310,84 +322,4 @@ async fn fetch(drive: &Drive, link: &Link, bad: &[Bad], feed: &str) -> Result<()
     let blocks = bad.iter().filter(|bad| bad.feed == feed).map(|bad| bad.block..bad.block + 1);
     let mut wanted = drive.hub.want(link.id, Want::new(Target::Blocks(blocks.collect())));
     drive.patience.wait(&drive.hub, wanted.done()).await
-}
-
-fn say(out: &Out, checked: &Checked, bad: &[Bad], left: usize, took: Duration) {
-    out.say(format_args!(
-        "checked {}, {} blocks, {} signatures in {}      {} bad",
-        Size(checked.bytes),
-        Count(checked.blocks),
-        checked.signatures,
-        Span(took),
-        bad.len()
-    ));
-    bad.iter().take(NAMES_MAX).for_each(|bad| out.say(format_args!("  {}", bad.describe())));
-    if bad.len() > NAMES_MAX {
-        out.say(format_args!("  and {} more", bad.len() - NAMES_MAX));
-    }
-    if left > 0 {
-        let blocks = Things(left as u64, "block");
-        out.say(format_args!(
-            "  {blocks} of files that are left out changed or went, which is no damage"
-        ));
-    }
-}
-
-fn record(
-    out: &Out,
-    checked: &Checked,
-    bad: &[Bad],
-    left: usize,
-    repaired: usize,
-) -> Result<(), Error> {
-    if !out.json {
-        return Ok(());
-    }
-    let bad: Vec<Value> = bad.iter().map(Bad::record).collect();
-    out.record(&json!({
-        "blocks": checked.blocks, "bytes": checked.bytes, "signatures": checked.signatures, "bad": bad,
-        "left_out": left, "repaired": repaired,
-    }))
-}
-
-impl Bad {
-    fn describe(&self) -> String {
-        match &self.file {
-            Some((path, at)) => format!("{} block {at}", escape::bytes(path.as_bytes())),
-            None if self.feed == CHANGES => format!("block {} of the changes", self.block),
-            None => format!("block {} of the content, of an older version", self.block),
-        }
-    }
-
-    /// Reads what [`record`](Self::record) wrote in another process, but for the file.
-    fn of(record: &Value) -> Option<Self> {
-        let feed = if record["feed"] == CHANGES { CHANGES } else { CONTENT };
-        Some(Self { feed, block: record["block"].as_u64()?, file: None })
-    }
-
-    fn record(&self) -> Value {
-        let mut record = json!({ "feed": self.feed, "block": self.block });
-        if let Some((path, at)) = &self.file {
-            escape::json_path(&mut record, path.as_bytes());
-            record["file_block"] = (*at).into();
-        }
-        record
-    }
-}
-
-/// Ends with an error if something is not what was signed; `cause` is why it could not be fetched again.
-fn verdict(bad: &[Bad], cause: Option<Error>) -> Result<(), Error> {
-    if bad.is_empty() {
-        return cause.map_or(Ok(()), Err);
-    }
-    let blocks = if bad.len() == 1 { "block is" } else { "blocks are" };
-    let error = Error::verify(format!("{} {blocks} not what was signed", bad.len()));
-    let error = bad.iter().take(NAMES_MAX).fold(error, |error, bad| error.context(bad.describe()));
-    Err(match cause {
-        Some(cause) => {
-            let error = error.context(format!("not fetched again: {}", cause.message()));
-            cause.hints().iter().fold(error, Error::hint)
-        }
-        None => error.hint("datnode verify --repair fetches them again"),
-    })
 }

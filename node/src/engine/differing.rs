@@ -1,0 +1,171 @@
+//! What in the folder of a clone is not as its version says: damage, and what its user changed.
+//!
+//! Size and time tell these apart: a file that looks as it landed, and has other bytes, is damaged; one that looks otherwise is its
+//! user's. Nothing is noted anywhere: it follows from the folder, the index and the blocks that are here.
+//! Elsewhere: blocks that do not fit where the store says that they are (`feed::store::audit`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datnode_drive::{DrivePath, Entry, Kind};
+use datnode_feed::{Bitfield, BlockIndex, FeedSlot, Place};
+
+use super::pages::Pages;
+use super::snapshot::Snapshot;
+use super::worker::{AnyStore, Worker};
+use crate::address::VersionSpec;
+use crate::choice::Chooser;
+use crate::error::Error;
+use crate::landing::{AsPut, Landed, landed};
+
+/// What in a clone's folder is not as its version says.
+#[derive(Debug, Default)]
+pub struct Differing {
+    /// Files that look as they landed, and have other bytes.
+    pub damaged: Vec<DrivePath>,
+    /// Files and links that were changed here.
+    pub changed: Vec<DrivePath>,
+    /// Files and links that were removed here.
+    pub removed: Vec<DrivePath>,
+    /// Blocks of damaged and changed files that are not here: they were dropped when somebody read them.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A block that did not fit any more when it was read.
+#[derive(Clone, Debug)]
+pub struct Dropped {
+    /// The file that it was in.
+    pub path: DrivePath,
+    /// Which block of the content it is.
+    pub block: BlockIndex,
+    /// Which block of the file it is.
+    pub file_block: u64,
+}
+
+/// How something differs.
+enum How {
+    Damaged,
+    Changed,
+    Removed,
+    /// It has not landed yet.
+    Awaited,
+}
+
+/// What files are held against.
+struct Look {
+    landed: Landed,
+    slot: Option<FeedSlot>,
+    held: Bitfield,
+    full: bool,
+}
+
+impl Snapshot {
+    /// Holds the files of a clone of this version against what it says of those that are chosen. Only files are read that may be
+    /// damaged although each block that lives in them is right; unless it is `full`, only those of which blocks are not here.
+    ///
+    /// # Errors
+    /// Those of [`Drive::latest`](super::Drive::latest), and what the disk says.
+    pub async fn differing(
+        &self,
+        folder: &Path,
+        chooser: Arc<Chooser>,
+        full: bool,
+    ) -> Result<Differing, Error> {
+        let (slot, held) = (self.content.as_ref().map(|link| link.slot), self.held().await?);
+        let earlier = self.others_landed(folder).await?;
+        let mut look = Look { landed: Landed::open(folder)?, slot, held, full };
+        let (mut all, mut is_whole) = (Differing::default(), true);
+        let mut pages = Pages::below(self, &DrivePath::root());
+        while let Some(page) = pages.next().await? {
+            let chooser = chooser.clone();
+            let work = move |worker: &mut Worker| {
+                let chosen = page.into_iter().filter(|(path, entry)| {
+                    entry.kind != Kind::Directory && chooser.takes(path, entry.kind)
+                });
+                let found: Vec<_> =
+                    chosen.filter_map(|one| Some((look.at(&worker.store, &one)?, one))).collect();
+                (look, found)
+            };
+            let (back, found) = self.drive.store.query(work).await;
+            look = back;
+            for (how, (path, entry)) in found {
+                if matches!(how, How::Changed) && is_of(&earlier, &look.landed, &path).await? {
+                    is_whole = false;
+                    continue;
+                }
+                is_whole &= !matches!(how, How::Awaited);
+                all.add(how, path, &entry, &look.held);
+            }
+        }
+        if !is_whole {
+            // What is not there may not have come.
+            all.removed.clear();
+        }
+        Ok(all)
+    }
+
+    /// Returns the other versions whose files may be in a folder, as far as they can be read.
+    async fn others_landed(&self, folder: &Path) -> Result<Vec<Self>, Error> {
+        let mut others = Vec::new();
+        for number in landed(folder)?.into_iter().filter(|one| *one != self.version.number) {
+            others.extend(self.drive.version(&VersionSpec::Number(number)).await);
+        }
+        Ok(others)
+    }
+}
+
+/// Tells whether a file is as another version left it, which this one has not replaced yet.
+async fn is_of(earlier: &[Snapshot], landed: &Landed, path: &DrivePath) -> Result<bool, Error> {
+    for version in earlier {
+        let entry = version.entry(path).await?;
+        if entry.is_some_and(|entry| matches!(landed.is_as_put(path, &entry), AsPut::Yes(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Look {
+    /// Tells how a file or link differs; none if it does not, or cannot land.
+    fn at(&self, store: &AnyStore, (path, entry): &(DrivePath, Entry)) -> Option<How> {
+        let lacks = entry.extents.iter().any(|extent| !self.held.all(extent.blocks()));
+        match self.landed.is_as_put(path, entry) {
+            AsPut::Refused => None,
+            AsPut::Gone if lacks => Some(How::Awaited),
+            AsPut::Gone => Some(How::Removed),
+            AsPut::Changed => (!self.landed.equals(path, entry)).then_some(How::Changed),
+            AsPut::Yes(_) => {
+                let doubtful = lacks || self.full && !self.lives_there(store, path, entry);
+                (doubtful && !self.landed.equals(path, entry)).then_some(How::Damaged)
+            }
+        }
+    }
+
+    /// Tells whether each block of a file lives in that very file, so that its bytes are looked at with the blocks.
+    fn lives_there(&self, store: &AnyStore, path: &DrivePath, entry: &Entry) -> bool {
+        let Some(slot) = self.slot else { return true };
+        entry.extents.iter().flat_map(|extent| extent.blocks()).all(|block| {
+            let place = store.where_is(slot, BlockIndex(block));
+            matches!(place, Ok(Some(Place::Working { path: home, .. })) if home == path.as_bytes())
+        })
+    }
+}
+
+impl Differing {
+    fn add(&mut self, how: How, path: DrivePath, entry: &Entry, held: &Bitfield) {
+        let list = match how {
+            How::Awaited => return,
+            How::Removed => return self.removed.push(path),
+            How::Damaged => &mut self.damaged,
+            How::Changed => &mut self.changed,
+        };
+        let blocks = entry.extents.iter().flat_map(|extent| extent.blocks()).zip(0..);
+        let dropped = blocks.filter(|(block, _)| !held.contains(*block));
+        self.dropped.extend(dropped.map(|(block, file_block)| Dropped {
+            path: path.clone(),
+            block: BlockIndex(block),
+            file_block,
+        }));
+        list.push(path);
+    }
+}
