@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use datnode_tests::process::wait_until;
 use datnode_tests::{User, assert_exit, noise, tree, write};
+use serde_json::{Value, json};
 
 /// Makes three versions of `source`, and copies of what it had.
 fn versions(user: &User) {
@@ -103,4 +104,74 @@ fn sync_shares_what_is_written_here_and_follows_what_is_not() {
     follower.signal("-TERM");
     assert_exit(&follower.finish(std::time::Duration::from_secs(60)).output, 0);
     assert_exit(&reader.run(["sync", "nowhere"]), 2);
+}
+
+#[test]
+fn a_clone_at_an_older_version_tells_of_the_files_that_are_there() {
+    let (user, reader) = (User::new(), User::new());
+    versions(&user);
+    let sharer = user.share(&user.path("source"), &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    let back = ["checkout", "1", "copy", "--peer", sharer.address()];
+    assert_exit(&reader.run(back), 0);
+    drop(sharer);
+    let said = |args: &[&str]| {
+        let output = reader.run(args);
+        assert_exit(&output, 0);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let status: Value = serde_json::from_str(&said(&["--json", "status", "copy"])).unwrap();
+    assert_eq!((&status["change"], &status["latest"]), (&1.into(), &3.into()), "{status}");
+    assert!(status["missing"].as_array().unwrap().is_empty(), "{status}");
+    assert!(said(&["status", "copy"]).contains("(3 is known here: datnode pull "));
+    assert!(said(&["ls", "-R", "copy"]).contains("deep/er/data"));
+    assert_eq!(said(&["cat", "copy/text"]), "first");
+    assert!(
+        !said(&["ls", "-R", "copy+latest"]).contains("deep"),
+        "the latest is named by its word"
+    );
+    assert!(said(&["du", "copy"]).contains("deep"));
+    assert!(said(&["stat", "copy/deep/er/data"]).contains("deep/er/data"));
+}
+
+#[test]
+fn what_has_no_bytes_is_named_by_cat() {
+    let user = User::new();
+    write(&user.path("source"), b"folder/file", b"bytes");
+    symlink("folder/file", user.path("source/link")).unwrap();
+    drop(user.share(&user.path("source"), &[]));
+    for (path, what) in [
+        ("source/", "the drive as a whole is a folder"),
+        ("source/folder/", "folder is a folder"),
+        ("source/link", "link is a link"),
+    ] {
+        let output = user.run(["cat", path]);
+        assert_exit(&output, 2);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(what) && said.contains(&format!("datnode ls {path}")), "{said}");
+    }
+}
+
+#[test]
+fn status_counts_what_was_changed_and_removed_in_a_clone() {
+    let (user, reader) = (User::new(), User::new());
+    write(&user.path("source"), b"one", b"first");
+    write(&user.path("source"), b"two", b"second");
+    write(&user.path("source"), b"three", b"third");
+    let sharer = user.share(&user.path("source"), &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    let own = || {
+        let output = reader.run(["--json", "status", "copy"]);
+        assert_exit(&output, 0);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["own"].clone()
+    };
+    assert_eq!(own(), json!({ "changed": 0, "removed": 0 }));
+    // Written anew with the same bytes, which is no change.
+    write(&reader.path("copy"), b"three", b"third");
+    assert_eq!(own(), json!({ "changed": 0, "removed": 0 }));
+    write(&reader.path("copy"), b"one", b"mine!");
+    fs::remove_file(reader.path("copy/two")).unwrap();
+    assert_eq!(own(), json!({ "changed": 1, "removed": 1 }));
+    let shown = reader.run(["status", "copy"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("1 file changed and 1 removed here"));
 }

@@ -1,5 +1,6 @@
 //! `datnode cat`
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::Range;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::context::{Opened, open_to_read, with_others};
 use super::missing::missing;
+use crate::cli::escape;
 use crate::cli::output::Out;
 use crate::cli::units::{Size, Span};
 use crate::cli::{ByteRange, Cat};
@@ -38,12 +40,17 @@ async fn read(args: &Cat, sink: &mut Option<Sink>, out: &Out) -> Result<(), Erro
         let started = Instant::now();
         let opened = open_to_read(&drives, address, args.at.as_ref(), &args.network, out).await?;
         drives.push(opened.clone());
-        let snapshot = opened.snapshot().await?;
+        let snapshot = opened.here().await?;
+        if opened.path.is_root() {
+            return Err(no_bytes("the drive as a whole is a folder", address));
+        }
         let Some(entry) = snapshot.entry(&opened.path).await? else {
             return Err(missing(&snapshot, &opened.path).await);
         };
         if entry.kind != Kind::File {
-            return Err(Error::usage("only files have bytes; this is a folder or a link"));
+            let what = if entry.kind == Kind::Symlink { "link" } else { "folder" };
+            let shown = escape::bytes(opened.path.as_bytes());
+            return Err(no_bytes(&format!("{shown} is a {what}"), address));
         }
         let range = range(args, entry.size)?;
         // Only now is there something to write: a file that cannot be found must not cost the one that is there.
@@ -77,7 +84,7 @@ async fn give(
         read => return read,
     }
     let opened = with_others(opened.clone(), &args.network, out).await?;
-    opened.snapshot().await?.read(entry, at..range.end, async |bytes| sink.take(bytes).await).await
+    opened.here().await?.read(entry, at..range.end, async |bytes| sink.take(bytes).await).await
 }
 
 /// Writes one block.
@@ -132,6 +139,12 @@ impl Sink {
 
 fn over() -> Error {
     Error::new(Code::Io, "writing is over")
+}
+
+/// Says that only files have bytes.
+fn no_bytes(what: &str, address: &OsStr) -> Error {
+    Error::usage(format!("{what}, and only files have bytes"))
+        .hint(format!("datnode ls {} shows what is there", escape::shell(Path::new(address))))
 }
 
 /// Returns which bytes of a file of `size` are meant.

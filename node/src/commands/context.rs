@@ -28,6 +28,7 @@ use crate::engine::{
 };
 use crate::error::{Code, Error};
 use crate::keys::{DriveKeys, random};
+use crate::landing::landed;
 use crate::origin::ORIGINS_MAX;
 use crate::runtime;
 use crate::swarm::dht::IPFS_WAY_IN;
@@ -39,7 +40,8 @@ pub(super) use crate::drives::{read_key, write_key};
 pub(super) struct Opened {
     pub(super) drive: Drive,
     pub(super) path: DrivePath,
-    pub(super) version: VersionSpec,
+    /// The version that was named.
+    version: Option<VersionSpec>,
     /// How the drive was named.
     named: address::Drive,
     out: Out,
@@ -50,7 +52,7 @@ pub(super) struct Opened {
 impl Opened {
     /// Returns the same place in another version of the drive.
     pub(super) fn at(&self, version: VersionSpec) -> Self {
-        Self { version, ..self.clone() }
+        Self { version: Some(version), ..self.clone() }
     }
 
     /// Returns the folder that holds the drive, if it is read from one.
@@ -77,7 +79,7 @@ impl Opened {
     /// Tells whether the file at the path, or all that is in the folder there, is here, as far as that can be told from what is here.
     async fn holds_all(&self) -> bool {
         let holds = async {
-            let snapshot = self.drive.version(&self.version).await?;
+            let snapshot = self.drive.version(&self.version_here()?).await?;
             let held = snapshot.held().await?;
             let entry = snapshot.entry(&self.path).await?;
             if let Some(entry) = entry.filter(|entry| entry.kind != Kind::Directory) {
@@ -102,14 +104,35 @@ impl Opened {
         }
     }
 
-    /// Returns the version that was asked for.
+    /// Returns the version that was asked for, else the latest.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.find(&self.version.clone().unwrap_or(VersionSpec::Latest)).await
+    }
+
+    /// Returns the version that was asked for, else the one whose files are in the folder: a clone may be held at an older one.
+    pub(super) async fn here(&self) -> Result<Snapshot, Error> {
+        self.find(&self.version_here()?).await
+    }
+
+    fn version_here(&self) -> Result<VersionSpec, Error> {
+        if let Some(version) = &self.version {
+            return Ok(version.clone());
+        }
+        let last = match self.folder() {
+            // What a writer's folder holds is the next version.
+            Some(folder) if !writes_here(&self.drive.key, folder)? => landed(folder)?.pop(),
+            _ => None,
+        };
+        Ok(last.map_or(VersionSpec::Latest, VersionSpec::Number))
+    }
+
+    async fn find(&self, version: &VersionSpec) -> Result<Snapshot, Error> {
         let (stages, scene) = (Stages::aside(&self.out, FETCHING), Scene::default());
         scene.opened(&self.drive);
         tokio::select! {
             // What ends at once has no stages to show.
             biased;
-            found = self.drive.version(&self.version) => found,
+            found = self.drive.version(version) => found,
             never = stages.watch(|| scene.look()) => match never {},
         }
     }
@@ -268,7 +291,7 @@ pub(super) async fn open_beside(
         remote => remote.clone(),
     };
     let path = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
-    let version = at.cloned().or(version).unwrap_or(VersionSpec::Latest);
+    let version = at.cloned().or(version);
     if let Some(other) = others.iter().find(|other| other.named == named) {
         return Ok(Opened { path, version, ..other.clone() });
     }

@@ -28,7 +28,7 @@ struct Sum {
 
 pub(super) async fn run(args: Du, out: &Out) -> Result<(), Error> {
     let opened = open(args.address.as_deref(), args.at.as_ref(), &args.network, out).await?;
-    let snapshot = opened.snapshot().await?;
+    let snapshot = opened.here().await?;
     let root = &opened.path;
     if !snapshot.has(root).await? {
         return Err(missing(&snapshot, root).await);

@@ -18,7 +18,7 @@ use crate::error::Error;
 
 pub(super) async fn run(args: Ls, out: &Out) -> Result<(), Error> {
     let opened = open(args.address.as_deref(), args.at.as_ref(), &args.network, out).await?;
-    let snapshot = opened.snapshot().await?;
+    let snapshot = opened.here().await?;
     let folder = &opened.path;
     let entry = snapshot.entry_or_root(folder).await?;
     let lines = out.lines();

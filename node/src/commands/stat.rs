@@ -21,7 +21,7 @@ use crate::error::{Code, Error};
 
 pub(super) async fn run(args: Stat, out: &Out) -> Result<(), Error> {
     let opened = open(Some(&args.address), args.at.as_ref(), &args.network, out).await?;
-    let snapshot = opened.snapshot().await?;
+    let snapshot = opened.here().await?;
     let path = &opened.path;
     let entry = snapshot.entry_or_root(path).await?;
     let held = snapshot.held().await?;

@@ -1,6 +1,7 @@
 //! `datnode status`: what a folder's drive is, what of it is here, and what to do next.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use datnode_feed::PublicKey;
@@ -21,7 +22,7 @@ use crate::dirs::Dirs;
 use crate::disk::store_bytes;
 use crate::drives::Drives;
 use crate::edit::is_bare;
-use crate::engine::Snapshot;
+use crate::engine::{Differing, Snapshot};
 use crate::error::{Code, Error};
 use crate::home::Home;
 use crate::import::{Rules, walk};
@@ -42,7 +43,7 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
     }
     let folder = folder_of(&args.folder)?;
     let opened = open(Some(folder.as_os_str()), None, &args.network, out).await?;
-    let snapshot = opened.snapshot().await?;
+    let snapshot = opened.here().await?;
     let news = *opened.drive.changes.news.borrow();
     let (dirs, key) = (Dirs::open()?, &opened.drive.key);
     let writing = writing(key, &folder)?;
@@ -61,7 +62,15 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
         Err(error) if error.code() == Code::NoData => Vec::new(),
         header => header?.name,
     };
+    let latest = opened.drive.latest().await?.version.number;
+    let own = match (&writing, is_bare(&folder)?) {
+        (Writing::Here(_), _) | (_, true) => None,
+        _ if snapshot.version.change.counts.files > LOOKED_AT_MAX => None,
+        _ => Some(own(&snapshot, &folder, &selection).await?),
+    };
     let state = State {
+        latest,
+        own,
         working: working(&writing, &folder, &args.filter.rules(), &snapshot).await?,
         writing,
         name,
@@ -170,8 +179,35 @@ enum Working {
     Counts(Counts),
 }
 
+/// How many files of a clone its user changed and removed.
+struct Own {
+    changed: u64,
+    removed: u64,
+}
+
+impl Own {
+    const fn any(&self) -> bool {
+        self.changed > 0 || self.removed > 0
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "changed": self.changed, "removed": self.removed })
+    }
+}
+
+/// Looks what was changed in a clone.
+async fn own(snapshot: &Snapshot, folder: &Path, selection: &Choice) -> Result<Own, Error> {
+    let chooser = Arc::new(Chooser::of(selection)?);
+    let Differing { changed, removed, .. } = snapshot.differing(folder, chooser, false).await?;
+    Ok(Own { changed: changed.len() as u64, removed: removed.len() as u64 })
+}
+
 struct State {
     name: Vec<u8>,
+    /// The number of the latest version that is known here.
+    latest: u64,
+    /// What was changed in a clone; none where that is not looked at.
+    own: Option<Own>,
     writing: Writing,
     working: Working,
     accused: bool,
@@ -237,8 +273,27 @@ impl State {
         };
         let mut text = format!("\"{name}\"  {link}\n{:<11}{may}     {shown}\n", "");
         let mut line = |title: &str, rest: String| text.push_str(&format!("{title:<11}{rest}\n"));
-        line("version", format!("{} · {}", version.number, &version.id.to_string()[..6]));
+        let newer = match self.latest > version.number {
+            true => format!(
+                "   ({} is known here: datnode pull {})",
+                self.latest,
+                escape::shell(folder)
+            ),
+            false => String::new(),
+        };
+        line("version", format!("{} · {}{newer}", version.number, &version.id.to_string()[..6]));
         self.say_content(folder, &mut line);
+        if let Some(Own { changed, removed }) = self.own.as_ref().filter(|own| own.any()) {
+            line(
+                "changed",
+                format!(
+                    "{} changed and {} removed here   (datnode verify {} names them)",
+                    Things(*changed, "file"),
+                    Count(*removed),
+                    escape::shell(folder)
+                ),
+            );
+        }
         if let Some(stored) = self.stored() {
             line("store", stored);
         }
@@ -350,7 +405,7 @@ impl State {
             "selected": self.content.selected.to_json(), "selection": self.selection.to_json(),
             "missing": missing.collect::<Vec<Value>>(),
             "store": self.store, "saved": self.content.saved, "gone": self.gone,
-            "working": working,
+            "latest": self.latest, "own": self.own.as_ref().map(Own::to_json), "working": working,
             "accused": self.accused, "blocks": self.length, "blocks_known": self.behind(),
             "serving": self.serving, "next": self.next(folder),
         }))
