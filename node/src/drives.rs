@@ -10,8 +10,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use datnode_feed::PublicKey;
+use libp2p::Multiaddr;
 use serde_json::{Value, json};
 
+use crate::address::ticket::BOOTSTRAP_MAX;
 use crate::address::{Link, key};
 use crate::cli::escape;
 use crate::dirs::{Dirs, make_private};
@@ -45,6 +47,8 @@ pub struct Known {
     pub folder: PathBuf,
     /// Where it is fetched from, beside peers.
     pub origins: Vec<Origin>,
+    /// Nodes that lead into the DHT, where its peers are looked for.
+    pub bootstrap: Vec<Multiaddr>,
 }
 
 impl Known {
@@ -61,6 +65,10 @@ impl Known {
             let origins: Vec<String> = self.origins.iter().map(ToString::to_string).collect();
             value["origins"] = json!(origins);
         }
+        if !self.bootstrap.is_empty() {
+            let nodes: Vec<String> = self.bootstrap.iter().map(ToString::to_string).collect();
+            value["bootstrap"] = json!(nodes);
+        }
         format!("{value:#}\n").into_bytes()
     }
 
@@ -68,9 +76,12 @@ impl Known {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         let folder = data_encoding::BASE64.decode(value["folder_b64"].as_str()?.as_bytes()).ok()?;
         let name = value["name"].as_str().filter(|name| is_name(name)).map(str::to_owned);
-        let origins = value["origins"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let origins = origins.filter_map(|origin| origin.parse().ok()).take(ORIGINS_MAX).collect();
-        Some(Self { key, name, folder: PathBuf::from(OsStr::from_bytes(&folder)), origins })
+        let origins = strings(&value["origins"]).filter_map(|origin| origin.parse().ok());
+        let origins = origins.take(ORIGINS_MAX).collect();
+        let bootstrap = strings(&value["bootstrap"]).filter_map(|address| address.parse().ok());
+        let bootstrap = bootstrap.take(BOOTSTRAP_MAX).collect();
+        let folder = PathBuf::from(OsStr::from_bytes(&folder));
+        Some(Self { key, name, folder, origins, bootstrap })
     }
 }
 
@@ -128,8 +139,9 @@ impl Drives {
             }
             None => before.as_ref().and_then(|known| known.name.clone()),
         };
-        let origins = before.as_ref().map(|known| known.origins.clone()).unwrap_or_default();
-        let now = Known { key: *drive, name, folder: folder.to_owned(), origins };
+        let ways = before.as_ref().map(|known| (known.origins.clone(), known.bootstrap.clone()));
+        let (origins, bootstrap) = ways.unwrap_or_default();
+        let now = Known { key: *drive, name, folder: folder.to_owned(), origins, bootstrap };
         if before.as_ref() == Some(&now) {
             return Ok(());
         }
@@ -146,6 +158,19 @@ impl Drives {
         match self.of_key(drive) {
             Some(known) if known.origins != origins => {
                 self.write(&Known { origins: origins.to_vec(), ..known })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes nodes that lead to peers of a drive that is known, instead of those noted before; kept with the user as origins are.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn note_bootstrap(&self, drive: &PublicKey, nodes: &[Multiaddr]) -> Result<(), Error> {
+        match self.of_key(drive) {
+            Some(known) if known.bootstrap != nodes => {
+                self.write(&Known { bootstrap: nodes.to_vec(), ..known })
             }
             _ => Ok(()),
         }
@@ -231,6 +256,11 @@ pub fn write_key(folder: &Path, drive: &PublicKey) -> Result<(), Error> {
     replace(&folder.join(DRIVE_FOLDER).join(KEY_FILE), line.as_bytes())
 }
 
+/// Returns the strings of a list.
+fn strings(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
 fn read(path: &Path) -> Option<Known> {
     let name = path.file_name()?.as_bytes();
     let bytes = data_encoding::HEXLOWER.decode(name).ok()?.try_into().ok()?;
@@ -274,9 +304,12 @@ mod tests {
         assert_eq!(drives.of_key(&key(2)).unwrap().name, None);
         let names: Vec<_> = drives.all().into_iter().map(|known| known.name).collect();
         assert_eq!(names, [Some("flights".to_owned()), None]);
-        // A drive that moves keeps its name, and may get another.
+        let node: Multiaddr = "/ip4/10.0.0.1/tcp/3282".parse().unwrap();
+        drives.note_bootstrap(&key(1), std::slice::from_ref(&node)).unwrap();
+        // A drive that moves keeps its name and what leads to it, and may get another name.
         drives.note(&key(1), Path::new("/c"), None).unwrap();
-        assert_eq!(drives.find("flights").unwrap().folder, Path::new("/c"));
+        let moved = drives.find("flights").unwrap();
+        assert_eq!((moved.folder.as_path(), moved.bootstrap), (Path::new("/c"), vec![node]));
         drives.note(&key(1), Path::new("/c"), Some("planes")).unwrap();
         assert_eq!((drives.find("flights"), drives.all().len()), (None, 2));
     }

@@ -146,7 +146,11 @@ fn ticket_seeds() -> Vec<Vec<u8>> {
     let mut alone = content.clone();
     alone.truncate(34);
     alone[33] = 0;
-    vec![content, alone]
+    // One that names a node as well that leads into the DHT.
+    let mut led = alone.clone();
+    led[0] = 3;
+    led.extend([0, 1, 8, 4, 127, 0, 0, 1, 6, 0, 1]);
+    vec![content, alone, led]
 }
 
 /// Versions, byte ranges, sizes and times as people type them.

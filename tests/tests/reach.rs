@@ -63,6 +63,31 @@ fn with_a_key_alone_the_sharer_is_found_by_the_dht() {
 }
 
 #[test]
+fn a_ticket_leads_into_the_dht_where_whoever_has_the_drive_by_then_is_found() {
+    let [keeper, writer, mirror, reader] = [(); 4].map(|()| User::new());
+    source(&writer, 1);
+    let node = Node::start(&keeper, &[]);
+    let sharer = Sharer::start(command(&writer, node.address(), &["--json", "share", "source"]));
+    // At each of the four places it is told who has the drive: one peer by now, then two.
+    wait_until(HANGS, "the announcement", || node.figure("datnode_dht_records") == 4.0);
+    // Whoever has nothing but the ticket: no way in is set, and its sharer goes away.
+    let ticket = sharer.ticket().to_owned();
+    let mut live = command(&mirror, "", &["--json", "clone", "--live", &ticket, "copy"]);
+    let live = process::Running::new(live.stdout(Stdio::null()).spawn().unwrap());
+    wait_until(HANGS, "the mirror", || {
+        mirror.path("copy/note").exists() && node.figure("datnode_dht_records") == 8.0
+    });
+    drop(sharer);
+    let output = run(command(&reader, "", &["clone", &ticket, "copy"]));
+    assert_exit(&output, 0);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("DHT ✓1"), "{said}");
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+    live.signal("-TERM");
+    assert_exit(&live.finish(HANGS).output, 0);
+}
+
+#[test]
 fn a_way_into_the_dht_that_leads_nowhere_holds_up_nobody_and_is_named() {
     let [writer, reader] = [(); 2].map(|()| User::new());
     source(&writer, 1);

@@ -30,7 +30,7 @@ use crate::origin::Origin;
 
 pub use folder::{STORE_FOLDER, find_drive};
 pub use key::Link;
-pub use ticket::Ticket;
+pub use ticket::{Places, Ticket};
 pub use version::VersionSpec;
 
 /// The longest address that is looked at; longer ones are refused unread.

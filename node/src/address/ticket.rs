@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! datticket + base32 (lowercase, no padding) of:
-//!   version u8 | key 32 | addresses (count, then each a byte string) | origins, if the version is 2 (the same) | checksum 4
+//!   version u8 | key 32 | addresses (count, then each a byte string) | origins, from version 2 on (the same) | bootstrap, if it is 3
+//!   (the same) | checksum 4
 //! ```
 
 use std::fmt;
@@ -22,6 +23,8 @@ pub const PREFIX: &str = "datticket";
 const VERSION: u8 = 1;
 /// Of one that does.
 const VERSION_ORIGINS: u8 = 2;
+/// Of one that names ways into the DHT, and origins or none.
+const VERSION_BOOTSTRAP: u8 = 3;
 const CHECK: &str = "datnode 2026 ticket v1";
 const CHECK_LEN: usize = 4;
 /// A ticket is pasted into chats: sixteen addresses are plenty.
@@ -30,8 +33,18 @@ const ADDRESS_BYTES_MAX: usize = 256;
 /// Nor more than some web servers.
 const ORIGINS_MAX: usize = 4;
 const ORIGIN_BYTES_MAX: usize = 512;
+/// Of several nodes that lead into the DHT one is there.
+pub(crate) const BOOTSTRAP_MAX: usize = 4;
 /// No ticket within the limits is longer; longer words are refused unread.
-const WORD_LEN_MAX: usize = 8 * 1024;
+const WORD_LEN_MAX: usize = 12 * 1024;
+/// What the limits allow: each string is behind its length of two bytes, each list behind its count of one, and five bits are a letter.
+const CONTENT_LEN_MAX: usize = 1
+    + 32
+    + 3
+    + (ADDRESSES_MAX + BOOTSTRAP_MAX) * (2 + ADDRESS_BYTES_MAX)
+    + ORIGINS_MAX * (2 + ORIGIN_BYTES_MAX);
+const _: () =
+    assert!(PREFIX.len() + ((CONTENT_LEN_MAX + CHECK_LEN) * 8).div_ceil(5) <= WORD_LEN_MAX);
 
 /// A key with addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +56,41 @@ pub struct Ticket {
     /// Web servers where it is published. Who reads a ticket knows nothing of who wrote it, so it can name no other origin: a command
     /// is run for those.
     pub origins: Vec<Origin>,
+    /// Nodes that lead into the DHT, in which whoever serves the drive by then can be found.
+    pub bootstrap: Vec<Multiaddr>,
+}
+
+/// Where peers of a drive are looked for, as a ticket says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Addresses of peers.
+    pub peers: Vec<Multiaddr>,
+    /// Addresses of nodes that lead into the DHT.
+    pub bootstrap: Vec<Multiaddr>,
 }
 
 impl Ticket {
     /// Makes a ticket; addresses over the limits are left out.
     pub fn new(key: PublicKey, addresses: Vec<Multiaddr>) -> Self {
-        let fits = |address: &Multiaddr| address.len() <= ADDRESS_BYTES_MAX;
-        let addresses = addresses.into_iter().filter(fits).take(ADDRESSES_MAX).collect();
-        Self { key, addresses, origins: Vec::new() }
+        let addresses = fitting(addresses, ADDRESSES_MAX);
+        Self { key, addresses, origins: Vec::new(), bootstrap: Vec::new() }
+    }
+
+    /// Puts addresses of peers in place of those it has; those over the limits are left out.
+    #[must_use]
+    pub fn with_addresses(self, addresses: Vec<Multiaddr>) -> Self {
+        Self { addresses: fitting(addresses, ADDRESSES_MAX), ..self }
+    }
+
+    /// Names nodes that lead into the DHT as well; those over the limits are left out.
+    #[must_use]
+    pub fn with_bootstrap(self, nodes: Vec<Multiaddr>) -> Self {
+        Self { bootstrap: fitting(nodes, BOOTSTRAP_MAX), ..self }
+    }
+
+    /// Returns where it says that peers are.
+    pub fn places(self) -> Places {
+        Places { peers: self.addresses, bootstrap: self.bootstrap }
     }
 
     /// Names origins as well; what no ticket can name, and what is over the limits, is left out.
@@ -84,11 +124,11 @@ impl Ticket {
         }
         let mut reader = Reader::new(content);
         match reader.u8() {
-            Ok(VERSION | VERSION_ORIGINS) => {}
+            Ok(VERSION..=VERSION_BOOTSTRAP) => {}
             _ => return Err(bad("was made by a newer datnode").hint("update datnode")),
         }
-        let has_origins = content.first() == Some(&VERSION_ORIGINS);
-        let ticket = read(&mut reader, has_origins).ok_or_else(|| bad("does not make sense"))?;
+        let version = content.first().copied().unwrap_or_default();
+        let ticket = read(&mut reader, version).ok_or_else(|| bad("does not make sense"))?;
         // One ticket, one spelling.
         if ticket.content() != content {
             return Err(bad("does not make sense"));
@@ -98,18 +138,36 @@ impl Ticket {
 
     fn content(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        let version = if self.origins.is_empty() { VERSION } else { VERSION_ORIGINS };
-        writer.u8(version).raw(self.key.as_bytes()).varint(self.addresses.len() as u64);
-        for address in &self.addresses {
-            writer.bytes(&address.to_vec());
-        }
-        if !self.origins.is_empty() {
+        let version = match (self.bootstrap.is_empty(), self.origins.is_empty()) {
+            (false, _) => VERSION_BOOTSTRAP,
+            (true, false) => VERSION_ORIGINS,
+            (true, true) => VERSION,
+        };
+        writer.u8(version).raw(self.key.as_bytes());
+        write_addresses(&mut writer, &self.addresses);
+        if version >= VERSION_ORIGINS {
             writer.varint(self.origins.len() as u64);
             for origin in &self.origins {
                 writer.bytes(origin.to_string().as_bytes());
             }
         }
+        if version >= VERSION_BOOTSTRAP {
+            write_addresses(&mut writer, &self.bootstrap);
+        }
         writer.into_vec()
+    }
+}
+
+/// Returns those of some addresses that a ticket has room for.
+fn fitting(addresses: Vec<Multiaddr>, most: usize) -> Vec<Multiaddr> {
+    let fits = |address: &Multiaddr| address.len() <= ADDRESS_BYTES_MAX;
+    addresses.into_iter().filter(fits).take(most).collect()
+}
+
+fn write_addresses(writer: &mut Writer, addresses: &[Multiaddr]) {
+    writer.varint(addresses.len() as u64);
+    for address in addresses {
+        writer.bytes(&address.to_vec());
     }
 }
 
@@ -127,21 +185,31 @@ fn is_for_tickets(origin: &Origin) -> bool {
     matches!(origin, Origin::Web(_)) && origin.to_string().len() <= ORIGIN_BYTES_MAX
 }
 
-fn read(reader: &mut Reader<'_>, has_origins: bool) -> Option<Ticket> {
+/// Reads what follows the version. That a later version has what it is there for is seen by its one spelling.
+fn read(reader: &mut Reader<'_>, version: u8) -> Option<Ticket> {
     let key = PublicKey::from_bytes(reader.array().ok()?).ok()?;
-    let count =
-        usize::try_from(reader.varint().ok()?).ok().filter(|&count| count <= ADDRESSES_MAX)?;
-    let address = |_| Multiaddr::try_from(reader.bytes(ADDRESS_BYTES_MAX).ok()?.to_vec()).ok();
-    let addresses = (0..count).map(address).collect::<Option<Vec<_>>>()?;
-    let mut origins = Vec::new();
-    if has_origins {
-        let count = usize::try_from(reader.varint().ok()?).ok()?;
-        for _ in 0..Some(count).filter(|count| (1..=ORIGINS_MAX).contains(count))? {
+    let addresses = read_addresses(reader, ADDRESSES_MAX)?;
+    let (mut origins, mut bootstrap) = (Vec::new(), Vec::new());
+    if version >= VERSION_ORIGINS {
+        for _ in 0..read_count(reader, ORIGINS_MAX)? {
             let text = str::from_utf8(reader.bytes(ORIGIN_BYTES_MAX).ok()?).ok()?;
             origins.push(text.parse().ok().filter(is_for_tickets)?);
         }
     }
-    reader.is_empty().then_some(Ticket { key, addresses, origins })
+    if version >= VERSION_BOOTSTRAP {
+        bootstrap = read_addresses(reader, BOOTSTRAP_MAX)?;
+    }
+    reader.is_empty().then_some(Ticket { key, addresses, origins, bootstrap })
+}
+
+fn read_addresses(reader: &mut Reader<'_>, most: usize) -> Option<Vec<Multiaddr>> {
+    let count = read_count(reader, most)?;
+    let address = |_| Multiaddr::try_from(reader.bytes(ADDRESS_BYTES_MAX).ok()?.to_vec()).ok();
+    (0..count).map(address).collect()
+}
+
+fn read_count(reader: &mut Reader<'_>, most: usize) -> Option<usize> {
+    usize::try_from(reader.varint().ok()?).ok().filter(|&count| count <= most)
 }
 
 fn checksum(content: &[u8]) -> [u8; CHECK_LEN] {
@@ -204,7 +272,7 @@ mod tests {
             content[at] = byte;
             Ticket::parse(spell(&content).as_bytes())
         };
-        let newer = with(0, 3).unwrap_err();
+        let newer = with(0, VERSION_BOOTSTRAP + 1).unwrap_err();
         assert!(newer.message().contains("newer"), "{newer}");
         assert!(with(33, 1).is_err(), "one address too few is counted");
         assert!(with(33, 3).is_err(), "one address too many is counted");
@@ -234,6 +302,43 @@ mod tests {
         none[0] = VERSION_ORIGINS;
         assert!(Ticket::parse(spell(&none).as_bytes()).is_err(), "it promises some");
         assert!(Ticket::parse(spell(&[&none[..], &[0]].concat()).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_ticket_names_ways_into_the_dht_and_no_more_than_a_few() {
+        let node = ticket().addresses[0].clone();
+        let named = ticket().with_bootstrap(vec![node.clone(); 99]);
+        assert_eq!(named.bootstrap.len(), BOOTSTRAP_MAX);
+        assert_eq!(Ticket::parse(named.to_string().as_bytes()).unwrap(), named);
+        let web = "https://example.org/flights".parse().unwrap();
+        let both = named.clone().with_origins([web]);
+        assert_eq!(Ticket::parse(both.to_string().as_bytes()).unwrap(), both);
+        let forged = Ticket { bootstrap: vec![node; BOOTSTRAP_MAX + 1], ..ticket() };
+        assert!(Ticket::parse(forged.to_string().as_bytes()).is_err());
+        // One that promises some and names none would be a second spelling.
+        let mut none = ticket().content();
+        none[0] = VERSION_BOOTSTRAP;
+        for rest in [&[][..], &[0], &[0, 0]] {
+            assert!(Ticket::parse(spell(&[&none[..], rest].concat()).as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_ticket_that_has_all_it_may_have_is_read() {
+        let name = |len: usize| format!("/dns4/{}/tcp/1", "a".repeat(len));
+        let fitting = |len: &usize| {
+            name(*len).parse::<Multiaddr>().is_ok_and(|address| address.len() == ADDRESS_BYTES_MAX)
+        };
+        let len = (1..ADDRESS_BYTES_MAX).find(fitting).unwrap();
+        let longest: Multiaddr = name(len).parse().unwrap();
+        let origin: Origin =
+            format!("http://h/{}", "a".repeat(ORIGIN_BYTES_MAX - 9)).parse().unwrap();
+        assert_eq!(origin.to_string().len(), ORIGIN_BYTES_MAX);
+        let ticket = Ticket::new(ticket().key, vec![longest.clone(); ADDRESSES_MAX])
+            .with_origins(vec![origin; ORIGINS_MAX])
+            .with_bootstrap(vec![longest; BOOTSTRAP_MAX]);
+        assert_eq!(ticket.content().len(), CONTENT_LEN_MAX);
+        assert_eq!(Ticket::parse(ticket.to_string().as_bytes()).unwrap(), ticket);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::listen;
 use super::units::{self, Limit};
 use super::{ByteRange, Network, Select};
+use libp2p::Multiaddr;
+
 use crate::address::VersionSpec;
 use crate::commands::History;
 use crate::import::{Rules, parse_pattern};
@@ -533,6 +535,9 @@ pub struct LinkArgs {
     /// Name a web server in the ticket where the drive is published, such as https://HOST/FOLDER; may be given more than once.
     #[arg(long, value_name = "ORIGIN", requires = "ticket")]
     pub from: Vec<Origin>,
+    /// Name a node in the ticket that leads into the DHT; may be given more than once.
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
+    pub bootstrap: Vec<Multiaddr>,
     /// Draw a QR code.
     #[arg(long)]
     pub qr: bool,

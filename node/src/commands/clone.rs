@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use datnode_drive::DrivePath;
 use datnode_feed::PublicKey;
-use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -20,7 +19,7 @@ use super::missing::missing;
 use super::scene::Scene;
 use super::serving::Serving;
 use super::stoppable;
-use crate::address::{self, Address, Link, Ticket, VersionSpec};
+use crate::address::{self, Address, Link, Places, Ticket, VersionSpec};
 use crate::choice::Choice;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -50,7 +49,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What is to be cloned.
 struct Request {
     key: PublicKey,
-    peers: Vec<Multiaddr>,
+    places: Places,
     /// Where it is fetched from beside peers, as this command says.
     origins: Vec<Origin>,
     /// With the first of them that was, which told what the drive is.
@@ -79,20 +78,20 @@ impl Request {
         let Address { drive, version, path } = Address::parse(address, &here, &drives)?;
         let scope = DrivePath::from_bytes(path).map_err(|error| Error::usage(error.to_string()))?;
         let mut origins = origins;
-        let (key, peers) = match drive {
-            address::Drive::Key(key) => (key, Vec::new()),
+        let (key, places) = match drive {
+            address::Drive::Key(key) => (key, Places::default()),
             address::Drive::Ticket(ticket) => {
-                origins.extend(ticket.origins);
-                (ticket.key, ticket.addresses)
+                origins.extend(ticket.origins.iter().cloned());
+                (ticket.key, ticket.places())
             }
             // A copy of what is here already, or a name for it.
             address::Drive::Folder(folder) => {
                 let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-                (key, Vec::new())
+                (key, Places::default())
             }
         };
         let spec = args.at.clone().or(version).unwrap_or(VersionSpec::Latest);
-        Ok(Self { key, peers, origins, contact: Cell::new(None), spec, scope })
+        Ok(Self { key, places, origins, contact: Cell::new(None), spec, scope })
     }
 
     /// Asks an origin which drive it has; `more` may have it as well.
@@ -107,8 +106,9 @@ impl Request {
         let contact = origin.contact(args.network.wait.0).await?;
         let (key, spec) = (contact.key, args.at.clone().unwrap_or(VersionSpec::Latest));
         let origins = std::iter::once(origin).chain(more).collect();
-        let (peers, contact, scope) = (Vec::new(), Cell::new(Some(contact)), DrivePath::root());
-        Ok(Self { key, peers, origins, contact, spec, scope })
+        let (places, contact, scope) =
+            (Places::default(), Cell::new(Some(contact)), DrivePath::root());
+        Ok(Self { key, places, origins, contact, spec, scope })
     }
 }
 
@@ -143,9 +143,9 @@ pub(super) async fn again(
 ) -> Result<(), Error> {
     let folder = folder_of(folder)?;
     let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-    let (peers, origins, contact, scope) =
-        (Vec::new(), Vec::new(), Cell::new(None), DrivePath::root());
-    let request = Request { key, peers, origins, contact, spec, scope };
+    let (places, origins, contact, scope) =
+        (Places::default(), Vec::new(), Cell::new(None), DrivePath::root());
+    let request = Request { key, places, origins, contact, spec, scope };
     let (address, at, name, select) = (None, None, None, Select::default());
     let (How { force, live, reuse }, folder) = (how, Some(folder));
     let args = CloneArgs { address, folder, at, name, force, live, select, reuse, network };
@@ -238,6 +238,9 @@ async fn clone(
     if !request.origins.is_empty() {
         Drives::of(&Dirs::open()?).note_origins(&request.key, &request.origins)?;
     }
+    if !request.places.bootstrap.is_empty() {
+        Drives::of(&Dirs::open()?).note_bootstrap(&request.key, &request.places.bootstrap)?;
+    }
     finish(&snapshot, &folder, &report, &selection, (started, sources.found()), out)?;
     let (force, reuse, scope) = (args.force, args.reuse, request.scope);
     Ok(Cloned { session, folder, scope, selection, force, reuse, snapshot, report, announcement })
@@ -320,7 +323,8 @@ impl Session {
             None => memory()?,
         };
         let patience = patience(args, &dirs, &key);
-        let mut network = swarm(&hub, &dirs, args, request.peers.clone(), out).await?;
+        let mut network = swarm(&hub, &dirs, args, request.places.peers.clone(), out).await?;
+        network.enter(&hub, &request.places.bootstrap).await;
         if !args.offline {
             let mut contact = request.contact.take();
             for origin in request.origins.iter().take(ORIGINS_MAX).cloned() {

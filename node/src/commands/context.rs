@@ -14,7 +14,7 @@ use super::content::lacking;
 use super::held::{Held, held};
 use super::scene::Scene;
 use super::status::writes_here;
-use crate::address::{self, Address, Link, VersionSpec};
+use crate::address::{self, Address, Link, Places, Ticket, VersionSpec};
 use crate::choice::Choice;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -32,6 +32,7 @@ use crate::landing::landed;
 use crate::origin::ORIGINS_MAX;
 use crate::runtime;
 use crate::swarm::dht::IPFS_WAY_IN;
+use crate::swarm::is_loopback;
 
 pub(super) use crate::drives::{read_key, write_key};
 
@@ -183,10 +184,26 @@ pub(super) async fn look_for(
     if args.offline {
         return;
     }
-    let kept = Drives::of(dirs).of_key(&drive).map(|known| known.origins).unwrap_or_default();
+    let known = Drives::of(dirs).of_key(&drive);
+    let (kept, bootstrap) = known.map(|known| (known.origins, known.bootstrap)).unwrap_or_default();
+    network.enter(hub, &bootstrap).await;
     for origin in args.from.iter().cloned().chain(kept).take(ORIGINS_MAX) {
         network.attend(hub, drive, origin, None, args.wait.0);
     }
+}
+
+/// Returns a ticket of a drive that is served here: who has it finds us as this command finds others.
+pub(super) fn ticket(key: PublicKey, network: &Network, args: &NetworkArgs) -> Ticket {
+    let addresses = network.addresses();
+    // With --public they lead into the table of IPFS.
+    let is_told =
+        args.discover.contains(&Discover::Dht) && !args.discover.contains(&Discover::Public);
+    let mut nodes = if is_told { args.bootstrap.clone() } else { Vec::new() };
+    // Elsewhere this computer's loopback is another computer's.
+    if !addresses.iter().all(is_loopback) {
+        nodes.retain(|node| !is_loopback(node));
+    }
+    Ticket::new(key, addresses).with_bootstrap(nodes)
 }
 
 /// Starts the network of a command, which looks for peers of no drive yet.
@@ -301,8 +318,13 @@ pub(super) async fn open_beside(
         address::Drive::Key(key) => open_remote(&hub, &dirs, key, Vec::new(), args, out).await?,
         address::Drive::Ticket(ticket) => {
             let mut args = args.clone();
-            args.from.extend(ticket.origins);
-            open_remote(&hub, &dirs, ticket.key, ticket.addresses, &args, out).await?
+            args.from.extend(ticket.origins.iter().cloned());
+            let (key, Places { peers, bootstrap }) = (ticket.key, ticket.places());
+            let (drive, network) = open_remote(&hub, &dirs, key, peers, &args, out).await?;
+            if let Some(network) = &network {
+                network.enter(&hub, &bootstrap).await;
+            }
+            (drive, network)
         }
     };
     out.detail(format_args!("reading {}", Link(&drive.key)));

@@ -25,10 +25,12 @@ pub(super) async fn run(args: LinkArgs, out: &Out) -> Result<(), Error> {
         None => Address::here(&here)?,
     };
     let mut origins = args.from.clone();
+    let mut bootstrap = args.bootstrap.clone();
     let (key, mut addresses) = match address.drive {
         address::Drive::Key(key) => (key, Vec::new()),
         address::Drive::Ticket(ticket) => {
             origins.extend(ticket.origins);
+            bootstrap.extend(ticket.bootstrap);
             (ticket.key, ticket.addresses)
         }
         address::Drive::Folder(folder) => {
@@ -40,7 +42,7 @@ pub(super) async fn run(args: LinkArgs, out: &Out) -> Result<(), Error> {
         None | Some(VersionSpec::Latest) => None,
         Some(spec) => Some(version(args.address.as_deref(), &spec, out).await?),
     };
-    let ticket = Ticket::new(key, addresses).with_origins(origins);
+    let ticket = Ticket::new(key, addresses).with_origins(origins).with_bootstrap(bootstrap);
     let names_nobody = ticket.addresses.is_empty() && ticket.origins.is_empty();
     if args.ticket && names_nobody {
         return Err(Error::new(

@@ -69,7 +69,7 @@ impl Serving {
         let new = outside.into_iter().flatten().filter(|one| !self.ticket.addresses.contains(one));
         // What others confirmed comes first: a ticket has room for few.
         addresses.splice(0..0, new);
-        Ticket::new(self.ticket.key, addresses)
+        self.ticket.clone().with_addresses(addresses)
     }
 
     /// Returns what answers other processes; each change is told to `edits`.

@@ -11,12 +11,12 @@ use datnode_feed::PublicKey;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::context::{blocking, folder_of, hub, network, patience, read_key};
+use super::context::{blocking, folder_of, hub, network, patience, read_key, ticket};
 use super::link::qr;
 use super::serving::{News, Serving};
 use super::writing::{self, Own, Written};
 use super::{dry_run, left_out};
-use crate::address::{Link, Ticket, key::hex};
+use crate::address::{Link, key::hex};
 use crate::cli::escape;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
@@ -62,8 +62,8 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     network.offer(&key).await;
-    let addresses = network.addresses();
-    let ticket = Ticket::new(key, addresses).with_origins(args.network.from.iter().cloned());
+    let ticket = ticket(key, &network, &args.network);
+    let ticket = ticket.with_origins(args.network.from.iter().cloned());
     let (began, out_too) = (Instant::now(), out.clone());
     let outside = network.outside();
     let serving = Serving { drive, ticket, outside, pen, fetches: false, began, out: out_too };

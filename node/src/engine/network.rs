@@ -74,6 +74,8 @@ pub struct Network {
     _identity: Option<Identity>,
     /// The port that somebody else had, if another one is listened on.
     taken: Option<u16>,
+    /// Whether there is a DHT to enter.
+    dht: bool,
     /// Looks for peers, until the network is dropped.
     looking: JoinSet<()>,
     /// The drives that processes of this user are looked for that serve them.
@@ -160,14 +162,13 @@ impl Network {
             swarm: Some(swarm.clone()),
             _identity: Some(identity),
             taken,
+            dht: options.dht,
             ..Self::offline()
         };
         network.seek(sought, &options.peers).await;
         swarm.listening().await;
         // Not before: they are dialed from the port that is listened on, so that our router keeps it open, and they see what becomes of it.
-        if options.dht {
-            network.enter(sought, &options.bootstrap).await;
-        }
+        network.enter(sought, &options.bootstrap).await;
         Ok(network)
     }
 
@@ -175,7 +176,16 @@ impl Network {
     pub fn offline() -> Self {
         let (local, good) = (watch::Sender::new(BTreeSet::new()), BTreeMap::new());
         let (looking, attending) = (JoinSet::new(), Vec::new());
-        Self { swarm: None, _identity: None, taken: None, looking, local, good, attending }
+        Self {
+            swarm: None,
+            _identity: None,
+            taken: None,
+            dht: false,
+            looking,
+            local,
+            good,
+            attending,
+        }
     }
 
     /// Returns the port that somebody else had, if another one is listened on.
@@ -243,9 +253,9 @@ impl Network {
         }
     }
 
-    /// Connects to nodes that lead into the DHT, and again whenever they are lost.
-    async fn enter(&self, hub: &Hub, nodes: &[Multiaddr]) {
-        let Some(swarm) = &self.swarm else { return };
+    /// Connects to nodes that lead into the DHT, and again whenever they are lost; to none if it is not asked.
+    pub async fn enter(&self, hub: &Hub, nodes: &[Multiaddr]) {
+        let Some(swarm) = self.swarm.as_ref().filter(|_| self.dht) else { return };
         for node in nodes {
             hub.lock().sought.seek(Channel::Bootstrap, node);
             swarm.keep(Channel::Bootstrap, vec![node.clone()]).await;

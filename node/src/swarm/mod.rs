@@ -50,6 +50,7 @@ pub use self::channel::{Channel, Lan};
 pub use self::dht::DriveName;
 pub use self::nat::Nat;
 pub use self::nearby::hears_itself;
+pub(crate) use self::nearby::is_loopback;
 pub use self::outside::Outside;
 pub use self::reach::Reach;
 pub(crate) use self::reach::{is_relayed, scope};

@@ -279,7 +279,7 @@ pub(super) fn is_zoned(address: &Multiaddr) -> bool {
 }
 
 /// Tells whether an address leads nowhere but to this computer.
-pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
     ip(address).is_some_and(|ip| ip.is_loopback())
 }
 

@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use datnode_feed::PublicKey;
 use futures::future::join_all;
-use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
 use self::peer::Wanted;
@@ -31,7 +30,7 @@ use self::tell::Diagnosis;
 use self::words::Words;
 use super::context::{hub, look_for, memory, options, patience, read_key, say_public};
 use super::reached;
-use crate::address::{self, Address, find_drive};
+use crate::address::{self, Address, Places, find_drive};
 use crate::cli::output::Out;
 use crate::cli::{Discover, Doctor, Network as NetworkArgs, escape};
 use crate::control::{Question, ask};
@@ -40,7 +39,7 @@ use crate::drives::{Drives, Known};
 use crate::engine::{Drive, Hub, LOCAL, Network, NetworkOptions, start};
 use crate::error::Error;
 use crate::runtime::{self, Announced};
-use crate::swarm::{Channel, Outside, peer_of};
+use crate::swarm::{Channel, Outside, is_loopback, peer_of};
 
 /// How often it is looked whether something came of what is tried.
 const LOOK: Duration = Duration::from_millis(20);
@@ -81,7 +80,7 @@ enum Target {
     /// This computer.
     None,
     /// A drive, where somebody may have it, and the folder here that has it.
-    Drive { key: PublicKey, addresses: Vec<Multiaddr>, folder: Option<PathBuf> },
+    Drive { key: PublicKey, places: Places, folder: Option<PathBuf> },
     /// A node.
     Peer(Wanted),
 }
@@ -95,16 +94,16 @@ impl Target {
         let here =
             std::env::current_dir().map_err(|error| Error::io("open", Path::new("."), &error))?;
         let drives = Drives::of(dirs);
-        let (key, addresses) = match Address::parse(text, &here, &drives)?.drive {
-            address::Drive::Key(key) => (key, Vec::new()),
-            address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
+        let (key, places) = match Address::parse(text, &here, &drives)?.drive {
+            address::Drive::Key(key) => (key, Places::default()),
+            address::Drive::Ticket(ticket) => (ticket.key, ticket.places()),
             address::Drive::Folder(folder) => {
                 let key = read_key(&folder)?.ok_or_else(|| Error::not_drive(&folder))?;
-                return Ok(Self::Drive { key, addresses: Vec::new(), folder: Some(folder) });
+                return Ok(Self::Drive { key, places: Places::default(), folder: Some(folder) });
             }
         };
         let folder = drives.of_key(&key).filter(Known::is_there).map(|known| known.folder);
-        Ok(Self::Drive { key, addresses, folder })
+        Ok(Self::Drive { key, places, folder })
     }
 
     /// Returns the folder whose store is looked at.
@@ -157,12 +156,13 @@ impl<'a> Patient<'a> {
         let mut drive = None;
         if let Ok(network) = &mut network {
             match &target {
-                Target::Drive { key, addresses, .. } => {
+                Target::Drive { key, places, .. } => {
                     let (store, patience) =
                         (start(memory()?, hub.answers()), patience(args, dirs, key));
                     drive = Some(Drive::open(&hub, store, *key, patience).await?);
                     look_for(network, &hub, dirs, args, *key).await;
-                    network.seek(&hub, addresses).await;
+                    network.enter(&hub, &places.bootstrap).await;
+                    network.seek(&hub, &places.peers).await;
                 }
                 Target::Peer(wanted) => {
                     network.seek(&hub, wanted.address.as_slice()).await;
@@ -384,14 +384,6 @@ const ALONE: &str = "this computer alone is listened on (--listen)";
 /// Tells whether a node listens on this computer only.
 fn is_alone(network: &Network) -> bool {
     network.local_addresses().iter().all(is_loopback)
-}
-
-fn is_loopback(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
-        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
-        _ => false,
-    }
 }
 
 /// Returns how the network was to be used, without a word that names anybody.

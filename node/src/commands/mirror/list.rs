@@ -8,24 +8,22 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use datnode_feed::PublicKey;
-use libp2p::Multiaddr;
-
 use super::super::context::read_key;
-use crate::address::{self, Address};
+use crate::address::{self, Address, Places};
 use crate::cli::escape;
 use crate::dirs::Dirs;
 use crate::disk::read_small;
 use crate::drives::Drives;
 use crate::error::{Code, Error};
+use datnode_feed::PublicKey;
 
 /// The longest file that is read: a hundred thousand links have 6 MiB.
 const FILE_LEN_MAX: u64 = 16 << 20;
 /// How many drives a process mirrors at most: it opens two feeds of each with everybody, and nobody takes more than 1,024 from one.
 pub(super) const DRIVES_MAX: usize = 500;
 
-/// The drives that are wanted, each with the addresses that its tickets carry.
-pub(super) type Wanted = BTreeMap<PublicKey, Vec<Multiaddr>>;
+/// The drives that are wanted, each with the places that its tickets name.
+pub(super) type Wanted = BTreeMap<PublicKey, Places>;
 
 /// Where it is said which drives are wanted.
 #[derive(Debug)]
@@ -58,8 +56,8 @@ impl List {
         }
         let (mut named, drives) = (Wanted::new(), Drives::of(&Dirs::find()?));
         for word in words {
-            let (key, addresses) = drive(word, &drives)?;
-            named.entry(key).or_default().extend(addresses);
+            let (key, places) = drive(word, &drives)?;
+            add(&mut named, key, places);
         }
         Ok(Self { named, file: file.map(Path::to_owned) })
     }
@@ -77,7 +75,7 @@ impl List {
             for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
                 let Some(word) = word(line) else { continue };
                 match drive(OsStr::from_bytes(word), &drives) {
-                    Ok((key, addresses)) => wanted.entry(key).or_default().extend(addresses),
+                    Ok((key, places)) => add(&mut wanted, key, places),
                     Err(error) => {
                         let place = format!("line {number} of {}", escape::path(path));
                         bad.push(error.context(format!("{place} is passed over")));
@@ -95,6 +93,13 @@ impl List {
     }
 }
 
+/// Wants a drive, which may be named by several tickets.
+fn add(wanted: &mut Wanted, key: PublicKey, Places { peers, bootstrap }: Places) {
+    let places = wanted.entry(key).or_default();
+    places.peers.extend(peers);
+    places.bootstrap.extend(bootstrap);
+}
+
 /// Returns what a line names, if it is not empty or a comment.
 fn word(line: &[u8]) -> Option<&[u8]> {
     let line = line.split(|&byte| byte == b'#').next().unwrap_or_default().trim_ascii();
@@ -102,18 +107,18 @@ fn word(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Understands the name of a whole drive.
-fn drive(word: &OsStr, drives: &Drives) -> Result<(PublicKey, Vec<Multiaddr>), Error> {
+fn drive(word: &OsStr, drives: &Drives) -> Result<(PublicKey, Places), Error> {
     let Address { drive, version, path } = Address::parse(word, Path::new("."), drives)?;
     if version.is_some() || !path.is_empty() {
         return Err(Error::usage("a mirror is of a drive as a whole, not of what is in it"));
     }
     Ok(match drive {
-        address::Drive::Key(key) => (key, Vec::new()),
-        address::Drive::Ticket(ticket) => (ticket.key, ticket.addresses),
+        address::Drive::Key(key) => (key, Places::default()),
+        address::Drive::Ticket(ticket) => (ticket.key, ticket.places()),
         address::Drive::Folder(folder) => {
             let key = read_key(&folder)?;
             let none = || Error::new(Code::NotDrive, escape::path(&folder));
-            (key.ok_or_else(none)?, Vec::new())
+            (key.ok_or_else(none)?, Places::default())
         }
     })
 }
@@ -121,6 +126,7 @@ fn drive(word: &OsStr, drives: &Drives) -> Result<(PublicKey, Vec<Multiaddr>), E
 #[cfg(test)]
 mod tests {
     use datnode_feed::SecretKey;
+    use libp2p::Multiaddr;
 
     use super::*;
     use crate::address::{Link, Ticket};
@@ -142,14 +148,15 @@ mod tests {
     fn lines_are_links_keys_and_tickets_and_comments_are_none() {
         let address: Multiaddr = "/ip4/10.0.0.1/tcp/3282".parse().unwrap();
         let (link, ticket) = (Link(&key(2)), Ticket::new(key(3), vec![address.clone()]));
+        let ticket = ticket.with_bootstrap(vec![address.clone()]);
         let hex = address::key::hex(&key(4));
         let text = format!("# all of them\n\n  {link}  # the second\r\n{ticket}\n{hex}\n{link}");
         let (_folder, list) = list(&[&Link(&key(1)).to_string()], &text);
         let Read { wanted, bad } = list.read().unwrap();
         assert!(bad.is_empty(), "{bad:?}");
-        let right = [1, 2, 3, 4].map(|seed| (key(seed), vec![]));
+        let right = [1, 2, 3, 4].map(|seed| (key(seed), Places::default()));
         let mut right: Wanted = right.into_iter().collect();
-        right.insert(key(3), vec![address]);
+        right.insert(key(3), Places { peers: vec![address.clone()], bootstrap: vec![address] });
         assert_eq!(wanted, right);
     }
 

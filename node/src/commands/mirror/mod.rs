@@ -25,7 +25,6 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use datnode_feed::PublicKey;
-use libp2p::Multiaddr;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -43,6 +42,7 @@ use self::tell::sum_up;
 use super::context::{hub, look_for, swarm};
 use super::metrics::Metrics;
 use super::reached;
+use crate::address::Places;
 use crate::cli::interrupt::asked_to_stop;
 use crate::cli::output::Out;
 use crate::cli::{MirrorArgs, Network as NetworkArgs};
@@ -145,7 +145,7 @@ impl Mirror {
         let Read { wanted, bad } = list.read()?;
         bad.iter().for_each(|error| out.warn(error));
         let mut opened = Vec::new();
-        for (key, addresses) in wanted {
+        for (key, places) in wanted {
             let member = match Member::open(key, &house).await {
                 Err(error) if error.code() == Code::Locked => return Err(error),
                 Err(error) => {
@@ -154,7 +154,7 @@ impl Mirror {
                 }
                 Ok(member) => member,
             };
-            opened.push((member, addresses));
+            opened.push((member, places));
         }
         let (reread, rereads) = mpsc::unbounded_channel();
         let members = Members::default();
@@ -181,19 +181,20 @@ impl Mirror {
             is_full: false,
             out,
         };
-        for (member, addresses) in opened {
-            mirror.begin(member, &addresses).await;
+        for (member, places) in opened {
+            mirror.begin(member, &places).await;
         }
         mirror.announce()?;
         Ok(mirror)
     }
 
     /// Begins to keep a drive.
-    async fn begin(&mut self, member: Arc<Member>, addresses: &[Multiaddr]) {
+    async fn begin(&mut self, member: Arc<Member>, places: &Places) {
         let key = member.key;
         look_for(&mut self.network, &self.house.hub, &self.dirs, &self.args, key).await;
         self.network.offer(&key).await;
-        self.network.seek(&self.house.hub, addresses).await;
+        self.network.enter(&self.house.hub, &places.bootstrap).await;
+        self.network.seek(&self.house.hub, &places.peers).await;
         let task = self.tasks.spawn(member.clone().keep(self.house.clone()));
         self.keeping.insert(key, task);
         self.members().insert(runtime::name(&key), member);
@@ -282,12 +283,12 @@ impl Mirror {
             self.end(key).await;
             self.troubles.remove(key);
         }
-        for (key, addresses) in wanted {
+        for (key, places) in wanted {
             if !self.keeping.contains_key(&key) {
                 begun.push(key);
                 // Its store may be another's for a moment, perhaps one that was ours just now: it is opened as soon as that is over.
                 let member = Arc::new(Member::closed(key, &self.house));
-                self.begin(member, &addresses).await;
+                self.begin(member, &places).await;
             }
         }
         if let Err(error) = self.announce() {
