@@ -20,11 +20,13 @@ use crate::drives::Drives;
 use crate::home;
 use crate::origin::Origin;
 use crate::published::{Heads, Published};
+use crate::swarm;
 
 /// The entry points of this crate.
 pub const TARGETS: &[Target] = &[
     Target { name: "address", run: address, seeds: address_seeds },
     Target { name: "command_line", run: command_line, seeds: command_line_seeds },
+    Target { name: "dht_answer", run: swarm::fuzz, seeds: swarm::fuzz_seeds },
     Target { name: "heads", run: heads, seeds: heads_seeds },
     Target { name: "home", run: home::fuzz, seeds: home::fuzz_seeds },
     Target { name: "node_key", run: node_key, seeds: node_key_seeds },

@@ -158,22 +158,7 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let most = limits::DHT_ANSWER_BYTES;
-        let mut len = 0;
-        for shift in [0, 7, 14] {
-            let mut byte = [0];
-            if io.read(&mut byte).await? == 0 {
-                return Ok(None);
-            }
-            let [byte] = byte;
-            len |= usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        if len > most {
-            return Err(invalid(DecodeError::TooLong(most)));
-        }
+        let Some(len) = read_len(io).await? else { return Ok(None) };
         let mut bytes = vec![0; len];
         io.read_exact(&mut bytes).await?;
         Answer::decode(&bytes).map(Some).map_err(invalid)
@@ -206,12 +191,58 @@ impl request_response::Codec for Codec {
     }
 }
 
+/// Reads how long an answer is; nothing where nothing was said.
+async fn read_len<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Option<usize>> {
+    let most = limits::DHT_ANSWER_BYTES;
+    let mut len = 0;
+    for shift in [0, 7, 14] {
+        let mut byte = [0];
+        if io.read(&mut byte).await? == 0 {
+            return Ok(None);
+        }
+        let [byte] = byte;
+        len |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 && len <= most {
+            return Ok(Some(len));
+        }
+    }
+    Err(invalid(DecodeError::TooLong(most)))
+}
+
+/// An answer: of whatever is in it, no more is kept than the limits say. Entry point for fuzzing.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(input: &[u8]) -> bool {
+    let Ok(answer) = Answer::decode(input) else { return false };
+    for names in [&answer.closer, &answer.providers] {
+        assert!(names.len() <= limits::DHT_NAMES, "more are named than are kept");
+        for Named { peer, addresses } in names {
+            assert!((1..=limits::ADDRESSES_PER_TARGET).contains(&addresses.len()));
+            let is_theirs = |address: &Multiaddr| super::peer_of(address) == Some(*peer);
+            assert!(addresses.iter().all(is_theirs), "an address is that of whom it was named for");
+        }
+    }
+    true
+}
+
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_seeds() -> Vec<Vec<u8>> {
+    let key = [8, 1, 18, 32].into_iter().chain([7; 32]).collect::<Vec<u8>>();
+    let peer = PeerId::from_bytes(&[&[0, 36][..], &key].concat()).expect("a short key is its id");
+    let at = |text: &str| text.parse().expect("it is an address");
+    let addresses = vec![at("/ip4/192.0.2.1/tcp/1"), at("/ip6/::1/udp/1/quic-v1")];
+    let named = Named { peer, addresses };
+    let one = Request::Provide(RecordKey::from(vec![7; 32]), named).encode();
+    let many = one.repeat(limits::DHT_NAMES + 1);
+    vec![Vec::new(), one, many]
+}
+
 fn invalid(error: DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::dht::PROTOCOL;
     use super::*;
 
     fn someone() -> Named {
@@ -236,6 +267,27 @@ mod tests {
         assert_eq!(answer, Answer { closer: Vec::new(), providers: vec![someone] });
         let many = Answer::decode(&answer_with(2 * limits::DHT_NAMES)).unwrap();
         assert_eq!(many.providers.len(), limits::DHT_NAMES);
+    }
+
+    /// Reads an answer from a stream of these bytes.
+    async fn read(bytes: &[u8]) -> io::Result<Option<Answer>> {
+        let mut stream = futures::io::Cursor::new(bytes);
+        request_response::Codec::read_response(&mut Codec, &PROTOCOL, &mut stream).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_a_length_and_that_an_end() {
+        assert_eq!(read(&[]).await.unwrap(), None, "nothing was said");
+        assert_eq!(read(&[0]).await.unwrap(), Some(Answer::default()));
+        let longest = [&[0x80, 0x80, 0x01][..], &[0; limits::DHT_ANSWER_BYTES]].concat();
+        // Fields that mean nothing.
+        assert_eq!(read(&longest).await.unwrap(), Some(Answer::default()));
+        let cut = read(&longest[..longest.len() - 1]).await.unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+        for long in [[0x81, 0x80, 0x01], [0xff, 0xff, 0x7f], [0x80; 3], [0x81, 0x80, 0x80]] {
+            let error = read(&[&long[..], &longest].concat()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{long:?}");
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::channel::{Channel, Lan};
 pub use self::dht::DriveName;
+#[cfg(feature = "fuzz")]
+pub(crate) use self::messages::{fuzz, fuzz_seeds};
 pub use self::nat::Nat;
 pub use self::nearby::hears_itself;
 pub(crate) use self::nearby::is_loopback;

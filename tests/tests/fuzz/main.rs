@@ -53,7 +53,7 @@ macro_rules! lanes {
 }
 
 lanes! {
-    accusation address bitfield block_proof change codec command_line drive drive_header entry
+    accusation address bitfield block_proof change codec command_line dht_answer drive drive_header entry
     frame head heads home index_node journal meta node_key origin path place prefix public_key quantity
     session shown spill store tag tag_name ticket upgrade_proof
 }
