@@ -68,12 +68,14 @@ impl Table {
         match self {
             Self::Own => Pace {
                 first: limits::DHT_PAUSE_FIRST,
+                halves: 3,
                 max: limits::DHT_PAUSE_MAX,
                 announce: limits::DHT_ANNOUNCE_FEW..=limits::DHT_ANNOUNCE,
                 queries: limits::DHT_QUERIES,
             },
             Self::Ipfs => Pace {
                 first: limits::IPFS_PAUSE_FIRST,
+                halves: 4,
                 max: limits::IPFS_PAUSE_MAX,
                 announce: limits::IPFS_ANNOUNCE..=limits::IPFS_ANNOUNCE,
                 queries: limits::IPFS_QUERIES,
@@ -87,7 +89,9 @@ impl Table {
 pub(super) struct Pace {
     /// The first pause between two questions.
     first: Duration,
-    /// The most that it is doubled to.
+    /// How many halves of a pause the next one has.
+    halves: u32,
+    /// The most that it grows to.
     max: Duration,
     /// The pause between two announcements of a drive: of one, and of as many as may be.
     announce: RangeInclusive<Duration>,
@@ -315,24 +319,36 @@ impl<Q: Copy + Eq> Tasks<Q> {
     }
 
     /// A query of a task began; or there is none, and the task waits for its next turn.
-    pub(super) fn handle_begun(&mut self, now: Instant, name: (Purpose, Place), query: Option<Q>) {
-        let announce = self.announce();
+    /// Of the table `nodes` nodes are known.
+    pub(super) fn handle_begun(
+        &mut self,
+        now: Instant,
+        name: (Purpose, Place),
+        query: Option<Q>,
+        nodes: usize,
+    ) {
+        let announce = self.announce(nodes);
+        let pace = self.table.pace();
         if let Some(task) = self.tasks.get_mut(&name) {
             task.query = query;
             task.due = now + task.pause;
             task.pause = match name.0 {
-                Purpose::Find => (task.pause * 2).min(self.table.pace().max),
+                Purpose::Find => (task.pause * pace.halves / 2).min(pace.max),
                 Purpose::Offer => announce,
             };
         }
     }
 
-    /// Returns the pause between two announcements of a drive: the longer the more there are.
-    fn announce(&self) -> Duration {
+    /// Returns the pause between two announcements of a drive: the longer the more drives there are, the shorter if few nodes know of it.
+    fn announce(&self, nodes: usize) -> Duration {
         let offers = self.tasks.keys().filter(|(of, _)| *of == Purpose::Offer).count();
         let offers = u32::try_from(offers).unwrap_or(u32::MAX);
         let pace = self.table.pace().announce;
-        (limits::DHT_ANNOUNCE_EACH * offers).clamp(*pace.start(), *pace.end())
+        let least = match self.table {
+            Table::Own if nodes <= limits::DHT_ALONE => limits::DHT_ANNOUNCE_ALONE,
+            Table::Own | Table::Ipfs => *pace.start(),
+        };
+        (limits::DHT_ANNOUNCE_EACH * offers).clamp(least, *pace.end())
     }
 
     /// A query is over.
@@ -358,6 +374,9 @@ mod tests {
     use super::*;
 
     const ALL: fn(Purpose) -> bool = |_| true;
+
+    /// Nodes of a table that is not small.
+    const MANY: usize = limits::DHT_ALONE + 1;
 
     /// The first place of a drive.
     fn first(drive: DriveName) -> Place {
@@ -385,12 +404,12 @@ mod tests {
         tasks.tasks.retain(|(_, place), _| place.number == 0);
         let mut now = start;
         let mut pauses = Vec::new();
-        for query in 0..12 {
+        for query in 0..20 {
             let due = tasks.poll_timeout(ALL).unwrap();
             pauses.push(due - now);
             now = due;
             let task = tasks.poll(now, ALL).unwrap();
-            tasks.handle_begun(now, task, Some(query));
+            tasks.handle_begun(now, task, Some(query), MANY);
             assert_eq!(tasks.poll_timeout(ALL), None, "one query at a time");
             tasks.handle_ended(query);
         }
@@ -418,7 +437,7 @@ mod tests {
                 (0..query).for_each(|query| tasks.handle_ended(query));
             }
             let task = tasks.poll(now, ALL).unwrap();
-            tasks.handle_begun(now, task, Some(query));
+            tasks.handle_begun(now, task, Some(query), MANY);
             asked.push(task.1);
         }
         asked.sort_unstable();
@@ -434,12 +453,16 @@ mod tests {
             for number in 0..drives {
                 tasks.add(start, Purpose::Offer, *blake3::hash(&number.to_le_bytes()).as_bytes());
             }
-            tasks.announce()
+            [MANY, limits::DHT_ALONE].map(|nodes| tasks.announce(nodes))
         };
-        assert_eq!(pause_with(1), limits::DHT_ANNOUNCE_FEW);
-        assert_eq!(pause_with(100), limits::DHT_ANNOUNCE_FEW);
+        assert_eq!(pause_with(1), [limits::DHT_ANNOUNCE_FEW, limits::DHT_ANNOUNCE_ALONE]);
+        let [few, alone] = pause_with(100);
+        assert_eq!(few, limits::DHT_ANNOUNCE_FEW);
+        // Many drives are a burden, to a single node above all.
+        assert!(limits::DHT_ANNOUNCE_ALONE < alone && alone < few, "{alone:?}");
         assert!(pause_with(500) > pause_with(200));
-        assert!(pause_with(limits::DHT_RECORDS_OWN) <= limits::DHT_ANNOUNCE);
+        let all = pause_with(limits::DHT_RECORDS_OWN);
+        assert!(all.into_iter().all(|pause| pause <= limits::DHT_ANNOUNCE));
         let mut tasks = Tasks::<u32>::new(Table::Own);
         tasks.add(start, Purpose::Offer, [1; 32]);
         let mut now = start;
@@ -447,7 +470,7 @@ mod tests {
         for query in 0..2 * u32::from(limits::DHT_PLACES) {
             now = now.max(tasks.poll_timeout(ALL).unwrap());
             let task = tasks.poll(now, ALL).unwrap();
-            tasks.handle_begun(now, task, Some(query));
+            tasks.handle_begun(now, task, Some(query), MANY);
             tasks.handle_ended(query);
         }
         assert_eq!(tasks.poll_timeout(ALL), Some(now + limits::DHT_ANNOUNCE_FEW));

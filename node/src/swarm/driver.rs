@@ -391,6 +391,7 @@ impl Driver {
                     Place { peer: peer_id, address, outbound: dialed, punched, from_port, own };
                 self.sessions.endpoints.insert(connection_id, place);
                 self.targets.handle_established(connection_id, peer_id);
+                self.handle_way_back(Instant::now(), &peer_id);
                 if self.sessions.live.contains_key(&peer_id) {
                     self.targets.handle_session(Instant::now(), peer_id);
                 }
@@ -440,6 +441,7 @@ impl Driver {
 
     fn handle_gone(&mut self, peer: PeerId) {
         self.handle_relay_gone(&peer);
+        self.handle_way_lost(peer);
         let refusal = self.sessions.refusals.remove(&peer);
         let reason = refusal.as_deref().unwrap_or("it closed the connection");
         let failures = self.targets.handle_gone(Instant::now(), peer, reason);

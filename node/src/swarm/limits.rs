@@ -220,6 +220,13 @@ pub const DHT_QUERY: Duration = Duration::from_secs(20);
 /// How long a record is kept without news. Whoever left is dialed in vain so long at most.
 pub const DHT_RECORD_TTL: Duration = Duration::from_secs(6 * 3_600);
 
+/// Pause between two announcements of a drive where no more than [`DHT_ALONE`] nodes are known: if these begin anew with nothing, so long
+/// nobody finds it at most.
+pub const DHT_ANNOUNCE_ALONE: Duration = Duration::from_secs(2 * 60);
+
+/// As many nodes may well begin anew at the same time, being one person's.
+pub const DHT_ALONE: usize = 3;
+
 /// Pause between two announcements of a drive, where there are few: so long it cannot be found at most if all leave who knew of it.
 pub const DHT_ANNOUNCE_FEW: Duration = Duration::from_secs(15 * 60);
 
@@ -229,10 +236,11 @@ pub const DHT_ANNOUNCE_EACH: Duration = Duration::from_millis(1_750);
 /// Pause between two announcements of a drive, where there are many: one may be lost, and a second, before the record is.
 pub const DHT_ANNOUNCE: Duration = Duration::from_secs(2 * 3_600);
 
-/// First pause before a drive's peers are looked for again; it doubles.
-pub const DHT_PAUSE_FIRST: Duration = Duration::from_secs(2);
+/// First pause before a drive's peers are looked for again; each is half as long again as the one before, so that whoever began to offer
+/// it after some time is found after half of that again.
+pub const DHT_PAUSE_FIRST: Duration = Duration::from_secs(1);
 
-/// The most that it is doubled to.
+/// The most that it grows to.
 pub const DHT_PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// Peers that the DHT named. A quarter of [`TARGETS`], as with mDNS.

@@ -65,6 +65,8 @@ pub(super) struct Around {
     relayed: HashMap<ConnectionId, (PeerId, Instant)>,
     /// Who has a place here.
     places: BTreeSet<PeerId>,
+    /// Nodes that lead into the DHT and were lost, until they are back. Those alone are here that are dialed for it.
+    lost: BTreeSet<PeerId>,
     /// Who is connected to whom through us, and how often.
     circuits: BTreeMap<(PeerId, PeerId), usize>,
 }
@@ -100,6 +102,7 @@ impl Around {
             ipfs: Seeking::new(Table::Ipfs),
             relayed: HashMap::new(),
             places: BTreeSet::new(),
+            lost: BTreeSet::new(),
             circuits: BTreeMap::new(),
         }
     }
@@ -245,7 +248,8 @@ impl Driver {
                 Table::Own => self.begin_lookup(now, task.0, task.1),
                 Table::Ipfs => self.ask_ipfs(task.0, table.key(task.1)),
             };
-            self.around.seeking_mut(table).tasks.handle_begun(now, task, query);
+            let seeking = self.around.seeking_mut(table);
+            seeking.tasks.handle_begun(now, task, query, seeking.nodes);
         }
     }
 
@@ -473,6 +477,21 @@ impl Driver {
         let nodes = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
         self.around.seeking_mut(table).nodes = nodes;
         nodes
+    }
+
+    /// The last connection to a peer is gone. If it led into the DHT and we did not let go of it, it may begin anew with nothing.
+    pub(super) fn handle_way_lost(&mut self, peer: PeerId) {
+        if self.targets.connected_in(Channel::Bootstrap).contains(&peer) {
+            self.around.lost.insert(peer);
+        }
+    }
+
+    /// A peer is connected. If it was lost that led into the DHT, it may know of nothing that it was told: not at once, since others
+    /// come back to it as well, each after a pause of their own.
+    pub(super) fn handle_way_back(&mut self, now: Instant, peer: &PeerId) {
+        if self.around.lost.remove(peer) {
+            self.around.seeking_mut(Table::Own).tasks.wake_later(now, Purpose::Offer);
+        }
     }
 
     /// A node of our table is gone. Of few nodes it may have been the one that knew of us; if it was the last, the way in is
