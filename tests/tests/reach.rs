@@ -5,11 +5,12 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use datnode::address::Link;
+use datnode::address::{Link, Ticket};
 use datnode_feed::SecretKey;
 use datnode_tests::hole::Hole;
 use datnode_tests::node::Node;
 use datnode_tests::process::wait_until;
+use datnode_tests::relay::Relay;
 use datnode_tests::{Sharer, User, assert_exit, noise, process, tree, write};
 use serde_json::Value;
 
@@ -85,6 +86,40 @@ fn a_ticket_leads_into_the_dht_where_whoever_has_the_drive_by_then_is_found() {
     assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
     live.signal("-TERM");
     assert_exit(&live.finish(HANGS).output, 0);
+}
+
+#[test]
+fn where_the_user_says_that_others_get_in_is_told_in_tickets_and_in_the_dht() {
+    let [keeper, writer, reader] = [(); 3].map(|()| User::new());
+    source(&writer, 1);
+    let node = Node::start(&keeper, &[]);
+    // A port that leads to it stands for one of a router.
+    let router = Relay::new("/ip4/127.0.0.1/tcp/1", Duration::ZERO);
+    let mut share = command(&writer, node.address(), &["--json", "share", "source"]);
+    share.args(["--external", &router.address(), "--external", "203.0.113.7:4001"]);
+    let sharer = Sharer::start(share);
+    let ticket = Ticket::parse(sharer.ticket().as_bytes()).unwrap();
+    let named = |at: &str| {
+        let mut texts = ticket.addresses.iter().map(ToString::to_string);
+        texts.find(|address| address.starts_with(&format!("{at}/p2p/")))
+    };
+    assert!(named("/ip4/203.0.113.7/udp/4001/quic-v1").is_some(), "{:?}", ticket.addresses);
+    let at_router = named(&router.address()).unwrap();
+    router.turn_to(sharer.address());
+    wait_until(HANGS, "what its user says", || {
+        let status = run(writer.command(["--json", "status", "source"]));
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["serving"][0]["reach"]["how"] == "reachable"
+    });
+    let output = run(reader.command(["clone", sharer.link(), "copy", "--peer", &at_router]));
+    assert_exit(&output, 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
+    // Nobody waited for the word of others.
+    wait_until(HANGS, "the announcement", || node.figure("datnode_dht_records") == 4.0);
+
+    let mut nowhere = reader.command(["ls", sharer.link(), "--external", "203.0.113.7"]);
+    nowhere.env("DATNODE_PORT", "0");
+    assert_exit(&run(nowhere), 2);
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Node {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = NetworkOptions {
+            external: Vec::new(),
             listen: listen_addresses_for(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             ports_fixed: false,
             peers: Vec::new(),

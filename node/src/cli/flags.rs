@@ -129,6 +129,10 @@ pub struct Network {
     /// Listen on this TCP and UDP port; any free one if it is taken, which is said. 0 = any.
     #[arg(long, value_name = "N", default_value_t = 3282)]
     pub port: u16,
+    /// Others reach this node here, as you know: an IP address that leads to its port, one with a port that leads there, or a multiaddr.
+    /// It is told in tickets and in the DHT; may be given more than once.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub external: Vec<Listen>,
     /// Do not ask the router (by UPnP) to let others in.
     #[arg(long)]
     pub no_upnp: bool,
@@ -164,6 +168,7 @@ impl Network {
             ipfs: false,
             listen: Vec::new(),
             port: 0,
+            external: Vec::new(),
             no_upnp: true,
             no_relay: true,
             wait: Limit(Some(std::time::Duration::from_secs(5))),

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use clap::builder::FalseyValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _};
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 
 use super::settings::{self, File};
 use super::{Cli, Discover, escape, topics};
@@ -132,6 +134,15 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
         // An empty variable means nothing; as an address it would be one that leads nowhere.
         network.peer.retain(|address| !address.is_empty());
         network.bootstrap.retain(|address| !address.is_empty());
+        if network
+            .external
+            .iter()
+            .any(|place| place.addresses(network.port).iter().any(leads_nowhere))
+        {
+            let error = Error::usage("--external names no port, and with --port 0 nobody knows it")
+                .hint("name the port that leads here (--external 203.0.113.7:3282), and listen on a fixed one (--port 3282)");
+            return Err(Stop::Mistake { error, json: cli.global.json });
+        }
         if network.discover.contains(&Discover::None) && network.discover.len() > 1 {
             let error = Error::usage("--discover none excludes all other ways to look for peers")
                 .hint("--discover lan, --discover lan,dht, or --discover none");
@@ -139,6 +150,16 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
         }
     }
     Ok(cli)
+}
+
+/// Tells whether nobody can be at an address: it names any free port, or any IP.
+fn leads_nowhere(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => port == 0,
+        Protocol::Ip4(ip) => ip.is_unspecified(),
+        Protocol::Ip6(ip) => ip.is_unspecified(),
+        _ => false,
+    })
 }
 
 /// Understands a command line without settings; a bare folder or key gets the verb that it stands for.

@@ -239,6 +239,7 @@ pub(super) fn say_public(args: &NetworkArgs, out: &Out) {
 pub(super) fn options(dirs: &Dirs, args: &NetworkArgs, peers: Vec<Multiaddr>) -> NetworkOptions {
     NetworkOptions {
         listen: args.listen.iter().flat_map(|place| place.addresses(args.port)).collect(),
+        external: args.external.iter().flat_map(|place| place.addresses(args.port)).collect(),
         ports_fixed: args.listen.iter().any(Listen::names_port),
         peers: args.peer.iter().cloned().chain(peers).collect(),
         lan: args.discover.contains(&Discover::Lan),
@@ -395,7 +396,8 @@ pub(super) async fn open_to_watch(
 /// Returns the flags of a command that only reads, and needs no fixed port.
 fn on_any_port(args: &NetworkArgs) -> NetworkArgs {
     let listen = args.listen.iter().map(Listen::on_any_port).collect();
-    NetworkArgs { port: 0, listen, ..args.clone() }
+    // What leads to the fixed port does not lead here.
+    NetworkArgs { port: 0, listen, external: Vec::new(), ..args.clone() }
 }
 
 /// Returns where a drive is read that was named by its key: where it is written, if that is here, and offline where a copy is;

@@ -39,6 +39,8 @@ const GREETING: &[u8; 16] = b"datnode-local/1\n";
 pub struct NetworkOptions {
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
+    /// Where others reach this node, as its user knows, if it listens on these ports.
+    pub external: Vec<Multiaddr>,
     /// Whether these ports and no others will do.
     pub ports_fixed: bool,
     /// Peers to connect to.
@@ -101,7 +103,8 @@ impl Network {
     pub async fn start(hub: &Hub, options: &NetworkOptions) -> Result<Self, Error> {
         let identity = Identity::open(&options.data)
             .map_err(|error| Error::new(crate::error::Code::Io, error.to_string()))?;
-        let config = |listen| SwarmConfig {
+        let config = |listen, external| SwarmConfig {
+            external,
             lan: options.lan,
             dht: options.dht,
             ipfs: options.ipfs.clone(),
@@ -111,17 +114,19 @@ impl Network {
             ..sized(options.public, SwarmConfig::new(identity.keypair().clone(), listen))
         };
         let mut taken = None;
-        let (swarm, mut events, driver) = swarm::start(config(options.listen.clone()))
-            .or_else(|error| match error {
-                // Somebody has the port: any free one serves as well, and is told in tickets.
-                SwarmError::PortTaken { port } if !options.ports_fixed => {
-                    taken = Some(port);
-                    let listen = options.listen.iter().map(swarm::any_port).collect();
-                    swarm::start(config(listen))
-                }
-                other => Err(other),
-            })
-            .map_err(|error| Error::port(&error))?;
+        let (swarm, mut events, driver) =
+            swarm::start(config(options.listen.clone(), options.external.clone()))
+                .or_else(|error| match error {
+                    // Somebody has the port: any free one serves as well, and is told in tickets.
+                    SwarmError::PortTaken { port } if !options.ports_fixed => {
+                        taken = Some(port);
+                        let listen = options.listen.iter().map(swarm::any_port).collect();
+                        // What leads to the other port leads to somebody else.
+                        swarm::start(config(listen, Vec::new()))
+                    }
+                    other => Err(other),
+                })
+                .map_err(|error| Error::port(&error))?;
         tokio::spawn(driver);
         let (sought, hub, ours) = (hub, hub.clone(), swarm.clone());
         let is_asked = options.dht || !options.ipfs.is_empty();

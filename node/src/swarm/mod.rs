@@ -77,6 +77,8 @@ pub struct SwarmConfig {
     pub identity: Keypair,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
+    /// Where others reach this node, as its user knows.
+    pub external: Vec<Multiaddr>,
     /// Program and version, told to peers.
     pub agent: String,
     /// Whether to look for peers on the local network by mDNS, and to be found there.
@@ -107,6 +109,7 @@ impl SwarmConfig {
         Self {
             identity,
             listen,
+            external: Vec::new(),
             agent: concat!("datnode/", env!("CARGO_PKG_VERSION")).to_owned(),
             lan: false,
             dht: false,
@@ -379,7 +382,10 @@ pub fn start(
     let (commands, commanded) = mpsc::channel(limits::COMMANDS_QUEUED);
     let (events, happened) = mpsc::channel(limits::EVENTS_QUEUED);
     let (listens, listening) = watch::channel(Vec::new());
-    let (reached, outside) = watch::channel(Outside::default());
+    config.external.iter().for_each(|address| swarm.add_external_address(address.clone()));
+    let named = config.external.iter().filter_map(|address| address.clone().with_p2p(local).ok());
+    let (reached, outside) =
+        watch::channel(Outside { addresses: named.collect(), ..Outside::default() });
     let driver = Driver {
         swarm,
         commands: commanded,

@@ -91,10 +91,12 @@ impl Seeking {
 
 impl Around {
     pub(super) fn new(told: watch::Sender<Outside>, config: &SwarmConfig) -> Self {
+        let mut ways = Ways::default();
+        config.external.iter().for_each(|address| ways.handle_confirmed(address.clone()));
         Self {
             told,
             public: config.public,
-            ways: Ways::default(),
+            ways,
             witnesses: Witnesses::default(),
             mapped: BTreeSet::new(),
             own: Seeking::new(Table::Own),

@@ -86,6 +86,7 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let listen = at.iter().flat_map(|ip| listen_addresses_for(*ip, 0));
         let options = NetworkOptions {
+            external: Vec::new(),
             listen: listen.filter(|at| at.to_string().contains("/tcp/")).collect(),
             ports_fixed: false,
             peers,

@@ -39,6 +39,7 @@ pub const SECTIONS: &[Section] = &[
         flags: &[
             "port",
             "listen",
+            "external",
             "peer",
             "bootstrap",
             "discover",
