@@ -4,6 +4,8 @@
 //! user's. Nothing is noted anywhere: it follows from the folder, the index and the blocks that are here.
 //! Elsewhere: blocks that do not fit where the store says that they are (`feed::store::audit`).
 
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use super::worker::{AnyStore, Worker};
 use crate::address::VersionSpec;
 use crate::choice::Chooser;
 use crate::error::Error;
-use crate::landing::{AsPut, Landed, landed};
+use crate::landing::{AsPut, FileId, Landed, landed};
 
 /// What in a clone's folder is not as its version says.
 #[derive(Debug, Default)]
@@ -51,6 +53,9 @@ enum How {
     Awaited,
 }
 
+/// The largest file, in bytes, that is read at a glance to see whether more than its time changed.
+const GLANCE_BYTES: u64 = 64 << 20;
+
 /// What files are held against.
 struct Look {
     landed: Landed,
@@ -61,7 +66,8 @@ struct Look {
 
 impl Snapshot {
     /// Holds the files of a clone of this version against what it says of those that are chosen. Only files are read that may be
-    /// damaged although each block that lives in them is right; unless it is `full`, only those of which blocks are not here.
+    /// damaged although each block that lives in them is right, or were touched; unless it is `full`, only those of which blocks are
+    /// not here, and a large file that was touched counts as changed.
     ///
     /// # Errors
     /// Those of [`Drive::latest`](super::Drive::latest), and what the disk says.
@@ -75,13 +81,12 @@ impl Snapshot {
         let earlier = self.others_landed(folder).await?;
         let mut look = Look { landed: Landed::open(folder)?, slot, held, full };
         let (mut all, mut is_whole) = (Differing::default(), true);
+        let mut files = HashMap::new();
         let mut pages = Pages::below(self, &DrivePath::root());
         while let Some(page) = pages.next().await? {
             let chooser = chooser.clone();
             let work = move |worker: &mut Worker| {
-                let chosen = page.into_iter().filter(|(path, entry)| {
-                    entry.kind != Kind::Directory && chooser.takes(path, entry.kind)
-                });
+                let chosen = page.into_iter().filter(|one| is_chosen(&chooser, one));
                 let found: Vec<_> =
                     chosen.filter_map(|one| Some((look.at(&worker.store, &one)?, one))).collect();
                 (look, found)
@@ -94,14 +99,47 @@ impl Snapshot {
                     continue;
                 }
                 is_whole &= !matches!(how, How::Awaited);
+                // Of names that are one on this disk the first landed, and only that is held against its entry.
+                match look.landed.file(&path).map(|file| files.entry(file)) {
+                    Some(MapEntry::Occupied(_)) => continue,
+                    Some(MapEntry::Vacant(first)) => drop(first.insert(path.clone())),
+                    None => {}
+                }
                 all.add(how, path, &entry, &look.held);
             }
+        }
+        if !files.is_empty() {
+            all.leave_out(&self.others_of(files, look, chooser).await?);
         }
         if !is_whole {
             // What is not there may not have come.
             all.removed.clear();
         }
         Ok(all)
+    }
+
+    /// Returns those of some names that on this disk are names of files which landed under another one.
+    async fn others_of(
+        &self,
+        mut files: HashMap<FileId, DrivePath>,
+        look: Look,
+        chooser: Arc<Chooser>,
+    ) -> Result<HashSet<DrivePath>, Error> {
+        let landed = Arc::new(look.landed);
+        let mut others = HashSet::new();
+        let mut pages = Pages::below(self, &DrivePath::root());
+        while let Some(page) = pages.next().await? {
+            let (chooser, landed) = (chooser.clone(), landed.clone());
+            let work = move |_: &mut Worker| {
+                let chosen = page.into_iter().filter(|one| is_chosen(&chooser, one));
+                chosen.filter_map(|(path, _)| Some((landed.file(&path)?, path))).collect::<Vec<_>>()
+            };
+            for (file, path) in self.drive.store.query(work).await {
+                // The first name is the one that landed.
+                others.extend(files.remove(&file).filter(|name| *name != path));
+            }
+        }
+        Ok(others)
     }
 
     /// Returns the other versions whose files may be in a folder, as far as they can be read.
@@ -112,6 +150,10 @@ impl Snapshot {
         }
         Ok(others)
     }
+}
+
+fn is_chosen(chooser: &Chooser, (path, entry): &(DrivePath, Entry)) -> bool {
+    entry.kind != Kind::Directory && chooser.takes(path, entry.kind)
 }
 
 /// Tells whether a file is as another version left it, which this one has not replaced yet.
@@ -133,6 +175,7 @@ impl Look {
             AsPut::Refused => None,
             AsPut::Gone if lacks => Some(How::Awaited),
             AsPut::Gone => Some(How::Removed),
+            AsPut::Changed if !self.full && entry.size > GLANCE_BYTES => Some(How::Changed),
             AsPut::Changed => (!self.landed.equals(path, entry)).then_some(How::Changed),
             AsPut::Yes(_) => {
                 let doubtful = lacks || self.full && !self.lives_there(store, path, entry);
@@ -152,6 +195,12 @@ impl Look {
 }
 
 impl Differing {
+    fn leave_out(&mut self, names: &HashSet<DrivePath>) {
+        self.damaged.retain(|path| !names.contains(path));
+        self.changed.retain(|path| !names.contains(path));
+        self.dropped.retain(|one| !names.contains(&one.path));
+    }
+
     fn add(&mut self, how: How, path: DrivePath, entry: &Entry, held: &Bitfield) {
         let list = match how {
             How::Awaited => return,

@@ -52,7 +52,7 @@ use look::{Ground, Verdict};
 pub use names::is_exact;
 use plan::Plan;
 pub use refused::Refused;
-pub use removal::{AsPut, Landed};
+pub use removal::{AsPut, FileId, Landed};
 pub use seen::Seen;
 use survey::{Found, may_land};
 pub use survey::{Survey, Surveyed, Wanted};

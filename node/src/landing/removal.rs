@@ -29,6 +29,10 @@ pub enum AsPut {
     Yes(u64),
 }
 
+/// A file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId((u64, u64));
+
 impl Landed {
     /// Looks beneath `root`.
     ///
@@ -49,6 +53,11 @@ impl Landed {
             Some(there) if Was::from(entry).is_still(&there) => AsPut::Yes(there.allocated),
             Some(_) => AsPut::Changed,
         }
+    }
+
+    /// Returns which file is at a path, if there is one; several names may be one on this disk.
+    pub fn file(&self, path: &DrivePath) -> Option<FileId> {
+        self.folder.look(path.as_bytes()).map(|there| FileId(there.id))
     }
 
     /// Tells whether what is at a path has an entry's bytes, whatever its time; a link none but where it leads.

@@ -35,7 +35,7 @@ pub(super) struct There {
     pub(super) allocated: u64,
     pub(super) mtime: Mtime,
     pub(super) target: Option<Vec<u8>>,
-    id: (u64, u64),
+    pub(super) id: (u64, u64),
     links: u64,
 }
 

@@ -54,7 +54,7 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order of their sections.
-pub const EXPERIMENTS: [Experiment; 13] = [
+pub const EXPERIMENTS: [Experiment; 14] = [
     Experiment { name: "sources", run: sources::run },
     Experiment { name: "hotswap", run: hotswap::run },
     Experiment { name: "urgent", run: urgent::run },
@@ -64,6 +64,7 @@ pub const EXPERIMENTS: [Experiment; 13] = [
     Experiment { name: "churn", run: crowd::churns },
     Experiment { name: "meeting", run: meeting::some },
     Experiment { name: "picker", run: picker::run },
+    Experiment { name: "dense-crowd", run: crowd::stays_dense },
     Experiment { name: "long-crowd", run: crowd::stays_long },
     Experiment { name: "large-crowd", run: crowd::many_stay },
     Experiment { name: "large-churn", run: crowd::many_churn },
