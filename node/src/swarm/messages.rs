@@ -197,13 +197,17 @@ async fn read_len<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<Option<
     let mut len = 0;
     for shift in [0, 7, 14] {
         let mut byte = [0];
-        if io.read(&mut byte).await? == 0 {
-            return Ok(None);
+        match io.read(&mut byte).await? {
+            0 if shift == 0 => return Ok(None),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {}
         }
         let [byte] = byte;
         len |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 && len <= most {
-            return Ok(Some(len));
+        match byte & 0x80 == 0 {
+            true if len <= most => return Ok(Some(len)),
+            true => break,
+            false => {}
         }
     }
     Err(invalid(DecodeError::TooLong(most)))

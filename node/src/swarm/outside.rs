@@ -483,15 +483,16 @@ impl Driver {
 
     /// The last connection to a peer is gone. If it led into the DHT and we did not let go of it, it may begin anew with nothing.
     pub(super) fn handle_way_lost(&mut self, peer: PeerId) {
-        if self.targets.connected_in(Channel::Bootstrap).contains(&peer) {
+        let is_one = self.targets.connected_in(Channel::Bootstrap).contains(&peer);
+        if is_one && self.around.lost.len() < limits::WAYS_LOST {
             self.around.lost.insert(peer);
         }
     }
 
-    /// A peer is connected. If it was lost that led into the DHT, it may know of nothing that it was told: not at once, since others
-    /// come back to it as well, each after a pause of their own.
+    /// A peer is connected. If it was lost that led into the DHT, it may know of nothing that it was told, and where nodes are few that
+    /// is all there is: not at once, since others come back to it as well, each after a pause of their own.
     pub(super) fn handle_way_back(&mut self, now: Instant, peer: &PeerId) {
-        if self.around.lost.remove(peer) {
+        if self.around.lost.remove(peer) && self.count_nodes(Table::Own) <= FEW_NODES {
             self.around.seeking_mut(Table::Own).tasks.wake_later(now, Purpose::Offer);
         }
     }

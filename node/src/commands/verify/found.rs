@@ -49,11 +49,12 @@ pub(super) struct Found {
 impl Found {
     /// Counts blocks as bad that were dropped when somebody read them.
     pub(super) fn add_dropped(&mut self) {
+        let content = self.bad.iter().filter(|bad| bad.feed == CONTENT);
+        let mut known: BTreeSet<u64> = content.map(|bad| bad.block).collect();
         for one in &self.differing.dropped {
-            let file = Some((one.path.clone(), one.file_block));
-            let bad = Bad { feed: CONTENT, block: one.block.0, file };
-            if !self.bad.contains(&bad) {
-                self.bad.push(bad);
+            if known.insert(one.block.0) {
+                let file = Some((one.path.clone(), one.file_block));
+                self.bad.push(Bad { feed: CONTENT, block: one.block.0, file });
             }
         }
     }
@@ -114,8 +115,8 @@ impl Found {
             let blocks = Things(before.bad.len() as u64, "block");
             out.say(format_args!("fetched again: {blocks}  ✓"));
         }
-        let is_left = |path: &&&DrivePath| !self.differing.changed.contains(path);
-        let files = before.files(true).iter().filter(is_left).count();
+        let changed: BTreeSet<_> = self.differing.changed.iter().collect();
+        let files = before.files(true).difference(&changed).count();
         if files > 0 {
             out.say(format_args!("right again: {}  ✓", Things(files as u64, "file")));
         }

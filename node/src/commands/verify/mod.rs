@@ -2,6 +2,7 @@
 
 mod found;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -304,18 +305,28 @@ async fn repair(
 ) -> Result<(), Error> {
     fetch(drive, &drive.changes, &found.bad, CHANGES).await?;
     let snapshot = here(drive, folder).await?;
+    // What stands in the way of one file keeps no other from being mended.
+    let mut first = None;
     if !in_store {
-        let others = if force { Others::Replace } else { Others::Leave };
+        let changed: BTreeSet<_> = found.differing.changed.iter().collect();
         for path in found.files(force) {
-            let of = FolderOf::Reader { others };
-            let plan = snapshot.plan_doubting(folder, path, of).await?;
-            snapshot.land(folder, plan, &Sources::default(), |_| {}).await?;
+            // Nothing of the user's is replaced but what was named.
+            let replaces = force && changed.contains(path);
+            let others = if replaces { Others::Replace } else { Others::Leave };
+            let landed = async {
+                let of = FolderOf::Reader { others };
+                let plan = snapshot.plan_doubting(folder, path, of).await?;
+                snapshot.land(folder, plan, &Sources::default(), |_| {}).await
+            };
+            if let Err(error) = landed.await {
+                first.get_or_insert(error);
+            }
         }
     }
-    match &snapshot.content {
-        Some(content) => fetch(drive, content, &found.bad, CONTENT).await,
-        None => Ok(()),
+    if let Some(content) = &snapshot.content {
+        fetch(drive, content, &found.bad, CONTENT).await?;
     }
+    first.map_or(Ok(()), Err)
 }
 
 async fn fetch(drive: &Drive, link: &Link, bad: &[Bad], feed: &str) -> Result<(), Error> {
