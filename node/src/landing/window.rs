@@ -274,7 +274,8 @@ impl Window {
             let target = open(folder, &self.plan, &mut self.open, spot.file).map_err(said)?;
             target.write(spot.offset, bytes).map_err(said)?;
         }
-        if count {
+        // A block may come twice before its file has its name.
+        if count && left > 0 {
             let left = left.saturating_sub(len);
             self.states[spot.file] = State::Missing(left);
             if left == 0 && self.naming {
