@@ -335,6 +335,17 @@ fn what_is_left_out_makes_no_version_and_what_says_so_is_heeded() {
 }
 
 #[test]
+fn folders_that_come_while_others_begin_to_be_watched_are_watched_as_well() {
+    let pair = Pair::new(|source| write(source, b"a", b"first"), &[]);
+    for folder in 0..2_000 {
+        fs::create_dir_all(pair.source().join(format!("{folder}/below"))).unwrap();
+    }
+    pair.wait_until_equal();
+    write(&pair.source(), b"1999/below/last", b"heard of");
+    pair.wait_until_equal();
+}
+
+#[test]
 fn a_file_of_the_user_in_the_way_of_a_new_one_stays_and_what_follows_comes() {
     let pair = Pair::new(|source| write(source, b"a", b"first"), &[]);
     write(&pair.copy(), b"b", b"the user's own");

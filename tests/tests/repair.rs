@@ -1,7 +1,7 @@
 //! Damage on the disk is found, named by file, and mended from others.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, symlink};
 
 use datnode_tests::{Sharer, User, assert_exit, noise, rot, tree, write};
 use serde_json::Value;
@@ -101,6 +101,24 @@ fn what_was_changed_here_is_told_and_replaced_only_by_force() {
     verify(&reader, "copy", &["--repair", "--force", "--peer", sharer.address()], 0);
     assert_eq!(tree(&reader.path("copy")), tree(&writer.path("source")));
     assert_eq!(verify(&reader, "copy", &[], 0)["files"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn what_was_removed_comes_back_at_once() {
+    let (writer, reader) = (User::new(), User::new());
+    let folder = writer.path("source");
+    write(&folder, b"full", b"bytes of its own");
+    write(&folder, b"empty", b"");
+    symlink("full", folder.join("link")).unwrap();
+    let sharer = writer.share(&folder, &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    for name in ["full", "empty", "link"] {
+        fs::remove_file(reader.path("copy").join(name)).unwrap();
+    }
+    verify(&reader, "copy", &[], 6);
+    verify(&reader, "copy", &["--repair", "--peer", sharer.address()], 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&folder));
+    verify(&reader, "copy", &[], 0);
 }
 
 #[test]

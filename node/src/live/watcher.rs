@@ -120,7 +120,9 @@ impl Watcher {
 
     /// Watches what is new and a folder.
     fn watch_new(&self) {
-        for below in std::mem::take(&mut *self.shared.folders()) {
+        // In a line of its own, so that it is locked no longer: who tells of the next one is who answers when this one is watched.
+        let new = std::mem::take(&mut *self.shared.folders());
+        for below in new {
             let folder = self.shared.root.join(&below);
             // What a symlink leads to is not the folder's.
             if fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {

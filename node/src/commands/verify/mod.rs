@@ -57,10 +57,6 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     if args.repair {
         // Before anything is dropped: from then on the store cannot tell what is damaged.
         note(&folder, &bad)?;
-        for bad in bad.iter().chain(&left) {
-            discard(&mut store, &key, bad)?;
-        }
-        store.commit().map_err(Error::store)?;
     }
     let dirs = Dirs::open()?;
     let writes = writes_here(&key, &folder)?;
@@ -84,6 +80,12 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     found.add_dropped();
     name_all(&drive, &folder, &mut found.bad).await;
     found.say(&folder, out);
+    if args.repair {
+        // Not before it was looked what is there: of a file that was removed only its blocks tell whether it ever was.
+        note(&folder, &found.bad)?;
+        let gone = found.bad.iter().chain(&left).cloned().collect();
+        let_go(&drive, &folder, gone).await?;
+    }
     if !args.repair || found.is_well(args.force) {
         found.record(0, out)?;
         return found.verdict(None);
@@ -238,6 +240,22 @@ fn add_doubted(
 /// Notes which blocks are to be brought back.
 fn note(folder: &Path, bad: &[Bad]) -> Result<(), Error> {
     doubted::note(folder, bad.iter().map(|bad| (bad.feed, bad.block)))
+}
+
+/// Lets go of blocks, so that others are asked for them.
+async fn let_go(drive: &Drive, folder: &Path, gone: Vec<Bad>) -> Result<(), Error> {
+    let content = here(drive, folder).await.ok().and_then(|snapshot| snapshot.content);
+    for (link, feed) in [(Some(&drive.changes), CHANGES), (content.as_ref(), CONTENT)] {
+        let blocks = gone.iter().filter(|bad| bad.feed == feed);
+        let runs = blocks.map(|bad| bad.block..bad.block + 1);
+        link.into_iter().for_each(|link| drive.hub.lost(link.id, runs.clone()));
+    }
+    let key = drive.key;
+    let drop = move |worker: &mut Worker| {
+        gone.iter().try_for_each(|bad| discard(&mut worker.store, &key, bad))?;
+        worker.commit()
+    };
+    drive.store.query(drop).await
 }
 
 fn discard(store: &mut AnyStore, key: &PublicKey, bad: &Bad) -> Result<(), Error> {
