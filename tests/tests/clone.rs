@@ -8,8 +8,9 @@ use datnode_drive::{DrivePath, Op};
 use datnode_feed::SecretKey;
 use datnode_tests::hole::Hole;
 use datnode_tests::hostile::forge::Forge;
+use datnode_tests::process::{Running, wait_until};
 use datnode_tests::relay::Relay;
-use datnode_tests::{User, assert_exit, tree, write};
+use datnode_tests::{User, assert_exit, noise, tree, write};
 
 #[test]
 fn a_clone_without_a_folder_is_named_like_the_drive_and_goes_on_there() {
@@ -101,6 +102,33 @@ fn what_a_killed_clone_left_of_its_store_does_no_harm() {
     assert_eq!(tree(&user.path("source")), tree(&reader.path("copy")));
     assert!(!reader.path("copy/.dat/store.new").exists());
     assert_exit(&reader.run(["verify", "--full", "copy"]), 0);
+}
+
+#[test]
+fn what_is_killed_with_its_first_bytes_can_be_listed_and_purged() {
+    const FILES: usize = 3_000;
+    let user = User::new();
+    write(&user.path("source"), b"large", &noise(1, 22 << 20));
+    // An index of more blocks than the last change leads to.
+    (0..FILES).for_each(|at| write(&user.path("source"), format!("{at}").as_bytes(), b"small"));
+    // So slow that it ends in no case.
+    let sharer = user.share(&user.path("source"), &["--max-up", "64K"]);
+    let reader = User::new();
+    let clone = Running::new(reader.command(["clone", sharer.ticket(), "copy"]).spawn().unwrap());
+    let parts = || {
+        let entries = fs::read_dir(reader.path("copy")).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".datpart-")).count()
+    };
+    wait_until(Duration::from_secs(120), "the first bytes", || parts() > 0);
+    clone.signal("-KILL");
+    assert!(!clone.finish(Duration::from_secs(60)).output.status.success());
+    drop(sharer);
+    let listed = reader.run(["ls", "copy", "--offline"]);
+    assert_exit(&listed, 0);
+    assert_eq!(listed.stdout.iter().filter(|byte| **byte == b'\n').count(), FILES + 1);
+    assert_exit(&reader.run(["purge", "copy", "--yes"]), 0);
+    assert_eq!(parts(), 0);
 }
 
 #[test]

@@ -62,7 +62,11 @@ pub(super) async fn run(args: Status, out: &Out) -> Result<(), Error> {
         Err(error) if error.code() == Code::NoData => Vec::new(),
         header => header?.name,
     };
-    let latest = opened.drive.latest().await?.version.number;
+    let latest = match opened.drive.latest().await {
+        // Nobody is there who could tell: what is here is the latest that is known.
+        Err(error) if error.code() == Code::NoData => snapshot.version.number,
+        latest => latest?.version.number,
+    };
     let own = match (&writing, is_bare(&folder)?) {
         (Writing::Here(_), _) | (_, true) => None,
         _ if snapshot.version.change.counts.files > LOOKED_AT_MAX => None,

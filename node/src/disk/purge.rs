@@ -1,9 +1,13 @@
 //! Deletes the drive's own files in a working folder, and nothing else.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use datnode_drive::TEMPORARY_PREFIX;
 
 use super::lock::Lock;
 use super::{DRIVE_FOLDER, DiskError};
@@ -11,7 +15,8 @@ use super::{DRIVE_FOLDER, DiskError};
 /// What says which drive it is: as long as it is there, a run that was cut short can be run again.
 const LAST: [&str; 2] = ["key", "lock"];
 
-/// Deletes the drive's own files in the working folder `root`; returns how many bytes they took on the disk.
+/// Deletes the drive's own files in the working folder `root`, and what a clone that was cut short left of others; returns how many
+/// bytes they took on the disk.
 ///
 /// # Errors
 /// [`DiskError::Locked`] at once if a process has the store, [`DiskError::Io`] for a drive's folder that is a link: what is in it may
@@ -24,7 +29,7 @@ pub fn purge(root: &Path) -> Result<u64, DiskError> {
     }
     let lock = Lock::take(&drive.join("lock"))?;
     let delete = || -> io::Result<u64> {
-        let freed = allocated(&drive)?;
+        let mut freed = allocated(&drive)?;
         // At once: half a store would look damaged.
         let (store, gone) = (drive.join("store"), drive.join("store.gone"));
         if store.exists() && !gone.exists() {
@@ -36,6 +41,7 @@ pub fn purge(root: &Path) -> Result<u64, DiskError> {
                 remove(&entry.path())?;
             }
         }
+        freed += remove_parts(root);
         for name in LAST {
             remove(&drive.join(name))?;
         }
@@ -45,6 +51,33 @@ pub fn purge(root: &Path) -> Result<u64, DiskError> {
     let freed = delete().map_err(failed);
     drop(lock);
     freed
+}
+
+/// Removes files that never became whole, but for those of other drives below, where that is possible; returns how many bytes they
+/// took.
+fn remove_parts(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let removed = entries.map(|entry| {
+        let path = entry.path();
+        match entry.metadata() {
+            Ok(there) if there.is_dir() => {
+                let is_drive =
+                    entry.file_name() == DRIVE_FOLDER || path.join(DRIVE_FOLDER).exists();
+                if is_drive { 0 } else { remove_parts(&path) }
+            }
+            Ok(there) if there.is_file() && is_part(&entry.file_name()) => {
+                remove(&path).map_or(0, |()| there.blocks() * 512)
+            }
+            _ => 0,
+        }
+    });
+    removed.sum()
+}
+
+/// Tells whether a name is one that a landing gives a file until it is whole.
+fn is_part(name: &OsStr) -> bool {
+    let hash = name.as_bytes().strip_prefix(TEMPORARY_PREFIX);
+    hash.is_some_and(|hash| hash.len() == 16 && hash.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -83,4 +116,30 @@ fn allocated(folder: &Path) -> io::Result<u64> {
         sum += bytes(&entry?.path()).or_else(gone)?;
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_became_whole_goes_with_the_drive_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        let (part, others) = (".datpart-0123456789abcdef", ["file", ".datpart-mine", "sub/file"]);
+        for inner in [".dat/store", "sub", "other/.dat", ".datpart-fedcba9876543210"] {
+            fs::create_dir_all(at(inner)).unwrap();
+        }
+        let parts = [part.to_owned(), format!("sub/{part}")];
+        let of_another = format!("other/{part}");
+        let kept = others.map(str::to_owned).into_iter().chain([of_another]);
+        let kept: Vec<String> = kept.collect();
+        for path in parts.iter().chain(&kept) {
+            fs::write(at(path), vec![7; 10_000]).unwrap();
+        }
+        assert!(purge(folder.path()).unwrap() >= 20_000);
+        assert!(parts.iter().all(|path| !at(path).exists()));
+        assert!(kept.iter().all(|path| at(path).exists()));
+        assert!(!at(".dat").exists() && at(".datpart-fedcba9876543210").exists());
+    }
 }

@@ -53,7 +53,7 @@ enum How {
     Awaited,
 }
 
-/// The largest file, in bytes, that is read at a glance to see whether more than its time changed.
+/// How many bytes of files that were touched are read at a glance to see whether more than their time changed.
 const GLANCE_BYTES: u64 = 64 << 20;
 
 /// What files are held against.
@@ -62,12 +62,14 @@ struct Look {
     slot: Option<FeedSlot>,
     held: Bitfield,
     full: bool,
+    /// How many bytes of touched files may still be read.
+    glance: u64,
 }
 
 impl Snapshot {
     /// Holds the files of a clone of this version against what it says of those that are chosen. Only files are read that may be
-    /// damaged although each block that lives in them is right, or were touched; unless it is `full`, only those of which blocks are
-    /// not here, and a large file that was touched counts as changed.
+    /// damaged although each block that lives in them is right, or were touched. Unless it is `full`, only those of which blocks are not
+    /// here, and of those that were touched the first 64 MiB; what was touched beyond counts as changed.
     ///
     /// # Errors
     /// Those of [`Drive::latest`](super::Drive::latest), and what the disk says.
@@ -79,7 +81,8 @@ impl Snapshot {
     ) -> Result<Differing, Error> {
         let (slot, held) = (self.content.as_ref().map(|link| link.slot), self.held().await?);
         let earlier = self.others_landed(folder).await?;
-        let mut look = Look { landed: Landed::open(folder)?, slot, held, full };
+        let glance = if full { u64::MAX } else { GLANCE_BYTES };
+        let mut look = Look { landed: Landed::open(folder)?, slot, held, full, glance };
         let (mut all, mut is_whole) = (Differing::default(), true);
         let mut files = HashMap::new();
         let mut pages = Pages::below(self, &DrivePath::root());
@@ -169,19 +172,25 @@ async fn is_of(earlier: &[Snapshot], landed: &Landed, path: &DrivePath) -> Resul
 
 impl Look {
     /// Tells how a file or link differs; none if it does not, or cannot land.
-    fn at(&self, store: &AnyStore, (path, entry): &(DrivePath, Entry)) -> Option<How> {
+    fn at(&mut self, store: &AnyStore, (path, entry): &(DrivePath, Entry)) -> Option<How> {
         let lacks = entry.extents.iter().any(|extent| !self.held.all(extent.blocks()));
         match self.landed.is_as_put(path, entry) {
             AsPut::Refused => None,
             AsPut::Gone if lacks => Some(How::Awaited),
             AsPut::Gone => Some(How::Removed),
-            AsPut::Changed if !self.full && entry.size > GLANCE_BYTES => Some(How::Changed),
-            AsPut::Changed => (!self.landed.equals(path, entry)).then_some(How::Changed),
+            AsPut::Changed => (!self.has_its_bytes(path, entry)).then_some(How::Changed),
             AsPut::Yes(_) => {
                 let doubtful = lacks || self.full && !self.lives_there(store, path, entry);
                 (doubtful && !self.landed.equals(path, entry)).then_some(How::Damaged)
             }
         }
+    }
+
+    /// Tells whether a file that was touched has its bytes, as far as it may be read.
+    fn has_its_bytes(&mut self, path: &DrivePath, entry: &Entry) -> bool {
+        let Some(rest) = self.glance.checked_sub(entry.size) else { return false };
+        self.glance = rest;
+        self.landed.equals(path, entry)
     }
 
     /// Tells whether each block of a file lives in that very file, so that its bytes are looked at with the blocks.

@@ -256,6 +256,8 @@ impl Snapshot {
         };
         let rescues = self.drive.store.query(put).await && replaces;
         let work = async {
+            // Whatever happens from here on, the drive can be listed where nobody else is.
+            self.drive.store.query(Worker::commit).await?;
             if rescues {
                 several.rescue().await?;
             }

@@ -2,7 +2,7 @@
 
 mod found;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -288,14 +288,13 @@ async fn name_all(drive: &Drive, folder: &Path, bad: &mut [Bad]) {
 
 /// Finds the files that damaged blocks belong to.
 async fn name(drive: &Drive, folder: &Path, bad: &mut [Bad]) -> Result<(), Error> {
+    let of_content = bad.iter_mut().filter(|bad| bad.feed == CONTENT);
+    let mut files: BTreeMap<_, _> = of_content.map(|bad| (bad.block, &mut bad.file)).collect();
     let find = |path: DrivePath, entry: Entry| {
         let mut before = 0;
         for extent in &entry.extents {
-            let blocks = extent.blocks();
-            let within = |bad: &&mut Bad| bad.feed == CONTENT && blocks.contains(&bad.block);
-            for bad in bad.iter_mut().filter(within) {
-                let at = before + (bad.block - extent.first_block);
-                bad.file.get_or_insert_with(|| (path.clone(), at));
+            for (block, file) in files.range_mut(extent.blocks()) {
+                file.get_or_insert_with(|| (path.clone(), before + (block - extent.first_block)));
             }
             before += extent.count;
         }
