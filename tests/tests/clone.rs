@@ -132,6 +132,35 @@ fn what_is_killed_with_its_first_bytes_can_be_listed_and_purged() {
 }
 
 #[test]
+fn a_pull_tells_whether_anybody_was_there_who_knows_of_a_newer_version() {
+    let user = User::new();
+    write(&user.path("source"), b"a", b"1");
+    let sharer = user.share(&user.path("source"), &[]);
+    let reader = User::new();
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    let address = sharer.address().to_owned();
+    let pull = |peers: u64| {
+        let pull =
+            ["pull", "copy", "--peer", &address, "--wait", if peers == 0 { "1s" } else { "20s" }];
+        let output = reader.run(pull);
+        assert_exit(&output, 0);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            text.contains("nobody was there to tell of a newer version"),
+            peers == 0,
+            "{text}"
+        );
+        let output = reader.run(["--json"].iter().chain(&pull));
+        let last = output.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap();
+        let done: serde_json::Value = serde_json::from_slice(last).unwrap();
+        assert_eq!((&done["type"], done["peers"].as_u64()), (&"done".into(), Some(peers)));
+    };
+    pull(1);
+    drop(sharer);
+    pull(0);
+}
+
+#[test]
 fn who_was_asked_in_vain_is_named_with_the_reason() {
     let user = User::new();
     let nobody = Link(&SecretKey::from_bytes([3; 32]).public()).to_string();

@@ -535,7 +535,8 @@ fn finish(
             "type": "done", "drive": { "key": crate::address::key::hex(key), "link": Link(key).to_string() },
             "change": version.number, "version": id, "files": counts.files, "bytes": counts.bytes,
             "selected": { "files": report.files, "bytes": report.bytes }, "selection": selection.to_json(),
-            "folder": escape::path(folder), "received": received, "reused": reused, "seconds": started.elapsed().as_secs_f64(),
+            "folder": escape::path(folder), "peers": peers.len(), "received": received, "reused": reused,
+            "seconds": started.elapsed().as_secs_f64(),
         }))?;
     }
     let (number, into, took) = (version.number, escape::path(folder), Span(started.elapsed()));
