@@ -161,8 +161,8 @@ pub const LOSS_PAUSE: Duration = Duration::from_secs(1);
 pub const STALL_PAUSE: Duration = Duration::from_secs(10);
 /// How long a feed waits after our own disk failed.
 pub const DISK_PAUSE: Duration = Duration::from_secs(1);
-/// How many changes of what we hold are remembered of a feed, the last ones: to whom more than these are to be announced, all of
-/// the feed is held against what it was told.
+/// How many changes of what we hold are remembered of a feed, the last ones: who was not told of more than these is told all that
+/// is held, and all that is not.
 pub const CHANGES_MAX: usize = 4_096;
 /// How often new blocks are announced to a peer, at most. In a swarm everybody asks whoever tells of a block first: sooner news
 /// come from fewer, who are asked for more than they can send while others are asked for nothing.

@@ -13,6 +13,7 @@ use datnode_feed::UpgradeProof;
 use super::blocks::BlockSet;
 use super::feed::Feed;
 use super::introduce::Introductions;
+use super::told::Told;
 use super::{leaves, runs::RunSet};
 use crate::ids::{Instant, Priority, RequestId, Urgency, WantId};
 use crate::limits::{ANNOUNCE_EVERY, LATE_REQUESTS_MAX, RUN_BYTES, RUNS_MAX};
@@ -26,10 +27,8 @@ pub(super) struct Link {
     /// Whether our Open was sent, and not rejected since.
     pub(super) opened: bool,
     pub(super) rejected: bool,
-    announced: BlockSet,
+    pub(super) told: Told,
     announced_length: Option<u64>,
-    /// How often what we hold had changed when all of that was said.
-    announced_changes: Option<u64>,
     announce_after: Instant,
     /// Whether that is over: what is to be said waits for the stream alone.
     announce_due: bool,
@@ -123,9 +122,8 @@ impl Link {
             theirs: None,
             opened: false,
             rejected: false,
-            announced: BlockSet::default(),
+            told: Told::default(),
             announced_length: None,
-            announced_changes: None,
             announce_after: Instant::default(),
             announce_due: false,
             offered: None,
@@ -166,8 +164,8 @@ impl Link {
         self.sets().map(BlockSet::bytes).iter().sum()
     }
 
-    fn sets(&self) -> [&BlockSet; 6] {
-        [&self.announced, &self.asked, &self.cancelled, &self.sent, &self.reading, &self.deferred]
+    fn sets(&self) -> [&BlockSet; 5] {
+        [&self.asked, &self.cancelled, &self.sent, &self.reading, &self.deferred]
     }
 
     /// Returns about how many bytes are remembered for the peer.
@@ -227,20 +225,14 @@ impl Link {
     /// Returns what we hold and did not say yet, if it is time to say so.
     pub(super) fn announce(&mut self, now: Instant, feed: &Feed) -> Option<Message> {
         let is_known = self.announced_length == Some(feed.length);
-        if is_known && (now < self.announce_after || self.announced_changes == Some(feed.changes)) {
+        if is_known && (now < self.announce_after || self.told.is_all(feed)) {
             return None;
         }
-        let parts = feed.changed_since(self.announced_changes);
-        let held = difference(&feed.have, &self.announced, &parts, RUNS_MAX);
-        let lost = difference(&self.announced, &feed.have, &parts, RUNS_MAX - held.len());
-        let is_all = held.len() + lost.len() < RUNS_MAX;
-        self.announced_changes = is_all.then_some(feed.changes);
+        let (held, lost) = self.told.tell(feed, RUNS_MAX);
         (self.announce_after, self.announce_due) = (now + ANNOUNCE_EVERY, false);
-        if held.is_empty() && lost.is_empty() && self.announced_length == Some(feed.length) {
+        if held.is_empty() && lost.is_empty() && is_known {
             return None;
         }
-        held.iter().for_each(|run| self.announced.set_range(run.clone()));
-        lost.iter().for_each(|run| self.announced.clear_range(run.clone()));
         let length = feed.length;
         let head = feed.head.filter(|_| self.announced_length != Some(length));
         self.announced_length = Some(length);
@@ -248,12 +240,9 @@ impl Link {
     }
 
     /// Returns a refusal, after which the peer does not count on these blocks any more until it is told of them anew.
-    pub(super) fn next_missing(&mut self) -> Option<(RequestId, Runs)> {
+    pub(super) fn next_missing(&mut self, feed: &Feed) -> Option<(RequestId, Runs)> {
         let (request, blocks) = self.missing.pop()?;
-        for run in &blocks {
-            self.announced.clear_range(run.clone());
-            self.announced_changes = None;
-        }
+        self.told.refused(feed, &blocks);
         Some((request, blocks))
     }
 
@@ -262,15 +251,9 @@ impl Link {
         self.missing.len() + self.elsewhere.len()
     }
 
-    /// Tells whether we said to hold all of these blocks.
-    pub(super) fn has_announced(&self, runs: &Runs) -> bool {
-        runs.iter().all(|run| self.announced.all(run.clone()))
-    }
-
     /// Returns when something is to be announced, if anything is and waits for its time.
     pub(super) fn announce_at(&self, feed: &Feed) -> Option<Instant> {
-        let behind = self.announced_length != Some(feed.length)
-            || self.announced_changes != Some(feed.changes);
+        let behind = self.announced_length != Some(feed.length) || !self.told.is_all(feed);
         (self.is_live() && behind && !self.announce_due).then_some(self.announce_after)
     }
 
@@ -403,10 +386,4 @@ impl Link {
             || theirs.any(range.clone())
             || !overtakes && self.reading.any(range)
     }
-}
-
-/// Returns up to `limit` runs of what is in `all` and not in `known`, within some parts.
-fn difference(all: &BlockSet, known: &BlockSet, parts: &Runs, limit: usize) -> Runs {
-    let runs = parts.iter().flat_map(|part| all.runs_in(part.clone()));
-    runs.flat_map(|run| known.gaps_in(run)).take(limit).collect()
 }

@@ -333,14 +333,11 @@ impl Feed {
         }
     }
 
-    /// Returns where `have` may have changed since it had changed so often, or everywhere if that is not known.
-    pub(super) fn changed_since(&self, changes: Option<u64>) -> Runs {
-        let behind = changes.and_then(|changes| usize::try_from(self.changes - changes).ok());
-        let known = behind.and_then(|behind| self.changed.len().checked_sub(behind));
-        match known {
-            Some(known) => normal(self.changed.iter().skip(known).cloned().collect()),
-            None => alloc::vec![0..u64::MAX],
-        }
+    /// Returns where `have` may have changed since it had changed so often, if that is remembered.
+    pub(super) fn changed_since(&self, changes: u64) -> Option<Runs> {
+        let behind = usize::try_from(self.changes - changes).ok()?;
+        let known = self.changed.len().checked_sub(behind)?;
+        Some(normal(self.changed.iter().skip(known).cloned().collect()))
     }
 
     /// Takes the wants that are done; those of our own are not told of.

@@ -27,6 +27,7 @@ mod runs;
 mod swap;
 mod thrift;
 mod throttle;
+mod told;
 mod transmit;
 mod upload;
 mod want;

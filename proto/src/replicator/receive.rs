@@ -326,7 +326,8 @@ impl Replicator {
                 if end > length {
                     return Err(Fault::Unexpected("request beyond its length"));
                 }
-                if peer.links.get(&feed_id).is_some_and(|link| !link.has_announced(&runs)) {
+                let told = peer.links.get(&feed_id).map(|link| &link.told);
+                if told.is_some_and(|told| !told.may_count_on(feed, &runs)) {
                     peer.asked_blindly(now)?;
                 }
                 let class = feed.class;

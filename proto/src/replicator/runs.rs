@@ -84,6 +84,11 @@ impl RunSet {
         self.ends.iter().rev().map(|(start, end)| *start..*end)
     }
 
+    /// Returns the first run.
+    pub(super) fn first(&self) -> Option<Range<u64>> {
+        self.ends.first_key_value().map(|(start, end)| *start..*end)
+    }
+
     /// Returns the runs.
     pub(super) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.ends.iter().map(|(start, end)| *start..*end)

@@ -92,7 +92,7 @@ impl Replicator {
                 return Some(Message::Accuse { channel, accusation: accusation.clone() });
             }
             // What was missing may have come since: a refusal after that news would deny it.
-            if let Some((request, blocks)) = link.next_missing() {
+            if let Some((request, blocks)) = link.next_missing(feed) {
                 return Some(Message::Missing { channel, id: request, blocks });
             }
             if let Some((request, blocks)) = link.elsewhere.pop() {
