@@ -69,7 +69,11 @@ fn folders(table: &mut Table, what: &str, source: &Path, outs: &mut Outs, rsync:
     });
     table.reference("blake3, one thread", what, reference::hash(source));
     if let Some(rsync) = rsync {
-        outs.with(|out| table.reference("rsync", what, rsync.fetch(source, out)));
+        outs.with(|out| {
+            let seconds = rsync.fetch(source, out);
+            table.reference("rsync", what, seconds);
+            table.reference("rsync, made durable", what, seconds + reference::flush(out));
+        });
     }
 
     let (writer, reader) = (outs.home("writer"), outs.home("reader"));
@@ -84,6 +88,8 @@ fn folders(table: &mut Table, what: &str, source: &Path, outs: &mut Outs, rsync:
         let cloned = reader.clone(&sharer, out);
         let after = sharer.usage();
         table.seconds(&row("clone"), cloned.seconds, Some(("rsync", what)));
+        let durable = Some(("rsync, made durable", what));
+        table.seconds(&row("clone, which is durable"), cloned.seconds, durable);
         let spent = cloned.usage.cpu_seconds + after.cpu_seconds - before.cpu_seconds;
         table.number(&row("clone, CPU of both ends, s/GiB"), spent / gibibytes);
         table.mebibytes(&row("anonymous memory, share"), after.anonymous_peak);
