@@ -101,6 +101,12 @@ fn a_large_swarm_takes_no_longer() {
 }
 
 #[test]
+#[ignore = "three quarters of an hour: cargo test --release --locked -p datnode-sim --test figures -- --ignored"]
+fn a_large_swarm_with_much_to_do_takes_no_more_than_is_promised() {
+    check("large-long-crowd");
+}
+
+#[test]
 #[ignore = "minutes: cargo test --release --locked -p datnode-sim --test figures -- --ignored"]
 fn who_stays_in_a_large_swarm_is_done_as_well() {
     check("large-churn");

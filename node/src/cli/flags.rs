@@ -157,6 +157,14 @@ pub struct Network {
 }
 
 impl Network {
+    /// Returns the port that others reach where an address of `--external` names none: the one that is listened on.
+    pub fn outside_port(&self) -> u16 {
+        if self.listen.iter().any(|place| !place.names_port()) {
+            return self.port;
+        }
+        self.listen.first().and_then(Listen::port).unwrap_or(self.port)
+    }
+
     /// Returns the flags of a command that asks nobody on other computers.
     pub fn none() -> Self {
         Self {
@@ -196,4 +204,24 @@ pub enum Discover {
     Public,
     /// Nothing but tickets, --peer and this machine.
     None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_reach_the_port_that_is_listened_on() {
+        for (listen, port) in [
+            (&["0.0.0.0", "::"][..], 7),
+            (&["10.0.0.1:9"], 9),
+            (&["10.0.0.1:9", "::1"], 7),
+            (&["/ip4/10.0.0.1/udp/9/quic-v1", "10.0.0.1:11"], 9),
+            (&[], 7),
+        ] {
+            let listen: Vec<Listen> = listen.iter().map(|text| text.parse().unwrap()).collect();
+            let network = Network { port: 7, listen, ..Network::none() };
+            assert_eq!(network.outside_port(), port, "{:?}", network.listen);
+        }
+    }
 }

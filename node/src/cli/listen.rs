@@ -41,6 +41,18 @@ impl Listen {
         }
     }
 
+    /// Returns the port that it names.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Ip(_) => None,
+            Self::Socket(socket) => Some(socket.port()),
+            Self::Exact(address) => address.iter().find_map(|part| match part {
+                Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+                _ => None,
+            }),
+        }
+    }
+
     /// Tells whether it names a port, which no other can stand in for.
     pub fn names_port(&self) -> bool {
         !matches!(self, Self::Ip(_))

@@ -126,7 +126,7 @@ Network
 
 Peers are found
   on this computer      processes of this user find each other at once
-  by a ticket           it carries addresses: share --ticket, or link --ticket
+  by a ticket           it carries addresses, and ways into the DHT: share --ticket, or link --ticket
   by --peer ADDRESS     a multiaddr, such as /ip4/192.168.1.20/tcp/3282
   on the LAN            (--discover lan, or --lan) nodes announce themselves, not what they share
   by memory             who served a drive before is asked again
@@ -134,8 +134,9 @@ Peers are found
 --discover none turns the last three off; --offline asks nobody on other computers at all.
 
 A node listens on TCP and UDP port 3282, or any free one if that is taken. To be reached from outside it asks the router for this
-port (--no-upnp: not); forward it by hand where that fails. Who cannot be reached meets others half-way, arranged through a relay,
-which carries no drive (--no-relay: not). share and status say how you are reached, peers how each peer is connected.
+port (--no-upnp: not); forward it by hand where that fails, and say where by --external 203.0.113.7. Who cannot be reached meets
+others half-way, arranged through a relay, which carries no drive (--no-relay: not). share and status say how you are reached, peers
+how each peer is connected.
 
 What is said between nodes is enciphered, and both prove their node keys. A stranger without a drive's key learns neither the key
 nor whether you have the drive. The DHT knows drives by a hash of the key, and tells whoever has that hash where you are; its

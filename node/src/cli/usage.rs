@@ -80,6 +80,10 @@ pub fn command() -> Command {
 /// Gives a flag its variable.
 fn with_variable(arg: Arg) -> Arg {
     let Some(long) = arg.get_long().map(variable) else { return arg };
+    if std::env::var_os(&long).is_some_and(|value| value.is_empty()) {
+        // An empty variable means nothing.
+        return arg;
+    }
     let arg = arg.env(long).hide_env(true);
     match arg.get_action() {
         ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
@@ -131,13 +135,13 @@ fn parse_for(words: Vec<OsString>, dirs: Option<&Dirs>) -> Result<Cli, Stop> {
         if network.ipfs && !network.discover.contains(&Discover::Public) {
             network.discover.push(Discover::Public);
         }
-        // An empty variable means nothing; as an address it would be one that leads nowhere.
+        // An empty word is an address, which leads nowhere.
         network.peer.retain(|address| !address.is_empty());
         network.bootstrap.retain(|address| !address.is_empty());
         if network
             .external
             .iter()
-            .any(|place| place.addresses(network.port).iter().any(leads_nowhere))
+            .any(|place| place.addresses(network.outside_port()).iter().any(leads_nowhere))
         {
             let error = Error::usage("--external names no port, and with --port 0 nobody knows it")
                 .hint("name the port that leads here (--external 203.0.113.7:3282), and listen on a fixed one (--port 3282)");

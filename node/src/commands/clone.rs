@@ -12,14 +12,14 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::context::{
-    disk, folder_of, hub, look_for, memory, os, patience, read_key, swarm, write_key,
+    disk, folder_of, hub, look_for, memory, os, patience, read_key, swarm, ticket, write_key,
 };
 use super::follow::follow;
 use super::missing::missing;
 use super::scene::Scene;
 use super::serving::Serving;
 use super::stoppable;
-use crate::address::{self, Address, Link, Places, Ticket, VersionSpec};
+use crate::address::{self, Address, Link, Places, VersionSpec};
 use crate::choice::Choice;
 use crate::cli::escape;
 use crate::cli::output::Out;
@@ -217,7 +217,15 @@ async fn clone(
     // Its name is looked up meanwhile.
     let plan = session.plan(&snapshot, &folder, scope, &selection, args.force);
     let (plan, header) = tokio::try_join!(plan, snapshot.drive.header())?;
-    let announcement = session.announce(started, out)?;
+    // Whatever becomes of it, who goes on with it has what is known of where it is.
+    note_name(&request.key, &header.name, &folder, args.name.as_deref())?;
+    if !request.origins.is_empty() {
+        Drives::of(&Dirs::open()?).note_origins(&request.key, &request.origins)?;
+    }
+    if !request.places.bootstrap.is_empty() {
+        Drives::of(&Dirs::open()?).note_bootstrap(&request.key, &request.places.bootstrap)?;
+    }
+    let announcement = session.announce(&args.network, started, out)?;
     stages.tell("History", &history(&snapshot));
     if !selection.is_everything() {
         stages.tell("Selected", &selected(&snapshot, &plan));
@@ -233,13 +241,6 @@ async fn clone(
     stages.end(&scene.look());
     if session.drive.changes.news.borrow().accused {
         out.warn(&crate::home::two_histories_read());
-    }
-    note_name(&request.key, &header.name, &folder, args.name.as_deref())?;
-    if !request.origins.is_empty() {
-        Drives::of(&Dirs::open()?).note_origins(&request.key, &request.origins)?;
-    }
-    if !request.places.bootstrap.is_empty() {
-        Drives::of(&Dirs::open()?).note_bootstrap(&request.key, &request.places.bootstrap)?;
     }
     finish(&snapshot, &folder, &report, &selection, (started, sources.found()), out)?;
     let (force, reuse, scope) = (args.force, args.reuse, request.scope);
@@ -324,7 +325,7 @@ impl Session {
         };
         let patience = patience(args, &dirs, &key);
         let mut network = swarm(&hub, &dirs, args, request.places.peers.clone(), out).await?;
-        network.enter(&hub, &request.places.bootstrap).await;
+        network.enter(&hub, &key, &request.places.bootstrap).await;
         if !args.offline {
             let mut contact = request.contact.take();
             for origin in request.origins.iter().take(ORIGINS_MAX).cloned() {
@@ -340,9 +341,14 @@ impl Session {
     }
 
     /// Lets other processes of this user read the drive while its store is in use here.
-    fn announce(&self, began: Instant, out: &Out) -> Result<Announcement, Error> {
+    fn announce(
+        &self,
+        args: &NetworkArgs,
+        began: Instant,
+        out: &Out,
+    ) -> Result<Announcement, Error> {
         let (dirs, key) = (Dirs::open()?, self.drive.key);
-        let ticket = Ticket::new(key, self.network.addresses());
+        let ticket = ticket(&dirs, key, &self.network, args);
         let (drive, out) = (self.drive.clone(), out.clone());
         let outside = self.network.outside();
         let serving = Serving { drive, ticket, outside, pen: None, fetches: true, began, out };

@@ -184,21 +184,29 @@ pub(super) async fn look_for(
     if args.offline {
         return;
     }
-    let known = Drives::of(dirs).of_key(&drive);
-    let (kept, bootstrap) = known.map(|known| (known.origins, known.bootstrap)).unwrap_or_default();
-    network.enter(hub, &bootstrap).await;
+    network.enter(hub, &drive, &known_ways(dirs, &drive)).await;
+    let kept = Drives::of(dirs).of_key(&drive).map(|known| known.origins).unwrap_or_default();
     for origin in args.from.iter().cloned().chain(kept).take(ORIGINS_MAX) {
         network.attend(hub, drive, origin, None, args.wait.0);
     }
 }
 
+/// Returns the nodes that lead to peers of a drive by the DHT, as a ticket said.
+pub(super) fn known_ways(dirs: &Dirs, drive: &PublicKey) -> Vec<Multiaddr> {
+    Drives::of(dirs).of_key(drive).map_or_else(Vec::new, |known| known.bootstrap)
+}
+
 /// Returns a ticket of a drive that is served here: who has it finds us as this command finds others.
-pub(super) fn ticket(key: PublicKey, network: &Network, args: &NetworkArgs) -> Ticket {
+pub(super) fn ticket(dirs: &Dirs, key: PublicKey, network: &Network, args: &NetworkArgs) -> Ticket {
     let addresses = network.addresses();
     // With --public they lead into the table of IPFS.
     let is_told =
         args.discover.contains(&Discover::Dht) && !args.discover.contains(&Discover::Public);
-    let mut nodes = if is_told { args.bootstrap.clone() } else { Vec::new() };
+    let mut nodes = Vec::new();
+    if is_told {
+        let known = known_ways(dirs, &key).into_iter().filter(|at| !args.bootstrap.contains(at));
+        nodes = args.bootstrap.iter().cloned().chain(known).collect();
+    }
     // Elsewhere this computer's loopback is another computer's.
     if !addresses.iter().all(is_loopback) {
         nodes.retain(|node| !is_loopback(node));
@@ -239,7 +247,11 @@ pub(super) fn say_public(args: &NetworkArgs, out: &Out) {
 pub(super) fn options(dirs: &Dirs, args: &NetworkArgs, peers: Vec<Multiaddr>) -> NetworkOptions {
     NetworkOptions {
         listen: args.listen.iter().flat_map(|place| place.addresses(args.port)).collect(),
-        external: args.external.iter().flat_map(|place| place.addresses(args.port)).collect(),
+        external: args
+            .external
+            .iter()
+            .flat_map(|place| place.addresses(args.outside_port()))
+            .collect(),
         ports_fixed: args.listen.iter().any(Listen::names_port),
         peers: args.peer.iter().cloned().chain(peers).collect(),
         lan: args.discover.contains(&Discover::Lan),
@@ -321,9 +333,9 @@ pub(super) async fn open_beside(
             let mut args = args.clone();
             args.from.extend(ticket.origins.iter().cloned());
             let (key, Places { peers, bootstrap }) = (ticket.key, ticket.places());
-            let (drive, network) = open_remote(&hub, &dirs, key, peers, &args, out).await?;
-            if let Some(network) = &network {
-                network.enter(&hub, &bootstrap).await;
+            let (drive, mut network) = open_remote(&hub, &dirs, key, peers, &args, out).await?;
+            if let Some(network) = &mut network {
+                network.enter(&hub, &key, &bootstrap).await;
             }
             (drive, network)
         }

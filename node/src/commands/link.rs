@@ -7,7 +7,7 @@ use fast_qr::{ECL, QRBuilder};
 use libp2p::Multiaddr;
 use serde_json::json;
 
-use super::context::{open, read_key};
+use super::context::{known_ways, open, read_key};
 use crate::address::{self, Address, Link, Ticket, VersionSpec, key::hex};
 use crate::cli::output::Out;
 use crate::cli::{LinkArgs, Network};
@@ -25,7 +25,9 @@ pub(super) async fn run(args: LinkArgs, out: &Out) -> Result<(), Error> {
         None => Address::here(&here)?,
     };
     let mut origins = args.from.clone();
-    let mut bootstrap = args.bootstrap.clone();
+    // An empty word is an address, which leads nowhere.
+    let mut bootstrap: Vec<_> =
+        args.bootstrap.iter().filter(|at| !at.is_empty()).cloned().collect();
     let (key, mut addresses) = match address.drive {
         address::Drive::Key(key) => (key, Vec::new()),
         address::Drive::Ticket(ticket) => {
@@ -38,6 +40,8 @@ pub(super) async fn run(args: LinkArgs, out: &Out) -> Result<(), Error> {
         }
     };
     addresses.extend(served_at(&dirs, &key));
+    let known = known_ways(&dirs, &key).into_iter().filter(|node| !bootstrap.contains(node));
+    bootstrap.extend(known.collect::<Vec<_>>());
     let version = match args.at.or(address.version) {
         None | Some(VersionSpec::Latest) => None,
         Some(spec) => Some(version(args.address.as_deref(), &spec, out).await?),

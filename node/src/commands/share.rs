@@ -62,7 +62,7 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     network.offer(&key).await;
-    let ticket = ticket(key, &network, &args.network);
+    let ticket = ticket(&dirs, key, &network, &args.network);
     let ticket = ticket.with_origins(args.network.from.iter().cloned());
     let (began, out_too) = (Instant::now(), out.clone());
     let outside = network.outside();

@@ -78,6 +78,9 @@ pub struct Network {
     taken: Option<u16>,
     /// Whether there is a DHT to enter.
     dht: bool,
+    /// The nodes that lead into it: those of the user, and those that were named with a drive.
+    bootstrap: Vec<Multiaddr>,
+    named: BTreeMap<PublicKey, Vec<Multiaddr>>,
     /// Looks for peers, until the network is dropped.
     looking: JoinSet<()>,
     /// The drives that processes of this user are looked for that serve them.
@@ -168,12 +171,13 @@ impl Network {
             _identity: Some(identity),
             taken,
             dht: options.dht,
+            bootstrap: options.bootstrap.clone(),
             ..Self::offline()
         };
         network.seek(sought, &options.peers).await;
         swarm.listening().await;
         // Not before: they are dialed from the port that is listened on, so that our router keeps it open, and they see what becomes of it.
-        network.enter(sought, &options.bootstrap).await;
+        network.enter_by(sought, &network.bootstrap).await;
         Ok(network)
     }
 
@@ -186,6 +190,8 @@ impl Network {
             _identity: None,
             taken: None,
             dht: false,
+            bootstrap: Vec::new(),
+            named: BTreeMap::new(),
             looking,
             local,
             good,
@@ -258,8 +264,14 @@ impl Network {
         }
     }
 
-    /// Connects to nodes that lead into the DHT, and again whenever they are lost; to none if it is not asked.
-    pub async fn enter(&self, hub: &Hub, nodes: &[Multiaddr]) {
+    /// Connects to nodes that lead into the DHT and were named with a drive, and again whenever they are lost, until the network
+    /// forgets the drive; to none if the DHT is not asked.
+    pub async fn enter(&mut self, hub: &Hub, drive: &PublicKey, nodes: &[Multiaddr]) {
+        self.enter_by(hub, nodes).await;
+        self.named.entry(*drive).or_default().extend_from_slice(nodes);
+    }
+
+    async fn enter_by(&self, hub: &Hub, nodes: &[Multiaddr]) {
         let Some(swarm) = self.swarm.as_ref().filter(|_| self.dht) else { return };
         for node in nodes {
             hub.lock().sought.seek(Channel::Bootstrap, node);
@@ -288,8 +300,13 @@ impl Network {
 
     /// Looks no longer for peers of a drive; those that are connected stay.
     pub async fn forget(&mut self, drive: &PublicKey) {
+        let nodes = self.named.remove(drive).unwrap_or_default();
         if let Some(swarm) = &self.swarm {
             swarm.leave(drive.discovery().0).await;
+            let others = || self.bootstrap.iter().chain(self.named.values().flatten());
+            for node in nodes.into_iter().filter(|node| others().all(|other| other != node)) {
+                swarm.forget_at(Channel::Bootstrap, node).await;
+            }
         }
         self.local.send_if_modified(|drives| drives.remove(drive));
         if let Some(Remembering { good, task }) = self.good.remove(drive) {

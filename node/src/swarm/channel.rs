@@ -49,12 +49,13 @@ impl Channel {
         }
     }
 
-    /// Returns how many of such peers are kept: strangers name them. Who is dialed in vain is left until it is named again.
+    /// Returns how many of such peers are kept: strangers name them, or they learn of all our drives.
     pub(super) fn peers_max(self) -> Option<usize> {
         match self {
             Self::Dht => Some(limits::DHT_PEERS),
             Self::Exchanged => Some(limits::EXCHANGE_PEERS),
-            _ => None,
+            Self::Bootstrap => Some(limits::BOOTSTRAP_PEERS),
+            Self::Given | Self::Local | Self::Lan | Self::Remembered => None,
         }
     }
 

@@ -59,6 +59,7 @@ pub(super) struct Protocols {
 pub(super) enum Command {
     Dial { channel: Channel, addresses: Vec<Multiaddr>, keep: bool },
     Forget(PeerId),
+    ForgetAt { channel: Channel, address: Multiaddr },
     Know(PeerId),
     Shun { peer: PeerId, from: Option<Multiaddr> },
     Find(DriveName),
@@ -281,6 +282,7 @@ impl Driver {
                 self.swarm.behaviour_mut().sessions.shun(Instant::now(), peer, from.as_ref());
             }
             Command::Forget(peer) => self.targets.forget(&peer),
+            Command::ForgetAt { channel, address } => self.targets.forget_at(channel, &address),
             Command::Find(drive) => self.seek_by_dht(Purpose::Find, drive),
             Command::Offer(drive) => self.seek_by_dht(Purpose::Offer, drive),
             Command::Leave(drive) => self.leave_dht(drive),

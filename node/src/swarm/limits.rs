@@ -135,8 +135,11 @@ pub const REDIAL_DHT_MAX: Duration = Duration::from_secs(300);
 /// How long such a node is left alone once there is nothing more to say: it has no place for everybody at once.
 pub const BOOTSTRAP_REST: Duration = Duration::from_secs(600);
 
-/// Nodes that lead into the DHT, were lost, and are waited for: more than anybody has.
-pub const WAYS_LOST: usize = 64;
+/// Nodes that lead into the DHT and are kept: besides the user tickets name some, each of which learns of all our drives.
+pub const BOOTSTRAP_PEERS: usize = 64;
+
+/// Nodes that lead into the DHT, were lost, and are waited for.
+pub const WAYS_LOST: usize = BOOTSTRAP_PEERS;
 
 /// Dials at once to peers that the DHT named, as [`LAN_DIALS`].
 pub const DHT_DIALS: usize = 16;

@@ -227,6 +227,8 @@ pub enum SwarmEvent {
 #[derive(Clone, Debug)]
 pub struct Swarm {
     local: PeerId,
+    /// Where others get in, as the user says.
+    named: Vec<Multiaddr>,
     /// How many addresses were asked for that will be listened on at once. Each may stand for one of every interface.
     listeners: usize,
     commands: mpsc::Sender<Command>,
@@ -248,6 +250,11 @@ impl Swarm {
     /// Ends dialing a peer. What is connected stays so.
     pub async fn forget(&self, peer: PeerId) {
         self.send(Command::Forget(peer)).await;
+    }
+
+    /// Ends dialing an address for one channel. What is connected stays so.
+    pub async fn forget_at(&self, channel: Channel, address: Multiaddr) {
+        self.send(Command::ForgetAt { channel, address }).await;
     }
 
     /// Keeps a place for a peer with whom there is, or was, a drive in common: strangers cannot take it.
@@ -319,9 +326,11 @@ impl Swarm {
     /// Returns those that are for others, as tickets carry them: loopback, which elsewhere is the reader's own computer, only
     /// if there is nothing else; and where others reach us, be it through a relay, or where the router says that they do.
     pub fn dialable_addresses(&self) -> Vec<Multiaddr> {
-        let mut all = outside::for_others(self.local_addresses());
+        // A ticket has room for some: those first that the user named.
+        let mut all = self.named.clone();
         let outside = self.outside.borrow();
-        for address in outside.addresses.iter().chain(&outside.mapped) {
+        let here = outside::for_others(self.local_addresses());
+        for address in here.iter().chain(&outside.addresses).chain(&outside.mapped) {
             if !all.contains(address) {
                 all.push(address.clone());
             }
@@ -384,8 +393,9 @@ pub fn start(
     let (listens, listening) = watch::channel(Vec::new());
     config.external.iter().for_each(|address| swarm.add_external_address(address.clone()));
     let named = config.external.iter().filter_map(|address| address.clone().with_p2p(local).ok());
+    let named: Vec<_> = named.collect();
     let (reached, outside) =
-        watch::channel(Outside { addresses: named.collect(), ..Outside::default() });
+        watch::channel(Outside { addresses: named.clone(), ..Outside::default() });
     let driver = Driver {
         swarm,
         commands: commanded,
@@ -397,7 +407,7 @@ pub fn start(
         around: outside::Around::new(reached, &config),
         router: transport::is_mapped(&config).then(router::Asking::start),
     };
-    let handle = Swarm { local, listeners, commands, listening, outside };
+    let handle = Swarm { local, named, listeners, commands, listening, outside };
     Ok((handle, happened, driver.run()))
 }
 

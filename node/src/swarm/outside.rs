@@ -58,6 +58,8 @@ pub(super) struct Around {
     witnesses: Witnesses,
     /// Where the router says that others get in.
     mapped: BTreeSet<Multiaddr>,
+    /// Where others get in, as our user says: whatever else becomes of such an address.
+    named: Vec<Multiaddr>,
     own: Seeking,
     pub(super) lookups: Lookups,
     ipfs: Seeking,
@@ -99,6 +101,7 @@ impl Around {
             ways,
             witnesses: Witnesses::default(),
             mapped: BTreeSet::new(),
+            named: config.external.clone(),
             own: Seeking::new(Table::Own),
             lookups: Lookups::default(),
             ipfs: Seeking::new(Table::Ipfs),
@@ -381,8 +384,7 @@ impl Driver {
     /// they are closed, and whoever is wanted is dialed anew, long before silence would tell. What leads into the DHT may have led there
     /// from it: it is dialed anew, so that others see where we are now.
     pub(super) fn handle_silent(&mut self, address: &Multiaddr) {
-        self.swarm.remove_external_address(address);
-        self.around.ways.handle_expired(address);
+        self.expire(address);
         if let Some(ip) = nearby::ip(address) {
             for id in self.sessions.on_own(ip).collect::<Vec<_>>() {
                 self.swarm.close_connection(id);
@@ -393,6 +395,14 @@ impl Driver {
         for peer in self.targets.connected_in(Channel::Bootstrap) {
             // An error means that there is no connection.
             let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    /// Others do not reach us at an address any more, unless our user says that they do.
+    fn expire(&mut self, address: &Multiaddr) {
+        if !self.around.named.contains(address) {
+            self.swarm.remove_external_address(address);
+            self.around.ways.handle_expired(address);
         }
     }
 
@@ -576,8 +586,7 @@ impl Driver {
         let mapped = router.addresses();
         tracing::info!(?mapped, "the router");
         for address in &self.around.mapped - &mapped {
-            self.swarm.remove_external_address(&address);
-            self.around.ways.handle_expired(&address);
+            self.expire(&address);
         }
         if let Some(probe) = self.swarm.behaviour_mut().probe.as_mut() {
             probe.handle_mapped(&mapped);

@@ -46,6 +46,8 @@ const DENSE: Setting = Setting { dials: 20, ..SMALL };
 const LONG: Setting = Setting { blocks: 4_096, dials: 10, ..SMALL };
 /// Many peers.
 const LARGE: Setting = Setting { peers: 1_000, ..SMALL };
+/// Many peers, and a content that takes a minute.
+const LARGE_LONG: Setting = Setting { peers: 1_000, ..LONG };
 
 impl Setting {
     /// Returns what the content takes on a line, in seconds.
@@ -171,6 +173,11 @@ pub(super) fn churns() -> Figure {
 /// Many stay.
 pub(super) fn many_stay() -> Figure {
     run("large-crowd", LARGE, false)
+}
+
+/// Many stay, for a longer time.
+pub(super) fn many_stay_long() -> Figure {
+    run("large-long-crowd", LARGE_LONG, false)
 }
 
 /// Of many some leave and join in each second.

@@ -54,7 +54,7 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order of their sections.
-pub const EXPERIMENTS: [Experiment; 14] = [
+pub const EXPERIMENTS: [Experiment; 15] = [
     Experiment { name: "sources", run: sources::run },
     Experiment { name: "hotswap", run: hotswap::run },
     Experiment { name: "urgent", run: urgent::run },
@@ -68,6 +68,7 @@ pub const EXPERIMENTS: [Experiment; 14] = [
     Experiment { name: "long-crowd", run: crowd::stays_long },
     Experiment { name: "large-crowd", run: crowd::many_stay },
     Experiment { name: "large-churn", run: crowd::many_churn },
+    Experiment { name: "large-long-crowd", run: crowd::many_stay_long },
     Experiment { name: "large-meeting", run: meeting::many },
 ];
 

@@ -161,7 +161,7 @@ impl<'a> Patient<'a> {
                         (start(memory()?, hub.answers()), patience(args, dirs, key));
                     drive = Some(Drive::open(&hub, store, *key, patience).await?);
                     look_for(network, &hub, dirs, args, *key).await;
-                    network.enter(&hub, &places.bootstrap).await;
+                    network.enter(&hub, key, &places.bootstrap).await;
                     network.seek(&hub, &places.peers).await;
                 }
                 Target::Peer(wanted) => {

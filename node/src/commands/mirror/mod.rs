@@ -193,7 +193,7 @@ impl Mirror {
         let key = member.key;
         look_for(&mut self.network, &self.house.hub, &self.dirs, &self.args, key).await;
         self.network.offer(&key).await;
-        self.network.enter(&self.house.hub, &places.bootstrap).await;
+        self.network.enter(&self.house.hub, &key, &places.bootstrap).await;
         self.network.seek(&self.house.hub, &places.peers).await;
         let task = self.tasks.spawn(member.clone().keep(self.house.clone()));
         self.keeping.insert(key, task);

@@ -121,7 +121,7 @@ impl Targets {
         }
         let of_channel = self.targets.values().filter(|target| target.channel == channel).count();
         if channel.peers_max().is_some_and(|most| of_channel >= most) {
-            tracing::debug!(?peer, "strangers name more peers than are dialed");
+            tracing::debug!(?peer, ?channel, "more are named than are dialed");
             return None;
         }
         if channel == Channel::Exchanged && self.is_crowded(&addresses) {
@@ -153,6 +153,16 @@ impl Targets {
     pub(super) fn forget_in(&mut self, channel: Channel, peer: &PeerId) {
         self.targets
             .retain(|_, target| target.channel != channel || target.peer.as_ref() != Some(peer));
+    }
+
+    /// Stops dialing an address for one channel.
+    pub(super) fn forget_at(&mut self, channel: Channel, address: &Multiaddr) {
+        self.targets.retain(|_, target| {
+            if target.channel == channel {
+                target.addresses.retain(|other| other != address);
+            }
+            !target.addresses.is_empty()
+        });
     }
 
     /// Stops dialing a peer.
@@ -759,6 +769,35 @@ mod tests {
         assert_eq!(targets.poll_timeout(), Some(now + limits::BOOTSTRAP_REST));
         targets.wake(now);
         assert!(targets.poll_dial(now, NOBODY).is_some());
+    }
+
+    #[test]
+    fn no_more_nodes_lead_into_the_dht_than_may_and_each_goes_with_its_address() {
+        let now = Instant::now();
+        let mut targets = Targets::new(PeerId::random());
+        let (first, second) = (peer(), peer());
+        let at =
+            |peer, port| address(&format!("/ip4/198.51.100.7/tcp/{port}")).with_p2p(peer).unwrap();
+        for port in 1..=limits::TARGETS {
+            targets.add(now, Channel::Bootstrap, vec![at(peer(), port)], true);
+        }
+        assert_eq!(targets.targets.len(), limits::BOOTSTRAP_PEERS);
+        // Whoever is there for a drive has a place all the same.
+        assert_eq!(targets.add(now, Channel::Given, vec![at(first, 1)], true), []);
+        targets.clear();
+        for (channel, peer, port) in [
+            (Channel::Bootstrap, first, 1),
+            (Channel::Bootstrap, first, 2),
+            (Channel::Bootstrap, second, 3),
+            (Channel::Given, first, 1),
+        ] {
+            targets.add(now, channel, vec![at(peer, port)], true);
+        }
+        targets.forget_at(Channel::Bootstrap, &at(first, 1));
+        assert_eq!(targets.targets.len(), 3, "it has another address");
+        targets.forget_at(Channel::Bootstrap, &at(first, 2));
+        assert_eq!(targets.targets.len(), 2);
+        assert!(targets.wants(&first), "somebody else asked for it");
     }
 
     #[test]
