@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use datnode::cli::interrupt;
 use datnode::cli::output::Out;
-use datnode::cli::{Cli, Stop, parse};
+use datnode::cli::{Cli, Stop, interrupt, mistake, parse};
 use datnode::error::Error;
 
 /// How long work in the background may take to notice that the command is over, and stores to make durable what they have.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    mistake::end_on_panic();
     let (ended, out) = match parse(std::env::args_os()) {
         Ok(cli) => {
             let out = Out::new(&cli.global);

@@ -11,6 +11,7 @@ pub mod interrupt;
 pub mod keyboard;
 mod listen;
 pub mod log;
+pub mod mistake;
 pub mod output;
 pub mod painter;
 mod range;
