@@ -216,7 +216,12 @@ impl ByteCursor {
     async fn ask(&mut self, content: &Link) -> Result<(), Error> {
         let parts = byte_ranges(&self.entry, self.at..self.wanted.end.max(self.at + 1));
         let (slot, is_last) = (content.slot, self.wanted.end >= self.end);
-        let plan = move |worker: &mut super::Worker| Plan::of(&worker.store, slot, &parts, is_last);
+        let (hub, id) = (self.snapshot.drive.hub.clone(), content.id);
+        let plan = move |worker: &mut super::Worker| {
+            let plan = Plan::of(&worker.store, slot, &parts, is_last)?;
+            hub.missing(id, worker.store.have(slot), plan.lost.iter().cloned());
+            Ok(plan)
+        };
         let plan = self.snapshot.drive.store.query_first(plan).await.map_err(Error::store)?;
         self.asked = plan.is_all;
         let goes_on = self.selections.iter().any(|one| one.progress().is_some());
@@ -225,7 +230,6 @@ impl ByteCursor {
         }
         self.plan = plan.clone();
         let hub = &self.snapshot.drive.hub;
-        hub.lost(content.id, plan.lost);
         let want = |target, priority| Want { priority, order: Order::Linear, ..Want::new(target) };
         let (near, far) = plan.blocks.split(NEAR);
         let mut selections = Vec::new();

@@ -234,7 +234,10 @@ impl Drive {
     async fn fetch(&self, blocks: impl Iterator<Item = BlockIndex>) -> Result<(), Error> {
         let runs: Vec<_> = blocks.map(|block| block.0..block.0 + 1).collect();
         // One that was here until it was read and found rotten is here no longer.
-        self.hub.lost(self.changes.id, runs.iter().cloned());
+        let (hub, id, slot, read) =
+            (self.hub.clone(), self.changes.id, self.changes.slot, runs.clone());
+        let look = move |worker: &mut Worker| hub.missing(id, worker.store.have(slot), read);
+        self.store.query_first(look).await;
         let want =
             Want { priority: URGENT, order: Order::Linear, ..Want::new(Target::Blocks(runs)) };
         let mut wanted = self.hub.want(self.changes.id, want);

@@ -11,7 +11,7 @@ use datnode_proto::{Availability, Class, Order, Priority, Target, Want};
 
 use super::drive::{Link, URGENT, link};
 use super::hub::{Hub, Selection};
-use super::worker::StoreHandle;
+use super::worker::{StoreHandle, Worker};
 use crate::error::{Code, Error};
 
 /// A feed of a store, replicated by a hub; clones share what is wanted of it.
@@ -131,8 +131,6 @@ impl Feed {
         let coming = async {
             loop {
                 let run = block.0..block.0 + 1;
-                // One that was here until it was read and found rotten is here no longer.
-                self.hub.lost(self.link.id, [run.clone()]);
                 let options = Options { priority: URGENT, ..Options::default() };
                 self.prioritize(run, options).done().await;
                 if let Some(bytes) = self.read(block).await? {
@@ -166,8 +164,15 @@ impl Feed {
     }
 
     async fn read(&self, block: BlockIndex) -> Result<Option<Vec<u8>>, Error> {
-        let slot = self.link.slot;
-        let read = self.store.query_first(move |worker| worker.store.read(slot, block)).await;
-        read.map_err(Error::store)
+        let (hub, id, slot) = (self.hub.clone(), self.link.id, self.link.slot);
+        let read = move |worker: &mut Worker| {
+            let read = worker.store.read(slot, block);
+            // One that was here until it was read and found rotten is here no longer.
+            if matches!(read, Ok(None)) {
+                hub.missing(id, worker.store.have(slot), [block.0..block.0 + 1]);
+            }
+            read
+        };
+        self.store.query_first(read).await.map_err(Error::store)
     }
 }

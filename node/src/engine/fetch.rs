@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datnode_drive::{Difference, DrivePath, Key};
-use datnode_feed::{Bitfield, FeedSlot};
+use datnode_feed::FeedSlot;
 use datnode_proto::{Target, Want};
 
 use super::drive::StoreView;
@@ -413,18 +413,21 @@ impl Several<'_> {
 
     /// Lets the landing put what is here where it belongs, and asks for the rest.
     async fn begin(&self, window: Vec<Item>) -> Result<Option<Selection>, Error> {
-        let slot = self.snapshot.content_slot();
+        let (slot, hub) = (self.snapshot.content_slot(), self.snapshot.drive.hub.clone());
+        let feed = self.snapshot.content.as_ref().map(|content| content.id);
         let begin = move |landing: &mut Landing, store: &mut AnyStore, versions: &Versions| {
             let window = landing.plan(window, &versions.index(store))?;
-            let runs = window.runs();
+            let runs: Vec<Range<u64>> = window.runs();
             landing.begin(store, slot, window)?;
-            Ok((runs, store.have(slot).clone()))
+            // What was read and found changed is here no longer, now or when blocks were rescued.
+            if let Some(feed) = feed {
+                hub.missing(feed, store.have(slot), runs.iter().cloned());
+            }
+            Ok(runs)
         };
-        let (runs, have): (Vec<Range<u64>>, Bitfield) = self.with(begin).await?;
+        let runs = self.with(begin).await?;
         let Some(content) = &self.snapshot.content else { return Ok(None) };
-        // What was read and found changed is here no longer, now or when blocks were rescued.
         let hub = &self.snapshot.drive.hub;
-        hub.lost(content.id, runs.iter().flat_map(|run| have.gaps_in(run.clone())));
         self.snapshot.reuse(content, self.sources, &runs).await?;
         Ok(Some(hub.want(content.id, Want::new(Target::Blocks(runs)))))
     }

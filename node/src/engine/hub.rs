@@ -334,6 +334,19 @@ impl Hub {
         self.settle(state);
     }
 
+    /// Tells which of these blocks, if they were here, are here no longer: they were read, and found rotten or changed.
+    ///
+    /// To be called where the store is, whose blocks are `have`: anywhere else one may be stored between the look and the word, and
+    /// would be fetched again, or waited for in vain.
+    pub(super) fn missing(
+        &self,
+        feed: FeedId,
+        have: &Bitfield,
+        runs: impl IntoIterator<Item = std::ops::Range<u64>>,
+    ) {
+        self.lost(feed, runs.into_iter().flat_map(|run| have.gaps_in(run)));
+    }
+
     /// Returns a number that grows whenever the work gets on: a longer head, a block, the first peer that knows a feed.
     ///
     /// What peers could do for ever and to no end does not count: coming, going, and sending what is not taken.
