@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::swarm::limits::{FRAME_FREE, FRAMES_ALL};
 
 /// How many buffers are kept: about what is on its way between two threads.
 const KEPT_MAX: usize = 32;
@@ -10,9 +13,23 @@ const KEPT_MAX: usize = 32;
 const KEPT_BYTES_MAX: usize = 128 << 10;
 
 /// Buffers that nobody uses now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Bytes that are left for long frames on their way.
+    room: Arc<Semaphore>,
+}
+
+/// Room for a long payload while it comes; free again when this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { spare: Arc::default(), room: Arc::new(Semaphore::new(FRAMES_ALL)) }
+    }
 }
 
 /// A buffer of a pool, to which it goes back when it is dropped.
@@ -33,6 +50,18 @@ impl Pool {
             bytes.resize(len, 0);
         }
         Buffer { bytes, len, pool: self.clone() }
+    }
+
+    /// Waits for room for a payload of so many bytes that is to come, in the order in which it is asked; short ones need none.
+    ///
+    /// May be cancelled.
+    pub async fn room(&self, len: usize) -> Option<Room> {
+        if len <= FRAME_FREE {
+            return None;
+        }
+        let bytes = u32::try_from(len.min(FRAMES_ALL)).unwrap_or(u32::MAX);
+        let acquired = self.room.clone().acquire_many_owned(bytes).await;
+        Some(Room { _bytes: acquired.expect("nobody closes it") })
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {

@@ -12,8 +12,8 @@ use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::swarm::behaviour::ConnectionEstablished;
 use libp2p::swarm::{
-    CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenFailure,
-    NetworkBehaviour, NotifyHandler, Stream, ToSwarm,
+    CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionId, DialFailure, FromSwarm,
+    ListenFailure, NetworkBehaviour, NotifyHandler, Stream, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
@@ -21,6 +21,7 @@ use super::guests::Guests;
 use super::handler::{Handler, OpenStream, Told};
 use super::limits;
 use super::pairing::{Action, Pair, Side};
+use super::quic::QuicPlaces;
 use super::shunned::Shunned;
 use super::strangers::{Refused, Strangers};
 use super::subnets::Subnets;
@@ -45,6 +46,7 @@ pub(super) struct Behaviour {
     peers: HashMap<PeerId, Pair<ConnectionId, Stream>>,
     subnets: Subnets,
     guests: Guests,
+    quic: QuicPlaces,
     strangers: Strangers,
     /// Who broke the protocol lately.
     shunned: Shunned<PeerId>,
@@ -55,12 +57,18 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(local: PeerId, connections_per_subnet: usize, guests: Guests) -> Self {
+    pub(super) fn new(
+        local: PeerId,
+        connections_per_subnet: usize,
+        guests: Guests,
+        quic: QuicPlaces,
+    ) -> Self {
         Self {
             local,
             peers: HashMap::new(),
             subnets: Subnets::new(connections_per_subnet),
             guests,
+            quic,
             strangers: Strangers::new(),
             shunned: Shunned::new(0),
             asked: HashSet::new(),
@@ -189,23 +197,25 @@ impl NetworkBehaviour for Behaviour {
         id: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        from: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
         if self.shunned.contains(Instant::now(), &peer) {
             return Err(ConnectionDenied::new(Refused::Shunned));
         }
         self.guests.handle_established(id, peer).map_err(ConnectionDenied::new)?;
+        self.quic.insert(id, from, true).map_err(ConnectionDenied::new)?;
         Ok(Handler::default())
     }
 
     fn handle_established_outbound_connection(
         &mut self,
-        _: ConnectionId,
+        id: ConnectionId,
         _: PeerId,
-        _: &Multiaddr,
+        at: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<Handler, ConnectionDenied> {
+        self.quic.insert(id, at, false).map_err(ConnectionDenied::new)?;
         Ok(Handler::default())
     }
 
@@ -224,11 +234,16 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 self.subnets.remove(connection_id);
                 self.guests.remove(connection_id);
+                self.quic.remove(connection_id);
                 self.tell(peer_id, |pair| pair.handle_closed(connection_id));
             }
             FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
                 self.subnets.remove(connection_id);
                 self.guests.remove(connection_id);
+                self.quic.remove(connection_id);
+            }
+            FromSwarm::DialFailure(DialFailure { connection_id, .. }) => {
+                self.quic.remove(connection_id);
             }
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! Frames on a byte stream: reads and writes them, whatever the stream is. SPEC 6.1.
 //!
-//! Invariant: what a prefix announces is held against the limits before anything is allocated for it.
+//! Invariant: what a prefix announces is held against the limits before anything is allocated for it, and long payloads take no more
+//! together than there is room for.
 //! Elsewhere: the layout (`datnode_proto::wire`), the stream of a session (`stream`).
 
 use std::io;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::limits;
-use crate::pool::{Buffer, Pool};
+use crate::pool::{Buffer, Pool, Room};
 
 /// Why a stream of frames ended too soon.
 #[derive(Debug, Error)]
@@ -57,6 +58,8 @@ struct Partial {
     filled: usize,
     /// Until when so many have to.
     due: (Instant, usize),
+    /// Held until it is whole.
+    _room: Option<Room>,
 }
 
 impl Partial {
@@ -86,9 +89,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.partial.is_none() {
             let Some(prefix) = self.read_prefix().await? else { return Ok(None) };
             let (header, payload) = parse_prefix(prefix).map_err(FrameError::Fault)?;
+            // The prefix stays where it is meanwhile, so that giving up loses nothing; and what the peer sends stays unread.
+            let room = self.payloads.room(payload).await;
+            self.start += PREFIX_LEN;
             let (header, payload) = (vec![0; header], self.payloads.take(payload));
             let due = (Instant::now() + self.stall, limits::FRAME_PROGRESS);
-            self.partial = Some(Partial { header, payload, filled: 0, due });
+            self.partial = Some(Partial { header, payload, filled: 0, due, _room: room });
         } else if let Some(partial) = &mut self.partial {
             // Nobody read meanwhile: that is not the peer's fault.
             partial.due = (Instant::now() + self.stall, partial.filled + limits::FRAME_PROGRESS);
@@ -113,10 +119,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Some(frame)
     }
 
+    /// Returns the next prefix, which is not yet used.
     async fn read_prefix(&mut self) -> Result<Option<[u8; PREFIX_LEN]>, FrameError> {
         loop {
             if let Some(&prefix) = self.buffered().first_chunk() {
-                self.start += PREFIX_LEN;
                 return Ok(Some(prefix));
             }
             let begun = !self.buffered().is_empty();
@@ -384,6 +390,43 @@ mod tests {
             assert!(matches!(reader.read().await, Err(FrameError::Stalled)));
             drop(near);
             assert!(matches!(reader.read().await, Err(FrameError::Truncated)));
+        });
+    }
+
+    #[test]
+    fn long_payloads_wait_for_room_and_short_ones_for_nothing() {
+        async fn waits<R: AsyncRead + Unpin>(reader: &mut FrameReader<R>) -> bool {
+            tokio::select! {
+                biased;
+                _ = reader.read() => false,
+                () = tokio::task::yield_now() => true,
+            }
+        }
+        run(async {
+            let (pool, mut begun) = (Pool::default(), Vec::new());
+            let long = frame(5, PAYLOAD_BYTES_MAX);
+            for _ in 0..limits::FRAMES_ALL / PAYLOAD_BYTES_MAX {
+                let (mut near, far) = duplex(64);
+                near.write_all(&long.prefix()).await.unwrap();
+                let mut reader = FrameReader::new(far, pool.clone());
+                assert!(waits(&mut reader).await && reader.partial.is_some());
+                begun.push((near, reader));
+            }
+            let send = async |sent: &Frame| {
+                let (near, far) = duplex(2 * PAYLOAD_BYTES_MAX);
+                let mut writer = FrameWriter::new(near);
+                writer.write(sent).await.unwrap();
+                writer.close().await.unwrap();
+                FrameReader::new(far, pool.clone())
+            };
+            let mut next = send(&long).await;
+            for _ in 0..2 {
+                assert!(waits(&mut next).await && next.partial.is_none(), "nothing was allocated");
+            }
+            let short = frame(5, limits::FRAME_FREE);
+            assert!(send(&short).await.read().await.unwrap() == Some(short));
+            begun.pop();
+            assert!(next.read().await.unwrap() == Some(long));
         });
     }
 

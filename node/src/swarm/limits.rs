@@ -57,9 +57,13 @@ pub const UNREAD_ALL: usize = 64 << 20;
 /// What a connection may hold unread however much the others hold: a frame of common size.
 pub const UNREAD_FREE: usize = 64 << 10;
 
-/// What one stream, and all streams of a connection over QUIC may hold unread, in bytes: 300 Mbit/s over 100 ms. The library's are 10 and 15 MB,
+/// What one stream, and all streams of a connection over QUIC may hold unread, in bytes: 80 Mbit/s over 100 ms. The library's are 10 and 15 MB,
 /// and it does not let them shrink while there are many connections.
-pub const QUIC_UNREAD: (u32, u32) = (4 << 20, 4 << 20);
+pub const QUIC_UNREAD: (u32, u32) = (1 << 20, 1 << 20);
+
+/// Which part of all connections may be over QUIC: so together these may hold unread what those over TCP may, [`UNREAD_ALL`]; those of a
+/// public node four times that.
+pub const QUIC_SHARE: usize = 4;
 
 /// The most bytes of a stream in one frame: a block of common size. Larger ones cost more than they save.
 pub const STREAM_FRAME: usize = 64 << 10;
@@ -423,7 +427,14 @@ pub const FRAME_STALL: Duration = Duration::from_secs(30);
 /// us keep room for it for days.
 pub const FRAME_PROGRESS: usize = 30 << 10;
 
+/// The longest payload for which there is always room: a chunk of a drive is no longer.
+pub const FRAME_FREE: usize = 128 << 10;
+
+/// What longer payloads may take together while they come, in bytes: one each of 32 peers. The others wait for their turn.
+pub const FRAMES_ALL: usize = 32 << 20;
+
 const _: () = assert!(CONNECTIONS_INBOUND + CONNECTIONS_KNOWN < CONNECTIONS);
+const _: () = assert!(CONNECTIONS as usize / QUIC_SHARE * QUIC_UNREAD.1 as usize <= UNREAD_ALL);
 const _: () = assert!(LAN_PEERS < TARGETS && LAN_PEERS * ADDRESSES_PER_TARGET <= LAN_RECORDS);
 const _: () = assert!(PUBLIC_CONNECTIONS_INBOUND + PUBLIC_CONNECTIONS_KNOWN < PUBLIC_CONNECTIONS);
 const _: () =

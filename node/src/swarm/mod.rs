@@ -23,6 +23,7 @@ mod nearby;
 mod outside;
 mod pairing;
 mod probe;
+mod quic;
 mod reach;
 mod reason;
 mod records;

@@ -1,4 +1,4 @@
-//! A peer that speaks TLS, yamux and the agreement on a protocol by hand: streams and connections as no node opens them.
+//! A peer that speaks TLS and yamux, or QUIC, and the agreement on a protocol by hand: streams and connections as no node opens them.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,12 +10,16 @@ use libp2p::core::transport::{DialOpts, PortUse};
 use libp2p::core::upgrade::Version;
 use libp2p::core::{Endpoint, Transport as _};
 use libp2p::identity::Keypair;
-use libp2p::{Multiaddr, tcp, tls, yamux};
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, quic, tcp, tls, yamux};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// What a session's stream begins with, from both sides.
 pub const AGREEMENT: &[u8] = b"\x13/multistream/1.0.0\n\x15/datnode/replicate/1\n";
+
+/// How many bytes a stream over QUIC takes that nobody here reads.
+const STREAM_WINDOW: u32 = 64 << 10;
 
 /// A connection; it breaks when this is dropped.
 pub struct Raw {
@@ -29,12 +33,20 @@ impl Raw {
     /// # Errors
     /// Whatever keeps it from being connected.
     pub async fn connect(address: &Multiaddr, identity: &Keypair) -> io::Result<Self> {
-        let secured = tls::Config::new(identity).map_err(io::Error::other)?;
-        let mut transport = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-            .upgrade(Version::V1Lazy)
-            .authenticate(secured)
-            .multiplex(yamux::Config::default())
-            .boxed();
+        let mut transport = if address.iter().any(|part| part == Protocol::QuicV1) {
+            let mut config = quic::Config::new(identity);
+            // Little, as over TCP: whoever answers is not kept waiting for long to be kept waiting.
+            (config.max_stream_data, config.max_connection_data) = (STREAM_WINDOW, STREAM_WINDOW);
+            let quic = quic::tokio::Transport::new(config);
+            quic.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+        } else {
+            let secured = tls::Config::new(identity).map_err(io::Error::other)?;
+            tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+                .upgrade(Version::V1Lazy)
+                .authenticate(secured)
+                .multiplex(yamux::Config::default())
+                .boxed()
+        };
         let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
         let dialed = transport.dial(address.clone(), options).map_err(io::Error::other)?;
         let (_, muxer) = dialed.await?;

@@ -29,6 +29,7 @@ use self::meter::{Metered, Turns};
 use super::driver::Protocols;
 use super::guests::Guests;
 use super::nearby::Mdns;
+use super::quic::QuicPlaces;
 use super::{
     IDENTIFY, SwarmConfig, SwarmError, behaviour, dht, limits, lookups, nearby, probe, reason,
 };
@@ -103,8 +104,9 @@ fn protocols(
         .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER));
     let places = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let guests = Guests::new(places(config.connections_inbound), places(config.pending_inbound));
+    let quic = QuicPlaces::new(places(config.connections) / limits::QUIC_SHARE);
     let sessions =
-        behaviour::Behaviour::new(key.to_peer_id(), limits::CONNECTIONS_PER_SUBNET, guests);
+        behaviour::Behaviour::new(key.to_peer_id(), limits::CONNECTIONS_PER_SUBNET, guests, quic);
     let identify = identify::Config::new(IDENTIFY.to_owned(), key)
         .with_agent_version(config.agent.clone())
         // Addresses inside a home are nobody's business; tickets carry those that are meant to be known.
