@@ -5,5 +5,6 @@ mod floods;
 mod introductions;
 mod leaves;
 mod limits;
+mod strangers;
 mod victim;
 mod weight;
