@@ -7,7 +7,6 @@
 //! time with other files.
 
 #![expect(
-    clippy::print_stderr,
     clippy::print_stdout,
     reason = "a test that is skipped says why, one that runs how much it did"
 )]
@@ -19,9 +18,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
-use datnode_tests::{Sharer, Thing, User, assert_exit, binary, noise, rot, tree, write};
+use datnode_tests::strace::{self, harmed};
+use datnode_tests::{Sharer, Thing, User, assert_exit, noise, rot, tree, write};
 
 /// The calls that change what is on the disk.
 const CALLS: [&str; 11] = [
@@ -39,35 +38,6 @@ const CALLS: [&str; 11] = [
 ];
 /// A run that met so many of one kind without coming to its end would never end.
 const CALLS_MAX: u32 = 400;
-
-fn strace() -> bool {
-    static WORKS: OnceLock<bool> = OnceLock::new();
-    *WORKS.get_or_init(|| {
-        let trial = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
-        let works = trial.is_ok_and(|status| status.success());
-        if !works {
-            eprintln!("skipped: strace is not here, or tracing is not permitted");
-        }
-        works
-    })
-}
-
-/// Prepares a command of a user that meets `harm` at the Nth of some calls.
-fn harmed(user: &User, calls: &str, harm: &str, number: u32, args: &[&str]) -> Command {
-    let plain = user.command(args);
-    let mut command = Command::new("strace");
-    command
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e"])
-        .arg(format!("inject={calls}:{harm}:when={number}"))
-        .arg(binary())
-        .args(args)
-        .current_dir(user.path(""))
-        .stdin(Stdio::null());
-    for (name, value) in plain.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    command
-}
 
 /// What came of a harmed run.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,7 +120,7 @@ impl Round {
 
 /// Goes through a lane once, or as often as is asked for; returns how much harm there was, in the first round at least `least`.
 fn rounds(what: &str, least: u32, lane: impl Fn(Round) -> u32) {
-    if !strace() {
+    if !strace::works() {
         return;
     }
     let count = std::env::var("DATNODE_KILL_ROUNDS").map_or(1, |text| text.parse().unwrap());
