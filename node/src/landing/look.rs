@@ -8,7 +8,7 @@ use datnode_feed::{Storage, leaf};
 
 use super::earlier::Was;
 use super::index::Index;
-use super::target::{Folder, There};
+use super::target::{Folder, Reading, There};
 use super::{FolderOf, Others, way};
 
 /// What is to become of what is at a name.
@@ -74,7 +74,14 @@ impl Ground {
                     && !left.is_empty()
                     && !left.iter().any(has_bytes)
                     && !wanted.is_still(there);
-                let same = || !other && there.size == entry.size && self.folder.equals(name, entry);
+                // What a commit names it made durable first; of anything else the system may remember bytes that a sync lost.
+                let reading = || match index.holds(entry) {
+                    true => Reading::Cached,
+                    false => Reading::Uncached,
+                };
+                let same = || {
+                    !other && there.size == entry.size && self.folder.equals(name, entry, reading())
+                };
                 if self.trust && known() || same() {
                     return Verdict::Right { undressed: !self.folder.is_dressed(there, entry) };
                 }

@@ -7,7 +7,7 @@ use datnode_drive::{DrivePath, Entry, Kind};
 use super::earlier::Was;
 use super::failed;
 use super::survey::may_land;
-use super::target::{Folder, There};
+use super::target::{Folder, Reading, There};
 use crate::disk::beneath::Beneath;
 use crate::error::Error;
 
@@ -67,7 +67,7 @@ impl Landed {
         entry.kind == Kind::File
             && may_land(path, entry).is_ok()
             && self.folder.look(name).is_some_and(has_size)
-            && self.folder.equals(name, entry)
+            && self.folder.equals(name, entry, Reading::Cached)
     }
 
     /// Removes what is at a path, if it is as an entry says; of folders those in which nothing is.

@@ -46,6 +46,15 @@ impl There {
     }
 }
 
+/// How a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// As the system has it, which remembers what was read and written.
+    Cached,
+    /// As the disk has it.
+    Uncached,
+}
+
 /// The mode and time that a file is to have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dress {
@@ -124,8 +133,14 @@ impl Folder {
     }
 
     /// Tells whether the file at `path` has an entry's bytes; what cannot be read has not.
-    pub(super) fn equals(&self, path: &[u8], entry: &Entry) -> bool {
-        self.beneath.file(path).and_then(|(file, _)| same_chunks(file, entry)).unwrap_or(false)
+    pub(super) fn equals(&self, path: &[u8], entry: &Entry, reading: Reading) -> bool {
+        let same = |file: File| {
+            if reading == Reading::Uncached {
+                drop_cached(&file);
+            }
+            same_chunks(file, entry)
+        };
+        self.beneath.file(path).and_then(|(file, _)| same(file)).unwrap_or(false)
     }
 
     /// Makes a folder and those above it.
@@ -337,6 +352,17 @@ pub(super) fn write_whole(
     }
     named.map(|()| true)
 }
+
+/// Has the system forget what it remembers of a file, as far as the disk is said to have it. After a sync that failed that may be
+/// more than the disk has (SPEC 5.7). What was not written yet stays; should writing it fail, the next sync of the store says so.
+#[cfg(target_os = "linux")]
+fn drop_cached(file: &File) {
+    let _ = sys::fadvise(file, 0, None, sys::Advice::DontNeed);
+}
+
+/// Does nothing: this system has no such call.
+#[cfg(not(target_os = "linux"))]
+fn drop_cached(_: &File) {}
 
 /// Tells whether large pieces go to the disk without the system's cache, and faster than through it: seen on these two.
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -17,7 +17,7 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
-/// Nothing is remembered by the kernel: two names of one thing are two names to it.
+/// No name is remembered by the kernel: two names of one thing are two names to it. Bytes are.
 const TTL: Duration = Duration::ZERO;
 const HANDLE: FileHandle = FileHandle(0);
 
@@ -83,18 +83,51 @@ struct Thing {
 
 struct Disk {
     manner: Manner,
+    medium: Medium,
+}
+
+/// What a disk holds, whatever the system remembers of it.
+#[derive(Clone)]
+pub(crate) struct Medium {
     /// The first is the root, number 1.
-    things: Mutex<Vec<Thing>>,
+    things: Arc<Mutex<Vec<Thing>>>,
 }
 
 type Things<'d> = MutexGuard<'d, Vec<Thing>>;
 
-/// Mounts one; `None`, and why, where that cannot be done.
-pub(crate) fn mount(manner: Manner, at: &Path) -> Result<BackgroundSession, io::Error> {
-    let disk = Disk { manner, things: Mutex::new(vec![thing(FileType::Directory, 0o755)]) };
+/// Mounts one; returns what it holds as well.
+///
+/// # Errors
+/// Why that cannot be done here.
+pub(crate) fn mount(manner: Manner, at: &Path) -> Result<(BackgroundSession, Medium), io::Error> {
+    let things = Arc::new(Mutex::new(vec![thing(FileType::Directory, 0o755)]));
+    let medium = Medium { things };
+    let disk = Disk { manner, medium: medium.clone() };
     let mut config = Config::default();
     config.mount_options = vec![MountOption::FSName("datnode-tests".into())];
-    fuser::spawn_mount(disk, at, &config)
+    Ok((fuser::spawn_mount(disk, at, &config)?, medium))
+}
+
+impl Medium {
+    /// Returns the bytes of all files of one name, in whatever folders they are.
+    pub(crate) fn files(&self, name: &str) -> Vec<Vec<u8>> {
+        let things = self.things.lock().unwrap();
+        self.numbers(&things, name).map(|number| things[at(number)].bytes.clone()).collect()
+    }
+
+    /// Loses the bytes of all files of one name: they are zeros. The system is not told.
+    pub(crate) fn lose(&self, name: &str) {
+        let mut things = self.things.lock().unwrap();
+        let lost: Vec<u64> = self.numbers(&things, name).collect();
+        for number in lost {
+            things[at(number)].bytes.fill(0);
+        }
+    }
+
+    fn numbers<'t>(&self, things: &'t [Thing], name: &'t str) -> impl Iterator<Item = u64> + 't {
+        let names = things.iter().flat_map(|thing| thing.names.values());
+        names.filter(move |(is, _)| is == name.as_bytes()).map(|(_, number)| *number)
+    }
 }
 
 fn thing(kind: FileType, mode: u32) -> Thing {
@@ -131,7 +164,7 @@ fn attr(things: &Things<'_>, number: u64) -> FileAttr {
 
 impl Disk {
     fn things(&self) -> Things<'_> {
-        self.things.lock().unwrap()
+        self.medium.things.lock().unwrap()
     }
 
     fn find(&self, things: &Things<'_>, parent: INodeNo, name: &OsStr) -> Result<u64, Errno> {
@@ -303,7 +336,7 @@ impl Filesystem for Disk {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(HANDLE, FopenFlags::empty());
+        reply.opened(HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
     }
 
     fn create(
@@ -325,7 +358,9 @@ impl Filesystem for Disk {
             other => other,
         };
         match made {
-            Ok(attr) => reply.created(&TTL, &attr, Generation(0), HANDLE, FopenFlags::empty()),
+            Ok(attr) => {
+                reply.created(&TTL, &attr, Generation(0), HANDLE, FopenFlags::FOPEN_KEEP_CACHE)
+            }
             Err(error) => reply.error(error),
         }
     }

@@ -1,4 +1,5 @@
 //! Disks that take two names for one, or cannot hold some: nothing is overwritten, nothing is lost, all that is left out is named.
+//! And one that loses what the system believes it wrote.
 
 mod disk;
 
@@ -8,8 +9,8 @@ use std::path::Path;
 use datnode_drive::{DrivePath, Entry, Mtime};
 use datnode_tests::guard::{files, landed};
 use datnode_tests::hostile::forge::Forge;
-use datnode_tests::{User, assert_exit, tree, write};
-use disk::{Manner, mount};
+use datnode_tests::{User, assert_exit, noise, strace, tree, write};
+use disk::{Manner, Medium, mount};
 use fuser::BackgroundSession;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 struct Mounted {
     // Unmounted before its folder is removed.
     _session: BackgroundSession,
+    medium: Medium,
     folder: TempDir,
 }
 
@@ -25,7 +27,7 @@ struct Mounted {
 fn mounted(manner: Manner) -> Option<Mounted> {
     let folder = TempDir::new().unwrap();
     match mount(manner, folder.path()) {
-        Ok(session) => Some(Mounted { _session: session, folder }),
+        Ok((session, medium)) => Some(Mounted { _session: session, medium, folder }),
         Err(error) => {
             eprintln!("skipped: no file system of ours can be mounted here: {error}");
             None
@@ -181,4 +183,28 @@ fn a_name_that_changes_its_case_only_keeps_what_it_holds() {
         let verify = reader.run(["verify".as_ref(), "--full".as_ref(), target.as_os_str()]);
         assert_exit(&verify, 0);
     }
+}
+
+#[test]
+fn what_a_failed_sync_lost_is_not_taken_for_there_by_the_next_run() {
+    if !strace::works() {
+        return;
+    }
+    let Some(mounted) = mounted(Manner::Exact) else { return };
+    let (writer, reader) = (User::new(), User::new());
+    // Of whole pages: the system remembers no others of such a disk. One block: the first sync comes when all of it has landed.
+    let bytes = noise(1, 8_192);
+    write(&writer.path("source"), b"file", &bytes);
+    let sharer = writer.share(&writer.path("source"), &[]);
+    let target = mounted.folder.path().join("copy");
+    std::fs::create_dir_all(reader.path("")).unwrap();
+    let args = ["--json", "clone", sharer.ticket(), target.to_str().unwrap()];
+    let failed = strace::harmed(&reader, "syncfs", "error=EIO", 1, &args).output().unwrap();
+    assert_exit(&failed, 1);
+    // The disk could not keep it, and the system, which said so once, holds it to be there.
+    mounted.medium.lose("file");
+    assert_eq!(std::fs::read(target.join("file")).unwrap(), bytes, "the system remembers it");
+    assert_eq!(mounted.medium.files("file"), [vec![0; bytes.len()]]);
+    assert_exit(&reader.run(args), 0);
+    assert_eq!(mounted.medium.files("file"), [bytes], "it was believed to be there");
 }
