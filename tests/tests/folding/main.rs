@@ -5,6 +5,7 @@ mod disk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use datnode_drive::{DrivePath, Entry, Mtime};
 use datnode_tests::guard::{files, landed};
@@ -17,17 +18,26 @@ use tempfile::TempDir;
 
 /// A disk of this manner, mounted for as long as this lives.
 struct Mounted {
-    // Unmounted before its folder is removed.
-    _session: BackgroundSession,
+    session: Option<BackgroundSession>,
     medium: Medium,
     folder: TempDir,
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(self.session.take());
+        // A process that another test began meanwhile may hold it: then it goes with that one. Mostly there is nothing to unmount any more.
+        let mut command = Command::new("umount");
+        let command = command.arg("--lazy").arg(self.folder.path()).stderr(Stdio::null());
+        let _ = command.status();
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 fn mounted(manner: Manner) -> Option<Mounted> {
     let folder = TempDir::new().unwrap();
     match mount(manner, folder.path()) {
-        Ok((session, medium)) => Some(Mounted { _session: session, medium, folder }),
+        Ok((session, medium)) => Some(Mounted { session: Some(session), medium, folder }),
         Err(error) => {
             eprintln!("skipped: no file system of ours can be mounted here: {error}");
             None
