@@ -193,56 +193,6 @@ fn a_store_on_a_read_only_disk_is_no_reason_to_panic() {
     assert!(said.contains("read-only") || said.contains("Read-only"), "{said}");
 }
 
-/// Prepares a command of a user that may have so many files open.
-fn with_descriptors(user: &User, most: u32, args: &[&str]) -> Command {
-    let plain = user.command([""]);
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]).arg(binary()).args(args);
-    for (name, value) in plain.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    command.current_dir(user.path("")).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-#[test]
-fn few_descriptors_are_enough_and_too_few_are_said_to_be() {
-    let writer = User::new();
-    let source = writer.path("source");
-    write(&source, b"large", &noise(1, 3 << 20));
-    for number in 0..300 {
-        let name = format!("{}/{number}", number % 40);
-        write(&source, name.as_bytes(), &noise(number, 3_000));
-    }
-    let mut sharer = with_descriptors(&writer, 64, &["--json", "share", "source"]).spawn().unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(sharer.stdout.take().unwrap()));
-    let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let ready = lines.find(|line| line["type"] == "ready").expect("64 are enough to serve");
-    let ticket = ready["ticket"].as_str().unwrap();
-    // With none to spare there is no runtime, then no socket, no store, no file: each time it is said what could not be had.
-    let mut failed = 0;
-    for most in [64, 32, 24, 16, 12, 8] {
-        let reader = User::new();
-        fs::create_dir_all(reader.path("")).unwrap();
-        let output = with_descriptors(&reader, most, &["clone", ticket, "copy"]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
-            Some(0) => {}
-            Some(1) if most < 64 => {
-                assert!(said.to_lowercase().contains("too many open files"), "{most}: {said}");
-                failed += 1;
-            }
-            code => panic!("{most}: {code:?} {said}"),
-        }
-        assert_exit(&reader.run(["clone", ticket, "copy"]), 0);
-        assert_eq!(tree(&reader.path("copy")), tree(&source), "{most}");
-    }
-    assert!(failed >= 2, "no runtime begins with 8 or 12");
-    sharer.kill().unwrap();
-    sharer.wait().unwrap();
-}
-
 #[test]
 fn of_many_processes_one_has_the_store() {
     let user = User::new();
