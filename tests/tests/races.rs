@@ -19,9 +19,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 /// Far longer than a clone takes.
 const HANGS: Duration = Duration::from_secs(120);
 /// How often folders are swapped, at least.
-const SWAPS: u64 = 40_000;
+const SWAPS: u64 = 100_000;
 /// How many clones that takes, at most: each takes long enough for thousands.
-const CLONES_MAX: usize = 200;
+const CLONES_MAX: usize = 500;
 /// Folders of the drive that are swapped for links.
 const SWAPPED: [&str; 3] = ["one", "one/deep", "two"];
 

@@ -58,9 +58,15 @@ impl Shared {
         all.find(|address| address.contains(ending)).unwrap().parse().unwrap()
     }
 
-    /// Lets a crowd come whose members each get rid of as much as they can, so many bytes together at least; returns how much memory that
-    /// took. Meanwhile others are served.
-    async fn besiege(&self, address: Multiaddr, say: fn() -> Vec<u8>, least: u64) -> u64 {
+    /// Lets a crowd come whose members each get rid of as much as they can, at least `each` bytes on so many `places`; returns how much
+    /// memory that took. Meanwhile others are served.
+    async fn besiege(
+        &self,
+        address: Multiaddr,
+        say: fn() -> Vec<u8>,
+        each: u64,
+        places: u64,
+    ) -> u64 {
         let before = memory(&self.sharer.child).unwrap();
         let sent = Arc::new(AtomicU64::new(0));
         let mut crowd = Vec::new();
@@ -78,6 +84,9 @@ impl Shared {
                 std::future::pending::<()>().await;
             }));
         }
+        let came = crowd.len() as u64;
+        assert!(came > places / 2, "{came} of {places} were let in");
+        let least = each * came.min(places);
         let quiet = async {
             let mut last = 0;
             while last < least || last != sent.load(Ordering::SeqCst) {
@@ -130,8 +139,7 @@ fn pings() -> Vec<u8> {
 async fn frames_that_are_never_whole_take_no_more_than_there_is_room_for() {
     let shared = Shared::new();
     // Whoever has no room yet sends what yamux lets a stream hold.
-    let least = CROWD * 256 * KIB;
-    let took = shared.besiege(shared.address("/tcp/"), one_byte_short, least).await;
+    let took = shared.besiege(shared.address("/tcp/"), one_byte_short, 256 * KIB, CROWD).await;
     let most = FRAMES_ALL as u64 + CROWD * CONNECTION;
     assert!(took <= most, "{} of {} MiB", took >> 20, most >> 20);
 }
@@ -141,5 +149,5 @@ async fn what_nobody_reads_over_quic_has_a_bound_for_all_together() {
     let shared = Shared::new();
     // A quarter of the places is left for those whom it dials.
     let places = u64::from(CONNECTIONS) / QUIC_SHARE as u64 * 3 / 4;
-    shared.besiege(shared.address("/quic-v1"), pings, places * u64::from(QUIC_UNREAD.1)).await;
+    shared.besiege(shared.address("/quic-v1"), pings, QUIC_UNREAD.1.into(), places).await;
 }

@@ -25,7 +25,6 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use datnode_feed::PublicKey;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
@@ -70,7 +69,6 @@ pub(super) async fn keep(
     let list = List::new(&args.drives, from_file.as_deref(), args.network.public)?;
     let to = args.to.map_or_else(|| Ok(dirs.data.join("mirrors")), absolute)?;
     std::fs::create_dir_all(&to).map_err(|error| Error::io("create", &to, &error))?;
-    take_descriptors();
     let (tell, events) = mpsc::unbounded_channel();
     let ledger = args.quota.map(|quota| Arc::new(Ledger::open(quota, &to)));
     let hub = hub()?;
@@ -101,14 +99,6 @@ pub(super) async fn keep(
 
 fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
     std::path::absolute(&path).map_err(|error| Error::io("find", &path, &error))
-}
-
-/// Lets this process have as many files open as the system allows: each drive takes some.
-fn take_descriptors() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::info!(%error, "no more files can be open than usual");
-    }
 }
 
 /// The drives that are mirrored, and the network.
