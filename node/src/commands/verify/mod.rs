@@ -3,7 +3,7 @@
 mod found;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,42 +58,67 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
         // Before anything is dropped: from then on the store cannot tell what is damaged.
         note(&folder, &bad)?;
     }
-    let dirs = Dirs::open()?;
     let writes = writes_here(&key, &folder)?;
     if writes {
         let slots: Vec<_> = store.feeds().map(|(slot, _)| slot).collect();
         slots.into_iter().for_each(|slot| store.own(slot));
     }
     let hub = hub()?;
-    let patience = patience(&args.network, &dirs, &key);
     let reach = Reach::Folder(folder.clone());
-    let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience.clone() };
+    let alone = Patience {
+        wait: Some(Duration::ZERO),
+        reach,
+        ..patience(&args.network, &Dirs::open()?, &key)
+    };
     let drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
     // Without working files there is none to write anew.
     let in_store = writes || is_bare(&folder)?;
-    let choice = Arc::new(choice);
-    let differing = async || match in_store {
-        true => Differing::default(),
-        false => differing(&drive, &folder, choice.clone(), full).await,
-    };
-    let mut found = Found { checked, took, bad, left: left.len(), differing: differing().await };
+    let subject = Subject { folder, drive, choice: Arc::new(choice), full, in_store };
+    let differing = subject.differing().await;
+    let mut found = Found { checked, took, bad, left: left.len(), differing };
     found.add_dropped();
-    name_all(&drive, &folder, &mut found.bad).await;
-    found.say(&folder, out);
+    name_all(&subject.drive, &subject.folder, &mut found.bad).await;
+    found.say(&subject.folder, out);
     if args.repair {
         // Not before it was looked what is there: of a file that was removed only its blocks tell whether it ever was.
-        note(&folder, &found.bad)?;
+        note(&subject.folder, &found.bad)?;
         let gone = found.bad.iter().chain(&left).cloned().collect();
-        let_go(&drive, &folder, gone).await?;
+        let_go(&subject.drive, &subject.folder, gone).await?;
     }
     if !args.repair || found.is_well(args.force) {
         found.record(0, out)?;
         return found.verdict(None);
     }
+    mend(&subject, found, &args, out).await
+}
+
+/// What is looked at.
+struct Subject {
+    folder: PathBuf,
+    drive: Drive,
+    choice: Arc<Chooser>,
+    full: bool,
+    /// Whether the store has all there is: no file lives outside it as a clone's do.
+    in_store: bool,
+}
+
+impl Subject {
+    async fn differing(&self) -> Differing {
+        if self.in_store {
+            return Differing::default();
+        }
+        differing(&self.drive, &self.folder, self.choice.clone(), self.full).await
+    }
+}
+
+/// Fetches what was found damaged, and looks again.
+async fn mend(subject: &Subject, found: Found, args: &Verify, out: &Out) -> Result<(), Error> {
+    let Subject { folder, drive, in_store, full, .. } = subject;
+    let (dirs, key, full) = (Dirs::open()?, drive.key, *full);
     let mut mending = drive.clone();
-    mending.patience = patience;
-    let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
-    let cause = repair(&mending, &folder, &found, (in_store, args.force)).await.err();
+    mending.patience = patience(&args.network, &dirs, &key);
+    let network = network(&drive.hub, &dirs, &args.network, key, Vec::new(), out).await?;
+    let cause = repair(&mending, folder, &found, (*in_store, args.force)).await.err();
     let again = drive.store.query(move |worker| {
         worker.commit()?;
         audit(&mut worker.store, &key, full)
@@ -102,12 +127,12 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
     network.close().await;
     let missing = |bad: &&Bad| still.contains(bad) || cause.is_some();
     let bad: Vec<Bad> = found.bad.iter().filter(missing).cloned().collect();
-    note(&folder, &bad)?;
-    let repaired = found.bad.len() - bad.len();
-    found.record(repaired, out)?;
-    let left = Found { checked, took, bad, left: found.left, differing: differing().await };
+    note(folder, &bad)?;
+    found.record(found.bad.len() - bad.len(), out)?;
+    let differing = subject.differing().await;
+    let left = Found { checked, took: found.took, bad, left: found.left, differing };
     if left.bad.is_empty() && left.differing.damaged.is_empty() {
-        left.say_mended(&found, &folder, out);
+        left.say_mended(&found, folder, out);
     }
     left.verdict(cause)
 }

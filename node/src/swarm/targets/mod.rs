@@ -6,24 +6,24 @@
 //! A peer that several channels name is as many targets: what one channel says of it delays no other.
 //!
 //! Invariant: a target waits, dials, or is connected; only a kept one ever waits for a second time.
-//! Elsewhere: one target (`target`), addresses (`addresses`), the dials themselves (`driver`).
+//! Elsewhere: who becomes a target (`named`), one target (`target`), addresses (`addresses`), the dials themselves (`driver`).
 
 mod addresses;
+mod named;
 mod target;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
+use self::addresses::bare;
 pub(super) use self::addresses::is_tcp;
 pub(crate) use self::addresses::peer_of;
-use self::addresses::{bare, by_peer};
 use self::target::{Attempt, Phase, Target};
 use super::channel::Channel;
-use super::{limits, nearby};
+use super::limits;
 
 /// Names a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,81 +72,6 @@ pub(super) struct Targets {
 impl Targets {
     pub(super) fn new(local: PeerId) -> Self {
         Self { local, next: 0, targets: BTreeMap::new() }
-    }
-
-    /// Adds the peers these addresses name; with `keep` they are dialed again whenever they are lost.
-    /// Returns those for whom there is no room.
-    pub(super) fn add(
-        &mut self,
-        now: Instant,
-        channel: Channel,
-        addresses: Vec<Multiaddr>,
-        keep: bool,
-    ) -> Vec<Failure> {
-        let groups = by_peer(addresses).into_iter();
-        groups.filter_map(|(peer, group)| self.add_one(now, channel, peer, group, keep)).collect()
-    }
-
-    fn add_one(
-        &mut self,
-        now: Instant,
-        channel: Channel,
-        peer: Option<PeerId>,
-        mut addresses: Vec<Multiaddr>,
-        keep: bool,
-    ) -> Option<Failure> {
-        addresses.truncate(limits::ADDRESSES_PER_TARGET);
-        let same = |target: &&mut Target| {
-            (target.channel, target.peer) == (channel, peer)
-                && (peer.is_some() || target.addresses == addresses)
-        };
-        if let Some(target) = self.targets.values_mut().find(same) {
-            target.keep |= keep;
-            // The newest addresses are the likeliest to be right.
-            let old = std::mem::replace(&mut target.addresses, addresses);
-            // On the local network a peer's addresses are told together, and the old ones are out of date.
-            let old = if channel == Channel::Lan { Vec::new() } else { old };
-            for address in old {
-                if !target.addresses.contains(&address) {
-                    target.addresses.push(address);
-                }
-            }
-            target.addresses.truncate(limits::ADDRESSES_PER_TARGET);
-            // What anybody may say as often as they like must not have us dial as often.
-            let at_once = if channel.share().is_some() { now + limits::REDIAL_FIRST } else { now };
-            if let Phase::Waiting { until } = &mut target.phase {
-                *until = at_once.min(*until);
-            }
-            return None;
-        }
-        let of_channel = self.targets.values().filter(|target| target.channel == channel).count();
-        if channel.peers_max().is_some_and(|most| of_channel >= most) {
-            tracing::debug!(?peer, ?channel, "more are named than are dialed");
-            return None;
-        }
-        if channel == Channel::Exchanged && self.is_crowded(&addresses) {
-            return None;
-        }
-        if self.targets.len() >= limits::TARGETS {
-            let reason = format!("{} peers are dialed already", limits::TARGETS);
-            return Some(Failure { channel, peer, addresses, reason, retry_in: None });
-        }
-        let phase = Phase::Waiting { until: now };
-        let target = Target { channel, peer, addresses, keep, failures: 0, phase };
-        self.targets.insert(TargetId(self.next), target);
-        self.next += 1;
-        None
-    }
-
-    /// Tells whether peers named as many as may be at an IP that one of these addresses has.
-    fn is_crowded(&self, addresses: &[Multiaddr]) -> bool {
-        let ip = |address: &Multiaddr| address.iter().next().map(Protocol::acquire);
-        let exchanged = |target: &&Target| target.channel == Channel::Exchanged;
-        let known = || self.targets.values().filter(exchanged);
-        addresses.iter().filter(|address| !nearby::is_loopback(address)).any(|address| {
-            let there = |target: &&Target| target.addresses.iter().any(|at| ip(at) == ip(address));
-            known().filter(there).count() >= limits::EXCHANGE_PER_IP
-        })
     }
 
     /// Stops dialing a peer for one channel.
