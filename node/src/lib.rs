@@ -32,7 +32,7 @@
 //!     tokio::spawn(driver);
 //!     let wait = Some(Duration::from_secs(10));
 //!     let patience = Patience { wait, reach: Reach::Network, link: String::new() };
-//!     let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+//!     let drive = Drive::open(&hub, start(store, hub.answers())?, key, patience).await?;
 //!     Ok((hub, drive))
 //! }
 //!

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use datnode::cli::output::Out;
-use datnode::cli::{Cli, Stop, descriptors, interrupt, mistake, parse};
+use datnode::cli::{Cli, Stop, allowed, interrupt, mistake, parse};
 use datnode::error::Error;
 
 /// How long work in the background may take to notice that the command is over, and stores to make durable what they have.
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, out: &Out) -> Result<(), Error> {
-    descriptors::take()?;
+    allowed::take()?;
     if let Some(dir) = &cli.global.dir {
         std::env::set_current_dir(dir).map_err(|error| Error::io("open", dir, &error))?;
     }

@@ -54,7 +54,7 @@ impl Node {
     async fn of(name: u8, store: AnyStore, interest: Interest) -> Self {
         let (hub, driver) = Hub::new([name; 32]);
         tokio::spawn(driver);
-        let store = start(store, hub.answers());
+        let store = start(store, hub.answers()).unwrap();
         let feed = Feed::open(&hub, &store, secret().public(), interest).await.unwrap();
         Self { name, hub, store, feed }
     }

@@ -83,7 +83,7 @@ fn serve(folder: &Path) {
         })
         .collect();
     let _guard = runtime.enter();
-    let store = start(store, hub.answers());
+    let store = start(store, hub.answers()).unwrap();
     for (slot, replica) in replicas {
         hub.add_feed(replica, store.clone(), slot);
     }

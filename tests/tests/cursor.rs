@@ -20,7 +20,7 @@ async fn drive(hub: &Hub, store: AnyStore, key: PublicKey) -> Drive {
         reach: Reach::Network,
         link: String::from("the drive"),
     };
-    Drive::open(hub, start(store, hub.answers()), key, patience).await.unwrap()
+    Drive::open(hub, start(store, hub.answers()).unwrap(), key, patience).await.unwrap()
 }
 
 fn connect(a: &Hub, b: &Hub) {

@@ -51,7 +51,7 @@ fn source(name: u8, rate: u64) -> u16 {
             let (hub, driver) = Hub::new([name; 32]);
             tokio::spawn(driver);
             hub.limit(Limits { up: Some(rate), down: None });
-            let store = start(store, hub.answers());
+            let store = start(store, hub.answers()).unwrap();
             let _feed =
                 Feed::open(&hub, &store, secret().public(), Interest::Sparse).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -88,7 +88,7 @@ async fn urgent(sources: u8) -> Vec<Arrival> {
         (1..=sources).map(|name| source(name, LINK / u64::from(sources))).collect();
     let (hub, driver) = Hub::new([0; 32]);
     tokio::spawn(driver);
-    let store = start(memory(), hub.answers());
+    let store = start(memory(), hub.answers()).unwrap();
     let feed = Feed::open(&hub, &store, secret().public(), Interest::Sparse).await.unwrap();
     for (name, port) in (1..).zip(ports) {
         let (hub, stream) = (hub.clone(), TcpStream::connect(("127.0.0.1", port)).await.unwrap());

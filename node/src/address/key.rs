@@ -280,3 +280,36 @@ fn foreign(text: &str, lower: &str, whole: &[u8]) -> Option<&'static str> {
     ];
     kinds.into_iter().find_map(|(fits, kind)| fits.then_some(kind))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::typo::CHARSET;
+
+    /// Every other character in each place of a thousand links; of some, one more in each place, and one less.
+    #[test]
+    fn no_link_with_one_mistake_is_a_link() {
+        let refuse = |typo: &[u8], link: &[u8]| {
+            assert!(typo == link || decode(typo).is_none(), "{}", typo.escape_ascii());
+        };
+        for number in 0..1_000_u32 {
+            let link = encode(blake3::hash(&number.to_le_bytes()).as_bytes()).into_bytes();
+            assert!(decode(&link).is_some());
+            for at in LINK_PREFIX.len()..link.len() {
+                let mut typo = link.clone();
+                for other in CHARSET {
+                    typo[at] = *other;
+                    refuse(&typo, &link);
+                }
+                typo.remove(at);
+                refuse(&typo, &link);
+                typo = link.clone();
+                typo.insert(at, 0);
+                for other in CHARSET.iter().filter(|_| number < 50) {
+                    typo[at] = *other;
+                    refuse(&typo, &link);
+                }
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use super::key::{self, LINK_LEN, LINK_PREFIX};
 use super::ticket;
 
 /// The characters of a link behind its prefix.
-const CHARSET: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+pub(super) const CHARSET: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 /// Returns the position of the one mistake in a word that begins with `dat1`.
 pub(super) fn in_link(word: &[u8]) -> Option<usize> {

@@ -1,11 +1,11 @@
 //! The command line: what can be said, and how answers look.
 //!
 //! Elsewhere: what each command takes (`args`, `select`), flags that several take (`flags`), files of settings (`settings`), from words to a
-//! command (`usage`), printing (`output`), progress (`stages`), Ctrl-C (`interrupt`), how many files may be open (`descriptors`), and how a mistake of
+//! command (`usage`), printing (`output`), progress (`stages`), Ctrl-C (`interrupt`), what the system allows (`allowed`), and how a mistake of
 //! ours ends the process (`mistake`).
 
+pub mod allowed;
 mod args;
-pub mod descriptors;
 pub mod escape;
 mod examples;
 mod flags;

@@ -92,7 +92,7 @@ async fn open(folder: &Path, key: &PublicKey) -> Result<Held<Drive>, Error> {
     };
     let (hub, reach) = (hub()?, Reach::Folder(folder.to_owned()));
     let alone = Patience { wait: Some(Duration::ZERO), reach, link: Link(key).to_string() };
-    Drive::open(&hub, start(store, hub.answers()), *key, alone).await.map(Held::Here)
+    Drive::open(&hub, start(store, hub.answers())?, *key, alone).await.map(Held::Here)
 }
 
 impl Place {

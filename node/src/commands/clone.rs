@@ -335,7 +335,7 @@ impl Session {
         look_for(&mut network, &hub, &dirs, args, key).await;
         // Who fetches is to be found as well: of two behind routers both have to try.
         network.offer(&key).await;
-        let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+        let drive = Drive::open(&hub, start(store, hub.answers())?, key, patience).await?;
         scene.opened(&drive);
         Ok(Self { drive, network, settled })
     }

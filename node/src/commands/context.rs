@@ -436,7 +436,7 @@ async fn open_remote(
     out: &Out,
 ) -> Result<(Drive, Option<Network>), Error> {
     let patience = patience(args, dirs, &key);
-    let store = start(memory()?, hub.answers());
+    let store = start(memory()?, hub.answers())?;
     let drive = Drive::open(hub, store, key, patience).await?;
     let network = network(hub, dirs, &on_any_port(args), key, peers, out).await?;
     Ok((drive, Some(network)))
@@ -455,12 +455,12 @@ async fn open_folder(
         Held::Here(store) => {
             let reach = Reach::Folder(folder.to_owned());
             let alone = Patience { wait: Some(Duration::ZERO), reach, ..patience };
-            return Drive::open(hub, start(store, hub.answers()), key, alone).await;
+            return Drive::open(hub, start(store, hub.answers())?, key, alone).await;
         }
         Held::By(owner, locked) => (owner, locked),
     };
     let locked = locked.hint(format!("if it is stopped, let it go on: kill -CONT {}", owner.pid));
-    let store = start(memory()?, hub.answers());
+    let store = start(memory()?, hub.answers())?;
     let through = Patience {
         reach: Reach::Owner { socket: owner.socket.clone(), locked: locked.clone() },
         ..patience

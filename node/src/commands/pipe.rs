@@ -62,7 +62,7 @@ async fn serve(
     let hub = hub()?;
     let reach = Reach::Folder(folder.to_owned());
     let patience = Patience { wait: Some(Duration::ZERO), reach, link: Link(&key).to_string() };
-    let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+    let drive = Drive::open(&hub, start(store, hub.answers())?, key, patience).await?;
     drive.open_content().await?;
     let ticket = Ticket::new(key, Vec::new());
     let (outside, pen, began, out) = (None, None, Instant::now(), out.clone());

@@ -65,7 +65,7 @@ async fn recover(args: Recover, stages: &Stages, scene: &Scene, out: &Out) -> Re
 
     let hub = hub()?;
     let patience = patience(&args.network, &dirs, &key);
-    let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+    let drive = Drive::open(&hub, start(store, hub.answers())?, key, patience).await?;
     scene.opened(&drive);
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     follow(&drive, home.length()).await?;

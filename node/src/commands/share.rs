@@ -58,7 +58,7 @@ pub(super) async fn run(args: Share, out: &Out) -> Result<(), Error> {
     };
     Drives::of(&dirs).note(&key, &folder, args.name.as_deref())?;
     let (hub, patience) = (hub()?, patience(&args.network, &dirs, &key));
-    let drive = Drive::open(&hub, start(store, hub.answers()), key, patience).await?;
+    let drive = Drive::open(&hub, start(store, hub.answers())?, key, patience).await?;
     drive.latest().await?;
     let network = network(&hub, &dirs, &args.network, key, Vec::new(), out).await?;
     network.offer(&key).await;

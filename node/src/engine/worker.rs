@@ -98,7 +98,10 @@ struct Waiting {
 }
 
 /// Starts the thread of a store; its answers to jobs go to `answers`.
-pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
+///
+/// # Errors
+/// E-IO if the system has no room for one more thread.
+pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> Result<StoreHandle, Error> {
     let (tasks, inbox) = mpsc::channel();
     let (urgent, urgent_inbox) = mpsc::channel();
     let failed = Arc::new(Notify::new());
@@ -116,13 +119,14 @@ pub fn start(store: AnyStore, answers: UnboundedSender<Done>) -> StoreHandle {
         waiting: Waiting { inbox, urgent: Overtaking::new(urgent_inbox), put_off: VecDeque::new() },
     };
     running().threads += 1;
+    let ended = Ended;
     let run = move || {
-        let _ended = Ended;
+        let _ended = ended;
         worker.run();
     };
     let thread = thread::Builder::new().name("store".into()).spawn(run);
-    thread.expect("the system has room for one more thread");
-    StoreHandle { tasks, urgent, failed }
+    thread.map_err(|error| Error::threads(&error))?;
+    Ok(StoreHandle { tasks, urgent, failed })
 }
 
 /// Waits until the threads of all stores have made durable what they have, but not for ever. Their handles are to be dropped before.
@@ -400,7 +404,7 @@ mod tests {
         store.sign(slot, &secret).unwrap();
         store.commit().unwrap();
         let (answers, mut answered) = unbounded_channel();
-        let (store, read) = (start(store, answers), Arc::new(AtomicBool::new(false)));
+        let (store, read) = (start(store, answers).unwrap(), Arc::new(AtomicBool::new(false)));
         let seen = read.clone();
         let long = store.query(move |worker| {
             worker.change(|store, between| {

@@ -314,6 +314,12 @@ impl Error {
         )
     }
 
+    /// The system begins no more threads.
+    pub fn threads(source: &io::Error) -> Self {
+        Self::new(Code::Io, format!("cannot begin another thread: {}", reason(source)))
+            .hint("ulimit -u, or a limit for this service, says how many there may be")
+    }
+
     /// Reading or writing `path` failed while trying to `doing` (a verb phrase: "read", "create the folder").
     pub fn io(doing: impl Display, path: &Path, source: &io::Error) -> Self {
         let message = format!("cannot {doing} {}: {}", escape::path(path), reason(source));

@@ -115,10 +115,15 @@ impl Behind {
 
 impl Lane {
     fn hand_over(&mut self, folder: &Arc<Folder>, back: &mut Vec<Small>) {
-        let writer = self.thread.get_or_insert_with(|| start(folder.clone()));
         let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        self.thread = self.thread.take().or_else(|| start(folder.clone()));
+        let Some(writer) = &self.thread else {
+            back.extend(unwritten(batch, folder));
+            return;
+        };
         writer.batches.send(batch).expect("it lives as long as this");
-        (self.out, self.bytes) = (self.out + 1, 0);
+        self.out += 1;
         while let Ok(unwritten) = writer.back.try_recv() {
             back.extend(unwritten);
             self.out -= 1;
@@ -133,19 +138,24 @@ fn lane_of(path: &[u8]) -> usize {
     hasher.finish() as usize % LANES
 }
 
-fn start(folder: Arc<Folder>) -> Writer {
+/// Writes files; returns those that could not be written.
+fn unwritten(mut batch: Vec<Small>, folder: &Folder) -> Vec<Small> {
+    let mut parent = None;
+    batch.retain(|small| !small.write_whole(folder, &mut parent).unwrap_or(false));
+    batch
+}
+
+/// Starts a thread, if the system has room for one more.
+fn start(folder: Arc<Folder>) -> Option<Writer> {
     let (batches, inbox) = sync_channel::<Vec<Small>>(BATCHES_MAX);
     let (outbox, back) = channel();
     let run = move || {
-        for mut batch in inbox {
-            let mut parent = None;
-            batch.retain(|small| !small.write_whole(&folder, &mut parent).unwrap_or(false));
-            if outbox.send(batch).is_err() {
+        for batch in inbox {
+            if outbox.send(unwritten(batch, &folder)).is_err() {
                 return;
             }
         }
     };
-    let thread = thread::Builder::new().name("files".into()).spawn(run);
-    thread.expect("the system has room for one more thread");
-    Writer { batches, back }
+    thread::Builder::new().name("files".into()).spawn(run).ok()?;
+    Some(Writer { batches, back })
 }

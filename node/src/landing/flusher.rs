@@ -26,20 +26,21 @@ impl Flusher {
         (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
         if self.files >= FILES || self.bytes >= BYTES {
             (self.files, self.bytes) = (0, 0);
+            self.thread = self.thread.take().or_else(|| start(folder.clone()));
             // One that is not done with the last will look again.
-            let _ = self.thread.get_or_insert_with(|| start(folder.clone())).try_send(());
+            let _ = self.thread.as_ref().map(|thread| thread.try_send(()));
         }
     }
 }
 
-fn start(folder: Arc<Folder>) -> SyncSender<()> {
+/// Starts the thread, if the system has room for one more.
+fn start(folder: Arc<Folder>) -> Option<SyncSender<()>> {
     let (wake, awake) = sync_channel(1);
     let run = move || {
         for () in awake {
             folder.flush();
         }
     };
-    let thread = thread::Builder::new().name("flusher".into()).spawn(run);
-    thread.expect("the system has room for one more thread");
-    wake
+    thread::Builder::new().name("flusher".into()).spawn(run).ok()?;
+    Some(wake)
 }

@@ -26,6 +26,8 @@ pub(super) struct Stream {
     writers: Option<Writers>,
     /// Pieces that were handed over and have not come back.
     out: usize,
+    /// Pieces that were written at once, for want of threads.
+    here: Vec<Written>,
 }
 
 struct Writers {
@@ -36,19 +38,24 @@ struct Writers {
 impl Stream {
     /// Hands a piece over that belongs into `target`.
     pub(super) fn add(&mut self, target: Arc<Target>, piece: Piece) {
-        let writers = self.writers.get_or_insert_with(start);
-        writers.pieces.send((target, piece)).expect("they live as long as this");
-        self.out += 1;
+        self.writers = self.writers.take().or_else(start);
+        if let Some(writers) = &self.writers {
+            writers.pieces.send((target, piece)).expect("they live as long as this");
+            self.out += 1;
+        } else {
+            self.here.push(write(&target, piece));
+        }
     }
 
     /// Returns a piece that has come back, if there is one.
     pub(super) fn poll(&mut self) -> Option<Written> {
-        self.back(|back| back.try_recv().ok())
+        self.here.pop().or_else(|| self.back(|back| back.try_recv().ok()))
     }
 
     /// Waits for the next piece to come back; none if all have.
     pub(super) fn wait(&mut self) -> Option<Written> {
-        self.back(|back| Some(back.recv().expect("they live as long as this")))
+        let wait = |back: &Receiver<_>| Some(back.recv().expect("they live as long as this"));
+        self.here.pop().or_else(|| self.back(wait))
     }
 
     fn back(
@@ -69,22 +76,26 @@ impl Drop for Stream {
     }
 }
 
-fn start() -> Writers {
+fn write(target: &Target, piece: Piece) -> Written {
+    let written = target.write_past_cache(piece.start, piece.bytes());
+    (piece, written)
+}
+
+/// Starts the threads, as many as the system has room for; `None` if it has for none.
+fn start() -> Option<Writers> {
     let (pieces, inbox) = sync_channel::<(Arc<Target>, Piece)>(WAITING_MAX);
     let ((outbox, back), inbox) = (channel(), Arc::new(Mutex::new(inbox)));
-    for _ in 0..WRITERS {
+    let begun = (0..WRITERS).filter(|_| {
         let (inbox, outbox) = (inbox.clone(), outbox.clone());
         let next = move || inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let run = move || {
             while let Ok((target, piece)) = next() {
-                let written = target.write_past_cache(piece.start, piece.bytes());
-                if outbox.send((piece, written)).is_err() {
+                if outbox.send(write(&target, piece)).is_err() {
                     return;
                 }
             }
         };
-        let thread = thread::Builder::new().name("pieces".into()).spawn(run);
-        thread.expect("the system has room for one more thread");
-    }
-    Writers { pieces, back }
+        thread::Builder::new().name("pieces".into()).spawn(run).is_ok()
+    });
+    (begun.count() > 0).then_some(Writers { pieces, back })
 }

@@ -62,7 +62,7 @@ impl Node {
         let (head, have) = (store.head(slot).copied(), store.have(slot).clone());
         let replica =
             Replica { key: secret().public(), class: Class::Content, head, have, accusation: None };
-        let (feed, _) = hub.add_feed(replica, start(store, hub.answers()), slot);
+        let (feed, _) = hub.add_feed(replica, start(store, hub.answers()).unwrap(), slot);
         Self { hub, runtime, feed, network: None, stop: Some(stop), thread: Some(thread) }
     }
 

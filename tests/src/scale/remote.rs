@@ -218,7 +218,7 @@ async fn through_a_long_line(
 async fn open(hub: &Hub, store: AnyStore, key: PublicKey) -> Drive {
     let (wait, link) = (Some(HANGS), String::from("the drive"));
     let patience = Patience { wait, reach: Reach::Network, link };
-    Drive::open(hub, start(store, hub.answers()), key, patience).await.unwrap()
+    Drive::open(hub, start(store, hub.answers()).unwrap(), key, patience).await.unwrap()
 }
 
 /// Lets a node replicate; returns the other end of its stream.

@@ -158,7 +158,7 @@ impl<'a> Patient<'a> {
             match &target {
                 Target::Drive { key, places, .. } => {
                     let (store, patience) =
-                        (start(memory()?, hub.answers()), patience(args, dirs, key));
+                        (start(memory()?, hub.answers())?, patience(args, dirs, key));
                     drive = Some(Drive::open(&hub, store, *key, patience).await?);
                     look_for(network, &hub, dirs, args, *key).await;
                     network.enter(&hub, key, &places.bootstrap).await;

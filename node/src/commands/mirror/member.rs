@@ -110,7 +110,7 @@ impl Member {
         .await?;
         let link = Link(&key).to_string();
         let patience = Patience { wait: None, reach: Reach::Network, link };
-        let store = start(store, house.hub.answers());
+        let store = start(store, house.hub.answers())?;
         let drive = Drive::open(&house.hub, store, key, patience).await?;
         // From now on the hub has it, until it is closed.
         self.state().drive = Some(drive.clone());

@@ -70,7 +70,7 @@ pub(super) async fn run(args: Verify, out: &Out) -> Result<(), Error> {
         reach,
         ..patience(&args.network, &Dirs::open()?, &key)
     };
-    let drive = Drive::open(&hub, start(store, hub.answers()), key, alone).await?;
+    let drive = Drive::open(&hub, start(store, hub.answers())?, key, alone).await?;
     // Without working files there is none to write anew.
     let in_store = writes || is_bare(&folder)?;
     let subject = Subject { folder, drive, choice: Arc::new(choice), full, in_store };
