@@ -394,6 +394,9 @@ pub const STREAM_EVERY: Duration = Duration::from_millis(250);
 /// processor, so that these take a twentieth of one.
 pub const STREAM_TURN: Duration = Duration::from_micros(500);
 
+/// How many protocols may be proposed in vain on a connection or a stream: whoever has several for one purpose proposes them in turn.
+pub const REFUSALS: u32 = 8;
+
 /// How long a peer that broke the protocol gets no further stream; doubled each time.
 pub const SHUN_FIRST: Duration = Duration::from_secs(1);
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use tokio::time::Sleep;
 
+use super::brief::Brief;
 use crate::swarm::limits;
 use crate::swarm::strangers::Pace;
 
@@ -59,14 +60,14 @@ impl<M> Metered<M> {
     }
 }
 
-impl<M: StreamMuxer + Unpin> StreamMuxer for Metered<M> {
-    type Substream = M::Substream;
+impl<M: StreamMuxer<Substream: Unpin> + Unpin> StreamMuxer for Metered<M> {
+    type Substream = Brief<M::Substream>;
     type Error = M::Error;
 
     fn poll_inbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<M::Substream, M::Error>> {
+    ) -> Poll<Result<Self::Substream, M::Error>> {
         if let Some(wait) = &mut self.wait {
             ready!(wait.as_mut().poll(cx));
             self.wait = None;
@@ -74,14 +75,14 @@ impl<M: StreamMuxer + Unpin> StreamMuxer for Metered<M> {
         let stream = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
         let until = self.count(Instant::now());
         self.wait = until.map(|until| Box::pin(tokio::time::sleep_until(until.into())));
-        Poll::Ready(Ok(stream))
+        Poll::Ready(Ok(Brief::theirs(stream)))
     }
 
     fn poll_outbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<M::Substream, M::Error>> {
-        Pin::new(&mut self.inner).poll_outbound(cx)
+    ) -> Poll<Result<Self::Substream, M::Error>> {
+        Pin::new(&mut self.inner).poll_outbound(cx).map_ok(Brief::ours)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M::Error>> {

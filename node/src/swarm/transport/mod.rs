@@ -5,6 +5,7 @@
 //! Names are resolved as the system does. Through a relay, which carries nothing but a few words, it is the library's own.
 
 mod ahead;
+mod brief;
 mod cork;
 mod meter;
 mod muxer;

@@ -25,13 +25,17 @@ use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, CommonState, ServerConfig, SupportedCipherSuite};
 
+use super::brief::Brief;
 use super::verifier::Verifier;
 
 const TLS: &str = "/tls/1.0.0";
 const NOISE: &str = "/noise";
 
+/// What enciphers a connection.
+type Cipher<C> = Either<TlsStream<C>, noise::Output<C>>;
+
 /// What a secured connection is.
-pub(super) type Secured<C> = Either<TlsStream<C>, noise::Output<C>>;
+pub(super) type Secured<C> = Brief<Cipher<C>>;
 
 /// Secures connections: by TLS, or by Noise with peers that have nothing else.
 #[derive(Clone)]
@@ -113,10 +117,11 @@ where
     fn upgrade_inbound(self, socket: C, info: Self::Info) -> Self::Future {
         if info == NOISE {
             let upgraded = self.noise.upgrade_inbound(socket, info).map_err(io::Error::other);
-            return upgraded.map_ok(|(peer, stream)| (peer, Either::Right(stream))).boxed();
+            let theirs = |stream| Brief::theirs(Either::Right(stream));
+            return upgraded.map_ok(move |(peer, stream)| (peer, theirs(stream))).boxed();
         }
         let accepted = TlsAcceptor::from(self.server).accept(socket);
-        let upgraded = async { with_peer(accepted.await?.into()) };
+        let upgraded = async { with_peer(accepted.await?.into(), Brief::theirs) };
         upgraded.boxed()
     }
 }
@@ -132,18 +137,22 @@ where
     fn upgrade_outbound(self, socket: C, info: Self::Info) -> Self::Future {
         if info == NOISE {
             let upgraded = self.noise.upgrade_outbound(socket, info).map_err(io::Error::other);
-            return upgraded.map_ok(|(peer, stream)| (peer, Either::Right(stream))).boxed();
+            let ours = |stream| Brief::ours(Either::Right(stream));
+            return upgraded.map_ok(move |(peer, stream)| (peer, ours(stream))).boxed();
         }
         // The specification wants no server name; for an address rustls sends none.
         let name = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let connected = TlsConnector::from(self.client).connect(name, socket);
-        let upgraded = async { with_peer(connected.await?.into()) };
+        let upgraded = async { with_peer(connected.await?.into(), Brief::ours) };
         upgraded.boxed()
     }
 }
 
 /// Adds who is at the other end.
-fn with_peer<C>(stream: TlsStream<C>) -> io::Result<(PeerId, Secured<C>)> {
+fn with_peer<C>(
+    stream: TlsStream<C>,
+    brief: fn(Cipher<C>) -> Secured<C>,
+) -> io::Result<(PeerId, Secured<C>)> {
     let state: &CommonState = match &stream {
         TlsStream::Client(stream) => stream.get_ref().1,
         TlsStream::Server(stream) => stream.get_ref().1,
@@ -152,7 +161,7 @@ fn with_peer<C>(stream: TlsStream<C>) -> io::Result<(PeerId, Secured<C>)> {
         return Err(io::Error::other("the peer shows no certificate, or several"));
     };
     let peer = certificate::parse(certificate).map_err(io::Error::other)?.peer_id();
-    Ok((peer, Either::Left(stream)))
+    Ok((peer, brief(Either::Left(stream))))
 }
 
 #[cfg(test)]
@@ -188,7 +197,8 @@ mod tests {
         };
         let server = async {
             let (peer, mut stream) = server.upgrade_inbound(accepted, protocol).await?;
-            futures::AsyncWriteExt::write_all(&mut stream, &[1]).await?;
+            // Until there is an agreement only such words pass.
+            futures::AsyncWriteExt::write_all(&mut stream, b"\x0d/yamux/1.0.0\n").await?;
             futures::AsyncWriteExt::flush(&mut stream).await?;
             Ok((peer, stream))
         };
@@ -243,7 +253,7 @@ mod tests {
             let (client, server) = shake(a.honest(), b.honest(), protocol).await;
             let ((server_id, client), (client_id, _)) = (client.unwrap(), server.unwrap());
             assert_eq!((client_id, server_id), (a.peer(), b.peer()), "{protocol}");
-            match client {
+            match client.into_inner() {
                 Either::Left(stream) => assert_eq!((protocol, cipher(&stream)), (TLS, best())),
                 Either::Right(_) => assert_eq!(protocol, NOISE),
             }

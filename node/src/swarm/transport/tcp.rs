@@ -8,6 +8,7 @@ use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport as _, tcp};
 
 use super::ahead::ReadAhead;
+use super::brief::Brief;
 use super::meter::{Metered, Turns};
 use super::muxer::Mux;
 use super::secure::Secure;
@@ -21,9 +22,10 @@ pub(super) fn transport(
     let secure = Secure::new(identity)?;
     let connections = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     // A frame is many small writes of TLS, which go out as one, and reads likewise. Whoever waits for an answer flushes.
-    let buffered = connections.map(|stream, _| {
+    let buffered = connections.map(|stream, point| {
         choose_congestion(&stream.0);
-        ReadAhead::new(BufWriter::with_capacity(limits::SOCKET_BUFFER, stream))
+        let buffered = ReadAhead::new(BufWriter::with_capacity(limits::SOCKET_BUFFER, stream));
+        if point.is_listener() { Brief::theirs(buffered) } else { Brief::ours(buffered) }
     });
     let connected = buffered.upgrade(Version::V1Lazy).authenticate(secure).multiplex(Mux::new());
     let metered = move |muxer| StreamMuxerBox::new(Metered::new(muxer, turns.clone()));
