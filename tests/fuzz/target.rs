@@ -8,8 +8,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use datnode_feed::fuzz::Target;
-use meter::Meter;
-use rustix::time::{ClockId, clock_gettime};
+use meter::{Meter, thread_time};
 
 #[path = "../src/meter.rs"]
 mod meter;
@@ -49,13 +48,9 @@ fn sow() {
 
 /// Runs an input; returns how much time that took of a processor, and by how many bytes memory grew meanwhile.
 fn take(input: &[u8]) -> (Duration, usize) {
-    let now = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::try_from(time).expect("no clock of a thread is before its start")
-    };
-    let start = now();
+    let start = thread_time();
     let (_, memory) = Meter::peak(|| (TARGET.run)(input));
-    (now() - start, memory)
+    (thread_time() - start, memory)
 }
 
 libfuzzer_sys::fuzz_target!(

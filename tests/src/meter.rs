@@ -1,9 +1,12 @@
-//! How much memory something takes: an allocator that counts, thread by thread.
+//! How much memory something takes, and how much of a processor: an allocator that counts, thread by thread, and a thread's clock.
 //!
-//! A test binary installs it by `#[global_allocator] static METER: Meter = Meter;`.
+//! A test binary installs the allocator by `#[global_allocator] static METER: Meter = Meter;`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The system's allocator, with a count of what this thread holds.
 #[derive(Debug)]
@@ -28,6 +31,15 @@ impl Meter {
         let value = run();
         (value, usize::try_from(PEAK.get() - before).expect("a peak is not below its start"))
     }
+}
+
+/// Returns how long this thread kept a processor busy so far.
+///
+/// # Panics
+/// Never: a thread does not begin before its clock.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("no clock of a thread is before its start")
 }
 
 /// Counts; a thread that is ending has no counters any more, and nobody asks for them.
