@@ -4,14 +4,20 @@
 
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use datnode::swarm::limits::CONNECTIONS_INBOUND;
-use datnode_tests::hostile::{Acts, Asker, Burst, Goods, Hostile, Line, Source};
+use datnode_tests::hostile::{
+    Acts, Asker, Burst, Goods, Hostile, Line, Raw, Source, one_byte_short, pings, push,
+};
 use datnode_tests::process::{finish, memory_peak, processor_time, signal, wait_until};
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
+use libp2p::Multiaddr;
+use libp2p::identity::Keypair;
+use tokio::sync::oneshot;
 
 /// Far longer than anything here takes.
 const HANGS: Duration = Duration::from_secs(300);
@@ -156,19 +162,25 @@ fn peers_that_come_and_go_keep_nobody_waiting() {
 /// if it is `faulty`.
 fn clone_beside(shared: &Shared, source: Source, faulty: bool) {
     let (hostile, acts) = shared.source(source);
+    let done = || acts.count() > 0 && (hostile.closed() > 0 || !faulty);
+    clone_once(shared, &[hostile.address()], &format!("{source:?}"), done);
+}
+
+/// Clones beside hostile sources; the honest one says no word before they are done.
+fn clone_once(shared: &Shared, sources: &[&str], what: &str, done: impl FnMut() -> bool) {
     signal(&shared.sharer.child, "-STOP");
     let reader = User::new();
-    let (link, honest) = (shared.sharer.link(), shared.sharer.address());
-    let args = ["clone", link, "copy", "--peer", hostile.address(), "--peer", honest];
-    let child = reader.command(args).stderr(Stdio::piped()).spawn().unwrap();
-    let done = || acts.count() > 0 && (hostile.closed() > 0 || !faulty);
-    wait_until(HANGS, &format!("{source:?} and what follows"), done);
+    let mut command = reader.command(["clone", shared.sharer.link(), "copy"]);
+    let all = sources.iter().copied().chain([shared.sharer.address()]);
+    command.args(all.flat_map(|address| ["--peer", address]));
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(HANGS, &format!("{what} and what follows"), done);
     signal(&shared.sharer.child, "-CONT");
     let ended = finish(child, HANGS);
     assert_exit(&ended.output, 0);
-    assert!(tree(&shared.writer.path("source")) == tree(&reader.path("copy")), "{source:?}");
-    println!("{source:?}: {} MiB at most", ended.memory >> 20);
-    assert!(ended.memory < MEMORY, "{source:?}: {} MiB", ended.memory >> 20);
+    assert!(tree(&shared.writer.path("source")) == tree(&reader.path("copy")), "{what}");
+    println!("{what}: {} MiB at most", ended.memory >> 20);
+    assert!(ended.memory < MEMORY, "{what}: {} MiB", ended.memory >> 20);
 }
 
 #[test]
@@ -306,5 +318,82 @@ fn those_who_come_and_go_or_stay_without_a_word_take_little_memory() {
     wait_until(HANGS, "a crowd that is idle", || joined.load(Ordering::SeqCst) >= idle);
     shared.clone_whole();
     assert_eq!(crowd.closed(), 0, "they break no rule");
+    shared.assert_memory();
+}
+
+/// Strangers that do not greet: each gets rid of as much as it can, and stays. They are gone when this is dropped.
+struct Strangers {
+    sent: Arc<AtomicU64>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Strangers {
+    /// So many come to each address of a node: with frames that lack a byte, and with pings whose answers they do not take.
+    fn besiege(sharer: &Sharer, each: usize) -> Self {
+        let addresses = sharer.ready["addresses"].as_array().unwrap().clone();
+        let addresses = addresses.into_iter().filter_map(|address| address.as_str()?.parse().ok());
+        let addresses: Vec<Multiaddr> = addresses.collect();
+        let (sent, (stop, stopped)) = (Arc::new(AtomicU64::new(0)), oneshot::channel());
+        let counted = sent.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let all = addresses.iter().flat_map(|address| {
+                let says = [one_byte_short, pings].into_iter().cycle().take(2 * each);
+                says.map(|say| stranger(address, say(), &counted))
+            });
+            runtime.unwrap().block_on(async {
+                tokio::select! {
+                    _ = futures::future::join_all(all) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { sent, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Returns how many bytes they got rid of.
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Strangers {
+    fn drop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Says as much as is taken, and is back when it was thrown out.
+async fn stranger(address: &Multiaddr, says: Vec<u8>, sent: &AtomicU64) {
+    loop {
+        let identity = Keypair::generate_ed25519();
+        let Ok(raw) = Raw::connect(address, &identity).await else { continue };
+        let Ok(mut stream) = raw.open().await else { continue };
+        push(&mut stream, &says, sent).await;
+        raw.gone().await;
+    }
+}
+
+#[test]
+fn all_attacks_at_once_leave_a_node_its_memory_and_an_honest_one_its_work() {
+    let _turn = alone();
+    let shared = Shared::new(12 << 20);
+    let asks = Asker::FAULTY.iter().chain(&Asker::TIRING);
+    let askers: Vec<_> = asks.map(|asker| shared.asker(*asker, Burst::WILD)).collect();
+    let comes_and_goes = Hostile::attack(shared.sharer.address(), fleeting);
+    let strangers = Strangers::besiege(&shared.sharer, 12);
+    let all_came = || {
+        let acted = askers.iter().all(|(_, acts)| acts.count() > 0);
+        acted && comes_and_goes.sessions() > 0 && strangers.sent() > 8 << 20
+    };
+    wait_until(HANGS, "all who ask", all_came);
+    let kinds = Source::FAULTY.iter().chain(&Source::TIRING);
+    let sources: Vec<_> = kinds.map(|source| shared.source(*source)).collect();
+    let addresses: Vec<_> = sources.iter().map(|(hostile, _)| hostile.address()).collect();
+    let acted = || sources.iter().filter(|(_, acts)| acts.count() > 0).count();
+    clone_once(&shared, &addresses, "all of them", || acted() > sources.len() / 2);
+    println!("{} of {} sources, {} askers", acted(), sources.len(), askers.len());
     shared.assert_memory();
 }

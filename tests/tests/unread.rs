@@ -11,13 +11,10 @@ use std::time::Duration;
 use datnode::swarm::limits::{
     CONNECTIONS, CONNECTIONS_INBOUND, FRAMES_ALL, QUIC_SHARE, QUIC_UNREAD,
 };
-use datnode_proto::limits::PAYLOAD_BYTES_MAX;
-use datnode_tests::hostile::{AGREEMENT, Raw};
+use datnode_tests::hostile::{Raw, one_byte_short, pings, push};
 use datnode_tests::process::{finish, memory, memory_peak};
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
-use futures::AsyncWriteExt as _;
 use libp2p::Multiaddr;
-use libp2p::core::muxing::SubstreamBox;
 use libp2p::identity::Keypair;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -34,9 +31,6 @@ const MEMORY: u64 = 256 << 20;
 /// (ARCHITECTURE.md, "What peers may make us remember").
 const CONNECTION: u64 = 628 * KIB;
 const KIB: u64 = 1 << 10;
-
-/// A stream of the ping protocol, agreed upon.
-const PING: &[u8] = b"\x13/multistream/1.0.0\n\x11/ipfs/ping/1.0.0\n";
 
 struct Shared {
     writer: User,
@@ -111,28 +105,6 @@ impl Shared {
 
 fn finish_clone(mut clone: std::process::Command) -> std::process::Output {
     finish(clone.stderr(Stdio::piped()).spawn().unwrap(), HANGS).output
-}
-
-/// Writes as much of it as is taken.
-async fn push(stream: &mut SubstreamBox, bytes: &[u8], sent: &AtomicU64) {
-    let mut left = bytes;
-    while !left.is_empty() {
-        let Ok(written @ 1..) = stream.write(left).await else { return };
-        sent.fetch_add(written as u64, Ordering::SeqCst);
-        left = &left[written..];
-    }
-    let _ = stream.flush().await;
-}
-
-/// The longest frame there may be, but for its last byte.
-fn one_byte_short() -> Vec<u8> {
-    let lengths = [100, PAYLOAD_BYTES_MAX as u32].map(u32::to_le_bytes).concat();
-    [AGREEMENT, &lengths, &vec![0; 100 + PAYLOAD_BYTES_MAX - 1]].concat()
-}
-
-/// Pings without end, by somebody who takes no answer.
-fn pings() -> Vec<u8> {
-    [PING, &vec![0; 16 << 20]].concat()
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 pub use asker::{Asker, Burst};
 pub use line::{Gone, Line};
 pub use puppet::{CONTENT, Goods, Said, serve};
-pub use raw::{AGREEMENT, Raw};
+pub use raw::{AGREEMENT, Raw, one_byte_short, pings, push};
 pub use source::{Acts, Source};
 
 /// How soon an attacker is back.

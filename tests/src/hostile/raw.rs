@@ -2,8 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
+use datnode_proto::limits::PAYLOAD_BYTES_MAX;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::core::muxing::{StreamMuxerBox, StreamMuxerExt as _, SubstreamBox};
 use libp2p::core::transport::{DialOpts, PortUse};
@@ -17,6 +19,9 @@ use tokio::task::JoinHandle;
 
 /// What a session's stream begins with, from both sides.
 pub const AGREEMENT: &[u8] = b"\x13/multistream/1.0.0\n\x15/datnode/replicate/1\n";
+
+/// A stream of the ping protocol, agreed upon.
+const PING: &[u8] = b"\x13/multistream/1.0.0\n\x11/ipfs/ping/1.0.0\n";
 
 /// How many bytes a stream over QUIC takes that nobody here reads.
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -115,6 +120,28 @@ impl Raw {
         // It ends in no other way.
         let _ = (&mut task).await;
     }
+}
+
+/// Writes as much of it as is taken.
+pub async fn push(stream: &mut SubstreamBox, bytes: &[u8], sent: &AtomicU64) {
+    let mut left = bytes;
+    while !left.is_empty() {
+        let Ok(written @ 1..) = stream.write(left).await else { return };
+        sent.fetch_add(written as u64, Ordering::SeqCst);
+        left = &left[written..];
+    }
+    let _ = stream.flush().await;
+}
+
+/// The longest frame there may be, but for its last byte.
+pub fn one_byte_short() -> Vec<u8> {
+    let lengths = [100, PAYLOAD_BYTES_MAX as u32].map(u32::to_le_bytes).concat();
+    [AGREEMENT, &lengths, &vec![0; 100 + PAYLOAD_BYTES_MAX - 1]].concat()
+}
+
+/// Pings without end, by somebody who takes no answer.
+pub fn pings() -> Vec<u8> {
+    [PING, &vec![0; 16 << 20]].concat()
 }
 
 /// Moves bytes, opens streams that are wanted, and refuses the other side's.
