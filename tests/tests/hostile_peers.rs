@@ -25,6 +25,12 @@ const HANGS: Duration = Duration::from_secs(300);
 /// What a command may take, whatever its peers do, in bytes.
 const MEMORY: u64 = 256 << 20;
 
+/// How much of a flood is looked at at least, in bytes and in frames.
+const FLOOD: u64 = 256 << 10;
+const FLOOD_FRAMES: u64 = 60;
+/// What a mebibyte of it may cost of a processor; of a node that the compiler left as it is written, more.
+const MEBIBYTE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
+
 /// Tests that compare rates have this machine to themselves.
 static MACHINE: RwLock<()> = RwLock::new(());
 
@@ -396,4 +402,23 @@ fn all_attacks_at_once_leave_a_node_its_memory_and_an_honest_one_its_work() {
     clone_once(&shared, &addresses, "all of them", || acted() > sources.len() / 2);
     println!("{} of {} sources, {} askers", acted(), sources.len(), askers.len());
     shared.assert_memory();
+}
+
+#[test]
+fn a_flood_costs_a_second_of_a_processor_for_a_mebibyte_at_most() {
+    let _turn = alone();
+    let shared = Shared::new(1 << 20);
+    // Who is thrown out for the first frame costs a handshake each time, which has a pace of its own.
+    let floods = [Asker::Requests, Asker::Seeks, Asker::Leaves, Asker::Haves, Asker::Cancels];
+    for asker in floods.into_iter().chain([Asker::Opens, Asker::Beyond]) {
+        let before = processor_time(&shared.sharer.child);
+        let (hostile, acts) = shared.asker(asker, Burst::WILD);
+        let much = || hostile.passed() > FLOOD && acts.count() > FLOOD_FRAMES;
+        wait_until(HANGS, &format!("much of {asker:?}"), much);
+        let passed = hostile.passed();
+        let spent = processor_time(&shared.sharer.child) - before;
+        let each = spent.mul_f64(f64::from(1 << 20) / passed as f64);
+        println!("{asker:?}: {each:.2?} for a mebibyte");
+        assert!(each <= MEBIBYTE, "{asker:?}: {each:?} for a mebibyte, of {passed} bytes");
+    }
 }

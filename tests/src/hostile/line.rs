@@ -1,5 +1,7 @@
 //! One session of a hostile peer: frames as the protocol has them, or whatever bytes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,11 +9,14 @@ use datnode::pool::Pool;
 use datnode::swarm::SessionStream;
 use datnode::swarm::frames::FrameReader;
 use datnode_feed::PublicKey;
-use datnode_proto::wire::{Channel, Frame, Hello, Message, decode, encode};
+use datnode_proto::wire::{Channel, Frame, Hello, Message, PREFIX_LEN, decode, encode};
 use datnode_proto::{Binding, capability};
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::{CONTENT, Goods};
+
+/// What TLS and yamux add to what is sent at once, in bytes.
+const FRAME: usize = 34;
 
 /// The other side closed the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +30,15 @@ pub struct Line {
     pub credit: u64,
     reader: FrameReader<ReadHalf<SessionStream>>,
     writer: WriteHalf<SessionStream>,
+    /// How many bytes passed all lines, either way.
+    passed: Arc<AtomicU64>,
 }
 
 impl Line {
-    pub(super) fn new(stream: SessionStream, binding: Binding) -> Self {
+    pub(super) fn new(stream: SessionStream, binding: Binding, passed: Arc<AtomicU64>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         let reader = FrameReader::new(reader, Pool::default());
-        Self { binding, credit: u64::MAX, reader, writer }
+        Self { binding, credit: u64::MAX, reader, writer, passed }
     }
 
     /// Greets, as a node that speaks these versions of the protocol.
@@ -74,7 +81,9 @@ impl Line {
     /// Sends bytes that need be no frame.
     pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Gone> {
         self.writer.write_all(bytes).await.map_err(|_| Gone)?;
-        self.writer.flush().await.map_err(|_| Gone)
+        self.writer.flush().await.map_err(|_| Gone)?;
+        self.passed.fetch_add((FRAME + bytes.len()) as u64, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Waits for the next message.
@@ -86,7 +95,10 @@ impl Line {
 
     /// Waits for the next frame; what was read of it is kept if this is given up.
     pub async fn next(&mut self) -> Result<Frame, Gone> {
-        self.reader.read().await.ok().flatten().ok_or(Gone)
+        let frame = self.reader.read().await.ok().flatten().ok_or(Gone)?;
+        let len = PREFIX_LEN + frame.header.len() + frame.payload.len();
+        self.passed.fetch_add((FRAME + len) as u64, Ordering::SeqCst);
+        Ok(frame)
     }
 
     /// Takes what comes, until the other side has had enough.

@@ -49,6 +49,8 @@ pub struct Hostile {
 struct Counts {
     begun: AtomicU64,
     closed: AtomicU64,
+    /// In bytes.
+    passed: Arc<AtomicU64>,
 }
 
 impl Hostile {
@@ -116,6 +118,11 @@ impl Hostile {
         self.counts.begun.load(Ordering::SeqCst)
     }
 
+    /// Returns how many bytes the scripts sent and took.
+    pub fn passed(&self) -> u64 {
+        self.counts.passed.load(Ordering::SeqCst)
+    }
+
     /// Returns how many sessions were closed by the other side: the scripts close none.
     pub fn closed(&self) -> u64 {
         self.counts.closed.load(Ordering::SeqCst)
@@ -163,7 +170,7 @@ async fn run<S, F>(
         match event {
             SwarmEvent::Session(session) => {
                 counts.begun.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(script(line(&swarm, session)));
+                tokio::spawn(script(line(&swarm, session, counts)));
                 continue;
             }
             SwarmEvent::Closed(_) => {
@@ -179,8 +186,8 @@ async fn run<S, F>(
     }
 }
 
-fn line(swarm: &Swarm, session: Session) -> Line {
+fn line(swarm: &Swarm, session: Session, counts: &Counts) -> Line {
     let binding =
         Binding { ours: swarm.local_peer_id().to_bytes(), theirs: session.peer.to_bytes() };
-    Line::new(session.stream, binding)
+    Line::new(session.stream, binding, counts.passed.clone())
 }
