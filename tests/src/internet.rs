@@ -93,6 +93,20 @@ impl Internet {
         self.public.command(user, args)
     }
 
+    /// Returns how many bytes came to the computer that everybody reaches, and left it.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn passed_public(&self) -> u64 {
+        let output = self.public.enter("cat").arg("/proc/net/dev").output().expect("`cat` is here");
+        let counters = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = counters.lines().find_map(|line| line.trim().strip_prefix("eth0:"));
+        let count = |at| line?.split_whitespace().nth(at)?.parse().ok();
+        // The first of the columns, and the first of those for what leaves.
+        let [came, left]: [Option<u64>; 2] = [0, 8].map(count);
+        came.zip(left).map(|(came, left)| came + left).expect("eth0 has counters")
+    }
+
     /// Prepares a program at a home's router.
     ///
     /// # Panics
