@@ -18,7 +18,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, kad};
 use super::lookups::LookupId;
 use super::records::Records;
 use super::targets::peer_of;
-use super::{SwarmConfig, limits};
+use super::{SwarmConfig, chance, limits};
 
 /// Name of the protocol (SPEC 9.7).
 pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/datnode/kad/1.0.0");
@@ -238,6 +238,8 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Tasks<Q> {
     table: Table,
+    /// Our own id: pauses differ by it.
+    local: PeerId,
     tasks: BTreeMap<(Purpose, Place), Task<Q>>,
 }
 
@@ -245,12 +247,14 @@ pub(super) struct Tasks<Q> {
 struct Task<Q> {
     due: Instant,
     pause: Duration,
+    /// How often it began.
+    turns: u32,
     query: Option<Q>,
 }
 
 impl<Q: Copy + Eq> Tasks<Q> {
-    pub(super) fn new(table: Table) -> Self {
-        Self { table, tasks: BTreeMap::new() }
+    pub(super) fn new(table: Table, local: PeerId) -> Self {
+        Self { table, local, tasks: BTreeMap::new() }
     }
 
     /// Adds the tasks of a drive, if there is room for them.
@@ -263,7 +267,7 @@ impl<Q: Copy + Eq> Tasks<Q> {
         }
         for place in self.table.places(drive) {
             let due = first_due(now, purpose, place);
-            let task = Task { due, pause: self.table.pace().first, query: None };
+            let task = Task { due, pause: self.table.pace().first, turns: 0, query: None };
             self.tasks.entry((purpose, place)).or_insert(task);
         }
     }
@@ -286,9 +290,10 @@ impl<Q: Copy + Eq> Tasks<Q> {
 
     /// What there is to do is to be done again, but not at once.
     pub(super) fn wake_later(&mut self, now: Instant, purpose: Purpose) {
-        for ((of, _), task) in &mut self.tasks {
+        for ((of, place), task) in &mut self.tasks {
             if *of == purpose {
-                task.due = task.due.min(now + limits::DHT_LOST);
+                let pause = task.within(limits::DHT_LOST, &self.local, *place);
+                task.due = task.due.min(now + pause);
             }
         }
     }
@@ -331,7 +336,8 @@ impl<Q: Copy + Eq> Tasks<Q> {
         let pace = self.table.pace();
         if let Some(task) = self.tasks.get_mut(&name) {
             task.query = query;
-            task.due = now + task.pause;
+            task.turns = task.turns.wrapping_add(1);
+            task.due = now + task.within(task.pause, &self.local, name.1);
             task.pause = match name.0 {
                 Purpose::Find => (task.pause * pace.halves / 2).min(pace.max),
                 Purpose::Offer => announce,
@@ -361,6 +367,14 @@ impl<Q: Copy + Eq> Tasks<Q> {
     }
 }
 
+impl<Q> Task<Q> {
+    /// Returns a pause or up to a quarter less, by who waits for which turn: a crowd that began together does not stay in step.
+    fn within(&self, pause: Duration, local: &PeerId, place: Place) -> Duration {
+        let (local, turns) = (local.to_bytes(), self.turns.to_le_bytes());
+        chance::at_most(pause, &[&local, &place.drive, &[place.number], &turns])
+    }
+}
+
 /// Returns when a place is asked for the first time, or told.
 fn first_due(now: Instant, purpose: Purpose, place: Place) -> Instant {
     match purpose {
@@ -377,6 +391,11 @@ mod tests {
 
     /// Nodes of a table that is not small.
     const MANY: usize = limits::DHT_ALONE + 1;
+
+    /// Tells whether a pause is the one that is meant, or up to a quarter less.
+    fn is_within(pause: Duration, meant: Duration) -> bool {
+        (meant * 3 / 4..=meant).contains(&pause)
+    }
 
     /// The first place of a drive.
     fn first(drive: DriveName) -> Place {
@@ -397,7 +416,7 @@ mod tests {
     #[test]
     fn who_looks_asks_ever_more_seldom_and_anew_when_somebody_comes() {
         let start = Instant::now();
-        let mut tasks = Tasks::<u32>::new(Table::Own);
+        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
         tasks.add(start, Purpose::Find, [1; 32]);
         assert_eq!(tasks.poll(start, |_| false), None, "nobody is there to ask");
         // The first place alone: the others follow by themselves.
@@ -413,8 +432,10 @@ mod tests {
             assert_eq!(tasks.poll_timeout(ALL), None, "one query at a time");
             tasks.handle_ended(query);
         }
-        assert!(pauses.is_sorted(), "{pauses:?}");
-        assert_eq!(*pauses.last().unwrap(), limits::DHT_PAUSE_MAX);
+        // Each is half as long again, but for a quarter; until they grow no more.
+        assert!(pauses[..15].is_sorted(), "{pauses:?}");
+        assert!(pauses[18] != pauses[19], "{pauses:?}");
+        assert!(pauses[17..].iter().all(|&pause| is_within(pause, limits::DHT_PAUSE_MAX)));
         tasks.wake(now, Purpose::Offer);
         assert_eq!(tasks.poll(now, ALL), None);
         tasks.wake(now, Purpose::Find);
@@ -426,7 +447,7 @@ mod tests {
     #[test]
     fn few_queries_run_at_once_and_everybody_has_a_turn() {
         let now = Instant::now();
-        let mut tasks = Tasks::<u32>::new(Table::Own);
+        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
         let drives = 2 * limits::DHT_QUERIES as u8;
         (0..drives).for_each(|drive| tasks.add(now, Purpose::Offer, [drive; 32]));
         let places = drives * limits::DHT_PLACES;
@@ -449,7 +470,7 @@ mod tests {
     fn what_is_announced_is_announced_again_before_long_and_sooner_if_somebody_left() {
         let start = Instant::now();
         let pause_with = |drives: usize| {
-            let mut tasks = Tasks::<u32>::new(Table::Own);
+            let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
             for number in 0..drives {
                 tasks.add(start, Purpose::Offer, *blake3::hash(&number.to_le_bytes()).as_bytes());
             }
@@ -463,7 +484,7 @@ mod tests {
         assert!(pause_with(500) > pause_with(200));
         let all = pause_with(limits::DHT_RECORDS_OWN);
         assert!(all.into_iter().all(|pause| pause <= limits::DHT_ANNOUNCE));
-        let mut tasks = Tasks::<u32>::new(Table::Own);
+        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
         tasks.add(start, Purpose::Offer, [1; 32]);
         let mut now = start;
         // Each place twice, since the first announcement may be lost.
@@ -473,16 +494,49 @@ mod tests {
             tasks.handle_begun(now, task, Some(query), MANY);
             tasks.handle_ended(query);
         }
-        assert_eq!(tasks.poll_timeout(ALL), Some(now + limits::DHT_ANNOUNCE_FEW));
+        let next = tasks.poll_timeout(ALL).unwrap();
+        assert!(is_within(next - now, limits::DHT_ANNOUNCE_FEW), "{:?}", next - now);
         tasks.wake_later(now, Purpose::Find);
-        assert_eq!(tasks.poll_timeout(ALL), Some(now + limits::DHT_ANNOUNCE_FEW));
+        assert_eq!(tasks.poll_timeout(ALL), Some(next));
         tasks.wake_later(now, Purpose::Offer);
-        assert_eq!(tasks.poll_timeout(ALL), Some(now + limits::DHT_LOST));
+        let next = tasks.poll_timeout(ALL).unwrap();
+        assert!(is_within(next - now, limits::DHT_LOST), "{:?}", next - now);
+    }
+
+    /// Returns how many of a crowd that began together announce within the busiest tenth of a pause, some pauses later.
+    fn crowd_after(turns: u32) -> usize {
+        const CROWD: usize = 200;
+        let start = Instant::now();
+        let mut counts = BTreeMap::new();
+        for _ in 0..CROWD {
+            let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
+            tasks.add(start, Purpose::Offer, [1; 32]);
+            tasks.tasks.retain(|(_, place), _| place.number == 0);
+            // The first pause is short, since an announcement may be lost.
+            let mut now = start;
+            for query in 0..=turns {
+                now = tasks.poll_timeout(ALL).unwrap();
+                let task = tasks.poll(now, ALL).unwrap();
+                tasks.handle_begun(now, task, Some(query), limits::DHT_ALONE);
+                tasks.handle_ended(query);
+            }
+            let tenth = (now - start).div_duration_f64(limits::DHT_ANNOUNCE_ALONE / 10) as u64;
+            *counts.entry(tenth).or_default() += 1;
+        }
+        counts.into_values().max().unwrap()
+    }
+
+    #[test]
+    fn a_crowd_that_began_together_does_not_announce_together() {
+        assert_eq!(crowd_after(0), 200, "at first it does");
+        assert!(crowd_after(3) < 120, "{}", crowd_after(3));
+        // Two hours later, as evenly as if nobody had begun with anybody: of one pause, each tenth has a tenth and somewhat more.
+        assert!(crowd_after(60) < 50, "{}", crowd_after(60));
     }
 
     #[test]
     fn there_is_an_end_to_what_is_looked_for() {
-        let mut tasks = Tasks::<u32>::new(Table::Own);
+        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
         for number in 0..limits::DHT_TASKS {
             let drive = *blake3::hash(&number.to_le_bytes()).as_bytes();
             tasks.add(Instant::now(), Purpose::Find, drive);

@@ -7,6 +7,7 @@
 //! Elsewhere: frames on a stream (`frames`), the meaning of frames (`datnode_proto`), drives (`engine`).
 
 mod behaviour;
+mod chance;
 mod channel;
 pub mod dht;
 mod driver;

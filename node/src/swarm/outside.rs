@@ -81,8 +81,8 @@ pub(super) struct Seeking {
 }
 
 impl Seeking {
-    fn new(table: Table) -> Self {
-        Self { tasks: Tasks::new(table), nodes: 0 }
+    fn new(table: Table, local: PeerId) -> Self {
+        Self { tasks: Tasks::new(table, local), nodes: 0 }
     }
 
     /// Tells whether there is somebody to ask, and something to tell.
@@ -95,6 +95,7 @@ impl Around {
     pub(super) fn new(told: watch::Sender<Outside>, config: &SwarmConfig) -> Self {
         let mut ways = Ways::default();
         config.external.iter().for_each(|address| ways.handle_confirmed(address.clone()));
+        let local = config.identity.public().to_peer_id();
         Self {
             told,
             public: config.public,
@@ -102,9 +103,9 @@ impl Around {
             witnesses: Witnesses::default(),
             mapped: BTreeSet::new(),
             named: config.external.clone(),
-            own: Seeking::new(Table::Own),
+            own: Seeking::new(Table::Own, local),
             lookups: Lookups::default(),
-            ipfs: Seeking::new(Table::Ipfs),
+            ipfs: Seeking::new(Table::Ipfs, local),
             relayed: HashMap::new(),
             places: BTreeSet::new(),
             lost: BTreeSet::new(),

@@ -23,7 +23,7 @@ pub(super) use self::addresses::is_tcp;
 pub(crate) use self::addresses::peer_of;
 use self::target::{Attempt, Phase, Target};
 use super::channel::Channel;
-use super::limits;
+use super::{chance, limits};
 
 /// Names a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +161,10 @@ impl Targets {
             let Phase::Connected { peer: other, .. } = &target.phase else { continue };
             if target.channel == Channel::Bootstrap && other == peer {
                 target.failures = 0;
-                target.phase = Phase::Waiting { until: now + limits::BOOTSTRAP_REST };
+                let whom = peer.to_bytes();
+                let pause =
+                    chance::at_most(limits::BOOTSTRAP_REST, &[&self.local.to_bytes(), &whom]);
+                target.phase = Phase::Waiting { until: now + pause };
             }
         }
     }
@@ -691,7 +694,8 @@ mod tests {
         assert!(!targets.wants(&peer));
         targets.rest(now, &peer);
         assert_eq!(targets.handle_gone(now, peer, "let go"), []);
-        assert_eq!(targets.poll_timeout(), Some(now + limits::BOOTSTRAP_REST));
+        let pause = targets.poll_timeout().unwrap() - now;
+        assert!((limits::BOOTSTRAP_REST * 3 / 4..=limits::BOOTSTRAP_REST).contains(&pause));
         targets.wake(now);
         assert!(targets.poll_dial(now, NOBODY).is_some());
     }

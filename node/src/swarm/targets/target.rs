@@ -8,7 +8,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::addresses::tries;
 use crate::swarm::channel::Channel;
-use crate::swarm::limits;
+use crate::swarm::{chance, limits};
 
 /// A peer that somebody wants to be connected to.
 #[derive(Debug)]
@@ -78,22 +78,13 @@ impl Target {
         tries.pop_front()
     }
 
+    /// Returns the pause before the next dial: doubling, and by who dials whom a quarter more or less, so that a crowd that lost one
+    /// peer does not come back as a crowd.
     pub(super) fn pause(&self, local: PeerId) -> Duration {
-        let mut seed = local.to_bytes();
-        seed.extend(self.peer.map(PeerId::to_bytes).unwrap_or_default());
-        pause(&seed, self.failures, self.channel.redial_max())
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let doubled = limits::REDIAL_FIRST.saturating_mul(1 << doublings);
+        let pause = doubled.min(self.channel.redial_max());
+        let whom = self.peer.map(PeerId::to_bytes).unwrap_or_default();
+        chance::about(pause, &[&local.to_bytes(), &whom, &self.failures.to_le_bytes()])
     }
-}
-
-/// Returns the pause before the next dial: doubling, and a quarter more or less by who dials whom, so that a
-/// crowd that lost one peer does not come back as a crowd.
-fn pause(seed: &[u8], failures: u32, longest: Duration) -> Duration {
-    let doubled = limits::REDIAL_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let pause = doubled.min(longest);
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(seed).update(&failures.to_le_bytes());
-    let [jitter, ..] = *hasher.finalize().as_bytes();
-    // 192..=320 of 256ths: between three and five quarters.
-    let parts = 192 + u32::from(jitter) / 2;
-    pause * parts / 256
 }
