@@ -14,7 +14,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour as _, SwarmEvent as Libp2pEvent};
-use libp2p::{Multiaddr, PeerId, autonat, connection_limits, dcutr, identify, mdns, ping, relay};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, mdns, ping, relay};
 use tokio::sync::{mpsc, watch};
 
 use super::channel::{Channel, Lan};
@@ -23,6 +23,7 @@ use super::lookups::Questions;
 use super::nearby::{self, Mdns, Nearby};
 use super::outside::Around;
 use super::router::Asking;
+use super::places::Places;
 use super::targets::{Contact, Dial, Failure, Targets, peer_of};
 use super::{Closed, DialFailed, Session, SessionId, SessionStream, SwarmEvent};
 use super::{behaviour, limits, probe, reach, reason};
@@ -31,7 +32,7 @@ use super::{behaviour, limits, probe, reach, reason};
 #[derive(libp2p::swarm::NetworkBehaviour)]
 pub(super) struct Protocols {
     /// First, so that what it refuses is not counted by the others.
-    pub(super) limits: connection_limits::Behaviour,
+    pub(super) places: Places,
     pub(super) sessions: behaviour::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,

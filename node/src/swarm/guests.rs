@@ -3,7 +3,7 @@
 //! Known is with whom there was a drive in common, and whom our user named. Before a handshake nobody says who they are: there the
 //! address of somebody known is enough to be let on, and worth nothing later.
 //! Invariant: connections of strangers, and handshakes that they began, are never more than the limits of either.
-//! Elsewhere: what a network may have (`subnets`), what all may have (libp2p's limits).
+//! Elsewhere: what a network may have (`subnets`), what all may have (`places`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;

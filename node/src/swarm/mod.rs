@@ -24,6 +24,7 @@ mod nearby;
 mod outside;
 mod pairing;
 mod probe;
+mod places;
 mod quic;
 mod reach;
 mod reason;

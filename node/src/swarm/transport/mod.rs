@@ -21,8 +21,8 @@ use libp2p::core::transport::{Boxed, OrTransport, TransportError};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{
-    Multiaddr, PeerId, SwarmBuilder, Transport as _, autonat, connection_limits, dcutr, dns,
-    identify, noise, ping, quic, relay, yamux,
+    Multiaddr, PeerId, SwarmBuilder, Transport as _, autonat, dcutr, dns, identify, noise, ping,
+    quic, relay, yamux,
 };
 use rustix::net::{AddressFamily, SocketType, bind, listen as listen_for, socket, sockopt};
 
@@ -30,6 +30,7 @@ use self::meter::{Metered, Turns};
 use super::driver::Protocols;
 use super::guests::Guests;
 use super::nearby::Mdns;
+use super::places::Places;
 use super::quic::QuicPlaces;
 use super::{
     IDENTIFY, SwarmConfig, SwarmError, behaviour, dht, limits, lookups, nearby, probe, reason,
@@ -95,14 +96,6 @@ fn protocols(
     relayed: relay::client::Behaviour,
 ) -> Protocols {
     let key = config.identity.public();
-    let connections = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(config.pending_inbound + limits::PENDING_KNOWN))
-        .with_max_pending_outgoing(Some(limits::PENDING_OUTBOUND))
-        .with_max_established_incoming(Some(
-            config.connections_inbound.saturating_add(config.connections_known),
-        ))
-        .with_max_established(Some(config.connections))
-        .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER));
     let places = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     let guests = Guests::new(places(config.connections_inbound), places(config.pending_inbound));
     let quic = QuicPlaces::new(places(config.connections) / limits::QUIC_SHARE);
@@ -115,7 +108,7 @@ fn protocols(
     let ping =
         ping::Config::new().with_interval(limits::PING_INTERVAL).with_timeout(limits::PING_TIMEOUT);
     Protocols {
-        limits: connection_limits::Behaviour::new(connections),
+        places: Places::new(config),
         sessions,
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
