@@ -155,6 +155,33 @@ fn where_the_user_says_that_others_get_in_is_told_in_tickets_and_in_the_dht() {
 }
 
 #[test]
+fn a_name_that_leads_to_a_node_is_told_in_tickets_and_what_it_stands_for_in_the_dht() {
+    let [keeper, writer, reader] = [(); 3].map(|()| User::new());
+    source(&writer, 1);
+    let node = Node::start(&keeper, &[]);
+    // A port that leads to it stands for one of a router.
+    let router = Relay::new("/ip4/127.0.0.1/tcp/1", Duration::ZERO);
+    let port = router.address().rsplit('/').next().unwrap().to_owned();
+    let mut share = command(&writer, node.address(), &["--json", "share", "source"]);
+    share.args(["--external", &format!("localhost:{port}")]);
+    let sharer = Sharer::start(share);
+    let ticket = Ticket::parse(sharer.ticket().as_bytes()).unwrap();
+    let texts: Vec<String> = ticket.addresses.iter().map(ToString::to_string).collect();
+    assert!(texts[0].starts_with(&format!("/dns/localhost/tcp/{port}/p2p/")), "{texts:?}");
+    router.turn_to(texts.iter().find(|at| at.contains("/127.0.0.1/tcp/")).unwrap());
+    // Who cannot be reached announces nothing, and nobody else knows of a way in.
+    wait_until(HANGS, "the announcement", || node.figure("datnode_dht_records") == 4.0);
+    let output = run(reader.command(["clone", sharer.link(), "copy", "--peer", &texts[0]]));
+    assert_exit(&output, 0);
+    let far = User::new();
+    let output = run(command(&far, node.address(), &["clone", sharer.link(), "copy"]));
+    assert_exit(&output, 0);
+    assert_eq!(tree(&far.path("copy")), tree(&writer.path("source")));
+    let output = run(reader.command(["ls", sharer.link(), "--external", "203.0.113"]));
+    assert_exit(&output, 2);
+}
+
+#[test]
 fn a_way_into_the_dht_that_leads_nowhere_holds_up_nobody_and_is_named() {
     let [writer, reader] = [(); 2].map(|()| User::new());
     source(&writer, 1);

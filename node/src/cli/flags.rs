@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use datnode_proto::Limits;
 use libp2p::Multiaddr;
 
+use super::external::External;
 use super::listen::Listen;
 use super::units::{Limit, parse_size};
 use crate::origin::Origin;
@@ -129,10 +130,10 @@ pub struct Network {
     /// Listen on this TCP and UDP port; any free one if it is taken, which is said. 0 = any.
     #[arg(long, value_name = "N", default_value_t = 3282)]
     pub port: u16,
-    /// Others reach this node here, as you know: an IP address that leads to its port, one with a port that leads there, or a multiaddr.
-    /// It is told in tickets and in the DHT; may be given more than once.
+    /// Others reach this node here, as you know: an IP address or a DNS name that leads to its port, one with a port that leads there, or
+    /// a multiaddr. It is told in tickets and, with a name resolved, in the DHT; may be given more than once.
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
-    pub external: Vec<Listen>,
+    pub external: Vec<External>,
     /// Do not ask the router (by UPnP) to let others in.
     #[arg(long)]
     pub no_upnp: bool,

@@ -96,11 +96,14 @@ impl FromStr for Listen {
 fn can_listen(address: &Multiaddr) -> bool {
     let parts: Vec<Protocol<'_>> = address.iter().collect();
     match &parts[..] {
-        [Protocol::Ip4(_) | Protocol::Ip6(_), rest @ ..] => {
-            matches!(rest, [Protocol::Tcp(_)] | [Protocol::Udp(_), Protocol::QuicV1])
-        }
+        [Protocol::Ip4(_) | Protocol::Ip6(_), rest @ ..] => is_served(rest),
         _ => false,
     }
+}
+
+/// Tells whether what follows a host in an address is TCP or QUIC.
+pub(super) fn is_served(rest: &[Protocol<'_>]) -> bool {
+    matches!(rest, [Protocol::Tcp(_)] | [Protocol::Udp(_), Protocol::QuicV1])
 }
 
 impl fmt::Display for Listen {

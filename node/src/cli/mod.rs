@@ -8,6 +8,7 @@ pub mod allowed;
 mod args;
 pub mod escape;
 mod examples;
+mod external;
 mod flags;
 pub mod interrupt;
 pub mod keyboard;
@@ -35,6 +36,7 @@ pub use args::{
     Pipe, Publish, Pull, Purge, Put, Recover, Reuse, Rm, Share, Shell, Sort, Stat, Status,
     SyncArgs, TagArgs, Verify,
 };
+pub use external::External;
 pub use flags::{Colour, Discover, Global, LogFormat, Network, Progress};
 pub use listen::Listen;
 pub use range::ByteRange;

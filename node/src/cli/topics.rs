@@ -134,7 +134,7 @@ Peers are found
 --discover none turns the last three off; --offline asks nobody on other computers at all.
 
 A node listens on TCP and UDP port 3282, or any free one if that is taken. To be reached from outside it asks the router for this
-port (--no-upnp: not); forward it by hand where that fails, and say where by --external 203.0.113.7. Who cannot be reached meets
+port (--no-upnp: not); forward it by hand where that fails, and say where by --external 203.0.113.7 or --external home.example.org. Who cannot be reached meets
 others half-way, arranged through a relay, which carries no drive (--no-relay: not). share and status say how you are reached, peers
 how each peer is connected.
 

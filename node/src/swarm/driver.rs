@@ -20,10 +20,11 @@ use tokio::sync::{mpsc, watch};
 use super::channel::{Channel, Lan};
 use super::dht::{DriveName, Kad, Purpose, Table};
 use super::lookups::Questions;
+use super::names::Names;
 use super::nearby::{self, Mdns, Nearby};
 use super::outside::Around;
-use super::router::Asking;
 use super::places::Places;
+use super::router::Asking;
 use super::targets::{Contact, Dial, Failure, Targets, peer_of};
 use super::{Closed, DialFailed, Session, SessionId, SessionStream, SwarmEvent};
 use super::{behaviour, limits, probe, reach, reason};
@@ -83,6 +84,8 @@ pub(super) struct Driver {
     pub(super) around: Around,
     /// Asks the router for a way in, if it is to be asked.
     pub(super) router: Option<Asking>,
+    /// Resolves the names that lead here, if there are some.
+    pub(super) names: Option<Names>,
 }
 
 /// The sessions there are.
@@ -223,6 +226,7 @@ impl Driver {
                 }
                 event = self.swarm.select_next_some(), if room => self.handle_event(event),
                 () = told(&mut self.router) => self.handle_router(),
+                () = resolved(&mut self.names) => self.handle_names(),
                 () = sleep_until(wake) => {
                     self.swarm.behaviour_mut().sessions.handle_timeout(Instant::now());
                 }
@@ -557,6 +561,13 @@ impl Driver {
 async fn told(router: &mut Option<Asking>) {
     match router {
         Some(router) => router.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn resolved(names: &mut Option<Names>) {
+    match names {
+        Some(names) => names.changed().await,
         None => std::future::pending().await,
     }
 }

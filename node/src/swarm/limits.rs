@@ -341,6 +341,15 @@ pub const ROUTER_LEASE: Duration = Duration::from_secs(3_600);
 /// Pause after which a router is searched for again that was not there or let nobody in: its owner may have seen to it.
 pub const ROUTER_AGAIN: Duration = Duration::from_secs(600);
 
+/// Pause after which the names that lead here are resolved anew: so long an address that moved is told at most.
+pub const NAMES_AGAIN: Duration = Duration::from_secs(120);
+
+/// The same where one of them stood for nothing.
+pub const NAMES_RETRY: Duration = Duration::from_secs(10);
+
+/// Addresses that a name may stand for.
+pub const NAMES_ADDRESSES: usize = 8;
+
 /// Places that we give to others who cannot be reached, once we can.
 pub const RELAY_PLACES: usize = 128;
 

@@ -19,12 +19,13 @@ pub mod limits;
 mod lookup;
 mod lookups;
 mod messages;
+mod names;
 mod nat;
 mod nearby;
 mod outside;
 mod pairing;
-mod probe;
 mod places;
+mod probe;
 mod quic;
 mod reach;
 mod reason;
@@ -80,7 +81,7 @@ pub struct SwarmConfig {
     pub identity: Keypair,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
-    /// Where others reach this node, as its user knows.
+    /// Where others reach this node, as its user knows; what begins with a name (`/dns/…`) is resolved again and again.
     pub external: Vec<Multiaddr>,
     /// Program and version, told to peers.
     pub agent: String,
@@ -394,11 +395,15 @@ pub fn start(
     let (commands, commanded) = mpsc::channel(limits::COMMANDS_QUEUED);
     let (events, happened) = mpsc::channel(limits::EVENTS_QUEUED);
     let (listens, listening) = watch::channel(Vec::new());
-    config.external.iter().for_each(|address| swarm.add_external_address(address.clone()));
     let named = config.external.iter().filter_map(|address| address.clone().with_p2p(local).ok());
     let named: Vec<_> = named.collect();
-    let (reached, outside) =
-        watch::channel(Outside { addresses: named.clone(), ..Outside::default() });
+    let (names, external): (Vec<_>, Vec<_>) =
+        config.external.iter().cloned().partition(names::is_named);
+    external.iter().for_each(|address| swarm.add_external_address(address.clone()));
+    let addresses = external.iter().filter_map(|address| address.clone().with_p2p(local).ok());
+    let addresses = addresses.collect();
+    let (reached, outside) = watch::channel(Outside { addresses, ..Outside::default() });
+    let config = SwarmConfig { external, ..config };
     let driver = Driver {
         swarm,
         commands: commanded,
@@ -409,6 +414,7 @@ pub fn start(
         nearby: nearby::Nearby::new(lan),
         around: outside::Around::new(reached, &config),
         router: transport::is_mapped(&config).then(router::Asking::start),
+        names: names::Names::start(local, names),
     };
     let handle = Swarm { local, named, listeners, commands, listening, outside };
     Ok((handle, happened, driver.run()))

@@ -60,6 +60,8 @@ pub(super) struct Around {
     mapped: BTreeSet<Multiaddr>,
     /// Where others get in, as our user says: whatever else becomes of such an address.
     named: Vec<Multiaddr>,
+    /// The same, where it follows from a name.
+    resolved: BTreeSet<Multiaddr>,
     own: Seeking,
     pub(super) lookups: Lookups,
     ipfs: Seeking,
@@ -93,9 +95,9 @@ impl Seeking {
 
 impl Around {
     pub(super) fn new(told: watch::Sender<Outside>, config: &SwarmConfig) -> Self {
+        let local = config.identity.public().to_peer_id();
         let mut ways = Ways::default();
         config.external.iter().for_each(|address| ways.handle_confirmed(address.clone()));
-        let local = config.identity.public().to_peer_id();
         Self {
             told,
             public: config.public,
@@ -103,6 +105,7 @@ impl Around {
             witnesses: Witnesses::default(),
             mapped: BTreeSet::new(),
             named: config.external.clone(),
+            resolved: BTreeSet::new(),
             own: Seeking::new(Table::Own, local),
             lookups: Lookups::default(),
             ipfs: Seeking::new(Table::Ipfs, local),
@@ -401,7 +404,8 @@ impl Driver {
 
     /// Others do not reach us at an address any more, unless our user says that they do.
     fn expire(&mut self, address: &Multiaddr) {
-        if !self.around.named.contains(address) {
+        let Around { named, resolved, .. } = &self.around;
+        if !named.contains(address) && !resolved.contains(address) {
             self.swarm.remove_external_address(address);
             self.around.ways.handle_expired(address);
         }
@@ -593,6 +597,21 @@ impl Driver {
             probe.handle_mapped(&mapped);
         }
         self.around.mapped = mapped;
+    }
+
+    /// The names that lead here stand for other addresses, as our user says.
+    pub(super) fn handle_names(&mut self) {
+        let Some(names) = &self.names else { return };
+        let all = names.addresses();
+        tracing::info!(?all, "the names that lead here");
+        let before = std::mem::replace(&mut self.around.resolved, all.clone());
+        for address in &before - &all {
+            self.expire(&address);
+        }
+        for address in all {
+            self.swarm.add_external_address(address.clone());
+            self.around.ways.handle_confirmed(address);
+        }
     }
 }
 
