@@ -169,7 +169,6 @@ fn a_name_that_leads_to_a_node_is_told_in_tickets_and_what_it_stands_for_in_the_
     let texts: Vec<String> = ticket.addresses.iter().map(ToString::to_string).collect();
     assert!(texts[0].starts_with(&format!("/dns/localhost/tcp/{port}/p2p/")), "{texts:?}");
     router.turn_to(texts.iter().find(|at| at.contains("/127.0.0.1/tcp/")).unwrap());
-    // Who cannot be reached announces nothing, and nobody else knows of a way in.
     wait_until(HANGS, "the announcement", || node.figure("datnode_dht_records") == 4.0);
     let output = run(reader.command(["clone", sharer.link(), "copy", "--peer", &texts[0]]));
     assert_exit(&output, 0);

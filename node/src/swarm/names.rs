@@ -141,4 +141,19 @@ mod tests {
         names.changed().await;
         assert_eq!(names.addresses(), BTreeSet::from([at("/ip4/127.0.0.1/tcp/1")]));
     }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_node_is_told_as_it_is_and_as_what_it_stands_for() {
+        let key = libp2p::identity::Keypair::generate_ed25519();
+        let config = crate::swarm::SwarmConfig::new(key, vec![at("/ip4/127.0.0.1/tcp/0")]);
+        let external = vec![at("/dns4/localhost/tcp/9")];
+        let config = crate::swarm::SwarmConfig { external, ..config };
+        let (swarm, _events, driver) = crate::swarm::start(config).unwrap();
+        tokio::spawn(driver);
+        let own = |text: &str| at(text).with_p2p(swarm.local_peer_id()).unwrap();
+        let mut outside = swarm.outside();
+        let told = outside.wait_for(|outside| outside.addresses == [own("/ip4/127.0.0.1/tcp/9")]);
+        tokio::time::timeout(limits::NAMES_AGAIN, told).await.unwrap().unwrap();
+        assert_eq!(swarm.dialable_addresses()[0], own("/dns4/localhost/tcp/9"));
+    }
 }
