@@ -5,6 +5,7 @@ mod floods;
 mod introductions;
 mod leaves;
 mod limits;
+mod states;
 mod strangers;
 mod victim;
 mod weight;
