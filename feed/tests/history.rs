@@ -3,7 +3,7 @@
 mod common;
 
 use common::{block, empty, fetch, follow, grow, key, writer};
-use datnode_feed::{BlockIndex, Store, VerifyError};
+use datnode_feed::{BlockIndex, Store, UpgradeProof, VerifyError};
 
 #[test]
 fn what_was_appended_and_never_signed_is_gone_after_reopening() {
@@ -94,4 +94,34 @@ fn a_head_never_goes_back_to_a_lower_fork() {
     assert!(error.as_ref().is_err_and(|error| !error.is_peers_fault()), "{error:?}");
     assert!(!matches!(error, Err(VerifyError::Store(_))));
     assert_eq!(reader.head(feed).unwrap().head.fork, 1);
+}
+
+#[test]
+fn no_earlier_head_takes_a_later_one_back_whenever_it_comes() {
+    const LENGTH: u64 = 12;
+    let ((mut source, feed), (mut store, _)) = (empty(), empty());
+    let mut said: Vec<UpgradeProof> = Vec::new();
+    for length in 1..=LENGTH {
+        grow(&mut source, feed, 1, length);
+        follow(&source, &mut store, feed);
+        fetch(&mut source, &mut store, feed, length - 1);
+        store.commit().unwrap();
+        let ours = *store.head(feed).unwrap();
+        assert_eq!(ours.head.length, length);
+        said.extend((0..length).map(|from| source.prove_upgrade(feed, from).unwrap().unwrap()));
+        // Each as it was said, and as if it went on from where we are.
+        let again = said
+            .iter()
+            .flat_map(|proof| [proof.clone(), UpgradeProof { from: length, ..proof.clone() }]);
+        for proof in again {
+            let upgraded = store.upgrade(feed, &proof);
+            let stays = upgraded.as_ref().is_ok_and(|to| (to.from, to.to) == (length, length));
+            assert!(stays, "{} at {length}: {upgraded:?}", proof.head.head.length);
+            assert_eq!(store.head(feed), Some(&ours));
+        }
+        store.commit().unwrap();
+        store = Store::open(store.into_storage()).unwrap();
+        assert_eq!(store.head(feed), Some(&ours));
+        assert!(store.have(feed).all(0..length));
+    }
 }
