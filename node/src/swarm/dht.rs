@@ -392,6 +392,12 @@ mod tests {
     /// Nodes of a table that is not small.
     const MANY: usize = limits::DHT_ALONE + 1;
 
+    /// The id of a node: pauses follow from it.
+    fn node(number: u8) -> PeerId {
+        let keypair = libp2p::identity::Keypair::ed25519_from_bytes([number; 32]);
+        keypair.unwrap().public().to_peer_id()
+    }
+
     /// Tells whether a pause is the one that is meant, or up to a quarter less.
     fn is_within(pause: Duration, meant: Duration) -> bool {
         (meant * 3 / 4..=meant).contains(&pause)
@@ -416,7 +422,7 @@ mod tests {
     #[test]
     fn who_looks_asks_ever_more_seldom_and_anew_when_somebody_comes() {
         let start = Instant::now();
-        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
+        let mut tasks = Tasks::<u32>::new(Table::Own, node(1));
         tasks.add(start, Purpose::Find, [1; 32]);
         assert_eq!(tasks.poll(start, |_| false), None, "nobody is there to ask");
         // The first place alone: the others follow by themselves.
@@ -447,7 +453,7 @@ mod tests {
     #[test]
     fn few_queries_run_at_once_and_everybody_has_a_turn() {
         let now = Instant::now();
-        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
+        let mut tasks = Tasks::<u32>::new(Table::Own, node(1));
         let drives = 2 * limits::DHT_QUERIES as u8;
         (0..drives).for_each(|drive| tasks.add(now, Purpose::Offer, [drive; 32]));
         let places = drives * limits::DHT_PLACES;
@@ -470,7 +476,7 @@ mod tests {
     fn what_is_announced_is_announced_again_before_long_and_sooner_if_somebody_left() {
         let start = Instant::now();
         let pause_with = |drives: usize| {
-            let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
+            let mut tasks = Tasks::<u32>::new(Table::Own, node(1));
             for number in 0..drives {
                 tasks.add(start, Purpose::Offer, *blake3::hash(&number.to_le_bytes()).as_bytes());
             }
@@ -484,7 +490,7 @@ mod tests {
         assert!(pause_with(500) > pause_with(200));
         let all = pause_with(limits::DHT_RECORDS_OWN);
         assert!(all.into_iter().all(|pause| pause <= limits::DHT_ANNOUNCE));
-        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
+        let mut tasks = Tasks::<u32>::new(Table::Own, node(1));
         tasks.add(start, Purpose::Offer, [1; 32]);
         let mut now = start;
         // Each place twice, since the first announcement may be lost.
@@ -505,11 +511,11 @@ mod tests {
 
     /// Returns how many of a crowd that began together announce within the busiest tenth of a pause, some pauses later.
     fn crowd_after(turns: u32) -> usize {
-        const CROWD: usize = 200;
+        const CROWD: u8 = 200;
         let start = Instant::now();
         let mut counts = BTreeMap::new();
-        for _ in 0..CROWD {
-            let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
+        for number in 0..CROWD {
+            let mut tasks = Tasks::<u32>::new(Table::Own, node(number));
             tasks.add(start, Purpose::Offer, [1; 32]);
             tasks.tasks.retain(|(_, place), _| place.number == 0);
             // The first pause is short, since an announcement may be lost.
@@ -536,7 +542,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_what_is_looked_for() {
-        let mut tasks = Tasks::<u32>::new(Table::Own, PeerId::random());
+        let mut tasks = Tasks::<u32>::new(Table::Own, node(1));
         for number in 0..limits::DHT_TASKS {
             let drive = *blake3::hash(&number.to_le_bytes()).as_bytes();
             tasks.add(Instant::now(), Purpose::Find, drive);
