@@ -134,9 +134,9 @@ Peers are found
 --discover none turns the last three off; --offline asks nobody on other computers at all.
 
 A node listens on TCP and UDP port 3282, or any free one if that is taken. To be reached from outside it asks the router for this
-port (--no-upnp: not); forward it by hand where that fails, and say where by --external 203.0.113.7 or --external home.example.org. Who cannot be reached meets
-others half-way, arranged through a relay, which carries no drive (--no-relay: not). share and status say how you are reached, peers
-how each peer is connected.
+port (--no-upnp: not); forward it by hand where that fails, and say where by --external 203.0.113.7, or a DNS name. Who cannot be
+reached meets others half-way, arranged through a relay, which carries no drive (--no-relay: not). share and status say how you are
+reached, peers how each peer is connected.
 
 What is said between nodes is enciphered, and both prove their node keys. A stranger without a drive's key learns neither the key
 nor whether you have the drive. The DHT knows drives by a hash of the key, and tells whoever has that hash where you are; its
