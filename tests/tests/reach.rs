@@ -155,7 +155,7 @@ fn where_the_user_says_that_others_get_in_is_told_in_tickets_and_in_the_dht() {
 }
 
 #[test]
-fn a_name_that_leads_to_a_node_is_told_in_tickets_and_what_it_stands_for_in_the_dht() {
+fn a_name_that_leads_to_a_node_is_told_in_tickets_and_leads_to_it() {
     let [keeper, writer, reader] = [(); 3].map(|()| User::new());
     source(&writer, 1);
     let node = Node::start(&keeper, &[]);
