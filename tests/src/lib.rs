@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use libp2p::Multiaddr;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -151,6 +152,13 @@ impl Sharer {
     /// Returns the link.
     pub fn link(&self) -> &str {
         self.ready["drive"]["link"].as_str().unwrap()
+    }
+
+    /// Returns an address in which there is this: the transport, for example.
+    pub fn address_with(&self, part: &str) -> Multiaddr {
+        let all = self.ready["addresses"].as_array().unwrap();
+        let mut all = all.iter().filter_map(Value::as_str);
+        all.find(|address| address.contains(part)).unwrap().parse().unwrap()
     }
 
     /// Returns the address for `--peer`.

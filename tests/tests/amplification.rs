@@ -44,15 +44,10 @@ impl Shared {
         Self { _writer: writer, sharer }
     }
 
-    /// Returns an address of it that ends in this way.
-    fn address(&self, ending: &str) -> Multiaddr {
-        let all = self.sharer.ready["addresses"].as_array().unwrap();
-        let mut all = all.iter().filter_map(|address| address.as_str());
-        all.find(|address| address.contains(ending)).unwrap().parse().unwrap()
-    }
-
     async fn connect(&self) -> Raw {
-        Raw::connect(&self.address("/tcp/"), &Keypair::generate_ed25519()).await.unwrap()
+        Raw::connect(&self.sharer.address_with("/tcp/"), &Keypair::generate_ed25519())
+            .await
+            .unwrap()
     }
 }
 
@@ -107,7 +102,7 @@ fn first_words() -> Vec<u8> {
 #[test]
 fn over_tcp_a_node_says_no_more_than_was_said_to_it_and_then_its_part_of_a_handshake() {
     let shared = Shared::new();
-    let node = socket(&shared.address("/tcp/"));
+    let node = socket(&shared.sharer.address_with("/tcp/"));
     let words = first_words();
     let strange = b"\x02/\n".repeat(500);
     let cases: [(&str, Vec<u8>); 9] = [
@@ -142,7 +137,7 @@ fn unknown_version(name: u64) -> Vec<u8> {
 async fn over_quic_a_node_answers_those_who_may_be_somebody_else_with_three_times_as_much_at_most()
 {
     let shared = Shared::new();
-    let node = socket(&shared.address("/quic-v1"));
+    let node = socket(&shared.sharer.address_with("/quic-v1"));
     let ours = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     ours.connect(node).await.unwrap();
     // A client's words pass until the node answers the first time, which nobody tells the client.
@@ -178,7 +173,7 @@ async fn over_quic_a_node_answers_those_who_may_be_somebody_else_with_three_time
 #[tokio::test]
 async fn over_quic_what_begins_no_handshake_is_answered_by_less() {
     let shared = Shared::new();
-    let node = socket(&shared.address("/quic-v1"));
+    let node = socket(&shared.sharer.address_with("/quic-v1"));
     let ours = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     ours.connect(node).await.unwrap();
     let known_version = |mut bytes: Vec<u8>| {

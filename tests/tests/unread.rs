@@ -45,13 +45,6 @@ impl Shared {
         Self { writer, sharer }
     }
 
-    /// Returns an address of it that ends in this way.
-    fn address(&self, ending: &str) -> Multiaddr {
-        let all = self.sharer.ready["addresses"].as_array().unwrap();
-        let mut all = all.iter().filter_map(|address| address.as_str());
-        all.find(|address| address.contains(ending)).unwrap().parse().unwrap()
-    }
-
     /// Lets a crowd come whose members each get rid of as much as they can, at least `each` bytes on so many `places`; returns how much
     /// memory that took. Meanwhile others are served.
     async fn besiege(
@@ -111,7 +104,8 @@ fn finish_clone(mut clone: std::process::Command) -> std::process::Output {
 async fn frames_that_are_never_whole_take_no_more_than_there_is_room_for() {
     let shared = Shared::new();
     // Whoever has no room yet sends what yamux lets a stream hold.
-    let took = shared.besiege(shared.address("/tcp/"), one_byte_short, 256 * KIB, CROWD).await;
+    let took =
+        shared.besiege(shared.sharer.address_with("/tcp/"), one_byte_short, 256 * KIB, CROWD).await;
     let most = FRAMES_ALL as u64 + CROWD * CONNECTION;
     assert!(took <= most, "{} of {} MiB", took >> 20, most >> 20);
 }
@@ -121,5 +115,7 @@ async fn what_nobody_reads_over_quic_has_a_bound_for_all_together() {
     let shared = Shared::new();
     // A quarter of the places is left for those whom it dials.
     let places = u64::from(CONNECTIONS) / QUIC_SHARE as u64 * 3 / 4;
-    shared.besiege(shared.address("/quic-v1"), pings, QUIC_UNREAD.1.into(), places).await;
+    shared
+        .besiege(shared.sharer.address_with("/quic-v1"), pings, QUIC_UNREAD.1.into(), places)
+        .await;
 }

@@ -51,8 +51,8 @@ pub fn listen() -> Result<(), Error> {
         set_back();
         exit(Code::Interrupted.exit().into());
     };
-    thread::Builder::new().name("signals".into()).spawn(run).map_err(said)?;
-    Ok(())
+    let started = thread::Builder::new().name("signals".into()).spawn(run);
+    started.map(drop).map_err(|error| Error::threads(&error))
 }
 
 /// Waits until the user or the system asks the command to end.

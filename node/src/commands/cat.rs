@@ -122,7 +122,7 @@ impl Sink {
             let _ = end.send(written);
         };
         let started = thread::Builder::new().name("writer".into()).spawn(run);
-        started.map_err(|error| Error::io("start", Path::new("a thread"), &error))?;
+        started.map_err(|error| Error::threads(&error))?;
         Ok(Self { blocks, ended })
     }
 
