@@ -2,8 +2,8 @@
 //!
 //! `libp2p-tls` puts ChaCha20 first, and the client's order decides; AES-GCM takes a fraction of its time where the processor has
 //! instructions for it. So only the order of the ciphers is ours: certificates, and what they have to prove, are `libp2p-tls`'s.
-//! Records are enciphered by AWS-LC, which knows the wide instructions of today's processors; what needs random numbers is done by
-//! `ring`, since AWS-LC times the processor for some 80 ms before its first.
+//! Records are enciphered by whichever of AWS-LC and `ring` has the wider instructions for this processor; what needs random numbers is
+//! done by `ring`, since AWS-LC times the processor for some 80 ms before its first.
 //! On the wire it is `/tls/1.0.0` of the libp2p specification. Noise is there for peers that have no TLS.
 
 use std::error::Error;
@@ -19,17 +19,19 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade}
 use libp2p::identity::Keypair;
 use libp2p::tls::certificate;
 use libp2p::{PeerId, noise};
-use rustls::crypto::aws_lc_rs::cipher_suite;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, CommonState, ServerConfig, SupportedCipherSuite};
+use rustls::{CipherSuite, ClientConfig, CommonState, ServerConfig, SupportedCipherSuite};
 
 use super::brief::Brief;
 use super::verifier::Verifier;
 
 const TLS: &str = "/tls/1.0.0";
 const NOISE: &str = "/noise";
+const AES_128: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
+const AES_256: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
+const CHACHA20: CipherSuite = CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
 
 /// What enciphers a connection.
 type Cipher<C> = Either<TlsStream<C>, noise::Output<C>>;
@@ -76,14 +78,24 @@ impl Secure {
 
 /// Returns the ciphers of TLS 1.3, the fastest first.
 fn ciphers() -> Vec<SupportedCipherSuite> {
-    let chacha = cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
-    let aes = [cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_AES_256_GCM_SHA384]
-        .into_iter();
-    if has_aes() {
-        aes.chain([chacha]).collect()
+    let known = if has_vaes_of_256_bits_at_most() {
+        ring::ALL_CIPHER_SUITES
     } else {
-        [chacha].into_iter().chain(aes).collect()
-    }
+        aws_lc_rs::ALL_CIPHER_SUITES
+    };
+    let order = if has_aes() { [AES_128, AES_256, CHACHA20] } else { [CHACHA20, AES_128, AES_256] };
+    let named = |name| known.iter().find(|cipher| cipher.suite() == name).copied();
+    order.into_iter().filter_map(named).collect()
+}
+
+/// Tells whether the processor enciphers two blocks of AES at once, but not four: AWS-LC has code for four alone, `ring` for two.
+fn has_vaes_of_256_bits_at_most() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("vaes")
+        && std::arch::is_x86_feature_detected!("vpclmulqdq")
+        && !std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Tells whether the processor has instructions for AES.
@@ -279,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_processor_decides_which_cipher_is_first() {
-        assert_eq!(best() == CipherSuite::TLS13_AES_128_GCM_SHA256, has_aes());
+        assert_eq!(best() == AES_128, has_aes());
         assert_eq!(ciphers().len(), 3);
     }
 
