@@ -96,7 +96,7 @@ impl Seeking {
 impl Around {
     pub(super) fn new(told: watch::Sender<Outside>, config: &SwarmConfig) -> Self {
         let local = config.identity.public().to_peer_id();
-        let mut ways = Ways::default();
+        let mut ways = Ways::new(local);
         config.external.iter().for_each(|address| ways.handle_confirmed(address.clone()));
         Self {
             told,

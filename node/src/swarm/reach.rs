@@ -6,14 +6,14 @@
 //! Elsewhere: trying out addresses (`probe`), meeting half-way (libp2p's DCUtR), the router (libp2p's UPnP).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) use datnode_proto::Scope;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::limits;
+use super::{chance, limits};
 
 /// How this node can be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,8 +64,10 @@ pub(super) enum Action {
 }
 
 /// What is known of the ways to this node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ways {
+    /// This node, as those see it who wait for the same relays.
+    local: Vec<u8>,
     /// Where others reached us.
     confirmed: BTreeSet<Multiaddr>,
     relays: BTreeMap<PeerId, Relay>,
@@ -96,6 +98,19 @@ enum Place {
 }
 
 impl Ways {
+    /// Nothing is known yet of the ways to this node.
+    pub(super) fn new(local: PeerId) -> Self {
+        Self {
+            local: local.to_bytes(),
+            confirmed: BTreeSet::new(),
+            relays: BTreeMap::new(),
+            met: None,
+            relays_since: None,
+            failed: false,
+            probed: None,
+        }
+    }
+
     /// We reached somebody at an address.
     pub(super) fn handle_reached(&mut self, now: Instant, address: &Multiaddr) {
         if !is_relayed(address) && scope(address) == Scope::World {
@@ -141,8 +156,8 @@ impl Ways {
         peer: PeerId,
         listener: Option<ListenerId>,
     ) {
+        let later = Place::None(now + self.retry(&peer));
         if let Some(relay) = self.relays.get_mut(&peer) {
-            let later = Place::None(now + limits::RELAY_RETRY);
             relay.place = listener.map_or(later, Place::Asked);
         }
     }
@@ -158,10 +173,10 @@ impl Ways {
 
     /// A listener is no more.
     pub(super) fn handle_closed(&mut self, now: Instant, listener: ListenerId) {
-        for relay in self.relays.values_mut() {
-            if relay.place.listener() == Some(listener) {
-                relay.place = Place::None(now + limits::RELAY_RETRY);
-            }
+        let of = |relay: &Relay| relay.place.listener() == Some(listener);
+        let lost = self.relays.iter().find(|(_, relay)| of(relay)).map(|(&peer, _)| peer);
+        if let Some(peer) = lost {
+            self.handle_asked(now, peer, None);
         }
     }
 
@@ -212,8 +227,9 @@ impl Ways {
         if in_use().count() >= limits::RELAYS || self.next_check().is_some_and(|at| now < at) {
             return None;
         }
-        self.open()
-            .find(|(due, ..)| *due <= now)
+        let due = self.open().filter(|(due, ..)| *due <= now);
+        // Each node has an order of its own, so that not all are at the same few relays.
+        due.min_by_key(|(_, peer, _)| self.retry(peer))
             .map(|(_, peer, relay)| Action::Reserve(peer, relay.address.clone()))
     }
 
@@ -227,7 +243,17 @@ impl Ways {
 
     /// Returns when our addresses are tried again: not while everybody reaches us.
     fn next_probe(&self) -> Option<Instant> {
-        self.probed.filter(|_| !self.is_public()).map(|at| at + limits::PROBE_AGAIN)
+        self.probed.filter(|_| !self.is_public()).map(|at| at + self.probe_again())
+    }
+
+    /// Returns how long it is waited before addresses are tried again.
+    fn probe_again(&self) -> Duration {
+        chance::about(limits::PROBE_AGAIN, &[&self.local, b"probe"])
+    }
+
+    /// Returns how long it is waited before a relay is asked again.
+    fn retry(&self, relay: &PeerId) -> Duration {
+        chance::about(limits::RELAY_RETRY, &[&self.local, &relay.to_bytes()])
     }
 
     /// Returns until when it is waited what others say of us; nothing if somebody said it.
@@ -267,6 +293,12 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// The id of a node: pauses follow from it.
+    fn node(number: u8) -> PeerId {
+        let keypair = libp2p::identity::Keypair::ed25519_from_bytes([number; 32]);
+        keypair.unwrap().public().to_peer_id()
+    }
+
     fn relay(number: u8) -> Multiaddr {
         at(&format!("/ip4/203.0.113.{number}/tcp/3282"))
     }
@@ -285,7 +317,7 @@ mod tests {
     #[test]
     fn who_is_not_reached_takes_a_few_places_and_gives_them_up_again() {
         let start = Instant::now();
-        let mut ways = Ways::default();
+        let mut ways = Ways::new(node(1));
         assert_eq!(ways.reach(start), Reach::Lan);
         for number in 0..5 {
             ways.handle_reached(start, &relay(number));
@@ -313,19 +345,19 @@ mod tests {
             let Some(Action::Release(listener)) = ways.poll(later) else { panic!("it is held") };
             ways.handle_closed(later, listener);
         }
-        assert_eq!(ways.poll(later + limits::RELAY_RETRY), None);
+        assert_eq!(ways.poll(later + limits::RELAY_RETRY * 2), None);
     }
 
     #[test]
     fn who_is_not_reached_has_it_tried_again_and_again() {
         let start = Instant::now();
-        let mut ways = Ways::default();
+        let mut ways = Ways::new(node(1));
         ways.handle_reached(start, &relay(1));
         ways.handle_unreachable();
         let mut now = start;
         for _ in 0..3 {
             let due = ways.poll_timeout(now).unwrap();
-            assert_eq!(due, now + limits::PROBE_AGAIN);
+            assert_eq!(due, now + ways.probe_again());
             assert_eq!(ways.poll(now), None);
             now = due;
             assert_eq!(ways.poll(now), Some(Action::Probe));
@@ -338,7 +370,7 @@ mod tests {
     #[test]
     fn who_is_told_that_it_is_not_reached_waits_no_longer() {
         let now = Instant::now();
-        let mut ways = Ways::default();
+        let mut ways = Ways::new(node(1));
         ways.handle_reached(now, &relay(1));
         ways.handle_relay(now, PeerId::random(), relay(1));
         ways.handle_unreachable();
@@ -347,15 +379,36 @@ mod tests {
         // One that refuses is asked again a while later.
         ways.handle_asked(now, peer, None);
         assert_eq!(ways.poll(now), None);
-        assert_eq!(ways.poll_timeout(now), Some(now + limits::RELAY_RETRY));
+        assert_eq!(ways.poll_timeout(now), Some(now + ways.retry(&peer)));
         ways.handle_gone(&peer);
-        assert_eq!(ways.poll_timeout(now), Some(now + limits::PROBE_AGAIN));
+        assert_eq!(ways.poll_timeout(now), Some(now + ways.probe_again()));
+    }
+
+    #[test]
+    fn a_crowd_comes_neither_to_one_relay_nor_at_one_time() {
+        const NODES: u8 = 100;
+        let now = Instant::now();
+        let relays: Vec<PeerId> = (NODES..NODES + 10).map(node).collect();
+        let (mut first, mut again, mut probes) =
+            (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        for number in 0..NODES {
+            let mut ways = Ways::new(node(number));
+            ways.handle_unreachable();
+            relays.iter().for_each(|&peer| ways.handle_relay(now, peer, relay(1)));
+            let Some(Action::Reserve(peer, _)) = ways.poll(now) else { panic!("ten may be asked") };
+            *first.entry(peer).or_insert(0) += 1;
+            relays.iter().for_each(|&peer| ways.handle_asked(now, peer, None));
+            again.insert(ways.poll_timeout(now).unwrap());
+            probes.insert(ways.probe_again());
+        }
+        assert!(first.len() == relays.len() && first.values().all(|&many| many < 25), "{first:?}");
+        assert!(again.len() > 15 && probes.len() > 50, "{} and {}", again.len(), probes.len());
     }
 
     #[test]
     fn being_reached_in_a_local_network_is_not_being_reached() {
         let now = Instant::now();
-        let mut ways = Ways::default();
+        let mut ways = Ways::new(node(1));
         ways.handle_confirmed(at("/ip4/192.168.1.7/tcp/3282"));
         assert_eq!(ways.reach(now), Reach::Lan);
         ways.handle_relay(now, PeerId::random(), at("/ip4/192.168.1.1/tcp/3282"));
@@ -385,7 +438,7 @@ mod tests {
 
     #[test]
     fn few_relays_are_remembered() {
-        let (now, mut ways) = (Instant::now(), Ways::default());
+        let (now, mut ways) = (Instant::now(), Ways::new(node(1)));
         (0..100).for_each(|n| ways.handle_relay(now, PeerId::random(), relay(n)));
         assert_eq!(ways.relays.len(), limits::RELAYS_KNOWN);
     }
