@@ -88,6 +88,17 @@ impl Internet {
         self.homes[home].command(user, args)
     }
 
+    /// Prepares a command of a user at a home where a name stands for an address.
+    pub fn command_where(
+        &self,
+        home: usize,
+        stands_for: (&str, &str),
+        user: &User,
+        args: &[&str],
+    ) -> Command {
+        self.homes[home].command_where(stands_for, user, args)
+    }
+
     /// Prepares a command of a user at the computer that everybody reaches.
     pub fn command_in_public(&self, user: &User, args: &[&str]) -> Command {
         self.public.command(user, args)

@@ -148,11 +148,23 @@ impl Namespace {
     /// Prepares a command of a user in this namespace, with everything about the network as it is by default.
     pub(crate) fn command(&self, user: &User, args: &[&str]) -> Command {
         let mut command = self.enter(binary().to_str().unwrap());
-        command.args(args);
-        user.equip(&mut command);
-        for name in ["DATNODE_LISTEN", "DATNODE_PORT", "DATNODE_DISCOVER"] {
-            command.env_remove(name);
-        }
+        equip(command.args(args), user);
+        command
+    }
+
+    /// Prepares a command of a user in this namespace to whom a name stands for an address.
+    pub(crate) fn command_where(
+        &self,
+        (name, address): (&str, &str),
+        user: &User,
+        args: &[&str],
+    ) -> Command {
+        let hosts = user.path("hosts");
+        std::fs::write(&hosts, format!("127.0.0.1 localhost\n{address} {name}\n")).unwrap();
+        let mut command = self.enter("unshare");
+        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        command.args(["--mount", "--", "sh", "-c", script]).arg(hosts).arg(binary());
+        equip(command.args(args), user);
         command
     }
 
@@ -180,6 +192,14 @@ impl Namespace {
             true => Ok(()),
             false => Err(format!("{script}: {}", String::from_utf8_lossy(&output.stderr).trim())),
         }
+    }
+}
+
+/// Makes a command a user's, with everything about the network as it is by default.
+fn equip(command: &mut Command, user: &User) {
+    user.equip(command);
+    for name in ["DATNODE_LISTEN", "DATNODE_PORT", "DATNODE_DISCOVER"] {
+        command.env_remove(name);
     }
 }
 

@@ -59,7 +59,11 @@ impl World {
 
     /// Prepares a command that knows the node, and nobody else.
     fn command(&self, home: usize, user: &User, args: &[&str]) -> Command {
-        let mut command = self.internet.command(home, user, args);
+        self.introduced(self.internet.command(home, user, args))
+    }
+
+    /// Lets a command know the node, and nobody else.
+    fn introduced(&self, mut command: Command) -> Command {
         command.env("DATNODE_DISCOVER", "dht").env("DATNODE_BOOTSTRAP", self.node.address());
         command.env("DATNODE_NO_UPNP", "true");
         command
@@ -183,6 +187,20 @@ fn strict_routers_are_no_matter_where_one_of_them_was_told_to_let_others_in() {
     let mut command = world.command(0, &world.writer, &["--json", "share", "source"]);
     command.args(["--external", "5.5.5.1"]);
     let sharer = Sharer::start(command);
+    assert_exit(&world.clone(&reader, sharer.link(), &["--wait", "115s"]), 0);
+    assert_eq!(tree(&reader.path("copy")), tree(&world.writer.path("source")));
+}
+
+#[test]
+fn what_a_name_stands_for_is_told_to_those_who_only_have_the_key() {
+    let Some(world) = World::new(&[Router::Symmetric, Router::Symmetric]) else { return };
+    world.internet.open_port(0, 3282);
+    let reader = User::new();
+    let args = ["--json", "share", "source", "--external", "home.example"];
+    let name = ("home.example", "5.5.5.1");
+    let share = world.internet.command_where(0, name, &world.writer, &args);
+    let sharer = Sharer::start(world.introduced(share));
+    // To the reader the name stands for nothing.
     assert_exit(&world.clone(&reader, sharer.link(), &["--wait", "115s"]), 0);
     assert_eq!(tree(&reader.path("copy")), tree(&world.writer.path("source")));
 }
