@@ -126,9 +126,9 @@ impl Internet {
         self.router(home).enter(program)
     }
 
-    /// Has a home's router let others in at a port, as it would if it was asked by UPnP.
-    pub fn open_port(&self, home: usize, port: u16) {
-        let to = format!("dnat to 10.{}.0.1:{port}", home + 1);
+    /// Has a home's router let others in at a port, to another one inside.
+    pub fn open_port(&self, home: usize, port: u16, inside: u16) {
+        let to = format!("dnat to 10.{}.0.1:{inside}", home + 1);
         let rules = format!(
             "nft 'insert rule ip home through ct status dnat accept; \
              add chain ip home from {{ type nat hook prerouting priority dstnat; }}; \

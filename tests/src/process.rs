@@ -1,5 +1,6 @@
 //! A child process, watched from outside: paused, measured, waited for.
 
+use std::io::Read;
 use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -92,16 +93,31 @@ pub struct Ended {
 pub fn finish(mut child: Child, limit: Duration) -> Ended {
     let until = Instant::now() + limit;
     let (mut memory, mut anonymous) = (0, 0);
+    let said = [read(child.stdout.take()), read(child.stderr.take())];
+    let mut hangs = false;
     while child.try_wait().unwrap().is_none() {
         memory = memory_peak(&child).unwrap_or(memory);
         anonymous = memory_anonymous(&child).unwrap_or_default().max(anonymous);
         if Instant::now() > until {
+            hangs = true;
             child.kill().unwrap();
-            panic!("it hangs: {:?}", child.wait_with_output().unwrap());
         }
         std::thread::sleep(LOOK);
     }
-    Ended { output: child.wait_with_output().unwrap(), memory, anonymous }
+    let status = child.wait().unwrap();
+    let [stdout, stderr] = said.map(|reader| reader.join().unwrap());
+    let output = Output { status, stdout, stderr };
+    assert!(!hangs, "it hangs: {output:?}");
+    Ended { output, memory, anonymous }
+}
+
+/// Reads what a process says, so that it never waits for a reader.
+fn read(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        pipe.map(|mut pipe| pipe.read_to_end(&mut said)).transpose().unwrap();
+        said
+    })
 }
 
 /// A process that is killed unless somebody waits for its end: a test that fails leaves none behind.

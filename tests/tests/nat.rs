@@ -182,10 +182,11 @@ fn where_the_sharers_router_is_strict_it_is_said_why_there_is_no_way() {
 #[test]
 fn strict_routers_are_no_matter_where_one_of_them_was_told_to_let_others_in() {
     let Some(world) = World::new(&[Router::Symmetric, Router::Symmetric]) else { return };
-    world.internet.open_port(0, 3282);
+    // At the port that is listened on one would be looked for anyway.
+    world.internet.open_port(0, 4000, 3282);
     let reader = User::new();
     let mut command = world.command(0, &world.writer, &["--json", "share", "source"]);
-    command.args(["--external", "5.5.5.1"]);
+    command.args(["--external", "5.5.5.1:4000"]);
     let sharer = Sharer::start(command);
     assert_exit(&world.clone(&reader, sharer.link(), &["--wait", "115s"]), 0);
     assert_eq!(tree(&reader.path("copy")), tree(&world.writer.path("source")));
@@ -194,9 +195,9 @@ fn strict_routers_are_no_matter_where_one_of_them_was_told_to_let_others_in() {
 #[test]
 fn what_a_name_stands_for_is_told_to_those_who_only_have_the_key() {
     let Some(world) = World::new(&[Router::Symmetric, Router::Symmetric]) else { return };
-    world.internet.open_port(0, 3282);
+    world.internet.open_port(0, 4000, 3282);
     let reader = User::new();
-    let args = ["--json", "share", "source", "--external", "home.example"];
+    let args = ["--json", "share", "source", "--external", "home.example:4000"];
     let name = ("home.example", "5.5.5.1");
     let share = world.internet.command_where(0, name, &world.writer, &args);
     let sharer = Sharer::start(world.introduced(share));

@@ -302,7 +302,7 @@ fn a_router_that_lies_is_not_believed() {
 #[test]
 fn a_router_that_lets_others_in_is_believed_once_somebody_came_through() {
     let Some(world) = World::new("5.5.5.1") else { return };
-    world.internet.open_port(0, 3282);
+    world.internet.open_port(0, 3282, 3282);
     let sharer = world.share();
     let pid = sharer.child.id();
     world.wait_until_reached("reachable", "open");
