@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use datnode_tests::process::finish;
+use datnode_tests::process::{comes, finish};
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
 
 /// Far longer than anything here takes.
@@ -15,6 +15,8 @@ const HANGS: Duration = Duration::from_secs(60);
 const DAWN: &str = "@1970-01-01 00:00:00";
 /// The first second in which others' certificates are valid.
 const VALID: &str = "@1975-01-01 00:00:00";
+/// What is said of a clock that is earlier.
+const TOO_EARLY: &str = "no peer can be reached while the clock of this computer is before 1975";
 /// Times as `faketime` takes them: of the first year with connections; the last that 32 bits hold, with and without a sign; beyond;
 /// when clocks go back an hour; and a hundred times too fast.
 const TIMES: [&str; 6] = [
@@ -56,10 +58,11 @@ impl Elsewhen {
         command
     }
 
+    /// Runs a command, and returns all that it said.
     fn run(&self, user: &User, time: &str, args: &[&str], exit: i32) -> String {
         let output = finish(self.command(user, time, args).spawn().unwrap(), HANGS).output;
         assert_exit(&output, exit);
-        String::from_utf8(if exit == 0 { output.stdout } else { output.stderr }).unwrap()
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
 
     fn share(&self, user: &User, time: &str) -> Sharer {
@@ -104,9 +107,48 @@ fn a_clock_that_is_too_early_for_connections_is_said_to_be() {
     write(&writer.path("source"), b"file", b"some bytes");
     let sharer = writer.share(&writer.path("source"), &[]);
     fs::create_dir_all(reader.path("")).unwrap();
-    let args = ["clone", sharer.ticket(), "copy", "--wait", "1s"];
-    let said = elsewhen.run(&reader, DAWN, &args, 5);
-    assert!(said.contains("clock of this computer is before 1975"), "{said}");
-    let said = elsewhen.run(&reader, VALID, &args, 0);
-    assert!(!said.contains("clock"), "{said}");
+    let clone = ["clone", sharer.ticket(), "copy", "--wait", "1s"];
+    for (args, exit) in [(&clone[..], 5), (&["doctor"], 5), (&["doctor", "--offline"], 0)] {
+        let said = elsewhen.run(&reader, DAWN, args, exit);
+        assert_eq!(said.contains(TOO_EARLY), exit == 5, "{args:?}: {said}");
+        assert_eq!(said.contains("set the clock"), exit == 5, "{args:?}: {said}");
+        let said = elsewhen.run(&reader, VALID, args, 0);
+        assert!(!said.contains("before 1975"), "{args:?}: {said}");
+    }
+}
+
+/// Nobody comes to whoever serves, who would not know why; everybody does once the clock is set.
+#[test]
+fn who_serves_is_warned_of_a_clock_that_is_too_early_and_found_once_it_is_set() {
+    let Some(elsewhen) = library().map(Elsewhen) else { return };
+    let (writer, reader) = (User::new(), User::new());
+    write(&writer.path("source"), b"file", b"some bytes");
+    let clock = writer.path("clock");
+    fs::write(&clock, DAWN).unwrap();
+    let mut command = elsewhen.command(&writer, DAWN, &["--json", "share", "source"]);
+    command.env_remove("FAKETIME").env("FAKETIME_TIMESTAMP_FILE", &clock);
+    command.env("FAKETIME_NO_CACHE", "1");
+    let sharer = Sharer::start(command);
+    let clone = ["clone", sharer.ticket(), "copy", "--wait", "1s"];
+    assert_exit(&reader.run(clone), 5);
+    fs::write(&clock, "+0").unwrap();
+    assert!(comes(HANGS, || reader.run(clone).status.success()));
+
+    let link = sharer.link().to_owned();
+    assert!(warnings(sharer).contains(TOO_EARLY));
+    for command in [["mirror", &link], ["node", &link]] {
+        let serve = |time| {
+            let args = ["--json", command[0], command[1], "--to", "drives"];
+            warnings(Sharer::start(elsewhen.command(&reader, time, &args)))
+        };
+        let said = serve(DAWN);
+        assert_eq!(said.matches(TOO_EARLY).count(), 1, "{command:?}: {said}");
+        assert_eq!(serve(VALID), "", "{command:?}");
+    }
+}
+
+/// Ends who serves, and returns what it warned of.
+fn warnings(mut serving: Sharer) -> String {
+    serving.child.kill().unwrap();
+    std::io::read_to_string(serving.child.stderr.take().unwrap()).unwrap()
 }

@@ -76,6 +76,7 @@ fn what_is_switched_off_is_skipped_and_nothing_is_wrong_with_it() {
     let (exit, found) = doctor(&user, &[]);
     assert_eq!(exit, Some(0), "{found}");
     assert_eq!(step(&found, "files").0, "ok", "{found}");
+    assert_eq!(step(&found, "clock").0, "ok", "{found}");
     assert_eq!(step(&found, "port").0, "ok", "{found}");
     for (name, why) in [
         ("router", "--discover none is on"),
@@ -94,7 +95,7 @@ fn what_is_switched_off_is_skipped_and_nothing_is_wrong_with_it() {
     assert_eq!(step(&found, "LAN"), ("skipped", here));
     let (exit, found) = doctor(&user, &["--offline", &nobodys()]);
     assert_eq!(exit, Some(5), "{found}");
-    for name in ["port", "router", "NAT", "LAN", "DHT"] {
+    for name in ["clock", "port", "router", "NAT", "LAN", "DHT"] {
         assert_eq!(step(&found, name), ("skipped", "--offline is on"));
     }
 }

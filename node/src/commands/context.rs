@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use datnode_drive::{DrivePath, Entry, Kind};
 use datnode_feed::{MemoryStorage, PublicKey, Store};
+use jiff::Timestamp;
 use libp2p::Multiaddr;
 
 use super::content::lacking;
@@ -227,6 +228,7 @@ pub(super) async fn swarm(
         return Ok(Network::offline());
     }
     say_public(args, out);
+    Error::too_early(Timestamp::now()).iter().for_each(|error| out.warn(error));
     let network = Network::start(hub, &options(dirs, args, peers)).await?;
     if let Some(port) = network.taken() {
         out.say(format_args!(

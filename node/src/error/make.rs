@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use datnode_drive::TagName;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Code, Error, nearest};
@@ -18,6 +19,9 @@ use crate::swarm::SwarmError;
 const NAMES_MAX: usize = 5;
 /// The same where each name has a reason of its own, and nothing else would tell of it.
 const NAMES_WITH_REASONS_MAX: usize = 1_000;
+
+/// When the certificates of all peers begin to be valid: the first second of 1975.
+const CONNECTS_FROM: Timestamp = Timestamp::constant(157_766_400, 0);
 
 impl Error {
     /// The command line cannot be understood.
@@ -34,6 +38,14 @@ impl Error {
             )
             .field("drive", link)
             .field("offline", true)
+    }
+
+    /// It is too early for any connection, by a clock such as that of a computer without a battery.
+    pub fn too_early(now: Timestamp) -> Option<Self> {
+        let what = "no peer can be reached while the clock of this computer is before 1975";
+        (now < CONNECTS_FROM).then(|| {
+            Self::new(Code::NoPeers, what).hint("set the clock; what runs goes on by itself then")
+        })
     }
 
     /// A drive in a folder lacks what is asked for.

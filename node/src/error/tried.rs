@@ -1,6 +1,6 @@
 //! The error that nobody offers a drive: where peers were looked for, what came of it, and what else can be done.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -12,8 +12,6 @@ use crate::swarm::{Channel, Lan};
 
 /// How many reasons an error lists why peers could not be reached.
 const REASONS_MAX: usize = 3;
-/// When the certificates of all peers begin to be valid: the first second of 1975.
-const CONNECTS_FROM: Duration = Duration::from_secs(5 * 365 * 86_400 + 86_400);
 
 impl Error {
     /// Nobody offers the drive: `link` was looked for during `waited`, where `sought` says.
@@ -29,7 +27,7 @@ impl Error {
         for reason in reasons.iter().take(REASONS_MAX) {
             error = error.context(format!("       {}", escape::controls(reason)));
         }
-        for hint in [clock(SystemTime::now()), elsewhere(sought)].into_iter().flatten() {
+        if let Some(hint) = elsewhere(sought) {
             error = error.hint(hint);
         }
         let number = |used: bool, channel| used.then(|| sought.of(channel).0);
@@ -97,13 +95,6 @@ fn tried(waited: Duration, sought: &Sought) -> String {
         Lan::On => ways,
         Lan::Off | Lan::Cannot(_) => format!("{ways}, for {}", Span(waited)),
     }
-}
-
-/// Returns what to do about a clock that is too early for any connection, as that of a computer without a battery is.
-fn clock(now: SystemTime) -> Option<&'static str> {
-    (now < SystemTime::UNIX_EPOCH + CONNECTS_FROM).then_some(
-        "the clock of this computer is before 1975, which no peer can be reached in: set it",
-    )
 }
 
 /// Returns which way of looking is not used, and how to use it.

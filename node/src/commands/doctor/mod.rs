@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use datnode_feed::PublicKey;
 use futures::future::join_all;
+use jiff::Timestamp;
 use libp2p::multiaddr::Protocol;
 
 use self::peer::Wanted;
@@ -188,6 +189,7 @@ impl<'a> Patient<'a> {
         let about = if matches!(self.target, Target::Peer(_)) { "peer" } else { "drive" };
         let steps = tokio::join!(
             take("files", LIMIT, files::look(self.dirs, self.target.folder())),
+            take("clock", LIMIT, self.clock()),
             take("port", LIMIT, self.port()),
             take("router", LIMIT, self.router()),
             take("NAT", LIMIT, self.nat()),
@@ -195,8 +197,22 @@ impl<'a> Patient<'a> {
             take("DHT", LIMIT, self.dht()),
             take(about, LIMIT, self.target()),
         );
-        let (files, port, router, nat, lan, dht, target) = steps;
-        vec![files, port, router, nat, lan, dht, target]
+        let (files, clock, port, router, nat, lan, dht, target) = steps;
+        vec![files, clock, port, router, nat, lan, dht, target]
+    }
+
+    async fn clock(&self) -> Finding {
+        if self.args.offline {
+            return Finding::skipped("--offline is on");
+        }
+        let now = Timestamp::now();
+        match Error::too_early(now) {
+            Some(error) => {
+                let (what, fix) = (error.message().to_owned(), error.hints().concat());
+                Finding::fail(error, what).fix(fix)
+            }
+            None => Finding::ok(now.strftime("%Y-%m-%d %H:%M UTC").to_string()),
+        }
     }
 
     async fn port(&self) -> Finding {

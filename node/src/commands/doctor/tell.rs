@@ -21,7 +21,7 @@ impl Diagnosis {
         };
         let reach = match () {
             () if is("files", Verdict::Fail) => "nothing can be kept on this computer".to_owned(),
-            () if is("port", Verdict::Fail) => "no network can be used".to_owned(),
+            () if ["clock", "port"].iter().any(|name| is(name, Verdict::Fail)) => "no network can be used".to_owned(),
             () if is("port", Verdict::Skipped) => "other computers were not asked".to_owned(),
             () if ["router", "NAT", "LAN", "DHT"].iter().all(|name| is(name, Verdict::Skipped)) => {
                 "who reaches you was not looked at".to_owned()
