@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use datnode_feed::{Accusation, BlockIndex, Comparison, UpgradeProof, leaf};
 use datnode_proto::limits::{
-    BLIND_MAX, QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX, REQUESTS_MAX, RUNS_MAX, TALK_AHEAD,
-    TALK_BLOCK, TALK_FRAME, TALK_RATE, TALK_STREAM, TALK_TURN, TALK_TURN_LEAST,
+    BEYOND_RUNS_MAX, BLIND_MAX, PIECE_BYTES, QUESTIONS_MAX, READ_BYTES_MAX, READS_MAX,
+    REQUESTS_MAX, RUN_BYTES, RUNS_MAX, TALK_AHEAD, TALK_BLOCK, TALK_FRAME, TALK_RATE, TALK_STREAM,
+    TALK_TURN, TALK_TURN_LEAST,
 };
 use datnode_proto::wire::{Message, Wanted};
 use datnode_proto::{Availability, Binding, Done, Failure, Fault, Job, PeerId, RequestId};
@@ -59,6 +60,8 @@ fn a_claim_to_hold_everything_takes_no_memory() {
                 (0..RUNS_MAX as u64).map(|run| first + 2 * run..first + 2 * run + 1).collect();
             victim.tell(&have(length, vec![], lost));
         }
+        let weight = victim.replicator.weight_of_all();
+        assert!(weight <= BEYOND_RUNS_MAX * RUN_BYTES + PIECE_BYTES, "{length}: {weight} bytes");
         // It lied only about itself, unless there is no such length.
         assert_eq!(victim.fault(), (length >> 56 > 0).then_some(Fault::Malformed));
     }
