@@ -16,6 +16,7 @@ pub mod pty;
 pub mod relay;
 pub mod scale;
 pub mod site;
+pub mod spelled;
 pub mod strace;
 pub mod terminal;
 pub mod trouble;

@@ -4,10 +4,14 @@
 //! ends: not even when it is killed.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Child, Command, Stdio};
 
 use super::trouble::Trouble;
 use super::{Sharer, User, binary};
+
+/// Where those on one network who look for each other are heard (mDNS).
+pub const MDNS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 251), 5353);
 
 /// How the computers of a network are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

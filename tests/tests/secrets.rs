@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use data_encoding::{BASE32_NOPAD, BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER, Specification};
+use datnode_tests::spelled::spellings;
 use datnode_tests::{Sharer, User, noise, write};
 
 /// Commands of the writer, and one of a reader who types the secret: what fails says why.
@@ -38,29 +38,6 @@ fn files(root: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
             into.insert(entry.path().display().to_string(), fs::read(entry.path()).unwrap());
         }
     }
-}
-
-/// Returns the ways in which somebody could have written a secret.
-fn spellings(secret: &[u8; 32]) -> Vec<Vec<u8>> {
-    let mut z_base_32 = Specification::new();
-    z_base_32.symbols.push_str("ybndrfg8ejkmcpqxot1uwisza345h769");
-    let z_base_32 = z_base_32.encoding().unwrap();
-    let debug = |list: String| list.trim_matches(['[', ']']).as_bytes().to_vec();
-    let escaped = secret.escape_ascii().to_string();
-    // The characters of a bech32 word are base 32 with another alphabet; its last one holds fewer bits of ours.
-    let mut bech32 = Specification::new();
-    bech32.symbols.push_str("qpzry9x8gf2tvdw0s3jn54khce6mua7l");
-    let word = bech32.encoding().unwrap().encode(secret);
-    let mut all = vec![secret.to_vec(), escaped.into_bytes(), word.as_bytes()[..51].to_vec()];
-    all.push(debug(format!("{secret:?}")));
-    all.push(debug(format!("{secret:x?}")));
-    for encoding in [HEXLOWER, HEXUPPER, BASE32_NOPAD, BASE64, BASE64URL_NOPAD, z_base_32] {
-        let mut text = encoding.encode(secret).into_bytes();
-        // The end depends on what follows.
-        text.truncate(text.len() / 4 * 4 - 4);
-        all.push(text);
-    }
-    all
 }
 
 /// Has a command write the whole log of all libraries, and all else that it says, into files below `said`.
