@@ -9,8 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use datnode::engine::{About, Ended, Hub};
 use datnode::swarm::limits::CONNECTIONS_INBOUND;
-use datnode_proto::wire::{Channel, Message, PREFIX_LEN, decode, encode};
+use datnode_feed::BlockIndex;
+use datnode_proto::wire::{Channel, Hello, Message, PREFIX_LEN, decode, encode};
+use datnode_proto::{Binding, RequestId};
 use datnode_tests::hostile::{
     Acts, Asker, Burst, Goods, Hostile, Line, Raw, Source, one_byte_short, pings, push,
 };
@@ -19,6 +22,7 @@ use datnode_tests::process::{finish, memory_peak, processor_time, signal, wait_u
 use datnode_tests::{Sharer, User, assert_exit, noise, tree, write};
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::oneshot;
 
 /// Far longer than anything here takes.
@@ -436,5 +440,59 @@ fn what_a_flood_costs_of_a_processor_has_a_bound() {
         let words = mebibyte();
         println!("{asker:?}: {each:.2?} for a mebibyte, {words:.2?} to write and read it");
         assert!(each <= words * FLOOD_COSTS, "{asker:?}: {each:?}, {words:?} of {passed} bytes");
+    }
+}
+
+/// How many strangers come, one after the other, to say the same.
+const STRANGERS: u64 = 500;
+
+/// Returns what a node pays of a processor when strangers greet it, say this and go; and how many of them it found at fault.
+fn cost_of(said: &[u8]) -> (Duration, usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (hub, driver) = Hub::new([0; 32]);
+        tokio::spawn(driver);
+        let (start, mut faults) = (thread_time(), 0);
+        for stranger in 0..STRANGERS {
+            let (mut near, far) = tokio::io::duplex(64 << 10);
+            near.write_all(said).await.unwrap();
+            near.shutdown().await.unwrap();
+            let (read, write) = tokio::io::split(far);
+            let theirs = stranger.to_le_bytes().to_vec();
+            let binding = Binding { ours: b"us".to_vec(), theirs };
+            let (name, address) = (String::from("stranger"), String::from("pipe"));
+            let about = About { name, address, punched: false, is_local: false };
+            let ended = hub.replicate(read, write, binding, about).await;
+            faults += usize::from(matches!(ended, Ended::Fault(_)));
+        }
+        (thread_time() - start, faults)
+    })
+}
+
+#[test]
+fn a_frame_that_is_none_costs_no_more_than_one_that_is() {
+    let prefix = |header: u32, payload: u32| [header, payload].map(u32::to_le_bytes).concat();
+    let bytes = |message: &Message| {
+        let header = encode(message);
+        [prefix(header.len() as u32, 0), header].concat()
+    };
+    let agent = String::from("stranger");
+    let hello = Hello { version_min: 1, version_max: 1, features: 0, agent, credit: 0 };
+    let hello = bytes(&Message::Hello(hello));
+    let say = |frame: &[u8]| (0..3).map(|_| cost_of(&[&hello, frame].concat())).min().unwrap();
+    let (honest, faults) = say(&bytes(&Message::Credit { total: 1 }));
+    assert_eq!(faults, 0);
+    let (channel, id, block) = (Channel(0), RequestId(1), BlockIndex(1));
+    let unasked = Message::Block { channel, id, block, siblings: vec![] };
+    for (what, frame) in [
+        ("no message", [prefix(100, 0), noise(1, 100)].concat()),
+        ("too long", prefix(u32::MAX, u32::MAX)),
+        ("unasked", bytes(&unasked)),
+    ] {
+        let (hostile, faults) = say(&frame);
+        assert_eq!(faults as u64, STRANGERS, "{what}");
+        let each = hostile / STRANGERS as u32;
+        println!("{what}: {each:?}, {:.2} of an honest one", hostile.div_duration_f64(honest));
+        assert!(hostile <= honest * 2, "{what}: {hostile:?}, an honest one {honest:?}");
     }
 }
