@@ -10,7 +10,7 @@ use datnode_sim::disk::{FaultKind, Images};
 use datnode_sim::figures::{EXPERIMENTS, KEPT};
 use datnode_sim::lanes::fail::Failed;
 use datnode_sim::lanes::rot::Extent;
-use datnode_sim::lanes::{self, Tally as _, crash, fail, rot};
+use datnode_sim::lanes::{self, LARGE, Tally as _, WORKLOADS, Workload, crash, fail, rot};
 use datnode_sim::scenario;
 
 const USAGE: &str = "\
@@ -18,7 +18,7 @@ usage: sim --seed N              runs the world of a seed, and prints its trace 
        sim --seeds A..B          runs the worlds of many seeds
        sim crash --images N      crashes every workload behind every operation
        sim fail --points N       lets every operation of every workload fail, in each way
-       sim rot --images N        damages every bit of what every workload leaves behind
+       sim rot --images N        damages every bit of what every workload leaves behind, and of a store of 64 KiB
   the last three take --seed N, where they begin, and stop at the first broken promise
        sim figures               measures swarms, prints the figures, and says which promises do not hold
   it takes --out DIR, where plots are written (target/figures), --only NAME of a section, and --keep, which writes
@@ -68,21 +68,25 @@ fn lane(
     out: &mut StdoutLock<'_>,
 ) -> Option<Result<(), String>> {
     let images = Images { parts_max: 10, samples: 256 };
+    let mut all: Vec<&Workload> = WORKLOADS.iter().collect();
     Some(match (name, counted) {
         ("crash", "--images") => {
-            lanes::until(goal, seed, out, |workload, seed| crash::run(workload, seed, images))
+            lanes::until(&all, goal, seed, out, |workload, seed| crash::run(workload, seed, images))
                 .map(drop)
         }
-        ("fail", "--points") => lanes::until(goal, seed, out, every_failure).map(drop),
-        ("rot", "--images") => lanes::until(goal, seed, out, |workload, seed| {
-            rot::run(workload, seed, Extent::EveryBit)
-        })
-        .map(drop),
+        ("fail", "--points") => lanes::until(&all, goal, seed, out, every_failure).map(drop),
+        ("rot", "--images") => {
+            all.insert(0, &LARGE);
+            lanes::until(&all, goal, seed, out, |workload, seed| {
+                rot::run(workload, seed, Extent::EveryBit)
+            })
+            .map(drop)
+        }
         _ => return None,
     })
 }
 
-fn every_failure(workload: &lanes::Workload, seed: u64) -> Result<Failed, String> {
+fn every_failure(workload: &Workload, seed: u64) -> Result<Failed, String> {
     let mut all = fail::reads(workload, seed)?;
     for kind in FaultKind::ALL {
         all.add(fail::run(workload, kind, seed, 1)?);

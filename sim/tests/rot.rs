@@ -5,13 +5,13 @@
 use datnode_feed::{BlockIndex, FileId, InPlace, SecretKey, Storage as _, Store, StoreError, leaf};
 use datnode_sim::disk::Disk;
 use datnode_sim::lanes::rot::{self, Extent, Rotted};
-use datnode_sim::lanes::{Tally as _, workload};
+use datnode_sim::lanes::{LARGE, Tally as _, Workload, workload};
 
 /// Damages what some workloads leave behind, and tells how often.
-fn survive(names: &[&str], extent: Extent) -> Rotted {
+fn survive<const N: usize>(workloads: [&Workload; N], extent: Extent) -> Rotted {
     let mut all = Rotted::default();
-    for name in names {
-        match rot::run(workload(name), 0, extent) {
+    for workload in workloads {
+        match rot::run(workload, 0, extent) {
             Ok(rotted) => all.add(rotted),
             Err(broken) => panic!("{broken}"),
         }
@@ -22,14 +22,22 @@ fn survive(names: &[&str], extent: Extent) -> Rotted {
 
 #[test]
 fn any_byte_and_any_length_of_a_small_store_may_be_damaged() {
-    let rotted = survive(&["checkpoint", "in place"], Extent::EveryByte);
+    let rotted = survive(["checkpoint", "in place"].map(workload), Extent::EveryByte);
     assert!(rotted.images >= 2 * rotted.bytes && rotted.bytes >= 11_000, "{rotted:?}");
     assert!(rotted.refused > 0 && rotted.served > 0 && rotted.signed > 0, "{rotted:?}");
 }
 
+/// The long form damages each of its bytes, and cuts it at each of its lengths.
+#[test]
+fn a_store_of_64_kib_may_be_damaged_anywhere() {
+    let rotted = survive([&LARGE], Extent::OneIn(16));
+    assert!(rotted.bytes >= 2 * (64 << 10) && rotted.images >= 16_000, "{rotted:?}");
+    assert!(rotted.served > 0 && rotted.signed > 0, "{rotted:?}");
+}
+
 #[test]
 fn damaged_drives_and_copies_give_no_wrong_byte() {
-    let rotted = survive(&["import", "write and follow"], Extent::OneIn(8));
+    let rotted = survive(["import", "write and follow"].map(workload), Extent::OneIn(8));
     assert!(rotted.images >= 6_000 && rotted.served > 0 && rotted.signed > 0, "{rotted:?}");
 }
 

@@ -14,7 +14,7 @@ mod run;
 mod workload;
 
 pub use run::Stop;
-pub use workload::{WORKLOADS, Workload, workload};
+pub use workload::{LARGE, WORKLOADS, Workload, workload};
 
 /// What a lane did, in counts.
 pub trait Tally: Debug + Default {
@@ -42,6 +42,7 @@ pub fn all<T: Tally>(mut run: impl FnMut(&Workload) -> Result<T, String>) -> Res
 /// # Errors
 /// The first broken promise.
 pub fn until<T: Tally>(
+    workloads: &[&Workload],
     goal: u64,
     first_seed: u64,
     out: &mut dyn Write,
@@ -49,7 +50,7 @@ pub fn until<T: Tally>(
 ) -> Result<T, String> {
     let mut tally = T::default();
     for seed in first_seed.. {
-        for workload in &WORKLOADS {
+        for workload in workloads {
             tally.add(run(workload, seed)?);
             // Nobody listening is no reason to stop.
             let _ = writeln!(out, "seed {seed}, {}: {tally:?}", workload.name);

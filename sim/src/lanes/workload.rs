@@ -7,6 +7,7 @@ use datnode_feed::{BlockIndex, FeedSlot, InPlace, Store};
 
 use super::drive;
 use super::run::{Run, Source, Stop, WRITERS, public};
+use crate::Random;
 use crate::disk::Disk;
 
 /// What a workload does, until it is done.
@@ -55,6 +56,11 @@ pub static WORKLOADS: [Workload; 18] = [
     of("clear what was written", clear_own, &[8, COPIED], &[0]),
     of("write and follow", write_and_follow, &[8, COPIED], &[0]),
 ];
+
+/// A store of 64 KiB and a little more: what rots is judged there, but not every crash.
+pub static LARGE: Workload = of("64 KiB", large, &[LARGE_BLOCKS], &[0]);
+const LARGE_BLOCKS: u64 = 16;
+const LARGE_BLOCK_BYTES: usize = 4 << 10;
 
 /// Returns the workload of a name.
 ///
@@ -148,6 +154,22 @@ fn same_length(store: &mut Store<Disk>, _: u64) -> Result<(), Stop> {
     } else {
         Err(Stop::wrong(format_args!("half a commit: {first} and {second} blocks")))
     }
+}
+
+/// Blocks that are alike in nothing, half of them behind a checkpoint.
+fn large(run: &mut Run) -> Result<(), Stop> {
+    let feed = run.feed(0)?;
+    while run.store.length(feed) < LARGE_BLOCKS {
+        let mut random = Random::new(run.seed ^ run.store.length(feed) << 32);
+        let bytes: Vec<u8> = (0..LARGE_BLOCK_BYTES).map(|_| random.below(256) as u8).collect();
+        run.append_bytes(0, feed, &bytes)?;
+        run.sign(0)?;
+        run.commit()?;
+        if run.store.length(feed) == LARGE_BLOCKS / 2 {
+            run.store.checkpoint()?;
+        }
+    }
+    Ok(())
 }
 
 /// Feeds that come one after the other.
