@@ -14,6 +14,7 @@ use crate::cli::output::Out;
 use crate::cli::units::Size;
 use crate::error::Error;
 use crate::import::{Walked, walk};
+use crate::landing::is_in_part;
 
 pub(super) async fn run(args: &Share, folder: &Path, out: &Out) -> Result<(), Error> {
     let base = match read_key(folder)? {
@@ -24,6 +25,7 @@ pub(super) async fn run(args: &Share, folder: &Path, out: &Out) -> Result<(), Er
         None => Base::default(),
     };
     let mut walked = walk(folder, &args.filter.rules())?;
+    walked.in_part = is_in_part(folder)?;
     let counts = differences(folder, &mut walked, base, |difference| show(&difference, out))?;
     if args.show_ignored {
         left_out::list(out, &walked.left_out)?;

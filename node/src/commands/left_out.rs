@@ -37,8 +37,11 @@ pub(super) fn list(out: &Out, left_out: &[LeftOut]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says how much is left out, and names what is no file.
+/// Says how much is left out, and names what is no file; and that nothing is removed where not all was.
 pub(super) fn say(out: &Out, walked: &Walked) {
+    if walked.in_part {
+        out.say("          not all of the drive landed here, so what is not here stays in it (datnode rm)");
+    }
     let parts = [
         (number(walked, Why::Datignore), "ignored by .datignore"),
         (number(walked, Why::Gitignore), "ignored by .gitignore"),

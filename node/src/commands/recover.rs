@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::home::{self, Home};
 use crate::import::latest;
 use crate::keys::DriveKeys;
-use crate::landing::{FolderOf, landed, note_landed};
+use crate::landing::{FolderOf, is_in_part, landed, note_landed};
 
 /// How long a longer head is waited for, if none is known of.
 const MOMENT: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ fn remember(folder: &Path, store: &mut AnyStore, changes: FeedSlot) -> Result<()
     if !versions.contains(&here) {
         versions.push(here);
     }
-    note_landed(folder, &versions)
+    note_landed(folder, &versions, is_in_part(folder)?)
 }
 
 /// Waits until the head is as long as it was; if nobody knows how long that is, for a moment.

@@ -248,7 +248,7 @@ impl Snapshot {
         let several = Several { snapshot: self, aim: &aim, sources };
         let replaces = landing.replaces() && all.is_none();
         let drops = before.iter().any(|landed| *landed != number);
-        note_landed(folder, &with(&before, number))?;
+        note_landed(folder, &with(&before, number), true)?;
         let slot = self.content_slot();
         let put = move |worker: &mut Worker| {
             worker.landing = Some((landing, slot));
@@ -280,7 +280,8 @@ impl Snapshot {
         };
         let kept = self.finish().await?;
         let now = if aim.scope.is_root() { with(&left, number) } else { with(&before, number) };
-        note_landed(folder, &now)?;
+        let everything = aim.scope.is_root() && aim.chooser.is_everything();
+        note_landed(folder, &now, !everything || !refused.is_empty())?;
         let path = |key: Key| key.path().expect("it was made of a path");
         let refused_count = refused.count();
         let named = refused.into_named().into_iter();

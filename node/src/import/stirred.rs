@@ -15,6 +15,7 @@ use super::spool::Spool;
 use super::walk::{Inventory, look_at};
 use super::{Around, Facts, How, Imported, Memory, Writer, take_in};
 use crate::error::Error;
+use crate::landing::is_in_part;
 
 /// Where something happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub fn import_stirred<S: Storage>(
 ) -> Result<Imported, Error> {
     let changes = writer.changes.0;
     let mut walked = look_at(root, &stirred.paths);
+    walked.in_part = is_in_part(root)?;
     walked.found.sort_by_cached_key(|found| found.path.key());
     let found = walked.found.iter().filter(|found| found.kind == Kind::Directory);
     let folders: BTreeSet<DrivePath> = found.map(|found| found.path.clone()).collect();

@@ -22,6 +22,7 @@ use super::rule::{Finder, Patterns};
 use super::spool::{Record, Spool};
 use crate::disk::DRIVE_FOLDER;
 use crate::error::{Error, reason};
+use crate::landing::is_in_part;
 
 /// What to leave out.
 #[derive(Clone, Debug, Default)]
@@ -86,16 +87,19 @@ pub struct Walked {
     pub special: Vec<Vec<u8>>,
     /// What could not be looked at, and why.
     pub unreadable: Vec<(Vec<u8>, String)>,
+    /// Whether the folder may lack what nobody removed.
+    pub in_part: bool,
 }
 
 impl Walked {
-    /// Tells whether a path lies in what could not be looked at: that it was not met does not mean that it is gone.
+    /// Tells whether a path lies in what could not be looked at, or may never have been there: that it was not met does not mean
+    /// that it is gone.
     pub fn is_blind(&self, path: &[u8]) -> bool {
         let within = |above: &[u8]| match path.strip_prefix(above) {
             Some(rest) => above.is_empty() || matches!(rest.first(), None | Some(b'/')),
             None => false,
         };
-        self.unreadable.iter().any(|(above, _)| within(above))
+        self.in_part || self.unreadable.iter().any(|(above, _)| within(above))
     }
 }
 
@@ -124,7 +128,7 @@ pub struct Inventory {
 pub fn take_inventory(root: &Path, rules: &Rules) -> Result<Inventory, Error> {
     let mut found = Spool::new(root);
     let walked = walk_in_order(root, rules, &mut |one| found.push(&one))?;
-    Ok(Inventory { found, walked })
+    Ok(Inventory { found, walked: Walked { in_part: is_in_part(root)?, ..walked } })
 }
 
 /// Walks a working folder.

@@ -14,6 +14,8 @@ use crate::disk::DRIVE_FOLDER;
 use crate::error::Error;
 
 const LANDED_FILE: &str = "landed";
+/// Behind the versions: the folder was never seen to have all of the last one.
+const IN_PART: &str = "in part";
 /// It names a few versions.
 const LEN_MAX: u64 = 1 << 20;
 
@@ -63,22 +65,36 @@ impl Was {
 /// # Errors
 /// What the disk says; a note that cannot be read counts as none, which only makes a clone more careful.
 pub fn landed(folder: &Path) -> Result<Vec<u64>, Error> {
+    Ok(note(folder)?.lines().map_while(|line| line.parse().ok()).collect())
+}
+
+/// Tells whether a folder may lack names of its drive though nobody removed them: a landing was cut short, was told to leave some
+/// out, or could not write them.
+///
+/// # Errors
+/// What the disk says.
+pub fn is_in_part(folder: &Path) -> Result<bool, Error> {
+    Ok(note(folder)?.lines().any(|line| line == IN_PART))
+}
+
+fn note(folder: &Path) -> Result<String, Error> {
     let path = folder.join(DRIVE_FOLDER).join(LANDED_FILE);
     match crate::disk::read_small(&path, LEN_MAX) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            Ok(text.lines().map_while(|line| line.parse().ok()).collect())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Error::io("read", &path, &error)),
     }
 }
 
-/// Notes the versions whose files may be in a folder.
+/// Notes the versions whose files may be in a folder, and whether it may lack some of the last one.
 ///
 /// # Errors
 /// What the disk says.
-pub fn note_landed(folder: &Path, versions: &[u64]) -> Result<(), Error> {
-    let lines: String = versions.iter().map(|number| format!("{number}\n")).collect();
+pub fn note_landed(folder: &Path, versions: &[u64], in_part: bool) -> Result<(), Error> {
+    let mut lines: String = versions.iter().map(|number| format!("{number}\n")).collect();
+    if in_part {
+        lines += IN_PART;
+        lines += "\n";
+    }
     crate::disk::replace(&folder.join(DRIVE_FOLDER).join(LANDED_FILE), lines.as_bytes())
 }

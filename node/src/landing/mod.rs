@@ -41,7 +41,7 @@ use crate::choice::Chooser;
 use crate::error::Error;
 use dropped::Leaving;
 pub use dropped::{Dropped, Left};
-pub use earlier::{Was, landed, note_landed};
+pub use earlier::{Was, is_in_part, landed, note_landed};
 use folders::Folders;
 pub use index::{Before, Index};
 pub(crate) use limits::REFUSED_NAMED;

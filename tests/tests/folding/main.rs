@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use datnode_drive::{DrivePath, Entry, Mtime};
 use datnode_tests::guard::{files, landed};
 use datnode_tests::hostile::forge::Forge;
-use datnode_tests::{User, assert_exit, noise, strace, tree, write};
+use datnode_tests::{Thing, User, assert_exit, noise, strace, tree, write};
 use disk::{Manner, Medium, mount};
 use fuser::BackgroundSession;
 use serde_json::Value;
@@ -217,4 +217,76 @@ fn what_a_failed_sync_lost_is_not_taken_for_there_by_the_next_run() {
     assert_eq!(mounted.medium.files("file"), [vec![0; bytes.len()]]);
     assert_exit(&reader.run(args), 0);
     assert_eq!(mounted.medium.files("file"), [bytes], "it was believed to be there");
+}
+
+/// A writer whose disk is gone gets the drive back from a reader, and goes on writing it.
+struct Return {
+    writer: User,
+    reader: User,
+    all: BTreeMap<Vec<u8>, Thing>,
+}
+
+impl Return {
+    fn new() -> Self {
+        let (writer, reader) = (User::new(), User::new());
+        let source = writer.path("source");
+        for name in ["README", "readme", "other/file"] {
+            write(&source, name.as_bytes(), name.as_bytes());
+        }
+        let sharer = writer.share(&source, &[]);
+        assert_eq!(clone(&reader, sharer.ticket(), &reader.path("copy")), BTreeSet::new());
+        drop(sharer);
+        let all = tree(&source);
+        std::fs::remove_dir_all(&source).unwrap();
+        Self { writer, reader, all }
+    }
+
+    /// Adds a file where the drive is now, and checks that this is all that becomes different.
+    fn goes_on(&mut self, target: &Path) {
+        write(target, b"new", b"new");
+        let sharer = self.writer.share(target, &[]);
+        assert_eq!(
+            clone(&self.reader, sharer.ticket(), &self.reader.path("copy")),
+            BTreeSet::new()
+        );
+        let mut now = tree(&self.reader.path("copy"));
+        assert!(now.remove(&b"new"[..]).is_some());
+        assert_eq!(now, self.all);
+    }
+}
+
+#[test]
+fn what_a_disk_could_not_hold_is_not_deleted_by_who_writes_there() {
+    let Some(mounted) = mounted(Manner::Case) else { return };
+    let mut comes = Return::new();
+    let target = mounted.folder.path().join("source");
+    let sharer = comes.reader.share(&comes.reader.path("copy"), &[]);
+    let named = clone(&comes.writer, sharer.ticket(), &target);
+    assert_eq!(named, BTreeSet::from(["readme".to_owned()]));
+    drop(sharer);
+    comes.goes_on(&target);
+    // What stands for two names goes: so does neither of them, until somebody says which.
+    std::fs::remove_file(target.join("README")).unwrap();
+    comes.goes_on(&target);
+    assert_exit(&comes.writer.run(["rm".as_ref(), target.join("other/file").as_os_str()]), 0);
+    assert!(comes.all.remove(&b"other/file"[..]).is_some());
+    comes.goes_on(&target);
+}
+
+#[test]
+fn what_a_clone_left_out_is_not_deleted_by_who_writes_there() {
+    let mut comes = Return::new();
+    let sharer = comes.reader.share(&comes.reader.path("copy"), &[]);
+    let link = format!("{}/other", sharer.ticket());
+    assert_exit(&comes.writer.run(["clone", &link, "source"]), 0);
+    drop(sharer);
+    let source = comes.writer.path("source");
+    comes.goes_on(&source);
+    // Once all of it was there, what is not there is gone.
+    let sharer = comes.reader.share(&comes.reader.path("copy"), &[]);
+    assert_exit(&comes.writer.run(["clone", sharer.ticket(), "source"]), 0);
+    drop(sharer);
+    std::fs::remove_file(source.join("readme")).unwrap();
+    assert!(comes.all.remove(&b"readme"[..]).is_some());
+    comes.goes_on(&source);
 }
