@@ -158,22 +158,8 @@ impl Forge {
 
     /// Appends a first change whose index has this root; nothing is checked.
     pub fn change(&mut self, root: &[u8]) {
-        let feed = self.feed();
-        let mut out = Writer::new();
-        out.u8(0x82).varint(1);
-        out.varint(1).varint(0).varint(self.parent.0.0).hash(&self.parent.1);
-        out.varint(1).raw(feed.key.as_bytes()).u8(0).varint(feed.fork);
-        out.varint(feed.length).varint(feed.byte_length).hash(&feed.root);
-        out.varint(1).bytes(b"files").bytes(root);
-        out.u8(0);
-        // Of everything as much as fits.
-        for _ in 0..6 {
-            out.varint(u64::MAX);
-        }
-        out.varint(0).varint(0).bytes(b"\x1b]0;forged\x07");
-        // The one skip pointer that change 1 has: to change 0.
-        out.varint(self.parent.0.0);
-        self.block(out.as_slice());
+        let change = first_change(&self.feed(), self.parent, root);
+        self.block(&change);
         self.sign();
     }
 
@@ -198,6 +184,29 @@ impl Forge {
     pub fn finish(self) -> Goods {
         Goods::new(self.store)
     }
+}
+
+/// Returns the first change behind a header, whose index has this root.
+pub fn first_change(
+    feed: &FeedRef,
+    (position, header): (BlockIndex, Hash),
+    root: &[u8],
+) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.u8(0x82).varint(1);
+    out.varint(1).varint(0).varint(position.0).hash(&header);
+    out.varint(1).raw(feed.key.as_bytes()).u8(0).varint(feed.fork);
+    out.varint(feed.length).varint(feed.byte_length).hash(&feed.root);
+    out.varint(1).bytes(b"files").bytes(root);
+    out.u8(0);
+    // Of everything as much as fits.
+    for _ in 0..6 {
+        out.varint(u64::MAX);
+    }
+    out.varint(0).varint(0).bytes(b"\x1b]0;forged\x07");
+    // The one skip pointer that change 1 has: to change 0.
+    out.varint(position.0);
+    out.into_vec()
 }
 
 /// A node of an index in the making; nothing about it is checked.

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "each lane says what it did")]
 
 mod mutate;
+mod trees;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
