@@ -135,6 +135,28 @@ fn a_clone_at_an_older_version_tells_of_the_files_that_are_there() {
 }
 
 #[test]
+fn who_goes_on_writing_at_an_older_version_deletes_nothing_newer() {
+    let [writer, reader] = [(); 2].map(|()| User::new());
+    let source = writer.path("source");
+    write(&source, b"old", b"1");
+    drop(writer.share(&source, &[]));
+    write(&source, b"newer", b"2");
+    let sharer = writer.share(&source, &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    drop(sharer);
+    // The disk is gone, and a reader gives the drive back.
+    std::fs::remove_dir_all(&source).unwrap();
+    let sharer = reader.share(&reader.path("copy"), &[]);
+    assert_exit(&writer.run(["clone", sharer.ticket(), "source", "--at", "1"]), 0);
+    drop(sharer);
+    write(&source, b"own", b"3");
+    let sharer = writer.share(&source, &[]);
+    assert_exit(&reader.run(["clone", sharer.ticket(), "copy"]), 0);
+    let names: Vec<_> = tree(&reader.path("copy")).into_keys().collect();
+    assert_eq!(names, [&b"newer"[..], b"old", b"own"]);
+}
+
+#[test]
 fn what_has_no_bytes_is_named_by_cat() {
     let user = User::new();
     write(&user.path("source"), b"folder/file", b"bytes");

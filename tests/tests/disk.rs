@@ -83,6 +83,49 @@ fn a_disk_of_any_size_ends_a_clone_cleanly_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn a_disk_that_others_fill_meanwhile_ends_a_clone_cleanly_and_the_next_one_goes_on() {
+    let writer = User::new();
+    let source = writer.path("source");
+    for number in 0..300 {
+        write(&source, format!("{number}").as_bytes(), &noise(number, 8_000));
+    }
+    let sharer = writer.share(&source, &["--max-up", "2M"]);
+    let mut full = 0;
+    // From none at all to all that it takes.
+    for left in [0, 1, 4, 16, 64, 200, 500, 1_000, 2_000, 8_000] {
+        let user = User::new();
+        fs::create_dir_all(user.path("disk")).unwrap();
+        let script = format!(
+            "mount -t tmpfs -o size=20m none disk || exit 99
+             $DATNODE clone {ticket} disk/copy & clone=$!
+             while [ ! -e disk/copy/.dat/landed ] && kill -0 $clone; do sleep 0.01; done
+             free=$(df --output=avail -k disk | tail -n 1)
+             [ $free -le {left} ] || head -c $(((free - {left}) * 1024)) /dev/zero > disk/others
+             wait $clone; echo first $?
+             $DATNODE --json verify --full disk/copy > full; echo full $?
+             rm disk/others
+             $DATNODE clone {ticket} disk/copy; echo second $?
+             $DATNODE verify --full disk/copy; echo third $?
+             cp -a disk/copy result",
+            ticket = sharer.ticket()
+        );
+        let Some(output) = in_namespace(&user, &script) else { return };
+        let said = String::from_utf8_lossy(&output.stderr);
+        let lines = String::from_utf8_lossy(&output.stdout);
+        let names = ["first ", "full ", "second ", "third "];
+        let is_end = |line: &&str| names.iter().any(|name| line.starts_with(name));
+        let ends: Vec<&str> = lines.lines().filter(is_end).collect();
+        assert!(!said.contains("panicked"), "{left} KiB left: {said}");
+        assert!(ends.len() == 4 && ends[1] == "full 0", "{left} KiB left: {lines} {said}");
+        assert!(ends[0] == "first 0" || ends[0] == "first 11", "{left} KiB left: {lines} {said}");
+        full += u32::from(ends[0] == "first 11");
+        assert_eq!(ends[2..], ["second 0", "third 0"], "{left} KiB left: {said}");
+        assert_eq!(tree(&user.path("result")), tree(&source), "{left} KiB left");
+    }
+    assert!(full >= 5, "the disk was full {full} times");
+}
+
+#[test]
 fn what_cannot_fit_is_refused_at_once_and_what_is_here_already_counts() {
     let writer = User::new();
     let source = writer.path("source");

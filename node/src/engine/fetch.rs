@@ -280,8 +280,9 @@ impl Snapshot {
         };
         let kept = self.finish().await?;
         let now = if aim.scope.is_root() { with(&left, number) } else { with(&before, number) };
-        let everything = aim.scope.is_root() && aim.chooser.is_everything();
-        note_landed(folder, &now, !everything || !refused.is_empty())?;
+        let is_newest = self.drive.changes.news.borrow().length == self.version.position.0 + 1;
+        let everything = aim.scope.is_root() && aim.chooser.is_everything() && refused.is_empty();
+        note_landed(folder, &now, !(everything && is_newest))?;
         let path = |key: Key| key.path().expect("it was made of a path");
         let refused_count = refused.count();
         let named = refused.into_named().into_iter();

@@ -14,7 +14,7 @@ use crate::disk::DRIVE_FOLDER;
 use crate::error::Error;
 
 const LANDED_FILE: &str = "landed";
-/// Behind the versions: the folder was never seen to have all of the last one.
+/// Behind the versions: the folder was never seen to have all of the newest one.
 const IN_PART: &str = "in part";
 /// It names a few versions.
 const LEN_MAX: u64 = 1 << 20;
@@ -69,7 +69,7 @@ pub fn landed(folder: &Path) -> Result<Vec<u64>, Error> {
 }
 
 /// Tells whether a folder may lack names of its drive though nobody removed them: a landing was cut short, was told to leave some
-/// out, or could not write them.
+/// out, could not write them, or was of an older version.
 ///
 /// # Errors
 /// What the disk says.
@@ -86,7 +86,7 @@ fn note(folder: &Path) -> Result<String, Error> {
     }
 }
 
-/// Notes the versions whose files may be in a folder, and whether it may lack some of the last one.
+/// Notes the versions whose files may be in a folder, and whether it may lack some of the newest one.
 ///
 /// # Errors
 /// What the disk says.
