@@ -470,7 +470,7 @@ fn cost_of(said: &[u8]) -> (Duration, usize) {
 }
 
 #[test]
-fn a_frame_that_is_none_costs_no_more_than_one_that_is() {
+fn a_frame_that_is_none_costs_twice_what_an_honest_one_does_at_most() {
     let prefix = |header: u32, payload: u32| [header, payload].map(u32::to_le_bytes).concat();
     let bytes = |message: &Message| {
         let header = encode(message);
