@@ -173,6 +173,7 @@ impl Ways {
 
     /// A listener is no more.
     pub(super) fn handle_closed(&mut self, now: Instant, listener: ListenerId) {
+        // As if the relay had refused.
         let of = |relay: &Relay| relay.place.listener() == Some(listener);
         let lost = self.relays.iter().find(|(_, relay)| of(relay)).map(|(&peer, _)| peer);
         if let Some(peer) = lost {
