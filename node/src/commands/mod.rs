@@ -52,6 +52,9 @@ mod verify;
 mod working;
 mod writing;
 
+use std::pin::pin;
+
+use futures::FutureExt as _;
 use serde_json::json;
 
 use self::context::blocking;
@@ -129,11 +132,13 @@ async fn dispatch(cli: Cli, out: &Out) -> Result<(), Error> {
 
 /// Ends a command when the user or the system asks for it.
 async fn stoppable<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut command = pin!(command);
+    let interrupted = || Err(Error::interrupted().hint("run the same command again to go on"));
     tokio::select! {
-        // A command that has an end of its own for that comes to it.
         biased;
-        ended = command => ended,
-        () = asked_to_stop() => Err(Error::interrupted().hint("run the same command again to go on")),
+        ended = &mut command => ended,
+        // A command that has an end of its own for that comes to it, even if it was asked after it had looked.
+        () = asked_to_stop() => command.now_or_never().unwrap_or_else(interrupted),
     }
 }
 
