@@ -33,6 +33,7 @@ extern crate alloc;
 extern crate std;
 
 mod accusation;
+mod aligned;
 mod bitfield;
 pub mod codec;
 #[cfg(feature = "fuzz")]
@@ -49,6 +50,7 @@ mod storage;
 mod store;
 
 pub use accusation::{ACCUSATION_BYTES_MAX, Accusation, AccusationError};
+pub use aligned::Aligned;
 pub use bitfield::Bitfield;
 pub use hash::{Hash, Node, leaf, parent, root};
 pub use head::{Ancestor, Head, HeadError, SignedHead};

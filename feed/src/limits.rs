@@ -33,11 +33,11 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 /// A commit that leaves the journal longer than this ends in a checkpoint.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 
-/// Bytes of short blocks are handed to the storage in pieces of about this size.
+/// Bytes of blocks are handed to the storage in pieces of about this size.
 pub const DATA_PIECE_BYTES: usize = 1 << 20;
 
-/// Blocks at least this long are handed over as they are: larger pieces are no faster, and a copy less is.
-pub const DATA_COPIED_BELOW: usize = 32 << 10;
+/// Of what a piece's end is a multiple: a page, which is where a system's cache and disks like it to begin.
+pub const DATA_ALIGNED: usize = 4096;
 
 /// Tables are read in pieces of this size when a store is opened.
 pub const TABLE_PIECE_BYTES: usize = 1 << 20;

@@ -4,8 +4,8 @@ mod common;
 
 use common::{empty, key, writer};
 use datnode_feed::limits::{
-    BYTE_LENGTH_END, DATA_COPIED_BELOW, FEEDS_MAX, HELD_END, LENGTH_END, PATH_BYTES_MAX,
-    RECORD_BYTES_MAX, RENAMES_MAX,
+    BYTE_LENGTH_END, DATA_ALIGNED, DATA_PIECE_BYTES, FEEDS_MAX, HELD_END, LENGTH_END,
+    PATH_BYTES_MAX, RECORD_BYTES_MAX, RENAMES_MAX,
 };
 use datnode_feed::{
     ACCUSATION_BYTES_MAX, Accusation, BlockIndex, BlockProof, FileId, Hash, Head, HeadError,
@@ -158,15 +158,27 @@ fn blocks_are_held_below_an_end() {
 }
 
 #[test]
-fn blocks_are_the_same_whether_they_are_gathered_or_handed_over_as_they_are() {
+fn blocks_of_all_sizes_are_written_in_pieces_that_end_with_pages() {
     let (mut store, feed) = empty();
-    let sizes = [3, DATA_COPIED_BELOW - 1, DATA_COPIED_BELOW, 7, 1_000_000, 1, 0, 40_000];
+    let sizes = [3, DATA_PIECE_BYTES - 1, 5, 7, DATA_PIECE_BYTES, 1, 0, 40_000];
+    let sizes: Vec<_> = sizes.into_iter().chain((0..100).map(|at| at * 997)).collect();
     let bytes = |at: usize| vec![at as u8 + 1; sizes[at]];
-    for at in 0..sizes.len() {
+    let (mut end, mut pieces) = (0, 0);
+    for (at, size) in sizes.iter().enumerate() {
+        let waited = store.unwritten_bytes();
         assert_eq!(store.append(feed, &bytes(at)).unwrap(), BlockIndex(at as u64));
+        let (waits, size) = (store.unwritten_bytes(), *size as u64);
+        end += size;
+        assert!(waits < DATA_PIECE_BYTES as u64);
+        if waits != waited + size {
+            assert_eq!((end - waits) % DATA_ALIGNED as u64, 0);
+            pieces += 1;
+        }
     }
+    assert!(pieces > 5, "{pieces}");
     store.sign(feed, &key()).unwrap();
     store.commit().unwrap();
+    assert_eq!(store.unwritten_bytes(), 0);
     let mut store = Store::open(store.storage().clone()).unwrap();
     for at in 0..sizes.len() {
         assert_eq!(store.read(feed, BlockIndex(at as u64)).unwrap(), Some(bytes(at)), "{at}");

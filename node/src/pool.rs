@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use datnode_feed::Aligned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::swarm::limits::{FRAME_FREE, FRAMES_ALL};
@@ -15,7 +16,7 @@ const KEPT_BYTES_MAX: usize = 128 << 10;
 /// Buffers that nobody uses now.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    spare: Arc<Mutex<Vec<Aligned>>>,
     /// Bytes that are left for long frames on their way.
     room: Arc<Semaphore>,
 }
@@ -36,7 +37,7 @@ impl Default for Pool {
 #[derive(Debug)]
 pub struct Buffer {
     /// Longer than what is used of it, perhaps.
-    bytes: Vec<u8>,
+    bytes: Aligned,
     len: usize,
     pool: Pool,
 }
@@ -45,10 +46,8 @@ impl Pool {
     /// Returns a buffer of so many bytes, whatever they are.
     pub fn take(&self, len: usize) -> Buffer {
         let spare = if len == 0 { None } else { self.spare().pop() };
-        let mut bytes = spare.unwrap_or_default();
-        if bytes.len() < len {
-            bytes.resize(len, 0);
-        }
+        let long = spare.filter(|bytes| bytes.len() >= len);
+        let bytes = long.unwrap_or_else(|| Aligned::new(len));
         Buffer { bytes, len, pool: self.clone() }
     }
 
@@ -64,7 +63,7 @@ impl Pool {
         Some(Room { _bytes: acquired.expect("nobody closes it") })
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn spare(&self) -> MutexGuard<'_, Vec<Aligned>> {
         self.spare.lock().expect("no code panics while it holds this")
     }
 }
@@ -90,7 +89,7 @@ impl AsMut<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.is_empty() || self.bytes.capacity() > KEPT_BYTES_MAX {
+        if self.bytes.is_empty() || self.bytes.len() > KEPT_BYTES_MAX {
             return;
         }
         let mut spare = self.pool.spare();

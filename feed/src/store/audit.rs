@@ -2,6 +2,7 @@
 
 use super::table::UNKNOWN;
 use super::{Place, Store, StoreError};
+use crate::aligned::Aligned;
 use crate::hash::{leaf, parent};
 use crate::limits::BLOCK_BYTES_MAX;
 use crate::position::{BlockIndex, NodeIndex, peaks};
@@ -135,7 +136,7 @@ impl<S: Storage> Store<S> {
         if !full {
             return Ok(Some(node.size));
         }
-        let mut bytes = alloc::vec![0; len];
+        let mut bytes = Aligned::new(len);
         let read = match place {
             Place::Data { offset } => self.storage.read(FileId::Data, offset, &mut bytes),
             Place::Working { path, offset } => self.storage.read_working(&path, offset, &mut bytes),

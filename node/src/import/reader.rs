@@ -6,7 +6,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use datnode_feed::Hash;
+use datnode_feed::{Aligned, Hash};
 
 use super::ahead::{Step, Whole};
 use super::cutter::CARRY_MAX;
@@ -24,7 +24,7 @@ const TRIES: usize = 3;
 /// Bytes of files, one after the other, on their way through a lane.
 pub(super) struct Batch {
     /// Always [`CARRY_MAX`] and [`BATCH_BYTES`] of them; the first are for what the cutter carries over.
-    pub(super) bytes: Box<[u8]>,
+    pub(super) bytes: Aligned,
     /// Where what was read ends.
     pub(super) filled: usize,
     /// Where files end, and what came of them.
@@ -37,7 +37,7 @@ pub(super) struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        let bytes = vec![0; CARRY_MAX + BATCH_BYTES].into_boxed_slice();
+        let bytes = Aligned::new(CARRY_MAX + BATCH_BYTES);
         let (ends, steps) = (Vec::new(), Vec::new());
         Self { bytes, filled: CARRY_MAX, ends, start: CARRY_MAX, steps }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use datnode_feed::Aligned;
 use futures::{AsyncRead, AsyncWrite};
 
 use crate::swarm::limits;
@@ -14,7 +15,7 @@ const LEAST: usize = 4 << 10;
 /// Reads ahead; the more the more there is to read.
 pub(super) struct ReadAhead<S> {
     inner: S,
-    buffer: Vec<u8>,
+    buffer: Aligned,
     /// What of the buffer was read and not yet taken.
     start: usize,
     end: usize,
@@ -22,7 +23,7 @@ pub(super) struct ReadAhead<S> {
 
 impl<S> ReadAhead<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, buffer: vec![0; LEAST], start: 0, end: 0 }
+        Self { inner, buffer: Aligned::new(LEAST), start: 0, end: 0 }
     }
 }
 
@@ -36,7 +37,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
         if this.start == this.end {
             let filled = this.end == this.buffer.len();
             if filled && this.buffer.len() < limits::SOCKET_BUFFER {
-                this.buffer = vec![0; this.buffer.len() * 2];
+                this.buffer = Aligned::new(this.buffer.len() * 2);
             }
             (this.start, this.end) = (0, 0);
             this.end = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut this.buffer))?;
