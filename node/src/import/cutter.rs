@@ -9,7 +9,7 @@ use super::ahead::Step;
 use super::reader::Batch;
 
 /// The most that is too short for a chunk, while its file goes on.
-pub(super) const CARRY_MAX: usize = 96 << 10;
+pub(crate) const CARRY_MAX: usize = 96 << 10;
 
 /// Cuts batch after batch, until there are no more or nobody takes them.
 pub(super) fn cut_all(uncut: &Receiver<Batch>, cut: &SyncSender<Batch>) {

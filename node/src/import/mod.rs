@@ -38,6 +38,7 @@ use crate::view::View;
 use base::{Known, incomplete};
 pub use base::{below, entry, here, latest};
 use compare::Differences;
+pub(crate) use cutter::CARRY_MAX;
 use file::Taker;
 pub use rule::{Finder, Rule};
 use run::Run;

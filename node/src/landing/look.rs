@@ -4,12 +4,16 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use datnode_drive::{ChunkList, Chunker, ChunkerParams, Entry, Kind, SafePath};
-use datnode_feed::{Storage, leaf};
+use datnode_feed::{Aligned, Storage, leaf};
 
 use super::earlier::Was;
 use super::index::Index;
 use super::target::{Folder, Reading, There};
 use super::{FolderOf, Others, way};
+use crate::import::CARRY_MAX;
+
+/// How many bytes of a file are read at a time.
+const WINDOW_BYTES: usize = 4 << 20;
 
 /// What is to become of what is at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,19 +121,90 @@ impl Ground {
 pub fn same_chunks(mut file: impl Read, entry: &Entry) -> io::Result<bool> {
     let chunker = Chunker::new(ChunkerParams::default()).expect("the default parameters are valid");
     let mut list = ChunkList::default();
-    let mut window = Vec::new();
+    // A short file is read at once. Of a long one, what is too short for a chunk is moved to before where the next bytes go.
+    let short = usize::try_from(entry.size).ok().filter(|size| *size < WINDOW_BYTES);
+    let (carry, room) = short.map_or((CARRY_MAX, WINDOW_BYTES), |size| (0, size + 1));
+    let mut window = Aligned::new(carry + room);
+    let mut start = carry;
     loop {
-        let room = (4 << 20) - window.len() as u64;
-        let read = file.by_ref().take(room).read_to_end(&mut window)? as u64;
-        let end = read < room;
-        let mut at = 0;
-        while let Some(len) = chunker.next(&window[at..], end).filter(|_| at < window.len()) {
-            list.push(&leaf(&window[at..at + len]).hash);
-            at += len;
+        let read = fill(&mut file, &mut window[carry..])?;
+        let (filled, end) = (carry + read, read < room);
+        if short.is_some() && !end {
+            return Ok(false);
         }
-        window.drain(..at);
+        while start < filled {
+            let Some(len) = chunker.next(&window[start..filled], end) else { break };
+            list.push(&leaf(&window[start..start + len]).hash);
+            start += len;
+        }
         if end {
             return Ok(list.finish() == entry.chunks);
+        }
+        let left = start..filled;
+        start = carry - left.len();
+        window.copy_within(left, start);
+    }
+}
+
+/// Reads until `into` is full or the file ends; returns how many bytes there were.
+fn fill(file: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match file.read(&mut into[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use datnode_drive::{FileBuilder, Location, Mtime};
+    use datnode_feed::{BlockIndex, Hash};
+
+    use super::*;
+
+    /// Gives fewer bytes than it is asked for.
+    struct Halting<'a>(&'a [u8]);
+
+    impl Read for Halting<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let most = into.len().min(700_001);
+            self.0.read(&mut into[..most])
+        }
+    }
+
+    fn entry(bytes: &[u8]) -> Entry {
+        let chunker = Chunker::new(ChunkerParams::default()).unwrap();
+        let (mut file, mut at) = (FileBuilder::new(), 0);
+        while at < bytes.len() {
+            let len = chunker.next(&bytes[at..], true).unwrap();
+            let block = Location { slot: 1, block: BlockIndex(0) };
+            file.push(&leaf(&bytes[at..at + len]), block, at as u64);
+            at += len;
+        }
+        file.finish(0o644, Mtime { seconds: 0, nanos: 0 }, Hash::of(bytes))
+    }
+
+    #[test]
+    fn a_file_has_the_bytes_of_its_entry_and_no_other_has() {
+        let bytes: Vec<u8> =
+            (0..3 * WINDOW_BYTES as u64 + 5).map(|at| (((at * at) >> 7) ^ at) as u8).collect();
+        let lengths = [0, 1, 50_000, 300_000, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1];
+        for len in lengths.into_iter().chain([2 * WINDOW_BYTES + 77, bytes.len() - 1]) {
+            let entry = entry(&bytes[..len]);
+            let same = |bytes: &[u8]| same_chunks(Halting(bytes), &entry).unwrap();
+            assert!(same(&bytes[..len]), "{len}");
+            assert!(!same(&bytes[..len + 1]), "{len}: longer");
+            if len > 0 {
+                assert!(!same(&bytes[..len - 1]), "{len}: shorter");
+                let mut other = bytes[..len].to_vec();
+                other[len / 2] ^= 1;
+                assert!(!same(&other), "{len}: another byte");
+            }
         }
     }
 }

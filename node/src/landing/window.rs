@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datnode_drive::{Entry, SafePath};
-use datnode_feed::{Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
+use datnode_feed::{Aligned, Bitfield, BlockIndex, FeedSlot, InPlace, Place, Storage, Store};
 
 use super::behind::{Behind, Small};
 use super::limits::OPEN_MAX;
@@ -199,7 +199,8 @@ impl Window {
             return Ok(None);
         }
         // The bytes are read, hashed, and written where they are missing; what changed meanwhile is fetched again.
-        let Some(bytes) = store.read(content, block).map_err(Error::store)? else {
+        let Some(bytes) = store.read_into(content, block, Aligned::new).map_err(Error::store)?
+        else {
             return Ok(None);
         };
         self.put(&ground.folder, store, block, &spots, &bytes, place.as_ref())?;
