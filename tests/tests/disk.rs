@@ -125,6 +125,38 @@ fn a_disk_that_others_fill_meanwhile_ends_a_clone_cleanly_and_the_next_one_goes_
     assert!(full >= 5, "the disk was full {full} times");
 }
 
+/// Where files are in memory, whoever maps a table and reads where nothing was written yet needs a page for it, and is killed if
+/// there is none.
+#[test]
+fn tables_with_holes_are_read_on_a_full_disk_in_memory() {
+    let writer = User::new();
+    let source = writer.path("source");
+    for number in 0..4_000 {
+        write(&source, format!("{number:04}").as_bytes(), format!("{number}").as_bytes());
+    }
+    let sharer = writer.share(&source, &[]);
+    let user = User::new();
+    fs::create_dir_all(user.path("disk")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=40m none disk || exit 99
+         $DATNODE clone {ticket} disk/copy --include 0000 --include 3999; echo part $?
+         cat /dev/zero > disk/others
+         $DATNODE verify --full disk/copy > full; echo checked $?
+         $DATNODE ls disk/copy > full; echo listed $?
+         $DATNODE clone {ticket} disk/copy --include '*'; echo full $?
+         rm disk/others
+         $DATNODE clone {ticket} disk/copy --include '*'; echo second $?
+         cp -a disk/copy result",
+        ticket = sharer.ticket()
+    );
+    let Some(output) = in_namespace(&user, &script) else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let ends: Vec<&str> = lines.lines().filter(|line| line.split(' ').count() == 2).collect();
+    assert_eq!(ends, ["part 0", "checked 0", "listed 0", "full 11", "second 0"], "{said}");
+    assert_eq!(tree(&user.path("result")), tree(&source));
+}
+
 #[test]
 fn what_cannot_fit_is_refused_at_once_and_what_is_here_already_counts() {
     let writer = User::new();

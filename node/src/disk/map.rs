@@ -2,7 +2,7 @@
 //!
 //! Invariant: a map is read only below the length that [`super::DiskStorage`], the file's only owner, knows the
 //! file to have. The working folder's files are never mapped: anyone may shorten those, and a read past the end
-//! of a mapped file kills the process.
+//! of a mapped file kills the process. Nor is anything mapped where a page may be missing for another reason ([`is_safe`]).
 #![expect(
     unsafe_code,
     reason = "a map is only sound while nobody shortens the file, which the lock sees to"
@@ -15,6 +15,20 @@ use memmap2::{Mmap, MmapOptions};
 
 /// The least room that is mapped, so that a growing file is seldom mapped anew.
 const ROOM_MIN: u64 = 1 << 20;
+
+/// Tells whether a map of a file in this folder can be read wherever the file can: elsewhere a page that there is no room for (tmpfs, of a
+/// hole), or that a server does not send, kills the process.
+#[cfg(target_os = "linux")]
+pub(super) fn is_safe(folder: &File) -> bool {
+    use super::{BTRFS, EXT4, XFS, file_system};
+    file_system(folder).is_some_and(|kind| [EXT4, XFS, BTRFS].contains(&kind))
+}
+
+/// So it is with the disks of other systems.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_safe(_: &File) -> bool {
+    true
+}
 
 /// A read-only map of one of the store's files, with room for it to grow.
 #[derive(Debug)]

@@ -73,6 +73,19 @@ pub(crate) fn free(on: impl AsFd) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
+/// Returns which file system something is on, as statfs(2) numbers them.
+#[cfg(target_os = "linux")]
+pub(crate) fn file_system(on: impl AsFd) -> Option<u64> {
+    rustix::fs::fstatfs(on).ok()?.f_type.try_into().ok()
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) const EXT4: u64 = 0xEF53;
+#[cfg(target_os = "linux")]
+pub(crate) const XFS: u64 = 0x5846_5342;
+#[cfg(target_os = "linux")]
+const BTRFS: u64 = 0x9123_683E;
+
 impl DiskError {
     fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { op, path: path.to_owned(), source }
@@ -89,6 +102,8 @@ pub struct DiskStorage {
     /// The folder of the store since the beginning: of what could not be written, the system tells each handle once, if it was
     /// there then.
     opened: File,
+    /// Whether tables are read through maps.
+    maps: bool,
     /// Held for as long as the storage lives; without it nothing is written, and no table mapped that others may shorten.
     lock: Option<Lock>,
 }
@@ -170,7 +185,9 @@ impl DiskStorage {
         let folder = Beneath::open(root).map_err(|source| DiskError::io("open", root, source))?;
         let opened = File::open(&store).map_err(|source| DiskError::io("open", &store, source))?;
         let (files, working) = Default::default();
-        Ok(Self { store, folder, files, working, opened, lock })
+        // Who has no lock does not know how long the tables are.
+        let maps = lock.is_some() && map::is_safe(&opened);
+        Ok(Self { store, folder, files, working, opened, maps, lock })
     }
 
     /// Runs `act` with an open file, opening it on first use; with `create` it is made if need be.
@@ -243,12 +260,12 @@ impl Open {
     }
 
     /// Reads through a map where one pays: tables are read in many small pieces.
-    fn read(&mut self, id: FileId, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    fn read(&mut self, id: FileId, offset: u64, into: &mut [u8], maps: bool) -> io::Result<()> {
         let end = offset.checked_add(into.len() as u64);
         if end.is_none_or(|end| end > self.len) {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
-        if !(self.is_ours && matches!(id, FileId::Tree(_) | FileId::Blocks(_))) {
+        if !(maps && matches!(id, FileId::Tree(_) | FileId::Blocks(_))) {
             return self.file()?.read_exact_at(into, offset);
         }
         if self.map.as_ref().is_some_and(|map| map.read(offset, into)) {
@@ -308,7 +325,7 @@ impl Storage for DiskStorage {
 
     fn read(&self, file: FileId, offset: u64, into: &mut [u8]) -> Result<(), StorageError> {
         let len = into.len();
-        let read = self.with(file, false, |open| open.read(file, offset, into));
+        let read = self.with(file, false, |open| open.read(file, offset, into, self.maps));
         read.map_err(|source| StorageError::new("read", file, offset, len, source))
     }
 

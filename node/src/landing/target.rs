@@ -367,9 +367,8 @@ fn drop_cached(_: &File) {}
 /// Tells whether large pieces go to the disk without the system's cache, and faster than through it: seen on these two.
 #[cfg(target_os = "linux")]
 fn is_direct(file: &File) -> bool {
-    const EXT4: u64 = 0xEF53;
-    const XFS: u64 = 0x5846_5342;
-    sys::fstatfs(file).is_ok_and(|disk| matches!(disk.f_type.try_into(), Ok(EXT4 | XFS)))
+    use crate::disk::{EXT4, XFS, file_system};
+    file_system(file).is_some_and(|kind| [EXT4, XFS].contains(&kind))
 }
 
 /// Renames within a folder; what is at the new name is only replaced if that is wanted.
