@@ -45,7 +45,7 @@ pub struct Buffer {
 impl Pool {
     /// Returns a buffer of so many bytes, whatever they are.
     pub fn take(&self, len: usize) -> Buffer {
-        let spare = if len == 0 { None } else { self.spare().pop() };
+        let spare = if len == 0 { Some(Aligned::default()) } else { self.spare().pop() };
         let long = spare.filter(|bytes| bytes.len() >= len);
         let bytes = long.unwrap_or_else(|| Aligned::new(len));
         Buffer { bytes, len, pool: self.clone() }

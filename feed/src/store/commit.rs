@@ -149,13 +149,15 @@ impl<S: Storage> Store<S> {
         self.guard(done)
     }
 
-    /// Empties the journal, and lets the storage rest; what is staged has to be committed before.
+    /// Empties the journal, lets go of the memory for what is written, and lets the storage rest; what is staged has to be committed
+    /// before.
     ///
     /// # Errors
     /// As for [`commit`](Self::commit).
     pub fn rest(&mut self) -> Result<(), StoreError> {
         debug_assert!(!self.is_dirty(), "what is staged would not be durable");
         self.checkpoint()?;
+        self.data = Vec::new();
         self.storage.rest();
         Ok(())
     }
