@@ -34,7 +34,7 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 
 /// Bytes of blocks are handed to the storage in pieces of about this size.
-pub const DATA_PIECE_BYTES: usize = 1 << 20;
+pub const DATA_PIECE_BYTES: usize = 256 << 10;
 
 /// Of what a piece's end is a multiple: a page, which is where a system's cache and disks like it to begin.
 pub const DATA_ALIGNED: usize = 4096;
